@@ -1,0 +1,49 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv by the targets themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PROVIDER ?= openai
+WORKERS ?= 2
+
+.PHONY: help demo test check fix bench kills clean
+help:
+	@echo "make demo    the main job, end to end, on the sandbox provider"
+	@echo "make test    the test suite"
+	@echo "make check   lint, format, types"
+	@echo "make fix     apply what the linter and the formatter can"
+	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
+	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
+
+$(VENV)/.runtime: pyproject.toml constraints/runtime.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/runtime.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime constraints/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/dev.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.runtime
+	$(BIN)/proxy-plugin demo --provider $(PROVIDER)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+kills: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/kills
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache

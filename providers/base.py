@@ -1,0 +1,342 @@
+"""The contract between the gateway and one provider's native batch lane.
+
+An adapter is one stateless object. Its pure half (`translate`, `row`) runs in worker processes, its calling
+half on the gateway's event loop. The gateway decides when to act and remembers what happened; the adapter
+knows how the provider is spoken to.
+
+Every call has three ways to fail, and no fourth:
+
+    ProviderError
+     |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
+     |- Refused         the provider will not take this: give up and tell why
+     `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
+
+and one line has one:
+
+    LineRejected        this lane cannot express this line
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from providers.http import Http
+
+MARK_LENGTH = 10
+ORDINAL_LENGTH = 8
+NATIVE_ID_LENGTH = MARK_LENGTH + ORDINAL_LENGTH
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class ProviderError(Exception):
+    """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
+
+
+class TryLater(ProviderError):
+    """Repeat the call, not before `after` seconds from now where the provider said so."""
+
+    def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.after, self.status = after, status
+
+
+class OutcomeUnknown(ProviderError):
+    """The request left, no answer proves what became of it. Only raised by `create`."""
+
+
+class Refused(ProviderError):
+    """The provider said no for good. `code`, `message`, `param` go into the error row of every line of the part."""
+
+    def __init__(self, message: str, *, code: str, status: int | None = None, param: str | None = None) -> None:
+        super().__init__(f"{code}: HTTP {status}" if status else code)
+        self.message, self.code, self.status, self.param = message, code, status, param
+
+
+class LineRejected(Exception):
+    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy."""
+
+    def __init__(self, message: str, *, code: str = "unsupported_parameter", param: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.code, self.param = message, code, param
+
+
+class InputMode(Enum):
+    """How a job receives its lines."""
+
+    FILE = "file"
+    INLINE = "inline"
+    BUCKET = "bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """The bytes around and between native lines, so that a part file on disk is the document that is sent."""
+
+    prefix: bytes = b""
+    separator: bytes = b"\n"
+    suffix: bytes = b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one batch lane can do. Adapters name the source of every number (page, date). None: no limit is known."""
+
+    provider: str  # Portkey's name
+    title: str
+    endpoints: frozenset[str]
+    input_mode: InputMode
+    default_host: str
+    aliases: tuple[str, ...] = ()  # LiteLLM's names
+    framing: Framing = Framing()
+    max_lines: int | None = None  # of one native job
+    max_bytes: int | None = None  # of one native document, framing included
+    max_line_bytes: int | None = None
+    max_inputs: int | None = None  # sum of `Native.inputs` in one job (embedding inputs)
+    one_model_per_job: bool = False
+    accepts_label: bool = False  # can our mark be stamped on a job and be read from a list?
+    min_poll_seconds: float = 5.0
+    settle_seconds: float = 900.0  # how late an accepted create may still appear in the lane's own list
+    results_kept_seconds: float = 30 * 86400
+    discount: str = ""
+    caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
+
+
+class Credentials(BaseModel):
+    """Base of every adapter's credential model. Field names are Portkey's headers without `x-portkey-`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    custom_host: str | None = None  # replaces the default base URL, version path included
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One provider account an adapter may act for. `fingerprint` changes when the account behind the key may have."""
+
+    slug: str
+    credentials: Credentials = field(repr=False)
+    http: Http = field(repr=False)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LineIn:
+    """One OpenAI-style line on its way out. `body` is the exact JSON text that the client uploaded."""
+
+    native_id: str
+    endpoint: str
+    body: bytes
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the route says about a line beyond its account."""
+
+    model: str | None = None  # replaces body.model
+    drop_params: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A translated line: one record of the native document, without separators or newlines."""
+
+    data: bytes
+    inputs: int = 1
+    partition: str = ""  # lines with different values never share a job
+    dropped: tuple[str, ...] = ()  # parameters left out because the route allows it
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """The native document of one part, on disk, complete and immutable."""
+
+    mark: str
+    path: Path
+    bytes: int
+    lines: int
+    sha256: str
+    endpoint: str
+    model: str | None  # set when the lane wants one model a job
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is durably known of one attempt to create a job. `staged` is what `stage` returned."""
+
+    part: PartFile
+    staged: Mapping[str, str]
+    fence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The answer of one lookup.
+
+    `jobs` carry our mark, newest first. `control` is True only if this very lookup also saw something of ours that
+    the same account must show; without it an empty `jobs` proves nothing.
+    """
+
+    jobs: tuple[str, ...]
+    control: bool
+
+
+class JobState(Enum):
+    """Where a native job stands."""
+
+    VALIDATING = "validating"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    ENDED = "ended"  # results, possibly partial or none, are ready
+    FAILED = "failed"  # nothing ran
+
+
+class JobEnd(Enum):
+    """Why a job ended."""
+
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One poll. Counts are None while the provider does not tell. `mark` is the label read from the job itself."""
+
+    state: JobState
+    mark: str | None = None
+    end: JobEnd | None = None
+    completed: int | None = None
+    failed: int | None = None
+    results: Mapping[str, str] = field(default_factory=dict)  # what `fetch` needs
+    refusal: Refused | None = None  # with FAILED: why
+    retryable: bool = False  # with FAILED: nothing ran for lack of quota, the same part may be submitted again
+    poll_after: float | None = None  # seconds, when the provider named them
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answered line, in OpenAI's batch words."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One native result as OpenAI's output row: `response` and `error` are JSON texts, exactly one is not None.
+
+    `ok` says which file the row belongs to: True only for an answer with a 2xx status.
+    """
+
+    native_id: str
+    ok: bool
+    response: bytes | None = None
+    error: bytes | None = None
+    code: str | None = None  # of a row that is not ok, for the ledger: the error code or the HTTP status
+    model: str | None = None
+    usage: Usage | None = None
+
+
+class BatchProvider(Protocol):
+    """One native batch lane."""
+
+    capabilities: Capabilities
+    credentials: type[Credentials]
+
+    def account_key(self, credentials: Credentials) -> str:
+        """Text that is equal for equal accounts: host, key, organisation. Hashed by the gateway, never stored clear."""
+
+    def translate(self, line: LineIn, target: Target) -> Native:
+        """Return the provider's form of one line, carrying `line.native_id`. Pure. Raises `LineRejected`."""
+
+    def row(self, line: bytes, source: str) -> Row | None:
+        """Read one line of a stored result file named `source`; None for a blank one. Pure. ValueError: corrupt."""
+
+    async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
+        """Bring the document to where the job will read it; return what `create` needs ({} where lines go inline).
+
+        Nothing is paid for here, so it may run twice; with `again` an earlier, interrupted run is looked for first.
+        Raises `TryLater` or `Refused`.
+        """
+
+    async def fence(self, account: Account) -> str | None:
+        """Return the newest job id of the account, None if it has none. Raises `TryLater` or `Refused`."""
+
+    async def create(self, account: Account, submission: Submission) -> str:
+        """Create the job and return its id.
+
+        Raises `TryLater` only when the provider provably did not accept (no connection, 429), `Refused`, or
+        `OutcomeUnknown` for everything else, a 5xx included.
+        """
+
+    async def find(self, account: Account, submission: Submission) -> Sighting:
+        """Look for jobs of this submission newer than its fence. Raises `TryLater` or `Refused`."""
+
+    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
+        """Poll. An unknown status word is `TryLater`, never a guess. Raises `TryLater` or `Refused`."""
+
+    async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
+        """Store every result file of an ended job in `folder`, complete and fsynced; return the file names.
+
+        Truncation is noticed and raised as `TryLater`. The names are the `source` of `row`.
+        """
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """Lanes whose jobs can be cancelled."""
+
+    async def cancel(self, account: Account, job: str) -> None:
+        """Ask for cancellation. A job that has already ended is no error. Results made so far stay readable."""
+
+
+@runtime_checkable
+class Revokes(Protocol):
+    """Lanes that can make a lost create harmless before the part is sent again."""
+
+    async def revoke(self, account: Account, submission: Submission) -> None:
+        """Take away what the lost create would read, so that its late acceptance could run nothing.
+
+        Returns only when that is certain. Raises `TryLater` or `Refused`.
+        """
+
+
+def native_id(mark: str, ordinal: int) -> str:
+    """Return the custom id a line has at the provider: mark + 8 base-36 digits, 18 characters `[a-z0-9]`."""
+    digits = ""
+    for _ in range(ORDINAL_LENGTH):
+        ordinal, rest = divmod(ordinal, 36)
+        digits = _DIGITS[rest] + digits
+    if ordinal:
+        raise ValueError("ordinal does not fit 8 base-36 digits")
+    return mark + digits
+
+
+def split_native_id(native: str) -> tuple[str, int] | None:
+    """Return (mark, ordinal), or None for an id that is not of our form."""
+    if len(native) != NATIVE_ID_LENGTH or not native.isascii() or not native.isalnum() or native != native.lower():
+        return None
+    return native[:MARK_LENGTH], int(native[MARK_LENGTH:], 36)
+
+
+def make_mark(*facts: str) -> str:
+    """Return a part's mark: 10 characters `[a-z0-9]` (51 bits) from a hash of the facts that define the part."""
+    number = int.from_bytes(hashlib.sha256("\x1f".join(facts).encode()).digest()[:16], "big")
+    mark = ""
+    for _ in range(MARK_LENGTH):
+        number, rest = divmod(number, 36)
+        mark += _DIGITS[rest]
+    return mark

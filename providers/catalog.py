@@ -1,0 +1,60 @@
+"""Provider names to adapters, imported only when first used.
+
+Adapters outside this tree register under the entry point group `proxy_plugin.providers`: name -> `module:OBJECT`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
+
+from providers.base import BatchProvider
+
+GROUP = "proxy_plugin.providers"
+ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
+BUILT_IN = {
+    "openai": "providers.openai:OPENAI",
+}
+ALIASES = {
+    "azure": "azure-openai",
+    "vertex_ai": "vertex-ai",
+    "gemini": "google",
+    "mistral": "mistral-ai",
+    "together_ai": "together-ai",
+    "fireworks_ai": "fireworks-ai",
+    "xai": "x-ai",
+}
+
+
+class UnknownProvider(LookupError):
+    """No adapter is registered under this name."""
+
+
+@cache
+def _registered() -> dict[str, str]:
+    found = BUILT_IN | {point.name: point.value for point in entry_points(group=GROUP)}
+    only = os.environ.get(ONLY)
+    return found if only is None else {name: found[name] for name in only.split(",") if name in found}
+
+
+def names() -> tuple[str, ...]:
+    """Return the provider names that `load` knows, aliases left out."""
+    return tuple(sorted(_registered()))
+
+
+def canonical(name: str) -> str:
+    """Return Portkey's name for a provider given under Portkey's or LiteLLM's."""
+    return ALIASES.get(name, name)
+
+
+@cache
+def load(name: str) -> BatchProvider:
+    """Return the adapter called `name`. Raises UnknownProvider, which lists the names there are."""
+    reference = _registered().get(canonical(name))
+    if reference is None:
+        raise UnknownProvider(f"unknown provider {name!r}; known: {', '.join(names())}")
+    module, _, attribute = reference.partition(":")
+    return cast("BatchProvider", getattr(import_module(module), attribute))
