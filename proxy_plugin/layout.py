@@ -1,0 +1,70 @@
+"""Where a batch keeps its working files: one folder a batch, one folder an attempt.
+
+    data_dir/batches/BATCH/split-ATTEMPT/...           the manifest and the native documents
+    data_dir/batches/BATCH/results-PART-ATTEMPT/...    native result files of a part
+    data_dir/batches/BATCH/rows-PART-ATTEMPT/...       the same as rows by ordinal
+    data_dir/batches/BATCH/merge-ATTEMPT/...           output, errors and ledger before they are published
+    data_dir/batches/BATCH/ledger.jsonl                what is left when the batch has ended
+
+An attempt is named after the gateway's start and a counter, so a worker of an earlier life never writes into the
+folder of a later one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import shutil
+from pathlib import Path
+
+LEDGER = "ledger.jsonl"
+
+
+class Layout:
+    """The folders below `data_dir/batches`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "batches"
+        self._boot = secrets.token_hex(4)
+        self._count = itertools.count(1)
+
+    def folder(self, batch_id: str) -> Path:
+        """Return the folder of a batch."""
+        return self._root / batch_id
+
+    def ledger(self, batch_id: str) -> Path:
+        """Return the path of an ended batch's ledger."""
+        return self.folder(batch_id) / LEDGER
+
+    def attempt(self, batch_id: str, what: str) -> Path:
+        """Return the path of a new, not yet existing folder for one attempt at `what`."""
+        return self.folder(batch_id) / f"{what}-{self._boot}-{next(self._count)}"
+
+    def clear_ended(self, batch_id: str) -> None:
+        """Remove everything but the ledger. Blocking."""
+        for each in self._entries(self.folder(batch_id)):
+            if each.name != LEDGER:
+                _remove(each)
+
+    def clear_others(self, keep: Path, what: str) -> None:
+        """Remove the attempts at `what` that are not `keep`. Blocking."""
+        for each in self._entries(keep.parent):
+            if each.name.startswith(f"{what}-") and each != keep:
+                _remove(each)
+
+    def sweep(self, live: set[str]) -> None:
+        """Remove what ended batches left when the gateway was killed. Blocking."""
+        for each in self._entries(self._root):
+            if each.name not in live:
+                self.clear_ended(each.name)
+
+    @staticmethod
+    def _entries(folder: Path) -> list[Path]:
+        return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""The legal steps of files, batches, parts and submissions. Nothing else changes a state.
+
+batch       validating > splitting > running > merging > completed | expired | cancelled
+            validating > failed, splitting > failed, merging > failed (no part was ever accepted)
+part        planned > staging > staged > creating > running > ended > stored > collected
+            and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
+submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent;  accepted > refused (no quota)
+"""
+
+from __future__ import annotations
+
+FILE: dict[str, frozenset[str]] = {
+    "uploaded": frozenset({"processed", "error"}),
+    "processed": frozenset(),
+    "error": frozenset(),
+}
+BATCH: dict[str, frozenset[str]] = {
+    "validating": frozenset({"splitting", "failed"}),
+    "splitting": frozenset({"running", "failed"}),
+    "running": frozenset({"merging"}),
+    "merging": frozenset({"completed", "failed", "expired", "cancelled"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "expired": frozenset(),
+    "cancelled": frozenset(),
+}
+PART: dict[str, frozenset[str]] = {
+    "planned": frozenset({"staging", "dropped"}),
+    "staging": frozenset({"staged", "refused", "dropped"}),
+    "staged": frozenset({"creating", "dropped", "staging"}),
+    "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
+    "running": frozenset({"ended", "staged", "planned", "refused", "dropped"}),
+    "ended": frozenset({"stored"}),
+    "stored": frozenset({"collected"}),
+    "collected": frozenset(),
+    "refused": frozenset(),
+    "dropped": frozenset(),
+}
+SUBMISSION: dict[str, frozenset[str]] = {
+    "intent": frozenset({"sent", "absent"}),
+    "sent": frozenset({"accepted", "refused", "unknown"}),
+    "unknown": frozenset({"accepted", "absent"}),
+    "accepted": frozenset({"refused"}),
+    "refused": frozenset(),
+    "absent": frozenset(),
+}
+TABLES = {"file": FILE, "batch": BATCH, "part": PART, "submission": SUBMISSION}
+
+BATCH_ENDS = frozenset(state for state, after in BATCH.items() if not after)
+PART_ENDS = frozenset(state for state, after in PART.items() if not after)
+PART_OPEN = frozenset(PART) - PART_ENDS
+IN_FLIGHT = frozenset({"staging", "staged", "creating", "running"})  # what admission counts
+
+
+class IllegalStep(Exception):
+    """A defect in the gateway, never a user's fault."""
+
+
+def check(kind: str, state: str, new: str) -> None:
+    """Raise IllegalStep unless `new` may follow `state`."""
+    if new not in TABLES[kind][state]:
+        raise IllegalStep(f"{kind}: {state} -> {new} is not a legal step")
+
+
+def public_status(state: str, *, cancelling: bool) -> str:
+    """Return OpenAI's status word for a batch state."""
+    if state in BATCH_ENDS:
+        return state
+    if cancelling:
+        return "cancelling"
+    return {"validating": "validating", "splitting": "validating", "running": "in_progress"}.get(state, "finalizing")
