@@ -1,0 +1,134 @@
+"""Logs: one JSON object a line on stderr, with the trace id of the request, without secrets or users' content.
+
+Our own events carry named fields. Of other libraries' records only warnings and worse are written, and of those only
+the unfilled template's first line: asyncio puts the repr of exceptions into its messages, aiohttp's access log whole
+query strings. Of exceptions the type, the frames and, for errors of our own making, the message are written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import PurePath
+from traceback import walk_tb
+from typing import TextIO
+
+from providers.base import ProviderError
+from proxy_plugin.errors import GatewayError
+from proxy_plugin.secrets import Masker
+
+TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
+_TEXT_MAX = 1000
+_FRAMES = 12
+_FIELDS = "proxy_plugin_fields"
+
+
+def event(
+    logger: logging.Logger,
+    name: str,
+    *,
+    level: int = logging.INFO,
+    error: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Log one event. Fields are numbers, booleans, texts, paths, and lists and mappings of them."""
+    if logger.isEnabledFor(level):
+        if error is not None:
+            fields |= _error_fields(error)
+        logger.log(level, name, extra={_FIELDS: fields})
+
+
+def setup(level: str, masker: Masker, stream: TextIO | None = None) -> logging.Handler:
+    """Send the log to `stream` (default: stderr) from now on and return the handler; a second call replaces it."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, JsonLines)]:
+        root.removeHandler(earlier)
+    handler = JsonLines(stream or sys.stderr)
+    handler.setFormatter(Formatter(masker))
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    return handler
+
+
+class JsonLines(logging.StreamHandler[TextIO]):
+    """Writes our events at any level and other libraries' records from WARNING on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record if it is one of the two kinds."""
+        if hasattr(record, _FIELDS) or record.levelno >= logging.WARNING:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Stay silent: the default prints the raw record, unmasked, when stderr is gone or full."""
+
+
+class Formatter(logging.Formatter):
+    """One record as one line of JSON."""
+
+    def __init__(self, masker: Masker) -> None:
+        super().__init__()
+        self._masker = masker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its newline."""
+        fields = getattr(record, _FIELDS, None)
+        head = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": "log" if fields is None else record.msg,
+            "trace_id": TRACE_ID.get(),
+            "logger": record.name,
+        }
+        more = _foreign_fields(record) if fields is None else fields
+        line = head | {name: value for name, value in more.items() if name not in head}
+        return json.dumps({name: self._plain(value) for name, value in line.items()})
+
+    def _plain(self, value: object) -> object:
+        """Return what JSON can hold, masked and bounded; of an unknown object no more than its type."""
+        if isinstance(value, bool | int | None):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if isinstance(value, str | PurePath):
+            return self._masker.mask(str(value))[:_TEXT_MAX]
+        if isinstance(value, Mapping):
+            return {self._masker.mask(str(name)): self._plain(item) for name, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._plain(item) for item in value]
+        return f"<{type(value).__name__}>"
+
+
+def _foreign_fields(record: logging.LogRecord) -> dict[str, object]:
+    template = str(record.msg).partition("\n")[0]
+    error = record.exc_info[1] if record.exc_info else None
+    return {"message": template} | ({} if error is None else _error_fields(error))
+
+
+def _error_fields(error: BaseException) -> dict[str, object]:
+    """Return the type, and either our own message or the frames: other messages may quote what users sent."""
+    if isinstance(error, GatewayError | ProviderError):
+        return {"error_type": type(error).__name__, "error": str(error)} | _causes(error)
+    leaf: BaseException = error
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    fields: dict[str, object] = {"error_type": type(leaf).__name__, "frames": list(_frames(leaf))[-_FRAMES:]}
+    return fields | _causes(leaf)
+
+
+def _causes(error: BaseException) -> dict[str, object]:
+    names: list[str] = []
+    cause = error.__cause__
+    while cause is not None and len(names) < _FRAMES:
+        names.append(type(cause).__name__)
+        cause = cause.__cause__
+    return {"caused_by": names} if names else {}
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    for frame, line in walk_tb(error.__traceback__):
+        yield f"{frame.f_globals.get('__name__', '?')}:{line} {frame.f_code.co_name}"
