@@ -1,0 +1,68 @@
+"""Settings of the OpenAI stand-in, changed over `/_sandbox/options/openai` or with `--options`."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Times are in seconds of the sandbox clock. A batch keeps the options in force at its creation."""
+
+    validate_seconds: float = 0.05
+    run_seconds: float = 0.2  # from the first line to the last
+    finalize_seconds: float = 0.05
+    cancel_seconds: float = 0.1
+    window_seconds: float = 86400.0  # "Expiry": expires_at = created_at + 86400, live 2026-09
+    cancel_loses: int = 0  # so many finished lines are in no file after a cancel, seen live 2026-09
+    max_lines: int = 50_000
+    max_embedding_inputs: int = 50_000
+    max_file_bytes: int = 512 * 1024 * 1024
+    max_batch_bytes: int = 200 * 1024 * 1024
+    enqueued_token_cap: int | None = None  # input tokens of one account and model in unfinished batches
+    unknown_models: list[str] = []
+    creates_per_hour: int = 2000
+    uploads_per_minute: int = 1000
+    seed: int = 0  # of the order in which lines run and rows are written
+
+
+class Settings:
+    """The options in force now."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._initial = _changed(Options(), given)
+        self.current = self._initial
+
+    def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Raises `ValueError` for an unknown name or a value of the wrong type."""
+        self.current = _changed(self.current, changes)
+        return dict(msgspec.to_builtins(self.current))
+
+    def reset(self) -> None:
+        self.current = self._initial
+
+
+def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
+    try:
+        return msgspec.convert({**msgspec.to_builtins(options), **changes}, Options)
+    except msgspec.ValidationError as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+class Window:
+    """Counts events of each account in the last `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._moments: dict[str, deque[float]] = {}
+
+    def admits(self, account: str, now: float, limit: int) -> bool:
+        """Count one event now, unless `limit` is used up."""
+        moments = self._moments.setdefault(account, deque())
+        while moments and moments[0] <= now - self._seconds:
+            moments.popleft()
+        if len(moments) >= limit:
+            return False
+        moments.append(now)
+        return True
