@@ -183,11 +183,12 @@ class Sighting:
     """The answer of one lookup.
 
     `jobs` carry our mark, newest first. `control` is True only if this very lookup also saw something of ours that
-    the same account must show; without it an empty `jobs` proves nothing.
+    the same account must show; without it an empty `jobs` proves nothing. `listed`: the jobs could be read at all.
     """
 
     jobs: tuple[str, ...]
     control: bool
+    listed: bool = True
 
 
 class JobState(Enum):

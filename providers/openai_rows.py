@@ -1,0 +1,234 @@
+"""The pure half of the OpenAI-compatible adapters: request lines out, result lines in.
+
+Shapes: "Batch API" guide, developers.openai.com/api/docs/guides/batch, copy of 2026-06-27; API reference, pages
+"Batch" and "The request output object", openapi.yaml of 2026-08-21.
+
+Bodies are never decoded and written again: integers beyond 64 bits, escapes and key order survive only as bytes.
+Measured with msgspec 0.22: it refuses a lone surrogate escape (`"\\ud83d"`) even in a value it only skips, and answers
+cut off by `max_tokens` hold such halves of emoji. So those texts take a slower way, through `members`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from providers.base import LineIn, LineRejected, Native, Row, Target, Usage
+
+_TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
+_SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")
+_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_NULL = msgspec.Raw(b"null")
+_EMBEDDINGS = "/v1/embeddings"
+
+
+class _Embedding(msgspec.Struct):
+    input: Any = None
+
+
+class _Model(msgspec.Struct):
+    """A body whose own `model` is a text."""
+
+    model: str
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+    usage: Any = None
+
+
+class _Answer(msgspec.Struct):
+    status_code: Any = None
+    body: _Body | None = None
+
+
+class _OddAnswer(msgspec.Struct):
+    """A response whose body is no object."""
+
+    status_code: Any = None
+    body: Any = None
+
+
+def request_line(line: LineIn, target: Target, url: str) -> Native:
+    """Return the line of a batch input file. Raises LineRejected for a body that is no JSON object."""
+    if not line.body.lstrip().startswith(b"{"):
+        raise LineRejected("body must be a JSON object", code="invalid_type", param="body")
+    body = line.body if target.model is None else replace_model(line.body, target.model)
+    head = msgspec.json.encode({"custom_id": line.native_id, "method": "POST", "url": url})
+    # A newline inside a JSON text is whitespace between tokens: strings cannot hold a raw one.
+    data = head[:-1] + b',"body":' + body.strip().replace(b"\n", b" ").replace(b"\r", b" ") + b"}"
+    return Native(data, inputs=count_inputs(body) if line.endpoint == _EMBEDDINGS else 1)
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """Return the JSON object with another `model` and every other byte as it was.
+
+    Every top-level `model` is replaced: of two equal keys a provider may read either. Without one it becomes the first.
+    """
+    text, pieces, copied = msgspec.json.encode(model), [], 0
+    if place := _only_model(body):
+        return body[: place[0]] + text + body[place[1] :]
+    for key, start, end in members(body):
+        if key == "model":
+            pieces += [body[copied:start], text]
+            copied = end
+    if pieces:
+        return b"".join([*pieces, body[copied:]])
+    inside = body.index(b"{") + 1
+    comma = b"" if body[inside:].lstrip().startswith(b"}") else b","
+    return body[:inside] + b'"model":' + text + comma + body[inside:]
+
+
+def _only_model(body: bytes) -> tuple[int, int] | None:
+    """Return where `model` has its value if that word is in the body once: 2 us a line, `members` takes 19 [measured].
+
+    A quoted `model` is a whole JSON string, as quotes inside of one are escaped; an escaped spelling holds `\\u006`.
+    """
+    if body.count(b'"model"') != 1 or b"\\u006" in body:
+        return None
+    try:
+        msgspec.json.decode(body, type=_Model)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    found = _MODEL.search(body)
+    return found.span(1) if found else None
+
+
+def members(body: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield (key, start, end) for each member of a valid JSON object: its value is `body[start:end]`."""
+    depth, key, start = 0, "", 0
+    for token in _TOKEN.finditer(body):
+        text, colon, opened = token.groups()
+        if text is None:
+            depth += 1 if opened else -1
+            if depth == 1 and not opened:
+                yield key, start, token.end()
+        elif depth == 1 and not colon:
+            yield key, *token.span(1)
+        elif depth == 1:
+            key, start = json.loads(text), token.end()
+            if scalar := _SCALAR.match(body, start):
+                yield key, *scalar.span()
+
+
+def count_inputs(body: bytes) -> int:
+    """Return how many inputs an embeddings body holds: a text or one array of tokens is 1, else the list's length."""
+    try:
+        given = msgspec.json.decode(body, type=_Embedding).input
+    except msgspec.DecodeError:
+        given = json.loads(body).get("input")
+    if isinstance(given, list) and given and isinstance(given[0], str | list):
+        return len(given)
+    return 1
+
+
+def result_row(line: bytes) -> Row | None:
+    """Read a line of an output or error file; None for a blank one.
+
+    A response without status or body, an error that is a bare text and a row with neither occur with providers that
+    copy the API; `status_code: 0` was reported by users of OpenAI's. Raises ValueError for a corrupt line.
+    """
+    if not line.strip():
+        return None
+    line.decode()  # msgspec does not look into texts that it skips
+    try:
+        row = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, RecursionError):
+        row = _slow_line(line)
+    response, error = bytes(row.response), bytes(row.error)
+    if response.startswith(b"{"):
+        answer = _answer(response)
+        status = _status(answer.status_code)
+        if answer.body is not None and 200 <= status <= 299:
+            return _answered(row.custom_id, response, answer)
+        if not 200 <= status <= 299 and (answer.body is not None or not _says(error)):
+            return Row(row.custom_id, ok=False, response=response, code=str(status))
+    return _failed(row.custom_id, error)
+
+
+def _answered(native_id: str, response: bytes, answer: _Answer | _OddAnswer) -> Row:
+    body = answer.body if isinstance(answer.body, _Body) else _Body()
+    model = body.model if isinstance(body.model, str) else None
+    return Row(native_id, ok=True, response=response, model=model, usage=read_usage(body.usage))
+
+
+def _failed(native_id: str, error: bytes) -> Row:
+    """Return the row of a line without an answer; `error` stays as it is if it is an object."""
+    if not _says(error):
+        message = "The provider returned neither a response nor an error for this request."
+        error = msgspec.json.encode({"code": "empty_result", "message": message})
+    elif not error.startswith(b"{"):
+        words = error if error.startswith(b'"') else msgspec.json.encode(error.decode())
+        error = b'{"code":"provider_error","message":' + words + b"}"
+    code = json.loads(error).get("code")
+    word = str(code)[:64] if isinstance(code, str | int) else "provider_error"
+    return Row(native_id, ok=False, error=error, code=word)
+
+
+def read_usage(given: object) -> Usage | None:
+    """Read token counts under their chat names (prompt, completion) or their newer ones (input, output)."""
+    if not isinstance(given, dict):
+        return None
+    return Usage(
+        input_tokens=_first(given, "input_tokens", "prompt_tokens"),
+        output_tokens=_first(given, "output_tokens", "completion_tokens"),
+        cached_tokens=_detail(given, "cached_tokens", "input_tokens_details", "prompt_tokens_details"),
+        reasoning_tokens=_detail(given, "reasoning_tokens", "output_tokens_details", "completion_tokens_details"),
+    )
+
+
+def _first(counts: dict[str, Any], *names: str) -> int:
+    found = (counts.get(name) for name in names)
+    return next((count for count in found if isinstance(count, int) and count > 0), 0)
+
+
+def _detail(given: dict[str, Any], name: str, *groups: str) -> int:
+    details = (given.get(group) for group in groups)
+    return next((_first(group, name) for group in details if isinstance(group, dict)), 0)
+
+
+def _status(given: object) -> int:
+    """Return an HTTP status, 0 for what is none."""
+    if isinstance(given, str) and given.isascii() and given.isdigit():
+        given = int(given[:4])
+    return given if isinstance(given, int) and not isinstance(given, bool) else 0
+
+
+def _says(error: bytes) -> bool:
+    return error not in {b"null", b'""', b"{}", b"[]", b"false"}
+
+
+def _answer(response: bytes) -> _Answer | _OddAnswer:
+    try:
+        return msgspec.json.decode(response, type=_Answer)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(response, type=_OddAnswer)
+    except (msgspec.DecodeError, RecursionError):
+        fields = json.loads(response)
+        body = fields.get("body")
+        if isinstance(body, dict):
+            return _Answer(fields.get("status_code"), _Body(body.get("model"), body.get("usage")))
+        return _OddAnswer(fields.get("status_code"), body)
+
+
+def _slow_line(line: bytes) -> _Line:
+    """Read a line that msgspec refuses. Raises ValueError if the standard library refuses it too."""
+    try:
+        fields = json.loads(line.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    custom_id = fields.get("custom_id") if isinstance(fields, dict) else None
+    if not isinstance(custom_id, str):
+        raise ValueError("not a result row with a custom_id")  # noqa: TRY004 - the contract's word for a corrupt line
+    raws = {key: msgspec.Raw(line[start:end]) for key, start, end in members(line)}
+    return _Line(custom_id, raws.get("response", _NULL), raws.get("error", _NULL))
