@@ -109,11 +109,11 @@ async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path)
         fill(filler)
         for n in range(40):
             await registry.write(add(f"id-{n}" + "x" * 4000))  # type: ignore[arg-type]
-        assert registry.full is True, "the disk was meant to be full"
+        assert bool(registry.full), "the disk was meant to be full"
         assert len(registry.read(names)) == 41
         filler.unlink()
         registry.recover_space(free=1 << 40, reserve=0)
-        assert registry.full is False
+        assert not bool(registry.full)
         assert (small_disk / "ballast").stat().st_size >= 8 * 2**20
     finally:
         registry.close()

@@ -113,6 +113,7 @@ CREATE TABLE submissions (
     sent_at DOUBLE PRECISION,
     first_absent_at DOUBLE PRECISION,
     lookups INTEGER NOT NULL DEFAULT 0,
+    revoking_at DOUBLE PRECISION,
     revoked_at DOUBLE PRECISION,
     ended_at DOUBLE PRECISION,
     PRIMARY KEY (batch_id, part, n),

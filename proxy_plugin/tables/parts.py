@@ -59,6 +59,7 @@ class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float | None = None
     first_absent_at: float | None = None
     lookups: int = 0
+    revoking_at: float | None = None
     revoked_at: float | None = None
     ended_at: float | None = None
 

@@ -1,0 +1,214 @@
+"""The real thing for tests: the sandbox process, the gateway process, and a client that only knows HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from providers.sandbox.process import Sandbox
+
+KEY = "gateway-key-for-tests"
+ENDS = {"completed", "failed", "expired", "cancelled"}
+HEADERS = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "lane"}
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class GatewayGone(Exception):
+    """The gateway did not answer: it was killed, or is not there yet."""
+
+
+@dataclass
+class Gateway:
+    """One gateway on one data_dir, started and killed at will. The port stays the same over restarts."""
+
+    home: Path
+    virtual_keys: dict[str, dict[str, Any]]
+    engine: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    data_dir: Path | None = None
+    wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.data = self.data_dir or self.home / "data"
+        self.config = self.home / "config.yaml"
+        self.log = self.home / "gateway.log"
+        self.write_config()
+
+    def write_config(self) -> None:
+        """Write the config file from the fields."""
+        ours = {
+            "server": {"host": "127.0.0.1", "port": self.port},
+            "storage": {"data_dir": str(self.data)},
+            "api_keys": [{"name": "tests", "key": KEY}],
+            "virtual_keys": self.virtual_keys,
+            "engine": {"poll_seconds_first": 0.05, "poll_seconds_max": 0.3} | self.engine,
+            "limits": {"disk_reserve_bytes": 0} | self.limits,
+        }
+        self.config.write_text(yaml.safe_dump({"proxy_plugin": ours}))
+
+    def start(self, *, fail: str = "", wait: bool = True, env: Mapping[str, str] | None = None) -> None:
+        """Start the process; with `wait` return when it is healthy, or gone at a failpoint."""
+        command = [*self.wrap, sys.executable, "-m", "proxy_plugin", "serve", "--config", str(self.config)]
+        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | dict(env or {})
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+        if wait:
+            self.until_healthy()
+
+    def until_healthy(self, seconds: float = 20) -> None:
+        """Return when /healthz answers or the process is gone."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.alive():
+            try:
+                self.call("GET", "/healthz", root=True, timeout=2)
+            except GatewayGone:
+                time.sleep(0.02)
+            else:
+                return
+        assert not self.alive(), f"the gateway is not healthy:\n{self.tail()}"
+
+    def alive(self) -> bool:
+        """Tell whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, sig: int = signal.SIGKILL) -> None:
+        """Send a signal; after a deadly one return when the process is gone."""
+        assert self.process is not None
+        self.process.send_signal(sig)
+        if sig in (signal.SIGKILL, signal.SIGTERM):
+            self.process.wait(60)
+
+    def close(self) -> None:
+        """End the process whatever state it is in."""
+        if self.process is not None and self.alive():
+            self.process.kill()
+            self.process.wait(10)
+
+    def tail(self) -> str:
+        """Return the end of the log."""
+        return self.log.read_text()[-4000:]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        root: bool = False,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
+    ) -> Any:
+        """Make one call; bytes are returned for content, JSON otherwise. Raises GatewayGone, HTTPError."""
+        url = (self.url.removesuffix("/v1") if root else self.url) + path
+        data = None if body is None else json.dumps(body).encode() if not isinstance(body, bytes) else body
+        request = urllib.request.Request(url, data=data, method=method)
+        for name, value in (HEADERS | {"content-type": "application/json"} | dict(headers or {})).items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                content = response.read()
+                return json.loads(content) if "json" in response.headers.get("content-type", "") else content
+        except urllib.error.HTTPError:
+            raise
+        except OSError as error:
+            raise GatewayGone(str(error)) from error
+
+    def upload(self, content: bytes, filename: str = "input.jsonl") -> str:
+        """Upload a batch file and return its id."""
+        edge = "edge-of-the-tests"
+        parts = (
+            f'--{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'.encode(),
+            f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'.encode(),
+            b"Content-Type: application/octet-stream\r\n\r\n",
+            content,
+            f"\r\n--{edge}--\r\n".encode(),
+        )
+        headers = {"content-type": f"multipart/form-data; boundary={edge}"}
+        return str(self.call("POST", "/files", b"".join(parts), headers=headers)["id"])
+
+    def create(self, file_id: str, *, retry: int = 0, **more: Any) -> dict[str, Any]:
+        """Create a batch of a file."""
+        body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | more
+        answer = self.call("POST", "/batches", body, headers={"x-stainless-retry-count": str(retry)})
+        assert isinstance(answer, dict)
+        return answer
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """Return a batch."""
+        answer = self.call("GET", f"/batches/{batch_id}")
+        assert isinstance(answer, dict)
+        return answer
+
+    def until(self, batch_id: str, statuses: Iterable[str] = ENDS, seconds: float = 60) -> dict[str, Any]:
+        """Return the batch when it has one of the statuses. Raises GatewayGone if the gateway dies first."""
+        wanted, deadline = set(statuses), time.monotonic() + seconds
+        while (batch := self.batch(batch_id))["status"] not in wanted:
+            assert time.monotonic() < deadline, f"still {batch}\n{self.tail()}"
+            time.sleep(0.03)
+        return batch
+
+    def until_event(self, seen: Callable[[str], bool], seconds: float = 20) -> None:
+        """Return when the gateway's log has something. Raises GatewayGone if the gateway is gone by then."""
+        deadline = time.monotonic() + seconds
+        while not seen(self.log.read_text()):
+            if not self.alive():
+                raise GatewayGone("gone while its log was read")
+            assert time.monotonic() < deadline, self.tail()
+            time.sleep(0.02)
+
+    def rows(self, file_id: str | None) -> list[dict[str, Any]]:
+        """Return the rows of an output or error file."""
+        if file_id is None:
+            return []
+        content = self.call("GET", f"/files/{file_id}/content")
+        assert isinstance(content, bytes)
+        return [json.loads(line) for line in content.splitlines()]
+
+
+def chat_lines(count: int, *, tag: str = "", marker: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+    """Return chat lines whose ids and texts are all different; `marker` puts a sandbox marker into some."""
+    return [
+        {
+            "custom_id": f"line/{n} {tag}é🙂",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {
+                "model": "gpt-4.1-nano",
+                "messages": [{"role": "user", "content": f"Say {n} {tag} {(marker or {}).get(n, '')}"}],
+            },
+        }
+        for n in range(count)
+    ]
+
+
+def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return lines as the bytes of an input file."""
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def lane(sandbox: Sandbox, **options: Any) -> dict[str, Any]:
+    """Return virtual key settings that lead to the sandbox."""
+    base = {"provider": "openai", "api_key": "sk-sandbox", "custom_host": sandbox.url("openai"), "settle_seconds": 0.5}
+    return base | options
