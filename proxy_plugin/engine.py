@@ -28,8 +28,9 @@ LOOK_AGAIN = 30.0  # seconds; the wall clock may jump, so nobody sleeps longer
 HOUSEKEEPING = 60.0
 PARALLEL = 128  # rows in a step at once
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
-DISK_PAUSE = 5.0
+DISK_PAUSE = 2.0
 DEFECT_PAUSE = 60.0
+HEAVY = frozenset({"scan", "split", "fetch", "collect", "merge"})  # they write files; a full disk's last bytes are for ids
 
 STEPS: dict[str, Step] = {**steps_batch.STEPS, **steps_part.STEPS, **steps_submission.STEPS}
 
@@ -118,6 +119,9 @@ class Engine:
 
     async def _attempt(self, name: str, key: Key, row: Any) -> bool:
         """Run one step; False when the row should rest although the database may still call it due."""
+        if name in HEAVY and self._gateway.registry.full:
+            self._state.held[key] = self._gateway.clock.monotonic() + DISK_PAUSE
+            return False
         try:
             failpoints.passing(f"{name}.before")
             await STEPS[name](self._desk, row)

@@ -1,0 +1,94 @@
+"""The command line. Imports wait for the command that needs them: `--version` and a mistyped option answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxy_plugin import __version__
+
+OK, FAILED, NOT_STARTED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for problems that `check` found, 2 for what cannot start."""
+    parser = _parser()
+    command, rest = parser.parse_known_args(arguments)
+    try:
+        if command.name == "demo":
+            return _demo(rest)
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        return _check(command) if command.name == "check" else _serve(command)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="proxy-plugin", description="Native batch lanes of model providers behind OpenAI's Files and Batches API."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the gateway")
+    serve.add_argument("--host", help="address to listen on, instead of server.host")
+    serve.add_argument("--port", type=_port, help="port to listen on, instead of server.port; 0 takes a free one")
+    check = commands.add_parser("check", help="validate a configuration and show what it serves")
+    for each in (serve, check):
+        each.add_argument("--config", type=Path, required=True, help="the YAML file")
+    commands.add_parser("demo", help="the main job, end to end, on stand-ins for the providers", add_help=False)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65_536):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
+def _serve(command: argparse.Namespace) -> int:
+    from proxy_plugin import config, logs, secrets  # noqa: PLC0415
+    from proxy_plugin.app import serve  # noqa: PLC0415
+    from proxy_plugin.errors import ConfigError  # noqa: PLC0415
+    from proxy_plugin.registry import DataDirBusy, SchemaTooNew  # noqa: PLC0415
+
+    try:
+        settings = config.load(command.config)
+        logs.setup("info", secrets.Masker(secrets.secrets_in(settings)))
+        return asyncio.run(serve(settings, command.host, command.port))
+    except (ConfigError, DataDirBusy, SchemaTooNew) as error:
+        return _complain(str(error), NOT_STARTED)
+    except sqlite3.Error as error:
+        return _complain(f"the registry in data_dir cannot be opened: {error}", NOT_STARTED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or type(error).__name__}", NOT_STARTED)
+
+
+def _check(command: argparse.Namespace) -> int:
+    from proxy_plugin import config  # noqa: PLC0415
+    from proxy_plugin.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        print(config.render_check(config.load(command.config)))
+    except ConfigError as error:
+        return _complain(str(error), FAILED)
+    return OK
+
+
+def _demo(arguments: list[str]) -> int:
+    from proxy_plugin.demo import main as demo  # noqa: PLC0415
+
+    return demo(arguments)
+
+
+def _complain(problems: str, code: int) -> int:
+    """Say what is wrong, one problem a line."""
+    for problem in problems.splitlines():
+        print(f"proxy-plugin: {problem}", file=sys.stderr)
+    return code

@@ -1,0 +1,118 @@
+"""For operators: is the process up, does it take work, what does it do. No key is asked and nothing private is told."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from proxy_plugin import __version__, states
+from proxy_plugin.answers import json_answer
+from proxy_plugin.context import GATEWAY, Gateway
+from proxy_plugin.tables import parts
+
+COUNTS_KEPT = 2.0  # seconds; counting reads whole tables, and anybody may ask
+Samples = Iterable[tuple[Mapping[str, str], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the registry holds, by state, and submissions of unknown outcome by virtual key."""
+
+    batches: dict[str, int]
+    parts: dict[str, int]
+    unresolved: dict[str, int]
+
+
+@dataclass(slots=True)
+class Operations:
+    """Whether the gateway has started, and its latest counts."""
+
+    started: bool = False
+    _counts: Counts | None = None
+    _counted_at: float = 0.0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def counts(self, gateway: Gateway) -> Counts:
+        """Return counts that are at most two seconds old."""
+        async with self._one_at_a_time:
+            now = gateway.clock.monotonic()
+            if self._counts is None or now - self._counted_at > COUNTS_KEPT:
+                self._counts, self._counted_at = await gateway.registry.scan(_count), now
+            return self._counts
+
+
+OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
+
+
+def _count(conn: sqlite3.Connection) -> Counts:
+    return Counts(
+        batches=dict.fromkeys(states.BATCH, 0)
+        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state"))),
+        parts=dict.fromkeys(states.PART, 0)
+        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM parts GROUP BY state"))),
+        unresolved=dict(parts.unresolved(conn)),
+    )
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """`GET /healthz`: 200 while the process serves."""
+    started = request.app[OPERATIONS].started
+    return json_answer({"status": "ok" if started else "starting"}, 200 if started else 503)
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """`GET /readyz`: 200 while new work is taken, else 503 with the reason."""
+    reason = _not_ready(request.app[OPERATIONS], request.app[GATEWAY])
+    return json_answer({"status": reason or "ready"}, 503 if reason else 200)
+
+
+def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
+    if not operations.started:
+        return "starting"
+    if gateway.stopping:
+        return "stopping"
+    return "disk full" if gateway.registry.full else None
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: Prometheus' text format 0.0.4."""
+    gateway, operations = request.app[GATEWAY], request.app[OPERATIONS]
+    counts = await operations.counts(gateway)
+    disk = await asyncio.to_thread(shutil.disk_usage, gateway.data_dir)
+    text = "".join(_lines(gateway, operations, counts, disk.free))
+    return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) -> Iterator[str]:
+    ready = _not_ready(operations, gateway) is None
+    yield _gauge("info", "The version that runs.", [({"version": __version__}, 1)])
+    yield _gauge("ready", "1 while new work is taken.", [({}, ready)])
+    yield _gauge("batches", "Batches by state.", _by("state", counts.batches))
+    yield _gauge("parts", "Parts, each one native job, by state.", _by("state", counts.parts))
+    yield _gauge("unresolved_submissions", "Creates whose outcome is unknown.", _by("virtual_key", counts.unresolved))
+    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.uploads)])
+    yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
+
+
+def _by(label: str, counts: Mapping[str, int]) -> Samples:
+    return [({label: name}, count) for name, count in counts.items()]
+
+
+def _gauge(name: str, about: str, samples: Samples) -> str:
+    lines = [f"# HELP proxy_plugin_{name} {about}", f"# TYPE proxy_plugin_{name} gauge"]
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        lines.append(f"proxy_plugin_{name}{{{inside}}} {value:d}" if inside else f"proxy_plugin_{name} {value:d}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+ROUTES = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
