@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test check fix bench kills clean
+.PHONY: help demo test check fix docs bench kills clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
 	@echo "make check   lint, format, types"
 	@echo "make fix     apply what the linter and the formatter can"
+	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 
@@ -38,6 +39,9 @@ check: $(VENV)/.dev
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.tables
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

@@ -182,8 +182,10 @@ class Submission:
 class Sighting:
     """The answer of one lookup.
 
-    `jobs` carry our mark, newest first. `control` is True only if this very lookup also saw something of ours that
-    the same account must show; without it an empty `jobs` proves nothing. `listed`: the jobs could be read at all.
+    `jobs`, newest first, carry our mark where the lane accepts a label; where it does not, they are the jobs behind
+    the fence that could be ours, and `Confirms.confirm` tells which is. `control` is True only if this very lookup also
+    saw something of ours that the same account must show; without it an empty `jobs` proves nothing. `listed`: the jobs
+    could be read at all.
     """
 
     jobs: tuple[str, ...]
@@ -312,6 +314,17 @@ class Revokes(Protocol):
         """Take away what the lost create would read, so that its late acceptance could run nothing.
 
         Returns only when that is certain. Raises `TryLater` or `Refused`.
+        """
+
+
+@runtime_checkable
+class Confirms(Protocol):
+    """Lanes without labels, whose jobs show our mark only in their results. Required where `accepts_label` is False."""
+
+    async def confirm(self, account: Account, job: str, part: PartFile) -> bool | None:
+        """Tell from its results whether a job is this part's; None while it has none to show.
+
+        Reads no more than the head of the results. Raises `TryLater` or `Refused`.
         """
 
 

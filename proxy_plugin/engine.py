@@ -30,7 +30,7 @@ PARALLEL = 128  # rows in a step at once
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
 DISK_PAUSE = 2.0
 DEFECT_PAUSE = 60.0
-HEAVY = frozenset({"scan", "split", "fetch", "collect", "merge"})  # they write files; a full disk's last bytes are for ids
+HEAVY = frozenset({"scan", "split", "fetch", "collect", "merge"})  # a full disk's last bytes are for ids
 
 STEPS: dict[str, Step] = {**steps_batch.STEPS, **steps_part.STEPS, **steps_submission.STEPS}
 
