@@ -12,8 +12,8 @@ HEAD = (
 
 
 def markdown() -> str:
-    """Return the table, one row a registered provider."""
-    return "\n".join([*HEAD, *(_row(name) for name in catalog.names())])
+    """Return the table, one row a provider of this tree."""
+    return "\n".join([*HEAD, *(_row(name) for name in sorted(catalog.BUILT_IN))])
 
 
 def _row(name: str) -> str:

@@ -191,7 +191,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
 async def until(condition: Any, seconds: float = 10.0) -> None:
     """Return when the condition holds; fail after a while."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in the gateway, which has no event for it
+        while not condition():
             await asyncio.sleep(0.005)
 
 

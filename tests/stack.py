@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -130,8 +131,10 @@ class Gateway:
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 content = response.read()
                 return json.loads(content) if "json" in response.headers.get("content-type", "") else content
-        except urllib.error.HTTPError:
-            raise
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                content = io.BytesIO(refusal.read())
+            raise urllib.error.HTTPError(url, refusal.code, refusal.reason, refusal.headers, content) from None
         except OSError as error:
             raise GatewayGone(str(error)) from error
 

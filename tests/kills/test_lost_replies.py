@@ -107,9 +107,9 @@ def test_429_waits_as_long_as_the_provider_asks(gateway: Gateway, sandbox: Sandb
     check_answers(gateway, batch, LINES)
     check_paid_once(sandbox, LINES)
     seen = sandbox.control.requests()
-    refused = next(n for n, entry in enumerate(seen) if entry["status"] == 429)
-    pause = seen[refused + 1]["at"] - seen[refused]["at"]
-    assert pause >= 1.9, f"somebody called again after {pause:.2f} s"
+    refused = next(entry["at"] for entry in seen if entry["status"] == 429)
+    early = [entry for entry in seen if refused + 0.3 < entry["at"] < refused + 1.9]  # others may be on their way
+    assert early == []
 
 
 def test_a_gateway_stopped_for_longer_than_every_timeout_sends_nothing_twice(
