@@ -4,7 +4,8 @@ batch       validating > splitting > running > merging > completed | expired | c
             validating > failed, splitting > failed, merging > failed (no part was ever accepted)
 part        planned > staging > staged > creating > running > ended > stored > collected
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
-submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent;  accepted > refused (no quota)
+submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
+            accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PART: dict[str, frozenset[str]] = {
     "staging": frozenset({"staged", "refused", "dropped"}),
     "staged": frozenset({"creating", "dropped", "staging"}),
     "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
-    "running": frozenset({"ended", "staged", "planned", "refused", "dropped"}),
+    "running": frozenset({"ended", "planned", "creating", "refused", "dropped"}),
     "ended": frozenset({"stored"}),
     "stored": frozenset({"collected"}),
     "collected": frozenset(),
@@ -40,7 +41,7 @@ SUBMISSION: dict[str, frozenset[str]] = {
     "intent": frozenset({"sent", "absent"}),
     "sent": frozenset({"accepted", "refused", "unknown"}),
     "unknown": frozenset({"accepted", "absent"}),
-    "accepted": frozenset({"refused"}),
+    "accepted": frozenset({"refused", "unknown"}),
     "refused": frozenset(),
     "absent": frozenset(),
 }

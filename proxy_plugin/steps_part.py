@@ -12,6 +12,7 @@ import msgspec
 
 from providers.base import BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
 from proxy_plugin import failpoints, logs
+from proxy_plugin.adoption import confirm_adopted
 from proxy_plugin.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.manifest import ASSIGNMENT
 from proxy_plugin.stepping import Desk, Step, backoff
@@ -105,7 +106,8 @@ async def poll(desk: Desk, part: PartRow) -> None:
     if lane.capabilities.accepts_label and status.mark != part.mark:
         raise TryLater("the job does not carry the mark of its part; its rows are not counted and it is not cancelled")
     if status.state is JobState.ENDED:
-        await desk.write(lambda c: _end(c, part, status))
+        if await confirm_adopted(desk, part, lane):
+            await desk.write(lambda c: _end(c, part, status))
     elif status.state is JobState.FAILED:
         await desk.write(lambda c: _failed(c, desk, part, status))
     else:
@@ -138,7 +140,7 @@ def _failed(conn: sqlite3.Connection, desk: Desk, part: PartRow, status: JobStat
 async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> None:
     batch = desk.batch(part.batch_id)
     asked = part.cancel_sent_at
-    if batch.stopping and asked is None and isinstance(lane, Cancels):
+    if batch.stopping and asked is None and isinstance(lane, Cancels) and _certain(desk, part):
         await _cancel(desk, part, lane)
         asked = desk.now()
     due_at = desk.now() + poll_pause(desk, part, lane, status)
@@ -152,6 +154,12 @@ async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobSt
         await desk.write(step)
     else:
         await desk.write(lambda c: parts.change(c, part, due_at=due_at))
+
+
+def _certain(desk: Desk, part: PartRow) -> bool:
+    """Tell whether the job is provably ours; a stranger's paid work is never cancelled."""
+    row = desk.read(lambda c: parts.accepted_submission(c, part))
+    return row is not None and not row.provisional
 
 
 def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 
 from providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin import failpoints, logs
+from proxy_plugin.adoption import cannot_tell, identify, unclaimed
 from proxy_plugin.stepping import Desk, Step, backoff
 from proxy_plugin.steps_part import drop_if_stopping, refuse
 from proxy_plugin.tables import batches, parts
@@ -20,6 +21,11 @@ from proxy_plugin.tables.parts import PartRow, SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
+GIVES_UP = 86_400.0  # seconds behind the window: the lost job, if there is one, has ended and been paid by then
+NEVER_RESOLVED = Refused(
+    "It could not be found out whether the provider accepted the job with this line; it may have run and been paid.",
+    code="outcome_unknown",
+)
 
 
 async def intend(desk: Desk, part: PartRow) -> None:
@@ -44,7 +50,8 @@ async def send(desk: Desk, part: PartRow) -> None:
         await desk.write(partial(_give_up_unsent, desk=desk, part=part, row=row, refused=refused))
         return
     failpoints.passing("send.fenced")
-    sent = await desk.write(lambda c: _mark_sent(c, desk, part, row, fence))
+    one_at_a_time = not lane.capabilities.accepts_label
+    sent = await desk.write(lambda c: _mark_sent(c, desk, part, row, fence, one_at_a_time=one_at_a_time))
     if sent is None:
         return
     failpoints.passing("send.sent")
@@ -57,12 +64,17 @@ def _give_up_unsent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Su
 
 
 def _mark_sent(
-    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None
+    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None, *, one_at_a_time: bool
 ) -> SubmissionRow | None:
+    """Return None where nothing may be sent now. Without labels, two lost creates of one account could be confused."""
     batch = batches.get(conn, part.batch_id)
     if batch is not None and batch.stopping:
         parts.move_submission(conn, row, "absent", reason=batch.stopping, ended_at=desk.now())
         drop_if_stopping(conn, part)
+        return None
+    if one_at_a_time and not parts.has_turn(conn, row):
+        due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first
+        parts.change(conn, part, due_at=due_at, note=parts.NO_TURN)
         return None
     return parts.move_submission(conn, row, "sent", fence=fence, sent_at=desk.now())
 
@@ -85,21 +97,25 @@ async def _create(desk: Desk, part: PartRow, lane: BatchProvider, sent: Submissi
         logs.event(LOG, "part_accepted", slug=part.slug, lines=part.lines, attempt=sent.n)
 
 
-def _accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str) -> None:
+def _accepted(
+    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str, *, provisional: bool = False
+) -> None:
     now = desk.now()
-    parts.move_submission(conn, row, "accepted", job=job, ended_at=now)
+    parts.move_submission(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
+    parts.next_turn(conn, part.slug)
     first = max(desk.gateway.config.engine.poll_seconds_first, desk.lane(part).capabilities.min_poll_seconds)
     parts.move(conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, due_at=now + first)
     batch = batches.get(conn, part.batch_id)
     if batch is not None and batch.stopping:
         parts.wake(conn, part)
-    batches.event(conn, part.batch_id, part.n, now, "accepted", job)
+    batches.event(conn, part.batch_id, part.n, now, "adopted provisionally" if provisional else "accepted", job)
 
 
 def _not_accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
     parts.move_submission(conn, row, "refused", reason=f"retry: {error}"[:200], ended_at=now)
+    parts.next_turn(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
@@ -107,6 +123,7 @@ def _not_accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Subm
 
 def _refused(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     parts.move_submission(conn, row, "refused", reason=refused.code, ended_at=desk.now())
+    parts.next_turn(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -126,32 +143,32 @@ def _doubt(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionR
 async def look_up(desk: Desk, part: PartRow) -> None:
     """Look for the job of a create whose outcome is unknown; send again only when it provably is not there."""
     lane, row = desk.lane(part), desk.submission(part)
+    if desk.now() > desk.batch(part.batch_id).expires_at + GIVES_UP:
+        await desk.write(partial(refuse, part=part, refused=NEVER_RESOLVED, now=desk.now()))
+        return
     try:
         sighting = await lane.find(desk.account(part), desk.attempt(part, row))
     except Refused:
         sighting = Sighting(jobs=(), control=False, listed=False)
     failpoints.passing("look_up.acted")
-    known = desk.read(lambda c: parts.jobs_known(c, part.batch_id, part.n))
-    found = [job for job in sighting.jobs if job not in known]
-    if found:
-        await desk.insist(lambda c: _accepted(c, desk, part, row, found[-1]))
+    found = unclaimed(desk, row, sighting)
+    if lane.capabilities.accepts_label:
+        ours, provisional = found[-1:], False
         if len(found) > 1:
             logs.event(LOG, "job_doubled", slug=part.slug, jobs=len(found), level=logging.CRITICAL)
-    elif not (sighting.control or _ours_is_gone(desk, part, row, sighting)):
-        await _cannot_tell(desk, part, "the account does not show what it must show, so an absent job proves nothing")
     else:
-        await _not_seen(desk, part, lane, row)
+        ours, provisional = await identify(desk, part, row, lane, found)
+    if ours:
+        await desk.insist(lambda c: _accepted(c, desk, part, row, ours[0], provisional=provisional))
+    elif sighting.control or _ours_is_gone(desk, part, row, sighting):
+        await _not_seen(desk, part, lane, desk.submission(part))
+    else:
+        await cannot_tell(desk, part, "the account does not show what it must show, so an absent job proves nothing")
 
 
 def _ours_is_gone(desk: Desk, part: PartRow, row: SubmissionRow, sighting: Sighting) -> bool:
     """Tell whether the control is missing only because we took it away ourselves, from this very account."""
     return sighting.listed and row.revoking_at is not None and row.account == desk.account(part).fingerprint
-
-
-async def _cannot_tell(desk: Desk, part: PartRow, why: str) -> None:
-    if part.note != why:
-        await desk.write(lambda c: parts.change(c, part, note=why))
-    raise TryLater(why)
 
 
 async def _not_seen(desk: Desk, part: PartRow, lane: BatchProvider, row: SubmissionRow) -> None:
@@ -168,7 +185,7 @@ async def _not_seen(desk: Desk, part: PartRow, lane: BatchProvider, row: Submiss
         pause = min(pause, max(first + settle - now, 0.0)) if counted.lookups >= LOOKUPS_NEEDED else min(pause, settle)
         await desk.write(lambda c: parts.change(c, part, due_at=now + pause))
     elif not lane.capabilities.accepts_label and key.on_unknown == "wait":
-        await _cannot_tell(desk, part, "no lookup can prove what became of the create; on_unknown is wait")
+        await cannot_tell(desk, part, "nothing can prove that the create was not accepted; on_unknown is wait")
     elif isinstance(lane, Revokes) and counted.revoked_at is None:
         await _revoke(desk, part, lane, counted)
     else:
@@ -183,7 +200,7 @@ async def _revoke(desk: Desk, part: PartRow, lane: Revokes, row: SubmissionRow) 
     try:
         await lane.revoke(desk.account(part), desk.attempt(part, row))
     except Refused as refused:
-        await _cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
+        await cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
     failpoints.passing("revoke.acted")
     await desk.write(lambda c: parts.move_submission(c, row, "unknown", revoked_at=desk.now()))
 
@@ -195,6 +212,7 @@ def _note_revoking(conn: sqlite3.Connection, row: SubmissionRow, at: float) -> S
 def _absent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> None:
     now = desk.now()
     parts.move_submission(conn, row, "absent", ended_at=now)
+    parts.next_turn(conn, part.slug)
     batches.event(conn, part.batch_id, part.n, now, "create provably absent", f"{row.lookups} lookups")
     if drop_if_stopping(conn, part):
         return

@@ -113,6 +113,8 @@ CREATE TABLE submissions (
     sent_at DOUBLE PRECISION,
     first_absent_at DOUBLE PRECISION,
     lookups INTEGER NOT NULL DEFAULT 0,
+    provisional INTEGER NOT NULL DEFAULT 0,
+    not_ours TEXT,
     revoking_at DOUBLE PRECISION,
     revoked_at DOUBLE PRECISION,
     ended_at DOUBLE PRECISION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from proxy_plugin import states
 from proxy_plugin.tables import batches, columns, many, one
 
 NO_ROOM = "waits for room on its virtual key"
+NO_TURN = "waits until the account's last create is resolved"
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float | None = None
     first_absent_at: float | None = None
     lookups: int = 0
+    provisional: int = 0  # adopted for its place and size; its results are yet to show our mark
+    not_ours: str | None = None  # JSON list of jobs that showed another's mark
     revoking_at: float | None = None
     revoked_at: float | None = None
     ended_at: float | None = None
@@ -181,10 +185,24 @@ def submissions(conn: sqlite3.Connection, batch_id: str, part: int) -> list[Subm
     return many(SubmissionRow, conn.execute(query, (batch_id, part)))
 
 
-def jobs_known(conn: sqlite3.Connection, batch_id: str, part: int) -> set[str]:
-    """Return the native jobs that earlier submissions of a part created."""
-    query = "SELECT job FROM submissions WHERE batch_id = ? AND part = ? AND job IS NOT NULL"
-    return {row[0] for row in conn.execute(query, (batch_id, part))}
+def claimed(conn: sqlite3.Connection, jobs: Iterable[str]) -> set[str]:
+    """Return those of the native jobs that some submission of ours already has."""
+    query = "SELECT 1 FROM submissions WHERE job = ? LIMIT 1"
+    return {job for job in jobs if conn.execute(query, (job,)).fetchone()}
+
+
+def has_turn(conn: sqlite3.Connection, row: SubmissionRow) -> bool:
+    """Tell whether no other create of the same account is unresolved."""
+    query = (
+        "SELECT 1 FROM submissions WHERE account = ? AND state IN ('sent', 'unknown')"
+        " AND NOT (batch_id = ? AND part = ? AND n = ?) LIMIT 1"
+    )
+    return conn.execute(query, (row.account, row.batch_id, row.part, row.n)).fetchone() is None
+
+
+def next_turn(conn: sqlite3.Connection, slug: str) -> None:
+    """Wake the parts that wait for a create of this virtual key to be resolved."""
+    conn.execute("UPDATE parts SET due_at = 0 WHERE slug = ? AND note = ?", (slug, NO_TURN))
 
 
 def begin_submission(conn: sqlite3.Connection, part: PartRow, account: str, now: float) -> SubmissionRow:
