@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from providers.base import BatchProvider, Confirms, Sighting, TryLater
+from providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
 from proxy_plugin.stepping import Desk
 from proxy_plugin.tables import batches, parts
 from proxy_plugin.tables.parts import PartRow, SubmissionRow
@@ -36,7 +36,10 @@ async def identify(
     account, document = desk.account(part), desk.document(part)
     silent: list[str] = []
     for job in found:
-        verdict = await lane.confirm(account, job, document)
+        try:
+            verdict = await lane.confirm(account, job, document)
+        except Refused:
+            continue  # deleted or archived: it cannot be told apart, and others still can
         if verdict:
             return [job], False
         if verdict is None:
@@ -60,7 +63,10 @@ async def confirm_adopted(desk: Desk, part: PartRow, lane: BatchProvider) -> boo
     if not row.provisional:
         return True
     assert isinstance(lane, Confirms)
-    verdict = await lane.confirm(desk.account(part), part.job, desk.document(part))
+    try:
+        verdict = await lane.confirm(desk.account(part), part.job, desk.document(part))
+    except Refused as refused:
+        raise TryLater(f"the results that would show whose job it is cannot be read: {refused}") from refused
     if verdict is None:
         raise TryLater("the ended job shows no results yet, so it is not certain that it is ours")
     await desk.write(partial(_confirmed, desk=desk, part=part, row=row, ours=verdict))

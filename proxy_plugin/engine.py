@@ -143,6 +143,9 @@ class Engine:
             await self._desk.postpone(key, self._gateway.clock.now() + pause)
         except (RegistryFull, OSError) as full:
             return self._rest(name, key, full, DISK_PAUSE)
+        if asked and isinstance(error, TryLater) and error.status is not None:
+            self._state.held[key] = self._gateway.clock.monotonic() + asked  # a cancel that wakes the row is no excuse
+            return False
         return True
 
     def _rest(self, name: str, key: Key, error: BaseException, pause: float) -> bool:

@@ -20,7 +20,7 @@ ROOT = README.parent
 def block(language: str, containing: str) -> str:
     """Return the README's code block of a language that holds a text."""
     blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-    return next(text for text in blocks if containing in text)
+    return next(str(text) for text in blocks if containing in text)
 
 
 def test_the_provider_matrix_is_that_of_the_capability_records() -> None:

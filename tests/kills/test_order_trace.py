@@ -43,7 +43,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def ended(log: Path) -> list[str]:
     """Join calls that strace shows in two halves, at the place where they ended; sends at the place they began."""
-    calls, waiting = [], dict[str, tuple[str, int]]()
+    calls, waiting = list[str](), dict[str, tuple[str, int]]()
     for line in log.read_text(errors="replace").splitlines():
         thread, _, call = line.partition(" ")
         call = call.strip()

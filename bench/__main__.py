@@ -1,0 +1,84 @@
+"""Run the benchmarks and print their tables.
+
+    python -m bench                       all of them, about 15 minutes and 12 GB of disk
+    python -m bench start memory          some
+    python -m bench memory --sizes 10     other sizes
+    python -m bench --quick               everything small: does it run?
+
+Comparing parsers is a program of its own: `python bench/multipart.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import memory, report, speed, start, status
+from bench.rig import compile_once
+
+BIG = 2000  # MB
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return 0 when all benches ran, whatever they found; 2 for a disk that is too small."""
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _options(given)
+    options.dir.mkdir(parents=True, exist_ok=True)
+    needed, free = memory.disk_needed(options.sizes), shutil.disk_usage(options.dir).free
+    if "memory" in options.benches and needed > free:
+        report.note(f"{needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free: choose --dir or --sizes")
+        return 2
+    report.say(report.machine(given))
+    with tempfile.TemporaryDirectory(prefix="proxy-plugin-bench-", dir=options.dir) as folder:
+        home = Path(folder)
+        compile_once(home)
+        benches = _benches(options)
+        for name in options.benches:
+            benches[name](home / name)
+    if {"memory", "parts", "uploads"} & set(options.benches):
+        report.say(report.reading())
+    return 0
+
+
+def _benches(options: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
+    quick = options.quick
+    return {
+        "start": lambda home: start.run(home, 3 if quick else 7),
+        "speed": lambda home: speed.run(home, 10 if quick else 100, 3),
+        "memory": lambda home: memory.run(home, options.sizes),
+        "parts": lambda home: memory.run_parts(home, 2 if quick else 100, 10 if quick else 100),
+        "uploads": lambda home: memory.run_uploads(home, 10 if quick else 50, 1 if quick else 10),
+        "status": lambda home: status.run(home, [20] if quick else [200, 1000]),
+    }
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    names = list(_benches(argparse.Namespace(quick=False)))
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the gateway on this machine.")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(names)}; all if none is named")
+    parser.add_argument("--sizes", type=_sizes, help="MB of the files that take the whole way (10,100,1000)")
+    parser.add_argument("--big", action="store_true", help=f"with {BIG} MB too")
+    parser.add_argument("--quick", action="store_true", help="everything small")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="where temporary files go")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.benches) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    options.benches = options.benches or names
+    options.sizes = options.sizes or ([1] if options.quick else [10, 100, 1000])
+    options.sizes += [BIG] if options.big else []
+    return options
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(each) for each in text.split(",")]
+    if min(sizes) < 1:
+        raise argparse.ArgumentTypeError("sizes are whole MB from 1 on")
+    return sizes
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
