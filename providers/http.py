@@ -37,6 +37,7 @@ import msgspec
 from yarl import URL
 
 from providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
+from providers.complaints import read_complaint
 
 SEND_CHUNK = 1 << 18
 STORE_CHUNK = 1 << 20
@@ -49,7 +50,6 @@ _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _FILENAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_WORDS = ("message", "detail", "msg", "error", "title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ class Reply:
     def fields(self) -> dict[str, Any]:
         """Return the body if it is an object, else {}."""
         return self.json if isinstance(self.json, dict) else {}
+
+    def pause(self) -> float | None:
+        """Return the seconds until the next call that the provider asks for, at most an hour."""
+        after = retry_after(self.headers)
+        return None if after is None else min(after, LONGEST_WAIT)
 
 
 @dataclass(slots=True)
@@ -163,8 +168,8 @@ class Http:
 class Origin:
     """One account at one base URL. Paths are relative to it, so a credential cannot reach another host.
 
-    A call answers with 2xx or raises. Safe calls (`request`, `upload`, `download`) raise `TryLater` for no or an
-    unreadable answer and for 408, 409, 425, 429 and 5xx, `Refused` for the rest. Nothing is sent while the
+    A call answers with 2xx or raises. Safe calls (`request`, `upload`, `download`, `first_line`) raise `TryLater` for
+    no or an unreadable answer and for 408, 409, 425, 429 and 5xx, `Refused` for the rest. Nothing is sent while the
     provider's Retry-After of an earlier 429 or 503 lasts: that is `TryLater` at once.
     """
 
@@ -226,6 +231,13 @@ class Origin:
         finally:
             part.unlink(missing_ok=True)
         return size
+
+    async def first_line(self, path: str) -> bytes:
+        """Return the first line with text of a reply's body, cut where a small reply would be; the rest is not read."""
+        call = _Call("GET", path, asyncio.timeout(self._http.settings.request_timeout))
+        async with self._exchange(call, headers={"Accept-Encoding": "identity"}) as response:
+            head = await _read(response, self._http.settings.max_reply_bytes, one_line=True)
+        return head.lstrip().partition(b"\n")[0]
 
     def clean(self, text: str) -> str:
         """Return a provider's words fit to be shown: our credentials masked, on one line, at most 500 characters."""
@@ -337,41 +349,6 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
     return None if until is None else max(0.0, until - (now() if sent is None else sent))
 
 
-def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
-    """Return (code, message, param) of an error body in any common shape; never raises.
-
-    Known: OpenAI's envelope, `{"error": "text"}`, `{"message"}`, `{"detail": text | object | list}`, plain text.
-    """
-    try:
-        data = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        text = body.decode("utf-8", "replace").strip()
-        return None, "" if text.startswith("<") else text, None
-    facts = _innermost(data)
-    code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None)
-    param = facts.get("param")
-    return code or None, _words(data), param if isinstance(param, str) else None
-
-
-def _innermost(data: object) -> dict[str, Any]:
-    facts: dict[str, Any] = data if isinstance(data, dict) else {}
-    for name in ("error", "detail"):
-        if isinstance(facts.get(name), dict):
-            facts = facts[name]
-    return facts
-
-
-def _words(node: object, depth: int = 5) -> str:
-    """Return the first text found under the usual names; a list says several things."""
-    if isinstance(node, str):
-        return node
-    if isinstance(node, list) and depth:
-        return "; ".join(filter(None, (_words(item, depth - 1) for item in node[:3])))
-    if isinstance(node, dict) and depth:
-        return next(filter(None, (_words(node.get(name), depth - 1) for name in _WORDS)), "")
-    return ""
-
-
 def _http_date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
@@ -457,12 +434,12 @@ async def _body(
     call.allow(limits.create_timeout)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return the body, of a longer one its first `limit` bytes."""
+async def _read(response: aiohttp.ClientResponse, limit: int, *, one_line: bool = False) -> bytes:
+    """Return the body, of a longer one its first `limit` bytes; with `one_line` no more than shows a whole line."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > limit:
+        if len(body) > limit or (one_line and b"\n" in chunk and b"\n" in body.lstrip()):
             break
     return bytes(body[:limit])
 

@@ -229,7 +229,7 @@ def _inline_image(ordinal: int) -> JSON:
 
 def _linked_image(ordinal: int) -> JSON:
     picture = f"https://images.example.com/catalogue/{ordinal}.jpg?w=640&sig=a%2Fb%3D"
-    parts = [_image(picture, detail="low"), {"type": "text", "text": f"Write an alt text for item {ordinal}."}]
+    parts = [_image(picture), {"type": "text", "text": f"Write an alt text for item {ordinal}."}]
     return _chat(_user(parts))
 
 

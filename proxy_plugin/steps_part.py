@@ -144,16 +144,30 @@ async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobSt
         await _cancel(desk, part, lane)
         asked = desk.now()
     due_at = desk.now() + poll_pause(desk, part, lane, status)
+    was_stopping = batch.stopping is not None
+    await desk.write(
+        partial(_note_poll, part=part, status=status, asked=asked, due_at=due_at, was_stopping=was_stopping)
+    )
 
-    def step(conn: sqlite3.Connection) -> None:
-        counts = {"completed": status.completed or 0, "failed": status.failed or 0}
-        parts.change(conn, part, due_at=due_at, cancel_sent_at=asked, missing_since=None, tries=0, note=None, **counts)
-        parts.counts_changed(conn, part.batch_id)
 
-    if _changed(part, status, asked):
-        await desk.write(step)
-    else:
-        await desk.write(lambda c: parts.change(c, part, due_at=due_at))
+def _note_poll(
+    conn: sqlite3.Connection,
+    part: PartRow,
+    status: JobStatus,
+    asked: float | None,
+    due_at: float,
+    *,
+    was_stopping: bool,
+) -> None:
+    batch = batches.get(conn, part.batch_id)
+    if not was_stopping and batch is not None and batch.stopping:
+        due_at = 0.0  # the stop came while the provider was asked: look again at once
+    if not _changed(part, status, asked):
+        parts.change(conn, part, due_at=due_at)
+        return
+    counts = {"completed": status.completed or 0, "failed": status.failed or 0}
+    parts.change(conn, part, due_at=due_at, cancel_sent_at=asked, missing_since=None, tries=0, note=None, **counts)
+    parts.counts_changed(conn, part.batch_id)
 
 
 def _certain(desk: Desk, part: PartRow) -> bool:

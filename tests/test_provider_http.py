@@ -13,7 +13,7 @@ import time
 import traceback
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -25,7 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, read_complaint, retry_after
+from providers.complaints import read_complaint
+from providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
 
 KEY = "sk-proj-Zz9quiteSecret0123456789"
 PATIENT = HttpSettings()
@@ -186,6 +187,7 @@ async def every_call(origin: Origin, tmp_path: Path, document: Path) -> dict[str
         "request": origin.request("GET", "batches"),
         "upload": origin.upload("files", {"purpose": "batch"}, document, "pp-x.jsonl"),
         "download": origin.download("files/f/content", tmp_path / "output.jsonl"),
+        "first line": origin.first_line("files/f/content"),
         "create": origin.create("batches", json={"a": 1}),
         "create from a file": origin.create("batches", document=document),
     }
@@ -242,7 +244,7 @@ async def test_no_redirect_is_followed(world: World, tmp_path: Path, document: P
     for name, error in (await every_call(world.origin(peer.url), tmp_path, document)).items():
         assert isinstance(error, Refused), name
         assert (error.code, error.status) == ("unexpected_redirect", status), name
-    assert len(peer.seen) == 5
+    assert len(peer.seen) == 6
     assert thief.connections == 0, "a credential left for another host"
 
 
@@ -273,7 +275,7 @@ async def test_a_429_proves_that_nothing_was_accepted(world: World, tmp_path: Pa
     for name, error in (await every_call(world.origin(peer.url), tmp_path, document)).items():
         assert isinstance(error, TryLater), name
         assert error.status == 429, name
-    assert len(peer.seen) == 5
+    assert len(peer.seen) == 6
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
@@ -345,6 +347,40 @@ async def test_a_body_without_end_is_left(world: World) -> None:
             await bound.request("GET", "batches")
         with pytest.raises(Refused):
             await bound.request("DELETE", "files/f")
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b'{"a":1}\n{"b":2}\n', b'{"a":1}'),
+        (b'\r\n\n {"a":1}\r\n{"b":2}', b'{"a":1}\r'),
+        (b'{"a":', b'{"a":'),
+        (b"\n \n", b""),
+        (b"", b""),
+        (b"x" * 5000 + b"\n", b"x" * 4096),
+    ],
+)
+async def test_the_first_line_of_a_body_is_read_by_itself(world: World, body: bytes, line: bytes) -> None:
+    peer = await world.peer(answer(200, body))
+    assert await world.origin(peer.url, HttpSettings(max_reply_bytes=4096)).first_line("b/results") == line
+    assert peer.seen[0].headers["accept-encoding"] == "identity"
+
+
+async def test_what_follows_the_first_line_is_not_waited_for(world: World) -> None:
+    gone = asyncio.Event()
+
+    async def begin(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n\nfirst")
+        await asyncio.sleep(0.05)  # so that it arrives in two pieces
+        writer.write(b" line\nsecond")
+        with suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    bound = world.origin((await world.peer(begin)).url)
+    async with asyncio.timeout(5):
+        assert await bound.first_line("b/results") == b"first line"
+        await gone.wait()
 
 
 @pytest.mark.parametrize(("status", "proof"), [(429, TryLater), (400, Refused), (500, OutcomeUnknown)])
@@ -588,6 +624,11 @@ async def test_an_absurd_pause_is_cut(world: World) -> None:
     with pytest.raises(TryLater) as caught:
         await world.origin(peer.url).request("GET", "batches")
     assert caught.value.after == LONGEST_WAIT
+
+
+def test_an_answer_may_ask_for_a_pause_too() -> None:
+    asked = {"": None, "10": 10.0, "999999999": LONGEST_WAIT}
+    assert {text: Reply(200, {"Retry-After": text}, None).pause() for text in asked} == asked
 
 
 @pytest.mark.parametrize(

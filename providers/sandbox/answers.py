@@ -1,7 +1,9 @@
 """What the stand-ins' models answer: a pure function of a line's body.
 
 An answer quotes a hash of the canonical body and echoes the last user text, so a row that was swapped, altered or
-answered twice is noticed by whoever knows the input: compare with `expected_text` and `expected_usage`.
+answered twice is noticed by whoever knows the input: compare with `expected_text` and `expected_usage`. With the style
+"echo" the text depends on the last user text alone ("echo: ..."), so that one line gets one text from every stand-in,
+whatever its own form of the body is.
 
 Markers in the user text choose an odd behaviour, `[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`; they are listed in
 `providers.sandbox.core`. A marker that does not exist is answered with an error, so that a typing error in a test
@@ -13,9 +15,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 JSON = Mapping[str, Any]
+Style = Literal["digest", "echo"]
 
 ECHO_CHARACTERS = 1000
 LONGEST = 50_000_000  # characters of an answer
@@ -30,6 +33,7 @@ _NUMBERED = frozenset({"error", "length"})
 # Where each endpoint keeps what the user said.
 _SOURCE = {
     "/v1/chat/completions": "messages",
+    "/v1/messages": "messages",
     "/v1/responses": "input",
     "/v1/embeddings": "input",
     "/v1/moderations": "input",
@@ -50,7 +54,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model answer. Exactly one of `text`, `refusal` and `tool` carries it; `cut`: a token limit ended it."""
+    """One model answer. Exactly one of `text`, `refusal` and `tool` carries it; `cut`: a token limit ended it.
+
+    Only Messages bodies ask for `thinking` ("" without it) and have a `cache_ttl`, that of their last breakpoint.
+    """
 
     text: str
     refusal: str | None
@@ -59,6 +66,8 @@ class Answer:
     copies: int
     input_tokens: int
     output_tokens: int
+    thinking: str = ""
+    cache_ttl: str | None = None
 
 
 def canonical(body: JSON) -> bytes:
@@ -71,9 +80,12 @@ def digest(body: JSON) -> str:
     return hashlib.sha256(canonical(body)).hexdigest()[:16]
 
 
-def expected_text(endpoint: str, body: JSON) -> str:
-    """The text that the answer to `body` must carry: content, refusal, or the arguments of the tool call."""
-    found = answer(endpoint, body)
+def expected_text(endpoint: str, body: JSON, style: Style = "digest") -> str:
+    """The text that the answer to `body` must carry: content, refusal, or the arguments of the tool call.
+
+    `body` is what the provider got: for the endpoint "/v1/messages" the `params` of a batch request.
+    """
+    found = answer(endpoint, body, style)
     return found.tool.arguments if found.tool else found.refusal or found.text
 
 
@@ -94,7 +106,14 @@ def user_text(endpoint: str, body: JSON) -> str:
     if endpoint in {"/v1/embeddings", "/v1/moderations"} or not isinstance(source, list):
         return "\n".join(_texts(source))
     turns = [turn for turn in source if isinstance(turn, dict) and turn.get("role") == "user"]
+    turns = [turn for turn in turns if not _only_tool_results(turn.get("content"))]
     return "\n".join(_texts(turns[-1].get("content"))) if turns else "\n".join(_texts(source))
+
+
+def _only_tool_results(content: Any) -> bool:
+    """Whether a user turn of a Messages body is what the other form has separate tool messages for."""
+    blocks = content if isinstance(content, list) else []
+    return bool(blocks) and all(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
 
 
 def _texts(content: Any) -> list[str]:
@@ -105,18 +124,19 @@ def _texts(content: Any) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def answer(endpoint: str, body: JSON) -> Answer:
+def answer(endpoint: str, body: JSON, style: Style = "digest") -> Answer:
     """The model's answer to one body. Raises `UnknownMarker`."""
     plain = canonical(body)
-    key = hashlib.sha256(plain).hexdigest()[:16]
     said = user_text(endpoint, body)
     wanted = markers(said)
+    key = hashlib.sha256(plain if style == "digest" else canonical({"said": said})).hexdigest()[:16]
     tool = _tool_call(body, wanted, key)
     refusal = f"I cannot help with that. [{key}]" if "refusal" in wanted and tool is None else None
-    text = "" if tool or refusal else _text(key, said, wanted)
+    text = "" if tool or refusal else _text(key, said, wanted, style)
     short = _within_token_limit(text, body)
     copies = _count(body.get("n"), default=1)
     length = len(tool.arguments if tool else refusal or short)
+    thinking = _thinking(endpoint, body, key)
     return Answer(
         text=short,
         refusal=refusal,
@@ -124,12 +144,14 @@ def answer(endpoint: str, body: JSON) -> Answer:
         cut=len(short) < len(text),
         copies=copies,
         input_tokens=_tokens(len(plain)),
-        output_tokens=_tokens(length) * copies,
+        output_tokens=_tokens(length) * copies + (_tokens(len(thinking)) if thinking else 0),
+        thinking=thinking,
+        cache_ttl=_cache_ttl(body) if endpoint == "/v1/messages" else None,
     )
 
 
-def _text(key: str, said: str, wanted: Mapping[str, str]) -> str:
-    text = f"[{key}] {said[:ECHO_CHARACTERS]}"
+def _text(key: str, said: str, wanted: Mapping[str, str], style: Style) -> str:
+    text = f"{'echo:' if style == 'echo' else f'[{key}]'} {said[:ECHO_CHARACTERS]}"
     if (length := min(int(wanted.get("length", 0)), LONGEST)) > len(text):
         filler = f" {key}" * ((length - len(text)) // (len(key) + 1) + 1)
         text = (text + filler)[:length]
@@ -150,11 +172,30 @@ def _tokens(characters: int) -> int:
     return max(1, -(-characters // CHARACTERS_PER_TOKEN))
 
 
+def _thinking(endpoint: str, body: JSON, key: str) -> str:
+    asked = body.get("thinking") if endpoint == "/v1/messages" else None
+    kind = asked.get("type") if isinstance(asked, dict) else None
+    return f"What does {key} ask for?" if kind in {"enabled", "adaptive"} else ""
+
+
+def _cache_ttl(body: JSON) -> str | None:
+    """How long the last cache breakpoint of a Messages body wants to be kept: "5m" or "1h"; None without one."""
+    messages = body.get("messages")
+    contents = (
+        [turn.get("content") for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
+    )
+    places = [part for part in (body.get("tools"), body.get("system"), *contents) if isinstance(part, list)]
+    blocks = [body, *(block for part in places for block in part if isinstance(block, dict))]
+    marks = [mark for block in blocks if isinstance(mark := block.get("cache_control"), dict)]
+    return str(marks[-1].get("ttl", "5m")) if marks else None
+
+
 def _tool_call(body: JSON, wanted: Mapping[str, str], key: str) -> ToolCall | None:
     choice, tools = body.get("tool_choice"), body.get("tools")
     offered = [found for tool in tools if (found := _function(tool))] if isinstance(tools, list) else []
     named = _function(choice) if isinstance(choice, dict) else None
-    if not offered or not ("tool_call" in wanted or choice == "required" or named):
+    forced = choice == "required" or (isinstance(choice, dict) and choice.get("type") == "any")
+    if not offered or not ("tool_call" in wanted or forced or named):
         return None
     name, schema = next((tool for tool in offered if named and tool[0] == named[0]), offered[0])
     arguments = sample(schema, key) if schema else {}
@@ -186,9 +227,9 @@ def sample(schema: Any, key: str) -> Any:
     return plain.get(kind, key) if isinstance(kind, str) else key
 
 
-def expected_usage(endpoint: str, body: JSON) -> dict[str, Any]:
+def expected_usage(endpoint: str, body: JSON, style: Style = "digest") -> dict[str, Any]:
     """The `usage` object of the answer to `body`, named as `endpoint` names it; empty where it has none."""
-    return usage(endpoint, answer(endpoint, body))
+    return usage(endpoint, answer(endpoint, body, style))
 
 
 def usage(endpoint: str, found: Answer) -> dict[str, Any]:
@@ -196,6 +237,8 @@ def usage(endpoint: str, found: Answer) -> dict[str, Any]:
     given, made = found.input_tokens, found.output_tokens
     if endpoint in {"/v1/moderations", "/v1/videos"}:
         return {}
+    if endpoint == "/v1/messages":
+        return _messages_usage(found)
     if endpoint == "/v1/embeddings":
         return {"prompt_tokens": given, "total_tokens": given}
     if endpoint in {"/v1/chat/completions", "/v1/completions"}:
@@ -213,3 +256,22 @@ def usage(endpoint: str, found: Answer) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": given + made,
     }
+
+
+def _messages_usage(found: Answer) -> dict[str, Any]:
+    """Of a body with a cache breakpoint a quarter each is written to and read from the cache."""
+    cached = found.input_tokens // 4 if found.cache_ttl else 0
+    spent: dict[str, Any] = {
+        "input_tokens": found.input_tokens - 2 * cached,
+        "cache_creation_input_tokens": cached,
+        "cache_read_input_tokens": cached,
+        "output_tokens": found.output_tokens,
+        "service_tier": "batch",
+    }
+    if found.cache_ttl:
+        spent["cache_creation"] = {
+            f"ephemeral_{ttl}_input_tokens": cached if ttl == found.cache_ttl else 0 for ttl in ("5m", "1h")
+        }
+    if found.thinking:
+        spent["output_tokens_details"] = {"thinking_tokens": _tokens(len(found.thinking))}
+    return spent

@@ -1,6 +1,6 @@
 """The process that hosts the stand-ins: command line, faults, control routes.
 
-    python -m providers.sandbox [--provider openai] [--host 127.0.0.1] [--port 0] [--dir DIR] [--key KEY ...]
+    python -m providers.sandbox [--provider NAME ...] [--host 127.0.0.1] [--port 0] [--dir DIR] [--key KEY ...]
                                 [--options JSON] [--with-parent [PID]]
 
 prints one JSON line when it listens, `{"url": ..., "providers": {"openai": ".../openai/v1"}}`, and ends on SIGTERM.
@@ -10,14 +10,18 @@ State lives in memory and in `--dir` (a temporary directory by default) and does
 Control routes (JSON; `providers.sandbox.process` has a client):
 
     GET,POST /_sandbox/faults        the rules in force; a posted list replaces them
-    POST /_sandbox/options/PROVIDER  change options, answers all (`openai_options.Options`)
+    POST /_sandbox/options/PROVIDER  change options, answers all (`openai_options.Options`, `anthropic_options.Options`)
     POST /_sandbox/keys              a list that replaces all keys
-    POST /_sandbox/strangers/PROVIDER  {key, batches, lines, metadata, endpoint, model}: somebody else uses the account
+    POST /_sandbox/strangers/PROVIDER  {key, batches, lines, model, metadata, endpoint}: somebody else uses the account
+                                     (the last two where the provider's batches have them)
     POST /_sandbox/advance           {seconds}: the clock jumps forward
     POST /_sandbox/reset             forget everything
-    GET /_sandbox/log                accepted creates {at, provider, account, batch_id, input_file_id, metadata, lines},
-                                     each fsynced to DIR/accepted-PROVIDER.jsonl before it is answered or a fault acts
-    GET /_sandbox/jobs               all batches: status, counts, lines_run (seen by a model = paid), metadata, ...
+    GET /_sandbox/log                accepted creates {at, provider, account, batch_id, lines, ...}, each fsynced to
+                                     DIR/accepted-PROVIDER.jsonl before it is answered or a fault acts; OpenAI's have
+                                     input_file_id and metadata, Anthropic's mark: the 10 characters with which all
+                                     custom_ids begin, or null
+    GET /_sandbox/jobs               all batches: status, counts, lines_run (what somebody pays for: lines that a model
+                                     saw; with Anthropic those that succeeded), metadata or mark, ...
     GET /_sandbox/requests           every request {at, provider, op, status, account, id, fault}; status 0: no answer
     GET /_sandbox/violations         headers that must not reach a provider: x-portkey-*, second credentials (no values)
     GET /_sandbox/accounts           names of the accounts
@@ -41,18 +45,21 @@ fires takes the request; later rules do not see it. An accepted create is in the
 
 `status`, `redirect` and `drop` read the request's body first unless `drain` is false; `reset` closes with RST.
 
-Markers in a line's user text:
+Markers in a line's user text ("row" is one of the error file at OpenAI, an `errored` or `expired` result at Anthropic):
 
-    [[sandbox:error=400]]     an answer of that HTTP status; 4xx, 5xx: a row of the error file; 0: an empty answer that
-                              counts as completed, as users have seen
+    [[sandbox:error=400]]     an answer of that HTTP status; 4xx, 5xx: an error row; 0: an empty answer that counts as
+                              completed, as users have seen
     [[sandbox:refusal]]       the model refuses
-    [[sandbox:tool_call]]     calls the first tool (also with `tool_choice` "required" or a named function)
-    [[sandbox:length=N]]      an answer of N characters
-    [[sandbox:timeout]]       a `request_timeout` row in the error file
-    [[sandbox:expire]]        a `batch_expired` row in the error file; the line does not run
-    [[sandbox:missing]]       counted as completed, in neither file
+    [[sandbox:tool_call]]     calls the first tool (also where `tool_choice` demands a call)
+    [[sandbox:length=N]]      an answer of N characters, which a token limit (4 characters each) may cut
+    [[sandbox:timeout]]       a `request_timeout` or `timeout_error` row
+    [[sandbox:expire]]        a `batch_expired` or expired row; the line does not run
+    [[sandbox:missing]]       counted as completed, in no results
     [[sandbox:duplicate]]     the row appears twice
-    [[sandbox:foreign]]       one more row in the output, with a custom_id nobody sent; `foreign=ID` chooses it
+    [[sandbox:foreign]]       one more row in the results, with a custom_id nobody sent; `foreign=ID` chooses it
+
+With the option `answers` "echo" of every provider a text is "echo: " and the last user text (`answers`), so that all of
+them answer one line alike; by default ("digest") it names a hash of the whole body.
 """
 
 import argparse
@@ -80,7 +87,10 @@ from providers.sandbox.records import AcceptedCreates, Accounts, Requests, viola
 from providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
 from providers.sandbox.work import Work
 
-DIALECTS = {"openai": "providers.sandbox.openai:OpenAI"}
+DIALECTS = {
+    "anthropic": "providers.sandbox.anthropic:Anthropic",
+    "openai": "providers.sandbox.openai:OpenAI",
+}
 PARENT_CHECK_SECONDS = 0.2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -200,6 +200,7 @@ class Batches:
             max_lines=options.max_lines,
             max_embedding_inputs=options.max_embedding_inputs,
             unknown_models=frozenset(options.unknown_models),
+            style=options.answers,
         )
         examined = await self._services.work.run(file.size, examine, task)
         gone = None if self._input(batch) else no_such_file()

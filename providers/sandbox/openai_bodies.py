@@ -8,20 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.sandbox.answers import Answer, answer, canonical, usage
+from providers.sandbox.answers import Answer, Style, answer, canonical, usage
 
 JSON = Mapping[str, Any]
 
 DIMENSIONS = 8  # where the request names none; OpenAI's 1536 would only make tests slow
 
 
-def response_body(endpoint: str, body: JSON, *, identity: str, created: int) -> tuple[dict[str, Any], int, int]:
+def response_body(
+    endpoint: str, body: JSON, *, identity: str, created: int, style: Style
+) -> tuple[dict[str, Any], int, int]:
     """The 200 body for one line, with its input and output tokens as batch usage counts them.
 
-    `identity` makes the ids, `created` is in Unix seconds; all else depends on `body` alone.
+    `identity` makes the ids, `created` is in Unix seconds; all else depends on `body` and `style` alone.
     Raises `answers.UnknownMarker`.
     """
-    found = answer(endpoint, body)
+    found = answer(endpoint, body, style)
     spent = usage(endpoint, found)
     made = _WRITERS[endpoint](_Line(body, found, identity, created))
     if spent:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from providers.sandbox.answers import UnknownMarker, markers, user_text
+from providers.sandbox.answers import Style, UnknownMarker, markers, user_text
 from providers.sandbox.openai_bodies import error_body, input_count, response_body
 
 RAN_WELL, RAN_BADLY, NOT_RUN = range(3)
@@ -62,6 +62,7 @@ class Assignment:
     max_lines: int
     max_embedding_inputs: int
     unknown_models: frozenset[str]
+    style: Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ def _outcome(body: dict[str, Any], wanted: dict[str, str], head: bytes, identity
     if not 200 <= status < 300:
         failure = error_body(status, f"The line asked the sandbox for an error {status}.")
         return _failed(head, _answered(status, identity, failure))
-    made, given, spent = response_body(task.endpoint, body, identity=identity, created=task.created)
+    made, given, spent = response_body(task.endpoint, body, identity=identity, created=task.created, style=task.style)
     return _Row(head, _answered(status, identity, made), input_tokens=given, output_tokens=spent)
 
 

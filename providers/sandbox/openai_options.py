@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from providers.sandbox import settings
+from providers.sandbox.answers import Style
+
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Times are in seconds of the sandbox clock. A batch keeps the options in force at its creation."""
@@ -24,30 +27,15 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     unknown_models: list[str] = []
     creates_per_hour: int = 2000
     uploads_per_minute: int = 1000
+    answers: Style = "digest"
     seed: int = 0  # of the order in which lines run and rows are written
 
 
-class Settings:
+class Settings(settings.Settings[Options]):
     """The options in force now."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        self._initial = _changed(Options(), given)
-        self.current = self._initial
-
-    def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises `ValueError` for an unknown name or a value of the wrong type."""
-        self.current = _changed(self.current, changes)
-        return dict(msgspec.to_builtins(self.current))
-
-    def reset(self) -> None:
-        self.current = self._initial
-
-
-def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
-    try:
-        return msgspec.convert({**msgspec.to_builtins(options), **changes}, Options)
-    except msgspec.ValidationError as wrong:
-        raise ValueError(str(wrong)) from None
+        super().__init__(Options(), given)
 
 
 class Window:

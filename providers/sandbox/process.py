@@ -56,7 +56,8 @@ class Control:
         return list(self._call("POST", "keys", list(keys))["accounts"])
 
     def strangers(self, provider: str = "openai", key: str = DEFAULT_KEY, **wish: Any) -> Facts:
-        """Files and batches of somebody else in the account of `key`: `batches`, `lines`, `metadata`, `endpoint`."""
+        """Files and batches of somebody else in the account of `key`: `batches`, `lines`, `model`, and with providers
+        that know them `metadata` and `endpoint`."""
         return dict(self._call("POST", f"strangers/{provider}", {"key": key, **wish}))
 
     def advance(self, seconds: float) -> float:
@@ -141,7 +142,10 @@ class Sandbox:
         return self._process.pid
 
     def url(self, provider: str = "openai") -> str:
-        """The provider's base URL, version path included: what `custom_host` or an SDK's `base_url` takes."""
+        """The provider's base URL, version path included: what `custom_host` or an SDK's `base_url` takes.
+
+        Anthropic's SDK adds the version path by itself: give it the URL without the final /v1.
+        """
         return self._urls[provider]
 
     def __enter__(self) -> Self:

@@ -25,6 +25,7 @@ CREDENTIALS = frozenset({
     "x-amz-security-token",
     "x-litellm-api-key",
 })  # fmt: skip
+_TOKENS = frozenset({"x-amz-security-token"})  # parts of a credential, not one of their own
 _CREDENTIAL_QUERY = frozenset({"key", "api_key", "api-key", "access_token", "sig"})
 
 
@@ -84,6 +85,8 @@ def violations_of(request: web.Request, own: Iterable[str]) -> list[str]:
     allowed = frozenset(own)
     found = [name for name in names if name.startswith("x-portkey-") or name in CREDENTIALS - allowed]
     found += [f"{name} (repeated)" for name in sorted(allowed) if names.count(name) > 1]
+    keys = sorted((CREDENTIALS & allowed & set(names)) - _TOKENS)
+    found += [f"{name} (beside {keys[0]})" for name in keys[1:]]
     found += [f"?{name}" for name in request.query if name.lower() in _CREDENTIAL_QUERY - allowed]
     return found
 

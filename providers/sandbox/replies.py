@@ -18,7 +18,10 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `path` with `size` (bytes) names a file to stream; otherwise `body` is sent."""
+    """One answer. `path` with `size` (bytes) names a file to stream; otherwise `body` is sent.
+
+    `streamed`: the service announces no length for it.
+    """
 
     status: int
     body: bytes = b""
@@ -26,6 +29,7 @@ class Reply:
     path: Path | None = None
     size: int = 0
     subject: str | None = None  # the object it is about, for the request log
+    streamed: bool = False
 
     @property
     def length(self) -> int:
@@ -64,7 +68,7 @@ async def send(request: web.Request, reply: Reply, shape: Shape) -> web.StreamRe
     """Send `reply`. A body cut short is followed by the end of the connection, or of the chunked stream."""
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     sent = reply.length if shape.limit is None else min(shape.limit, reply.length)
-    if shape.chunked:
+    if shape.chunked or (reply.streamed and shape.limit is None):
         response.enable_chunked_encoding()
     else:
         response.content_length = reply.length

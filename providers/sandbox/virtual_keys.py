@@ -21,6 +21,7 @@ def _key_and_host(url: str, key: str) -> dict[str, Any]:
 
 
 _STAND_INS: Mapping[str, _StandIn] = {
+    "anthropic": _StandIn("claude-haiku-4-5", "/v1/chat/completions", _key_and_host),
     "openai": _StandIn("gpt-4.1-mini", "/v1/chat/completions", _key_and_host),
 }
 

@@ -76,6 +76,30 @@ CASES = [
         apart={"model": "gpt-4o-mini"},  # one model a job
     ),
     Case(
+        name="anthropic",
+        wire=lambda: SandboxWire(
+            "anthropic",
+            calls=["batches.create", "batches.list", "batches.retrieve", "batches.cancel", "batches.results"],
+            create="batches.create",
+            cancel="batches.cancel",
+            results="batches.results",
+            mark=lambda record: record["mark"],
+            quick={"run_seconds": 0.05, "cancel_seconds": 0.05, "answers": "echo"},
+            settings={"on_unknown": "resend"},
+        ),
+        body=chat_body("claude-haiku-4-5"),
+        expected=lambda body: expected_text(CHAT, body, style="echo"),
+        wrong={"api_key": "sk-nobody-has-this-58c1"},
+        errors_run=False,
+        skips=dict.fromkeys(
+            (
+                "test_a_batch_whose_create_is_lost_is_cancelled_when_it_is_found",
+                "test_a_stranger_in_the_account_is_not_cancelled",
+            ),
+            "without a label a lost job is known as ours, and may be cancelled, only when it has ended",
+        ),
+    ),
+    Case(
         name="toy",
         wire=ToyWire,
         body=chat_body("wool-1"),

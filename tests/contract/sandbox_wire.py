@@ -36,7 +36,7 @@ class SandboxWire:
         cancel: str,
         results: str,
         mark: Mark = metadata_mark,
-        quick: Mapping[str, float] = QUICK,
+        quick: Mapping[str, Any] = QUICK,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """`calls` are the dialect's operations that the lane uses, the next three those with a part in troubles.

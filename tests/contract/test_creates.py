@@ -133,9 +133,13 @@ def test_a_stranger_in_the_account_is_not_cancelled(case: Case, gateway: Client,
 
 
 def _lost_among_strangers(gateway: Client, wire: Wire, lines: Lines) -> str:
-    """Return a batch of two jobs whose creates are in doubt, with others' jobs before, between and after them."""
+    """Return a batch of two jobs whose creates are in doubt, with others' jobs before, between and after them.
+
+    One create was accepted; where the other one should be, a lookup finds nothing but the strangers.
+    """
     wire.stranger(3)
-    wire.lose_reply(2)
+    wire.lose_reply(1)
+    wire.never_arrives(1)
     batch_id = gateway.submit(lines)
     wire.stranger(3)
     until(lambda: len(wire.accepted()) == 2, "both jobs")

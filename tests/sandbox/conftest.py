@@ -1,4 +1,4 @@
-"""One sandbox process for all its tests; each test starts from an empty one and talks to it with OpenAI's own SDK."""
+"""One sandbox process for all its tests; each test starts from an empty one and talks to it with the official SDKs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from anthropic import Anthropic, AsyncAnthropic
+from anthropic.types.messages import MessageBatch
 from openai import AsyncOpenAI, OpenAI
 from openai.types import Batch
 
@@ -15,13 +17,15 @@ from providers.sandbox.process import DEFAULT_KEY, Sandbox
 
 ENDS = {"completed", "failed", "expired", "cancelled"}
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.02, "finalize_seconds": 0.0, "cancel_seconds": 0.02}
+QUICK_MESSAGES = {"run_seconds": 0.02, "cancel_seconds": 0.02}
 
 Row = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
 def process() -> Iterator[Sandbox]:
-    with Sandbox(keys=[DEFAULT_KEY, "sk-other"], options={"openai": QUICK}) as running:
+    options = {"openai": QUICK, "anthropic": QUICK_MESSAGES}
+    with Sandbox(keys=[DEFAULT_KEY, "sk-other"], options=options) as running:
         yield running
 
 
@@ -125,3 +129,74 @@ def by_id(rows: Callable[[str | None], list[Row]]) -> Callable[[Batch], tuple[Ma
         return found[0], found[1]
 
     return read
+
+
+# Anthropic.
+
+
+def without_version(url: str) -> str:
+    """The base URL for Anthropic's SDK, which adds the version path by itself."""
+    return url.removesuffix("/v1")
+
+
+@pytest.fixture(scope="session")
+def claude_connected(process: Sandbox) -> Iterator[Anthropic]:
+    """The official client without retries, so that every test sees the first answer."""
+    with Anthropic(base_url=without_version(process.url("anthropic")), api_key=DEFAULT_KEY, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def claude(claude_connected: Anthropic, sandbox: Sandbox) -> Anthropic:
+    """`claude_connected`, and an empty sandbox."""
+    return claude_connected
+
+
+@pytest.fixture
+async def async_claude(sandbox: Sandbox) -> AsyncIterator[AsyncAnthropic]:
+    url = without_version(sandbox.url("anthropic"))
+    async with AsyncAnthropic(base_url=url, api_key=DEFAULT_KEY, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def ask() -> Callable[..., Row]:
+    """Builds one request of a message batch: `ask("id", "text", max_tokens=..., **more params)`."""
+
+    def request(custom_id: str, text: str = "hello", **params: Any) -> Row:
+        turn = {"role": "user", "content": text}
+        return {
+            "custom_id": custom_id,
+            "params": {"model": "claude-haiku-4-5", "max_tokens": 1024, "messages": [turn], **params},
+        }
+
+    return request
+
+
+@pytest.fixture
+def ended(claude: Anthropic) -> Callable[..., MessageBatch]:
+    """Polls a message batch until it has ended."""
+
+    def poll(batch: MessageBatch) -> MessageBatch:
+        deadline = time.monotonic() + 10
+        while batch.processing_status != "ended":
+            assert time.monotonic() < deadline, f"still {batch.processing_status}"
+            time.sleep(0.01)
+            batch = claude.messages.batches.retrieve(batch.id)
+        return batch
+
+    return poll
+
+
+@pytest.fixture
+def answered(claude: Anthropic, ended: Callable[..., MessageBatch]) -> Callable[..., dict[str, Row]]:
+    """Creates a message batch, waits for its end and gives the results by custom_id; every id once."""
+
+    def run(requests: Sequence[Row], **more: Any) -> dict[str, Row]:
+        batch = ended(claude.messages.batches.create(requests=requests, **more))  # type: ignore[arg-type]
+        rows = [json.loads(row.to_json()) for row in claude.messages.batches.results(batch.id)]
+        found = {row["custom_id"]: row["result"] for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+    return run

@@ -1,0 +1,44 @@
+"""What a provider's error body says, whatever shape it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_WORDS = ("message", "detail", "msg", "error", "title")
+
+
+def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
+    """Return (code, message, param) of an error body in any common shape; never raises.
+
+    Known: OpenAI's envelope, `{"error": "text"}`, `{"message"}`, `{"detail": text | object | list}`, plain text.
+    """
+    try:
+        data = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace").strip()
+        return None, "" if text.startswith("<") else text, None
+    facts = _innermost(data)
+    code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None)
+    param = facts.get("param")
+    return code or None, _words(data), param if isinstance(param, str) else None
+
+
+def _innermost(data: object) -> dict[str, Any]:
+    facts: dict[str, Any] = data if isinstance(data, dict) else {}
+    for name in ("error", "detail"):
+        if isinstance(facts.get(name), dict):
+            facts = facts[name]
+    return facts
+
+
+def _words(node: object, depth: int = 5) -> str:
+    """Return the first text found under the usual names; a list says several things."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, list) and depth:
+        return "; ".join(filter(None, (_words(item, depth - 1) for item in node[:3])))
+    if isinstance(node, dict) and depth:
+        return next(filter(None, (_words(node.get(name), depth - 1) for name in _WORDS)), "")
+    return ""

@@ -1,0 +1,228 @@
+"""An Anthropic message as a chat.completion, and Anthropic's errors as OpenAI's.
+
+Shapes: Messages API, types of the official SDK 2.12; chat.completion of OpenAI's SDK 3.52. Merging twice must give the
+same bytes, so nothing here comes from a clock or from chance.
+
+A paid answer is never refused for something new in it: blocks and stop reasons that are not known are passed over or
+named, odd values count as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from providers.base import Usage
+from providers.formats.json_text import read, read_exactly, write
+
+Block = dict[str, Any]
+
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "stop",
+}
+# What OpenAI's word does not tell; also every reason that is not in the table.
+_SAYS_LESS = frozenset({"model_context_window_exceeded", "pause_turn"})
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "gateway_timeout_error": 504,
+    "overloaded_error": 529,
+}
+_EMPTY = msgspec.Raw(b"{}")
+
+
+class _Input(msgspec.Struct):
+    input: msgspec.Raw = _EMPTY
+
+
+class _Inputs(msgspec.Struct):
+    content: list[_Input]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A chat.completion as JSON text, with its token counts and the model that answered."""
+
+    body: bytes
+    usage: Usage
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """A failed request as OpenAI would answer it: HTTP status, `{"error": {...}}` as JSON text, the error's code."""
+
+    status: int
+    body: bytes
+    code: str
+
+
+def to_completion(message: bytes, *, created: int = 0) -> Answer:
+    """Translate a Message; `created` (Unix seconds) is the caller's, as Messages have none. Raises ValueError: no JSON.
+
+    Extensions beside OpenAI's fields: `message.reasoning_content` (thinking), `message.citations` (those without a
+    URL), `choices[].native_finish_reason` (where OpenAI's word says less), `usage.cache_creation_input_tokens`.
+    """
+    given = read(message)
+    if not isinstance(given, dict):
+        raise ValueError("not a message")  # noqa: TRY004 - the contract's word for a corrupt row
+    blocks = [block for block in _list(given.get("content")) if isinstance(block, dict)]
+    said, finish = _message(given, blocks, message)
+    usage, tokens = _usage(given.get("usage"))
+    model = _text(given.get("model"))
+    completion = {
+        "id": _text(given.get("id")),
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [{"index": 0, "message": said, "logprobs": None, **finish}],
+        "usage": tokens,
+    }
+    return Answer(write(completion), usage, model)
+
+
+def error_row(error: bytes) -> ErrorAnswer:
+    """Translate the `error` of an errored result, in its envelope or bare. Raises ValueError: no JSON."""
+    given = read(error)
+    while isinstance(given, dict) and isinstance(given.get("error"), dict):
+        given = given["error"]
+    fields = given if isinstance(given, dict) else {}
+    kind = _text(fields.get("type")) or "api_error"
+    status, fault = openai_error(kind, _text(fields.get("message")))
+    return ErrorAnswer(status, write({"error": fault}), kind)
+
+
+def openai_error(kind: str, message: str) -> tuple[int, Block]:
+    """Return HTTP status and OpenAI's error object for an error type of Anthropic's; an unknown one is a 500."""
+    words = message or "Anthropic gave no reason for this error."
+    return _STATUS.get(kind, 500), {"message": words, "type": kind, "param": None, "code": kind}
+
+
+def _message(given: Block, blocks: list[Block], message: bytes) -> tuple[Block, Block]:
+    """Return the assistant message, and the choice's members that tell why it ended."""
+    texts = [_text(block.get("text")) for block in blocks if block.get("type") == "text"]
+    calls = _tool_calls(message) if any(block.get("type") == "tool_use" for block in blocks) else []
+    finish = _finish(given.get("stop_reason"), bool(calls))
+    refused = finish["finish_reason"] == "content_filter"
+    said: Block = {"role": "assistant", "content": "".join(texts), "refusal": None}
+    if not texts and (calls or refused):
+        said["content"] = None
+    if refused:
+        details = given.get("stop_details")
+        reason = _text(details.get("explanation")) if isinstance(details, dict) else ""
+        said["refusal"] = reason or "The model declined this request."
+    if calls:
+        said["tool_calls"] = calls
+    if thoughts := [text for block in blocks if (text := _thought(block))]:
+        said["reasoning_content"] = "\n\n".join(thoughts)
+    if any(block.get("citations") for block in blocks):
+        said.update(_cited(blocks))
+    return said, finish
+
+
+def _tool_calls(message: bytes) -> list[Block]:
+    """Return the tool calls, with each input's own text as arguments: no digit, key or space of it changes."""
+    content = _list(read(message).get("content"))
+    try:
+        inputs = [bytes(each.input) for each in msgspec.json.decode(message, type=_Inputs).content]
+    except (msgspec.DecodeError, RecursionError):  # lone surrogates, odd blocks
+        content = _list(read_exactly(message).get("content"))
+        inputs = [write(block.get("input")) if isinstance(block, dict) else b"" for block in content]
+    return [
+        {
+            "id": _text(block.get("id")),
+            "type": "function",
+            "function": {"name": _text(block.get("name")), "arguments": text.decode()},
+        }
+        for block, text in zip(content, inputs, strict=True)
+        if isinstance(block, dict) and block.get("type") == "tool_use"
+    ]
+
+
+def _finish(reason: object, calls: bool) -> Block:
+    if not isinstance(reason, str):
+        return {"finish_reason": "tool_calls" if calls else "stop"}
+    word = _FINISH.get(reason)
+    if word is None or reason in _SAYS_LESS:
+        return {"finish_reason": word or "stop", "native_finish_reason": reason}
+    return {"finish_reason": word}
+
+
+def _thought(block: Block) -> str:
+    return _text(block.get("thinking")) if block.get("type") == "thinking" else ""
+
+
+def _cited(blocks: list[Block]) -> Block:
+    """Return OpenAI's annotations, and under `citations` what they cannot say: places in documents."""
+    annotations, others = [], []
+    for citation, start, end in _citations(blocks):
+        place = {"start_index": start, "end_index": end}
+        if url := _text(citation.get("url")):
+            title = _text(citation.get("title")) or url
+            annotations.append({"type": "url_citation", "url_citation": {**place, "url": url, "title": title}})
+        else:
+            others.append({**citation, **place})
+    found = {"annotations": annotations, "citations": others}
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _citations(blocks: list[Block]) -> Iterator[tuple[Block, int, int]]:
+    """Yield each citation with the part of `content` that it supports."""
+    start = 0
+    for block in blocks:
+        if block.get("type") == "text":
+            end = start + len(_text(block.get("text")))
+            yield from ((each, start, end) for each in _list(block.get("citations")) if isinstance(each, dict))
+            start = end
+
+
+def _usage(given: object) -> tuple[Usage, Block]:
+    counts = given if isinstance(given, dict) else {}
+    details = counts.get("output_tokens_details")
+    written = _count(counts, "cache_creation_input_tokens")
+    usage = Usage(
+        input_tokens=_count(counts, "input_tokens") + written + _count(counts, "cache_read_input_tokens"),
+        output_tokens=_count(counts, "output_tokens"),
+        cached_tokens=_count(counts, "cache_read_input_tokens"),
+        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+    )
+    tokens: Block = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    if written:
+        tokens["prompt_tokens_details"]["cache_write_tokens"] = written
+        tokens["cache_creation_input_tokens"] = written
+    return usage, tokens
+
+
+def _count(counts: Block, name: str) -> int:
+    count = counts.get(name)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+
+
+def _text(given: object) -> str:
+    return given if isinstance(given, str) else ""
+
+
+def _list(given: object) -> list[Any]:
+    return given if isinstance(given, list) else []
