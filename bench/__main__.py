@@ -1,6 +1,6 @@
 """Run the benchmarks and print their tables.
 
-    python -m bench                       all of them, about 15 minutes and 12 GB of disk
+    python -m bench                       all of them, about 10 minutes and 12 GB of disk
     python -m bench start memory          some
     python -m bench memory --sizes 10     other sizes
     python -m bench --quick               everything small: does it run?
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -81,4 +82,5 @@ def _sizes(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended, too
     raise SystemExit(main())

@@ -15,7 +15,7 @@ from bench.lines import MEGABYTE
 from bench.rig import GAP_BOUND, Seen, memory_bound
 
 BUSY = 0.1  # of a core, from which on other work is in the figures
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 
 _READING = """\
 MB are 10^6 bytes. Memory is the PSS of the gateway and all its descendants, sampled every 50 ms, less the median of the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,19 +26,29 @@ ENGINE = {"poll_seconds_first": POLL_SECONDS, "poll_seconds_max": POLL_SECONDS}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One load: `polls` are the provider's, a second, meanwhile."""
+    """One load: `polls` are the provider's, a second, meanwhile; `elsewhere` is how many cores others kept busy."""
 
     batches: int
     connections: int
     answers: Latencies
     polls: float
+    elsewhere: float
 
 
 def run(home: Path, counts: list[int]) -> None:
     """Print the table."""
     report.note(f"status: {counts} batches")
     rows = [_row(each) for each in measure(home, counts)]
-    head = ("batches in progress", "connections", "answers/s", "p50, ms", "p99, ms", "largest, ms", "polls/s")
+    head = (
+        "batches in progress",
+        "connections",
+        "answers/s",
+        "p50, ms",
+        "p99, ms",
+        "largest, ms",
+        "polls/s",
+        "cores busy elsewhere",
+    )
     report.say("### GET /v1/batches/{id} on one core")
     report.say(report.table(head, rows))
     report.say(
@@ -54,7 +63,8 @@ def _row(each: Measured) -> tuple[str, ...]:
     rate = f"{took.rate:.0f}" if took.rate >= RATE_BOUND else f"**{took.rate:.0f}**"
     p99 = report.marked(took.quantile(0.99) * 1000, LATENCY_BOUND * 1000)
     p50, most = (f"{took.quantile(share) * 1000:.2f}" for share in (0.5, 1.0))
-    return f"{each.batches:,}", str(each.connections), rate, p50, p99, most, f"{each.polls:.0f}"
+    more = f"{each.polls:.0f}", f"{each.elsewhere:.2f}"
+    return f"{each.batches:,}", str(each.connections), rate, p50, p99, most, *more
 
 
 def _cores() -> tuple[set[int], set[int]]:
@@ -107,9 +117,9 @@ def _create(rig: Rig, file_id: str, numbers: range) -> list[str]:
 def _measured(rig: Rig, ids: list[str], connections: int, seconds: float) -> Measured:
     asks = [get(f"/v1/batches/{each}", HEADERS) for each in ids]
     load(rig.gateway.port, asks, connections, seconds / 10)  # warm
-    began = time.monotonic()
-    answers = load(rig.gateway.port, asks, connections, seconds)
-    ended = time.monotonic()
+    with rig.phase("load"):
+        answers = load(rig.gateway.port, asks, connections, seconds)
+    phase = rig.phases[-1]
     requests = rig.sandbox.control.requests()
-    polls = sum(began <= each["at"] <= ended and each["op"] == "batches.retrieve" for each in requests)
-    return Measured(len(ids), connections, answers, polls / (ended - began))
+    polls = sum(phase.start <= each["at"] <= phase.end and each["op"] == "batches.retrieve" for each in requests)
+    return Measured(len(ids), connections, answers, polls / phase.seconds, phase.cpu.elsewhere / phase.seconds)

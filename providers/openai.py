@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 from pydantic import AfterValidator, SecretStr, field_validator
@@ -38,8 +38,11 @@ from providers.base import (
     Target,
     TryLater,
 )
-from providers.http import Origin, plain_url
 from providers.openai_rows import request_line, result_row
+
+# What needs `providers.http` is imported where it runs: workers only translate and read rows, aiohttp costs each 11 MB.
+if TYPE_CHECKING:
+    from providers.http import Origin
 
 MARK_KEY = "proxy_plugin"
 PAGE = 100  # the most a list of batches returns at once
@@ -77,6 +80,8 @@ class KeyCredentials(Credentials):
     @field_validator("custom_host")
     @classmethod
     def _plain_host(cls, host: str | None) -> str | None:
+        from providers.http import plain_url  # noqa: PLC0415 - see above
+
         return None if host is None else plain_url(host)
 
 

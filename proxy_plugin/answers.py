@@ -34,17 +34,19 @@ _TIMES = (
 )
 
 
-def batch_object(row: BatchRow) -> dict[str, Any]:
+def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
     """Return the Batch of OpenAI's OpenAPI description (commit f85dbe2, 2026-08-21).
 
-    What is absent is left out: strict generated clients refuse null. The counts are the last known sums.
+    What is absent is left out: strict generated clients refuse null. The counts are the last known sums. `needs` says
+    what a running batch needs from its caller before it can go on.
     """
+    needed = {"object": "list", "data": [{"code": "needs_credentials", "message": needs}]} if needs else None
     fields = {
         "id": row.id,
         "object": "batch",
         "endpoint": row.endpoint,
         "model": row.model,
-        "errors": _value(row.errors),
+        "errors": _value(row.errors) or needed,
         "input_file_id": row.input_file_id,
         "completion_window": row.completion_window,
         "status": states.public_status(row.state, cancelling=row.cancelling_at is not None),

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
 from providers.http import Http, HttpSettings
-from proxy_plugin import batches_api, callers, files_api, logs, operations
+from proxy_plugin import batches_api, byok, callers, files_api, logs, operations
 from proxy_plugin.answers import error_answer
 from proxy_plugin.blobs import Blobs
 from proxy_plugin.clock import Clock, SystemClock
@@ -29,6 +30,7 @@ from proxy_plugin.passthrough import Upstream
 from proxy_plugin.registry import DataDirLock, Registry
 from proxy_plugin.secrets import gateway_secret
 from proxy_plugin.tables import files
+from proxy_plugin.vault import Vault
 from proxy_plugin.workers import Workers
 
 LOG = logging.getLogger("proxy_plugin")
@@ -37,6 +39,7 @@ OURS = ("/files", "/batches")  # what is below these paths and no route is answe
 NEW_WORK = {("POST", "/files"), ("POST", "/batches")}
 DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
+FORGET_SECONDS = 10.0  # between looks for batches that have ended and whose caller's key is still in memory
 LAST_SECONDS = 10.0  # then for all other requests
 
 
@@ -79,13 +82,14 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
     secret = gateway_secret(data_dir)
     return Gateway(
         config=config,
-        callers=callers.Callers(config),
+        callers=callers.Callers(config, secret),
         clock=clock,
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers),
         http=Http(HttpSettings(outgoing_proxy=proxy, ca_bundle=str(server.ca_bundle) if server.ca_bundle else None)),
         secret=secret,
+        vault=Vault(config.secrets.seal_key),
     )
 
 
@@ -110,8 +114,23 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
         gateway.engine = Engine(gateway)
         stack.push_async_callback(gateway.engine.stop)
         await gateway.engine.start()
+        stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway), name="forget keys"))
         app[operations.OPERATIONS].started = True
         yield
+
+
+async def _forget_keys(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(FORGET_SECONDS)
+        try:
+            await byok.forget_ended(gateway)
+        except sqlite3.Error as error:
+            logs.event(LOG, "keys_not_forgotten", level=logging.WARNING, error=error)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _add_routes(app: web.Application, entrance: Entrance) -> None:

@@ -16,10 +16,11 @@ import msgspec
 import orjson
 from aiohttp import hdrs, web
 
-from proxy_plugin import failpoints, headers, logs
+from proxy_plugin import byok, failpoints, headers, logs
 from proxy_plugin.answers import batch_object, deliver, json_answer
+from proxy_plugin.byok import Brought
 from proxy_plugin.config import VirtualKey
-from proxy_plugin.context import GATEWAY
+from proxy_plugin.context import GATEWAY, Gateway
 from proxy_plugin.errors import BadRequest, Conflict, GatewayError, IdempotencyMismatch, NotFound, TooLarge
 from proxy_plugin.files_api import Route
 from proxy_plugin.middleware import CALLER, HEADERS
@@ -102,16 +103,20 @@ async def _note_replied(app: web.Application, batch_id: str) -> None:
 async def create(request: web.Request) -> web.StreamResponse:
     """`POST /batches`: one durable row, decided and checked in one transaction, then the answer."""
     replies = request.app[REPLIES]
-    target = _target(request)
-    row = _new_row(request, _wanted(await _json_object(request)), target)
+    target, brought = await _target(request)
+    row = _new_row(request, _wanted(await _json_object(request)), target, brought)
     same = (row.workspace, row.caller, row.request_hash)
     await replies.settled(same)
     failpoints.passing("create.before")
     # Shielded: a client that hangs up now must not leave a batch of which nobody tells the engine.
-    stored = await asyncio.shield(asyncio.ensure_future(_store(request, row)))
+    storing = byok.storing(request.app[GATEWAY], row, brought, _store(request, row))
+    stored = await asyncio.shield(asyncio.ensure_future(storing))
     failpoints.passing("create.after")
     logs.event(LOG, "batch_created", state=stored.state, repeated=stored.id != row.id, virtual_key=target.slug)
-    response = json_answer(batch_object(stored))
+    response = json_answer(
+        _shown(request.app[GATEWAY], stored),
+        headers=headers.response_headers(target.provider, request[HEADERS].trace_id),
+    )
     with replies.sending(same):
         if await deliver(request, response):
             replies.note(request.app, stored)
@@ -147,15 +152,21 @@ def _no_file(file_id: str) -> NotFound:
     return NotFound(f"No file of purpose 'batch' found{shown}.", param="input_file_id")
 
 
-def _target(request: web.Request) -> VirtualKey:
-    key = headers.resolve_target(request[HEADERS], request[CALLER], request.app[GATEWAY].config)
+async def _target(request: web.Request) -> tuple[VirtualKey, Brought | None]:
+    """Return the provider account for new work, and what the caller brought if it is the caller's own."""
+    gateway, asked = request.app[GATEWAY], request[HEADERS]
+    provider = headers.own_provider(asked)
+    if provider is not None:
+        brought = await byok.choose(gateway, request.headers, provider, request[CALLER])
+        return brought.account, brought
+    key = headers.resolve_target(asked, request[CALLER], gateway.config)
     if key is None:
         raise BadRequest(
             "A batch needs a provider account to run on: send "
             f"`{headers.PROVIDER}: @slug` or `{headers.VIRTUAL_KEY}: slug`.",
             param=headers.PROVIDER,
         )
-    return key
+    return key, None
 
 
 class BodyLate(GatewayError):
@@ -211,11 +222,11 @@ def _wanted(body: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _new_row(request: web.Request, wanted: Wanted, target: VirtualKey) -> BatchRow:
-    caller, asked = request[CALLER], request[HEADERS]
-    now = int(request.app[GATEWAY].clock.now())
+def _new_row(request: web.Request, wanted: Wanted, target: VirtualKey, brought: Brought | None) -> BatchRow:
+    gateway, caller, asked = request.app[GATEWAY], request[CALLER], request[HEADERS]
+    now, batch_id = int(gateway.clock.now()), f"batch_{secrets.token_hex(16)}"
     return BatchRow(
-        id=f"batch_{secrets.token_hex(16)}",
+        id=batch_id,
         workspace=caller.workspace,
         caller=caller.name,
         input_file_id=wanted.input_file_id,
@@ -223,8 +234,9 @@ def _new_row(request: web.Request, wanted: Wanted, target: VirtualKey) -> BatchR
         completion_window=wanted.completion_window,
         metadata=None if wanted.metadata is None else orjson.dumps(wanted.metadata).decode(),
         output_expires_after=wanted.output_expires_after,
-        route=orjson.dumps(_route(target)).decode(),
-        request_hash=_request_hash(caller.name, wanted, [target.slug]),
+        route=orjson.dumps(_route(target, brought)).decode(),
+        sealed=None if brought is None else gateway.vault.seal(batch_id, brought.secrets),
+        request_hash=_request_hash(caller.name, wanted, [target.slug, *([brought.own.key] if brought else [])]),
         idempotency_key=_idempotency_key(asked),
         trace_id=asked.trace_id,
         state="validating",
@@ -246,8 +258,9 @@ def _idempotency_key(asked: headers.RequestHeaders) -> str | None:
     return key
 
 
-def _route(key: VirtualKey) -> dict[str, Any]:
+def _route(key: VirtualKey, brought: Brought | None) -> dict[str, Any]:
     """Return what is stored with the batch, so that a reload of the configuration does not change a running one."""
+    own = {} if brought is None else {"byok": msgspec.structs.asdict(brought.own)}
     target = {
         "slug": key.slug,
         "provider": key.provider,
@@ -257,6 +270,7 @@ def _route(key: VirtualKey) -> dict[str, Any]:
         "max_bytes_per_job": key.max_bytes_per_job,
         "min_lines_per_job": key.min_lines_per_job,
         "models": key.models,
+        **own,
     }
     return {"targets": [target], "strict": False, "on_deadline": "cancel"}
 
@@ -325,7 +339,12 @@ async def retrieve(request: web.Request) -> web.Response:
     row = request.app[GATEWAY].registry.read(lambda conn: batches.visible(conn, workspace, batch_id))
     if row is None:
         raise _no_batch(batch_id)
-    return json_answer(batch_object(row))
+    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], row)
+    return json_answer(_shown(request.app[GATEWAY], row))
+
+
+def _shown(gateway: Gateway, row: BatchRow) -> dict[str, Any]:
+    return batch_object(row, needs=byok.NEEDED if byok.needed(gateway, row) else None)
 
 
 def _batch_id(request: web.Request) -> str:
@@ -348,7 +367,7 @@ async def list_batches(request: web.Request) -> web.Response:
     )
     if rows is None:
         raise BadRequest("'after' is not the id of a batch.", param="after")
-    shown = [batch_object(row) for row in rows[:limit]]
+    shown = [_shown(request.app[GATEWAY], row) for row in rows[:limit]]
     ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {}
     return json_answer({"object": "list", "data": shown, **ends, "has_more": len(rows) > limit})
 
@@ -377,8 +396,9 @@ async def cancel(request: web.Request) -> web.Response:
     except batches.NotCancellable as error:
         raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
     failpoints.passing("cancel.after")
+    await byok.offered(gateway, request.headers, request[CALLER], row)
     gateway.engine.wake()
-    return json_answer(batch_object(row))
+    return json_answer(_shown(gateway, row))
 
 
 ROUTES = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address, ip_address
@@ -13,12 +14,13 @@ from multidict import MultiMapping
 
 from proxy_plugin.config import ApiKey, Config
 from proxy_plugin.errors import ConfigError, Forbidden, Unauthenticated
-from proxy_plugin.secrets import digest
+from proxy_plugin.secrets import digest, keyed_hash
 
 API_KEY = "x-portkey-api-key"
 AUTHORIZATION = "authorization"
 PLACEHOLDER = "OPENAI_API_KEY"  # Portkey's Python SDK sends this literal text as its bearer token
-CREDENTIAL_HEADERS = (API_KEY, AUTHORIZATION, "x-api-key", "api-key")  # where clients put the key they have
+X_API_KEY = "x-api-key"
+CREDENTIAL_HEADERS = (API_KEY, AUTHORIZATION, X_API_KEY, "api-key")  # where clients put the key they have
 UNKNOWN_KEY = "Portkey Error: Invalid API Key. Error Code: 03"
 MISSING_KEY = f"No API key: send a key of this gateway as `{API_KEY}: KEY` or as `Authorization: Bearer KEY`."
 TWO_KEYS = "More than one API key was sent in the same header."
@@ -44,23 +46,32 @@ class Caller:
 
 
 class Callers:
-    """All gateway keys of one configuration, as digests."""
+    """All gateway keys of one configuration, as digests. `secret` keys the names of tenants that have none."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, secret: bytes | None = None) -> None:
         self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
+        self._secret = secret or os.urandom(32)
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
         """Return the caller. `remote` is the peer's IP address.
 
         Raises Unauthenticated for a missing or unknown key. Where no key is configured: Forbidden for everybody but
-        clients on this machine, which share the workspace `default`.
+        clients on this machine. Those that bring the same provider key share a workspace, and those that bring none
+        share the workspace `default`.
         """
         if not self._known:
-            return _local_caller(headers, remote)
+            return self._local(headers, remote)
         for name in (API_KEY, AUTHORIZATION):
             if (presented := _presented(headers, name)) is not None:
                 return self._named(presented, name, headers)
         raise Unauthenticated(MISSING_KEY)
+
+    def _local(self, headers: MultiMapping[str], remote: str | None) -> Caller:
+        _require_local(headers, remote)
+        private = frozenset(_not_a_providers(headers))
+        key = provider_key(headers, private)
+        tenant = "default" if key is None else f"key-{keyed_hash(self._secret, f'tenant{chr(0)}{key}')[:16]}"
+        return Caller("local", tenant, private_headers=private)
 
     def _named(self, presented: str, name: str, headers: MultiMapping[str]) -> Caller:
         entry = self._entry(presented)
@@ -96,19 +107,36 @@ def _presented(headers: MultiMapping[str], name: str) -> str | None:
     return keys.pop() if keys else None
 
 
+def provider_key(headers: MultiMapping[str], private: Container[str]) -> str | None:
+    """Return the provider's own key that a request carries, None if there is none.
+
+    `private` are the headers of the request that hold something else: a key of this gateway, or a placeholder. Raises
+    Unauthenticated for two keys in one header.
+    """
+    names = (name for name in (AUTHORIZATION, X_API_KEY) if name not in private)
+    return next((key for name in names if (key := _presented(headers, name)) is not None), None)
+
+
 def _token(value: str) -> str:
     scheme, _, token = value.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else value.strip()
 
 
-def _local_caller(headers: MultiMapping[str], remote: str | None) -> Caller:
+def _require_local(headers: MultiMapping[str], remote: str | None) -> None:
     if not _is_loopback(remote):
         raise Forbidden("This gateway has no API keys configured, so it serves clients on its own machine only.")
     origin = headers.get("origin")  # a browser: any web page may send simple requests to this machine
     if origin is not None and not _is_loopback(_host_of(origin)):
         raise Forbidden("This gateway has no API keys configured, so it serves no web page of another host.")
-    placeholder = any(_token(value) == PLACEHOLDER for value in headers.getall(AUTHORIZATION, []))
-    return Caller("local", "default", private_headers=frozenset({API_KEY, AUTHORIZATION} if placeholder else {API_KEY}))
+
+
+def _not_a_providers(headers: MultiMapping[str]) -> Iterator[str]:
+    """Yield the headers with a placeholder, or with what `x-portkey-api-key` holds: Portkey's SDKs send it twice."""
+    ours = {PLACEHOLDER, *(value.strip() for value in headers.getall(API_KEY, []))}
+    yield API_KEY
+    for name in (AUTHORIZATION, X_API_KEY):
+        if any(_token(value) in ours for value in headers.getall(name, [])):
+            yield name
 
 
 def _host_of(origin: str) -> str | None:

@@ -27,6 +27,7 @@ from proxy_plugin.yaml_document import read_yaml
 
 SECTION = "proxy_plugin"
 SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
+OWN_KEY_PREFIX = "byok-"  # slugs of accounts that callers bring themselves
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
 _ABSENT = object()
 
@@ -62,7 +63,7 @@ class Server(Settings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     upstream: BaseUrl | None = None
-    custom_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]_-]+$")], ...] = ()
+    custom_hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.:\[\]_-]+$")], ...] = ()
     outgoing_proxy: SecretStr | None = None  # proxy URLs often hold a password
     ca_bundle: FilePath | None = None
 
@@ -257,6 +258,9 @@ class _Parse:
             path = f"{SECTION}.virtual_keys.{slug}"
             if not _is_slug(slug):
                 self.problems.append(f"{path}: the name {_SLUG_RULE}")
+                continue
+            if slug.startswith(OWN_KEY_PREFIX):
+                self.problems.append(f"{path}: names that begin with {OWN_KEY_PREFIX} are kept for callers' own keys")
                 continue
             settings, missing = self._resolved(entry, path)
             found = self._virtual_key(slug, self._mapping(settings, path), path, missing)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy_plugin.vault import Vault
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,6 +39,7 @@ class Gateway:
     engine: Engine = field(init=False)
     stopping: bool = False
     uploads: int = 0  # running now; a graceful stop waits for them
+    vault: Vault = field(default_factory=Vault, repr=False)
     upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
 
     @property

@@ -27,6 +27,8 @@ LOG = logging.getLogger("proxy_plugin.engine")
 LOOK_AGAIN = 30.0  # seconds; the wall clock may jump, so nobody sleeps longer
 HOUSEKEEPING = 60.0
 PARALLEL = 128  # rows in a step at once
+TRANSFERS = frozenset({"stage", "fetch"})  # each holds about 1 MB of buffers and the loop's attention
+TRANSFERS_EACH = 4  # at once for one virtual key: with 100 at once, memory grew by 84 MB and the loop paused 103 ms
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
 DISK_PAUSE = 2.0
 DEFECT_PAUSE = 60.0
@@ -40,6 +42,7 @@ class _Loop:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     running: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
     held: dict[Key, float] = field(default_factory=dict)  # monotonic time before which a row rests
+    transfers: dict[str, asyncio.Semaphore] = field(default_factory=dict)  # by virtual key
     task: asyncio.Task[None] | None = None
 
 
@@ -123,9 +126,10 @@ class Engine:
             self._state.held[key] = self._gateway.clock.monotonic() + DISK_PAUSE
             return False
         try:
-            failpoints.passing(f"{name}.before")
-            await STEPS[name](self._desk, row)
-            failpoints.passing(f"{name}.after")
+            async with self._turn(name, row):
+                failpoints.passing(f"{name}.before")
+                await STEPS[name](self._desk, row)
+                failpoints.passing(f"{name}.after")
         except (TryLater, WorkerDied) as error:
             return await self._later(name, key, row, error)
         except (RegistryFull, OSError) as error:
@@ -133,6 +137,11 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - one row's trouble is not another's
             return self._rest(name, key, error, DEFECT_PAUSE)
         return True
+
+    def _turn(self, name: str, row: Any) -> contextlib.AbstractAsyncContextManager[object]:
+        if name not in TRANSFERS:
+            return contextlib.nullcontext()
+        return self._state.transfers.setdefault(row.slug, asyncio.Semaphore(TRANSFERS_EACH))
 
     async def _later(self, name: str, key: Key, row: Any, error: TryLater | WorkerDied) -> bool:
         engine = self._gateway.config.engine

@@ -13,6 +13,7 @@ from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.errors import BadRequest, Forbidden
 from proxy_plugin.secrets import mask
 
+PREFIX = "x-portkey-"
 TRACE_ID = "x-portkey-trace-id"
 PROVIDER = "x-portkey-provider"
 VIRTUAL_KEY = "x-portkey-virtual-key"
@@ -82,20 +83,40 @@ def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
 def resolve_target(headers: RequestHeaders, caller: Caller, config: Config) -> VirtualKey | None:
     """Return the virtual key that the headers choose for new work, None if they choose none.
 
-    Raises BadRequest for what is not served, unknown, disabled or retired, Forbidden for a key of other callers.
+    Raises BadRequest for what is not served, unknown, disabled or retired, Forbidden for a key of other callers. A
+    plain provider name is not for here: `own_provider`.
     """
-    for name, value in ((CONFIG, headers.config), (CUSTOM_HOST, headers.custom_host)):
-        if value is not None:
-            raise BadRequest(f"{name} is not served by this gateway; name a virtual key with {PROVIDER}.", param=name)
+    _refuse_config(headers)
+    if headers.custom_host is not None:
+        raise BadRequest(
+            f"{CUSTOM_HOST} goes only with a provider key of your own: `{PROVIDER}: NAME`, the key in Authorization.",
+            param=CUSTOM_HOST,
+        )
     if headers.slug is not None:
         return find_virtual_key(headers.slug, caller, config)
     if headers.provider is not None:
         raise BadRequest(
-            f"Only virtual keys of this gateway are served: send `{PROVIDER}: @slug` or `{VIRTUAL_KEY}: slug` "
+            f"This request takes a virtual key of this gateway: send `{PROVIDER}: @slug` or `{VIRTUAL_KEY}: slug` "
             "instead of a plain provider name.",
             param=PROVIDER,
         )
     return None
+
+
+def own_provider(headers: RequestHeaders) -> str | None:
+    """Return the plain provider name for which the caller brings a key, None if a virtual key is to be chosen.
+
+    Raises BadRequest for what is not served.
+    """
+    if headers.slug is not None or headers.provider is None:
+        return None
+    _refuse_config(headers)
+    return headers.provider
+
+
+def _refuse_config(headers: RequestHeaders) -> None:
+    if headers.config is not None:
+        raise BadRequest(f"{CONFIG} is not served by this gateway; name a virtual key with {PROVIDER}.", param=CONFIG)
 
 
 def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:

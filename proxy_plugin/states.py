@@ -31,7 +31,7 @@ PART: dict[str, frozenset[str]] = {
     "staged": frozenset({"creating", "dropped", "staging"}),
     "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
     "running": frozenset({"ended", "planned", "creating", "refused", "dropped"}),
-    "ended": frozenset({"stored"}),
+    "ended": frozenset({"stored", "refused"}),
     "stored": frozenset({"collected"}),
     "collected": frozenset(),
     "refused": frozenset(),

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from providers import catalog
-from providers.base import Account, BatchProvider, PartFile, Submission, TryLater
-from proxy_plugin.config import VirtualKey
+from providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
+from proxy_plugin import byok
+from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.context import Gateway
 from proxy_plugin.layout import Layout
 from proxy_plugin.registry import RegistryFull
@@ -45,12 +46,23 @@ class Key(NamedTuple):
     n: int = 0
 
 
-class KeyMissing(TryLater):
+class AccountMissing(TryLater):
+    """Nobody has the credentials of a part now."""
+
+
+class KeyMissing(AccountMissing):
     """The part's virtual key is not configured now; an operator can bring it back."""
 
     def __init__(self, slug: str) -> None:
         reason = "is not configured, or its environment variable is missing"
         super().__init__(f"virtual key {slug} {reason}", after=WAIT_FOR_KEY)
+
+
+class CredentialsMissing(AccountMissing):
+    """The part's caller brought a provider key, and the gateway has been restarted since; the caller can help."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"the key behind {slug} has to be given again by the caller", after=WAIT_FOR_KEY)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -147,18 +159,29 @@ class Desk:
         """Return the adapter of the part's provider."""
         return catalog.load(part.provider)
 
-    def virtual_key(self, slug: str) -> VirtualKey:
-        """Return a configured virtual key. Raises KeyMissing."""
+    def virtual_key(self, slug: str) -> Options:
+        """Return the operator's settings for a part's account; a caller's own has the defaults. Raises KeyMissing."""
+        return Options() if slug.startswith(OWN_KEY_PREFIX) else self._configured(slug)
+
+    def _configured(self, slug: str) -> VirtualKey:
         found = self.gateway.config.virtual_keys.get(slug)
         if found is None:
             raise KeyMissing(slug)
         return found
 
     def account(self, part: PartRow) -> Account:
-        """Return the provider account of a part. Raises KeyMissing."""
-        key = self.virtual_key(part.slug)
-        text = self.lane(part).account_key(key.credentials)
-        return Account(key.slug, key.credentials, self.gateway.http, self.gateway.fingerprint(text))
+        """Return the provider account of a part. Raises KeyMissing or CredentialsMissing."""
+        credentials = self._credentials(part)
+        text = self.lane(part).account_key(credentials)
+        return Account(part.slug, credentials, self.gateway.http, self.gateway.fingerprint(text))
+
+    def _credentials(self, part: PartRow) -> Credentials:
+        if not part.slug.startswith(OWN_KEY_PREFIX):
+            return self._configured(part.slug).credentials
+        found = byok.credentials(self.gateway, self.batch(part.batch_id))
+        if found is None:
+            raise CredentialsMissing(part.slug)
+        return found
 
     def folder(self, part: PartRow) -> Path:
         """Return the folder of the part's batch."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from providers.base import BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
+from providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
 from proxy_plugin import failpoints, logs
 from proxy_plugin.adoption import confirm_adopted
 from proxy_plugin.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.manifest import ASSIGNMENT
-from proxy_plugin.stepping import Desk, Step, backoff
+from proxy_plugin.stepping import AccountMissing, Desk, Step, backoff
 from proxy_plugin.tables import batches, parts
 from proxy_plugin.tables.parts import PartRow
 
@@ -23,6 +23,7 @@ LOG = logging.getLogger("proxy_plugin.engine")
 FULL_PAUSE = 300.0  # seconds until a part that was not admitted asks again; a part that leaves wakes it earlier
 POLL_SHARE = 0.1  # of a job's age: a job that has run for 50 minutes is asked every 5
 LOST_AFTER = 86_400.0  # seconds behind the window in which a job that vanished may still come back
+NO_ACCOUNT = Refused("The gateway had no credentials to read the results of this job.", code="credentials_missing")
 GONE = frozenset({404, 410})
 GONE_AFTER = 3600.0  # seconds of 404 after which results are taken to be deleted
 RESULTS_EXPIRED = Refused(
@@ -32,6 +33,9 @@ RESULTS_EXPIRED = Refused(
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
+    if desk.batch(part.batch_id).stopping:
+        await desk.write(lambda c: drop_if_stopping(c, part))
+        return
     key = desk.virtual_key(part.slug)
 
     def step(conn: sqlite3.Connection) -> None:
@@ -80,6 +84,17 @@ async def stage(desk: Desk, part: PartRow) -> None:
     await desk.write(lambda c: parts.move(c, part, "staged", staged=text))
 
 
+async def account_or_end(desk: Desk, part: PartRow) -> Account | None:
+    """Return the account of an accepted part; None after giving the part up, long behind its window, for want of it."""
+    try:
+        return desk.account(part)
+    except AccountMissing:
+        if desk.now() <= desk.batch(part.batch_id).expires_at + LOST_AFTER:
+            raise
+        await desk.write(partial(refuse, part=part, refused=NO_ACCOUNT, now=desk.now()))
+        return None
+
+
 def refuse(conn: sqlite3.Connection, part: PartRow, refused: Refused, now: float) -> None:
     """Give a part up: every line of it becomes an error row with the provider's reason."""
     parts.move(conn, part, "refused", refusal=refusal_text(refused))
@@ -94,8 +109,10 @@ def refusal_text(refused: Refused) -> str:
 
 async def poll(desk: Desk, part: PartRow) -> None:
     """Ask how the job stands; a stopping batch's job is cancelled once."""
-    lane, account = desk.lane(part), desk.account(part)
+    lane, account = desk.lane(part), await account_or_end(desk, part)
     assert part.job is not None
+    if account is None:
+        return
     try:
         status = await lane.status(account, part.job, desk.document(part))
     except (Refused, TryLater) as error:
@@ -211,7 +228,10 @@ async def _vanished(desk: Desk, part: PartRow, error: Refused | TryLater) -> Non
 
 async def fetch(desk: Desk, part: PartRow) -> None:
     """Store the native results here before they expire there."""
+    account = await account_or_end(desk, part)
     assert part.job is not None
+    if account is None:
+        return
     stored = msgspec.json.decode(part.results or "{}", type=dict[str, Any])
     what = f"results-{part.n:05d}"
     folder = desk.layout.attempt(part.batch_id, what)
@@ -220,7 +240,7 @@ async def fetch(desk: Desk, part: PartRow) -> None:
     status = JobStatus(JobState.ENDED, results=stored["native"])
     refusal = None
     try:
-        names = await desk.lane(part).fetch(desk.account(part), part.job, status, folder)
+        names = await desk.lane(part).fetch(account, part.job, status, folder)
     except (Refused, TryLater) as error:
         if not await _results_gone(desk, part, error):
             raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error

@@ -30,6 +30,9 @@ NEVER_RESOLVED = Refused(
 
 async def intend(desk: Desk, part: PartRow) -> None:
     """Write down that this part's job is about to be created."""
+    if desk.batch(part.batch_id).stopping:
+        await desk.write(lambda c: drop_if_stopping(c, part))
+        return
     account = desk.account(part).fingerprint
 
     def step(conn: sqlite3.Connection) -> None:
@@ -43,7 +46,11 @@ async def intend(desk: Desk, part: PartRow) -> None:
 
 async def send(desk: Desk, part: PartRow) -> None:
     """Read the fence, make `sent` durable, create the job, and store what came of it."""
-    lane, account, row = desk.lane(part), desk.account(part), desk.submission(part)
+    lane, row = desk.lane(part), desk.submission(part)
+    if desk.batch(part.batch_id).stopping:
+        await desk.write(lambda c: _withdraw(c, desk, part, row))
+        return
+    account = desk.account(part)
     try:
         fence = await lane.fence(account)
     except Refused as refused:
@@ -63,14 +70,19 @@ def _give_up_unsent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Su
     refuse(conn, part, refused, desk.now())
 
 
+def _withdraw(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+    """Take the intent back if the batch is stopping; nothing has been sent."""
+    if not drop_if_stopping(conn, part):
+        return False
+    parts.move_submission(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
+    return True
+
+
 def _mark_sent(
     conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None, *, one_at_a_time: bool
 ) -> SubmissionRow | None:
     """Return None where nothing may be sent now. Without labels, two lost creates of one account could be confused."""
-    batch = batches.get(conn, part.batch_id)
-    if batch is not None and batch.stopping:
-        parts.move_submission(conn, row, "absent", reason=batch.stopping, ended_at=desk.now())
-        drop_if_stopping(conn, part)
+    if _withdraw(conn, desk, part, row):
         return None
     if one_at_a_time and not parts.has_turn(conn, row):
         due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first

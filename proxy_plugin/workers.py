@@ -53,6 +53,7 @@ class Workers:
         self.count = count or default_count()
         self._idle_seconds = idle_seconds
         self._pool: ProcessPool | None = None
+        self._starting = asyncio.Lock()
         self._running = 0
         self._leave: asyncio.TimerHandle | None = None
 
@@ -62,7 +63,8 @@ class Workers:
         try:
             for _ in range(TRIES):
                 with suppress(ProcessExpired):
-                    future = self._living_pool().schedule(function, args=list(args), kwargs=dict(kwargs))
+                    pool = await self._living_pool()
+                    future = pool.schedule(function, args=list(args), kwargs=dict(kwargs))
                     result: T = await asyncio.wrap_future(future)
                     return result
             raise WorkerDied(f"{function.__name__}: the worker died {TRIES} times")
@@ -77,11 +79,11 @@ class Workers:
         if pool is not None:
             await asyncio.to_thread(_stop, pool)
 
-    def _living_pool(self) -> ProcessPool:
-        if self._pool is None or not self._pool.active:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPool(max_workers=self.count, context=context, initializer=_enter)
-        return self._pool
+    async def _living_pool(self) -> ProcessPool:
+        async with self._starting:
+            if self._pool is None or not self._pool.active:
+                self._pool = await asyncio.to_thread(_started, self.count)
+            return self._pool
 
     def _enter_task(self) -> None:
         self._running += 1
@@ -98,6 +100,13 @@ class Workers:
         pool, self._pool = self._pool, None
         if pool is not None:
             threading.Thread(target=_stop, args=(pool,), daemon=True).start()
+
+
+def _started(count: int) -> ProcessPool:
+    """Spawn a pool. On a thread: it takes 23 to 47 ms, which the event loop has not got."""
+    pool = ProcessPool(max_workers=count, context=multiprocessing.get_context("spawn"), initializer=_enter)
+    assert pool.active, "asking is what starts a pool"
+    return pool
 
 
 def _stop(pool: ProcessPool) -> None:

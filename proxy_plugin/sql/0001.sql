@@ -59,6 +59,7 @@ CREATE TABLE batches (
     error_file_id TEXT,
     split_dir TEXT,
     rejected BIGINT NOT NULL DEFAULT 0,
+    sealed TEXT,
     due_at DOUBLE PRECISION,
     tries INTEGER NOT NULL DEFAULT 0
 );

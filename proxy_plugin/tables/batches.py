@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ _END_FIELD = {"completed": "completed_at", "failed": "failed_at", "expired": "ex
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch. `metadata`, `route`, `errors`, `usage` are JSON texts."""
+    """One batch. `metadata`, `route`, `errors`, `usage` are JSON texts; `sealed` are credentials a caller brought."""
 
     id: str
     workspace: str
@@ -53,6 +54,7 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     error_file_id: str | None = None
     split_dir: str | None = None
     rejected: int = 0
+    sealed: str | None = None
     due_at: float | None = None
     tries: int = 0
 
@@ -178,9 +180,9 @@ def move(conn: sqlite3.Connection, batch: BatchRow, state: str, **changes: Any) 
 
 
 def end(conn: sqlite3.Connection, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
-    """Move a batch to a terminal state and stamp it."""
+    """Move a batch to a terminal state and stamp it. Its caller's credentials have served."""
     event(conn, batch.id, None, now, state)
-    return move(conn, batch, state, due_at=None, **{_END_FIELD[state]: int(now)}, **changes)
+    return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
 
 
 def cancel(conn: sqlite3.Connection, batch: BatchRow, now: float) -> BatchRow:
@@ -214,6 +216,23 @@ def event(conn: sqlite3.Connection, batch_id: str, part: int | None, at: float, 
         "INSERT INTO events (batch_id, part, at, what, detail) VALUES (?, ?, ?, ?, ?)",
         (batch_id, part, at, what, detail),
     )
+
+
+def armed(conn: sqlite3.Connection, batch_id: str, sealed: str | None, now: float) -> None:
+    """Wake the parts of a batch whose caller gave its credentials again, and keep these if they were sealed."""
+    query = (
+        "UPDATE batches SET sealed = COALESCE(?, sealed) WHERE id = ?"
+        " AND state IN ('validating', 'splitting', 'running', 'merging') RETURNING id"
+    )
+    if conn.execute(query, (sealed, batch_id)).fetchone() is not None:
+        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
+        event(conn, batch_id, None, now, "credentials given again")
+
+
+def ended(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> list[str]:
+    """Return those of the batches that have reached a terminal state."""
+    found = (get(conn, batch_id) for batch_id in batch_ids)
+    return [row.id for row in found if row is not None and row.state in states.BATCH_ENDS]
 
 
 def live_ids(conn: sqlite3.Connection) -> set[str]:

@@ -1,0 +1,140 @@
+"""Which hosts a caller's own base URL may name: those the operator listed, and nothing inside by way of a wildcard.
+
+An entry of `server.custom_hosts` is a host, `host:port`, or `*.domain`, which covers everything below the domain. A
+host that is listed by name is allowed as it is, wherever it leads: that is how a private endpoint is opened. What only
+a wildcard covers must resolve to public addresses. The names are resolved here, so a gateway that can reach the outside
+only through `outgoing_proxy`, and cannot resolve names itself, needs its hosts listed by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+from proxy_plugin.errors import BadRequest
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]  # host, port -> addresses; raises OSError
+
+INVALID = "Invalid custom host"  # Portkey's words
+RESOLVE_SECONDS = 5.0
+MAX_LABELS = 10
+_PORTS = {"http": 80, "https": 443}
+_VISIBLE = re.compile(r"[!-~]+")
+_NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label like this makes resolvers read an IPv4 address
+_EMBEDS_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a URL leads: a host name or IP address in lower case, without brackets, and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """Return the host as an IP address, None for a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return all addresses of a host, from a thread. Raises OSError, a TimeoutError among others."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(RESOLVE_SECONDS):
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+async def check(url: str, listed: Iterable[str], *, param: str, resolve: Resolve = resolve) -> None:
+    """Raise BadRequest, which shows nothing of the URL, unless the operator allows it. `param` is its header."""
+    place = _place(url)
+    if place is None or not await _allowed(place, [entry.lower() for entry in listed], resolve):
+        raise BadRequest(INVALID, param=param, code="invalid_custom_host")
+
+
+def _place(url: str) -> Place | None:
+    """Read a base URL strictly: what parsers read differently is no URL here."""
+    if not _VISIBLE.fullmatch(url) or set(url) & set('\\%?#"<>'):
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not _NETLOC.fullmatch(parts.netloc) or port == 0:
+        return None
+    place = Place(host or "", _PORTS[parts.scheme] if port is None else port)
+    return place if _is_host(place) else None
+
+
+def _is_host(place: Place) -> bool:
+    if place.address is not None:
+        return True
+    labels = place.host.split(".")
+    named = all(_LABEL.fullmatch(label) for label in labels) and not _NUMBER.fullmatch(labels[-1])
+    return named and len(labels) <= MAX_LABELS and len(place.host) <= 253
+
+
+async def _allowed(place: Place, listed: list[str], resolve: Resolve) -> bool:
+    if any(_names(entry, place) for entry in listed):
+        return True
+    if place.address is not None or not any(_covers(entry, place) for entry in listed):
+        return False
+    try:
+        addresses = await resolve(place.host, place.port)
+    except (OSError, UnicodeError):
+        return False
+    return bool(addresses) and all(is_public(address) for address in addresses)
+
+
+def _names(entry: str, place: Place) -> bool:
+    """Tell whether an entry names this very host, and its port if the entry has one."""
+    address = place.address
+    hosts = {_plain(entry)}
+    if entry.endswith(f":{place.port}") and (not isinstance(address, IPv6Address) or entry.startswith("[")):
+        hosts.add(_plain(entry.removesuffix(f":{place.port}")))
+    return (place.host if address is None else str(address)) in hosts
+
+
+def _plain(entry: str) -> str:
+    """Return an entry's host; IPv6 addresses have many spellings and get one."""
+    try:
+        return str(ip_address(entry.strip("[]")))
+    except ValueError:
+        return entry
+
+
+def _covers(entry: str, place: Place) -> bool:
+    host, _, port = entry.partition(":")
+    below = host.startswith("*.") and place.host.endswith(host[1:]) and len(place.host) > len(host[1:])
+    return below and port in ("", str(place.port))
+
+
+def is_public(text: str) -> bool:
+    """Tell whether an IP address belongs to the public internet, also one that carries an IPv4 address inside."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return all(each.is_global and not each.is_multicast and not each.is_reserved for each in _all_of(address))
+
+
+def _all_of(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
+    """Return the IPv4 addresses that an IPv6 address leads to, or the address itself."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    teredo = address.teredo or ()
+    inside = [each for each in (address.ipv4_mapped, address.sixtofour, *teredo) if each is not None]
+    if any(address in network for network in _EMBEDS_IPV4):
+        inside.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return [*inside] or [address]
