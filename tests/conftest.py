@@ -7,12 +7,21 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("seeded", derandomize=True)  # the same examples on every machine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--campaign` runs the long forms of seeded tests in full."""
     parser.addoption("--campaign", action="store_true", help="run whole campaigns, not the seeded slice")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Property tests are repeatable, but for campaigns."""
+    if not config.getoption("--campaign"):
+        hypothesis.settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,14 @@ from proxy_plugin.workers import WorkerDied, Workers
 
 
 def children() -> set[int]:
-    return {
-        p.pid
-        for p in psutil.Process().children(recursive=True)
-        if "resource_tracker" not in " ".join(p.cmdline() or [])
-    }
+    living = set()
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                living.add(child.pid)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue  # it has just left
+    return living
 
 
 async def until(condition: object, seconds: float = 15) -> None:
