@@ -84,8 +84,12 @@ def _confirmed(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Submiss
     batches.event(conn, part.batch_id, part.n, desk.now(), "not ours after all", part.job)
 
 
+class Undecided(TryLater):
+    """The lookup worked, and still nobody can tell what became of the create."""
+
+
 async def cannot_tell(desk: Desk, part: PartRow, why: str) -> NoReturn:
-    """Note for the operator why nothing is certain yet, and raise TryLater."""
+    """Note for the operator why nothing is certain yet, and raise Undecided."""
     if part.note != why:
         await desk.write(lambda c: parts.change(c, part, note=why))
-    raise TryLater(why)
+    raise Undecided(why)

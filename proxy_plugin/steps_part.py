@@ -26,6 +26,7 @@ LOST_AFTER = 86_400.0  # seconds behind the window in which a job that vanished 
 NO_ACCOUNT = Refused("The gateway had no credentials to read the results of this job.", code="credentials_missing")
 GONE = frozenset({404, 410})
 GONE_AFTER = 3600.0  # seconds of 404 after which results are taken to be deleted
+NO_RESULTS = "the results are not there"
 RESULTS_EXPIRED = Refused(
     "The provider no longer has the results of this job: they were deleted there or expired.", code="results_expired"
 )
@@ -89,9 +90,12 @@ async def account_or_end(desk: Desk, part: PartRow) -> Account | None:
     try:
         return desk.account(part)
     except AccountMissing:
-        if desk.now() <= desk.batch(part.batch_id).expires_at + LOST_AFTER:
+        now, since = desk.now(), part.missing_since
+        if since is None:
+            await desk.write(lambda c: parts.change(c, part, missing_since=now))
+        if since is None or now <= max(desk.batch(part.batch_id).expires_at, since) + LOST_AFTER:
             raise
-        await desk.write(partial(refuse, part=part, refused=NO_ACCOUNT, now=desk.now()))
+        await desk.write(partial(refuse, part=part, refused=NO_ACCOUNT, now=now))
         return None
 
 
@@ -252,11 +256,11 @@ async def fetch(desk: Desk, part: PartRow) -> None:
 
 async def _results_gone(desk: Desk, part: PartRow, error: Refused | TryLater) -> bool:
     """Tell whether the provider has said for an hour that there is no such file."""
-    now, since = desk.now(), part.missing_since
+    now, since = desk.now(), part.missing_since if part.note == NO_RESULTS else None
     if error.status not in GONE:
         return False
     if since is None:
-        await desk.write(lambda c: parts.change(c, part, missing_since=now, note="the results are not there"))
+        await desk.write(lambda c: parts.change(c, part, missing_since=now, note=NO_RESULTS))
     return since is not None and now > since + GONE_AFTER
 
 

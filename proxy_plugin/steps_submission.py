@@ -13,15 +13,15 @@ from functools import partial
 
 from providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin import failpoints, logs
-from proxy_plugin.adoption import cannot_tell, identify, unclaimed
-from proxy_plugin.stepping import Desk, Step, backoff
+from proxy_plugin.adoption import Undecided, cannot_tell, identify, unclaimed
+from proxy_plugin.stepping import AccountMissing, Desk, Step, backoff
 from proxy_plugin.steps_part import drop_if_stopping, refuse
 from proxy_plugin.tables import batches, parts
 from proxy_plugin.tables.parts import PartRow, SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
-GIVES_UP = 86_400.0  # seconds behind the window: the lost job, if there is one, has ended and been paid by then
+GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
 NEVER_RESOLVED = Refused(
     "It could not be found out whether the provider accepted the job with this line; it may have run and been paid.",
     code="outcome_unknown",
@@ -116,7 +116,9 @@ def _accepted(
     parts.move_submission(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
     parts.next_turn(conn, part.slug)
     first = max(desk.gateway.config.engine.poll_seconds_first, desk.lane(part).capabilities.min_poll_seconds)
-    parts.move(conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, due_at=now + first)
+    parts.move(
+        conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=now + first
+    )
     batch = batches.get(conn, part.batch_id)
     if batch is not None and batch.stopping:
         parts.wake(conn, part)
@@ -154,10 +156,20 @@ def _doubt(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionR
 
 async def look_up(desk: Desk, part: PartRow) -> None:
     """Look for the job of a create whose outcome is unknown; send again only when it provably is not there."""
+    try:
+        await _look(desk, part)
+    except (Undecided, AccountMissing):
+        now, since = desk.now(), part.missing_since
+        if since is None:
+            await desk.write(lambda c: parts.change(c, part, missing_since=now))
+            raise
+        if now <= max(desk.batch(part.batch_id).expires_at, since) + GIVES_UP:
+            raise
+        await desk.write(partial(refuse, part=part, refused=NEVER_RESOLVED, now=now))
+
+
+async def _look(desk: Desk, part: PartRow) -> None:
     lane, row = desk.lane(part), desk.submission(part)
-    if desk.now() > desk.batch(part.batch_id).expires_at + GIVES_UP:
-        await desk.write(partial(refuse, part=part, refused=NEVER_RESOLVED, now=desk.now()))
-        return
     try:
         sighting = await lane.find(desk.account(part), desk.attempt(part, row))
     except Refused:

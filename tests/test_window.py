@@ -164,3 +164,21 @@ async def test_output_files_expire_when_asked_to(world: World) -> None:
     await world.pass_time(3601)
     with pytest.raises(openai.NotFoundError):
         await world.client.files.content(ended.output_file_id)
+
+
+async def test_a_lost_create_is_still_looked_for_after_days_in_which_nobody_could_look(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=0.1)
+    down = {"on": "batches.list", "kind": "status", "status": 503, "times": None, "skip": 1}
+    await world.sandbox.faults([{"on": "batches.create", "kind": "drop_after", "times": 1}, down])
+    batch = await world.create()
+    await world.until_true(lambda: accepted(world))
+    await world.pass_time(3 * DAY)
+    await world.sandbox.faults([])
+    ended = await world.until(batch.id, ENDS)
+    codes = await world.codes(ended.output_file_id) + await world.codes(ended.error_file_id)
+    assert codes.count("200") == 10
+    assert codes.count("batch_expired") == 10  # the second part was never sent: the window was over
+
+
+async def accepted(world: World) -> bool:
+    return bool(await world.sandbox.log())
