@@ -54,13 +54,13 @@ fix: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m docs.tables
+	$(BIN)/python -m tools.tables
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 kills: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/kills
+	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/whole/kills
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi

@@ -23,7 +23,7 @@ from bench.lines import MEGABYTE
 from bench.probe import ControlServer, Series, Watch, largest
 from providers.sandbox.process import Sandbox
 from proxy_plugin.workers import default_count
-from tests.stack import HEADERS, Gateway, lane
+from tests.support.stack import HEADERS, Gateway, lane
 
 JOB_SECONDS = 40_000.0  # of the sandbox clock: a job ends when the clock is moved, not while it is being measured
 SANDBOX_NICENESS = 10

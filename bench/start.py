@@ -11,7 +11,7 @@ from bench import processes, report
 from bench.client import Unexpected, connect, exchange, get
 from bench.lines import MEGABYTE
 from bench.rig import SETTLE_SECONDS
-from tests.stack import Gateway
+from tests.support.stack import Gateway
 
 START_BOUND = 1.0  # seconds
 IDLE_BOUND = 80 * MEGABYTE

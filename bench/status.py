@@ -14,7 +14,7 @@ from bench.client import Latencies, get, load
 from bench.lines import write_lines
 from bench.memory import Accepted
 from bench.rig import Rig
-from tests.stack import HEADERS
+from tests.support.stack import HEADERS
 
 CONNECTIONS = (1, 8)
 SECONDS = 10.0

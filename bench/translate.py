@@ -16,13 +16,11 @@ import orjson
 
 from bench import report
 from bench.lines import chat_bodies
-from providers.formats import (
-    anthropic_answers,
-    anthropic_messages,
-    bedrock_invoke,
-    gemini_answers,
-    gemini_content,
-)
+from providers.formats.anthropic import answers as anthropic_answers
+from providers.formats.anthropic import requests as anthropic_messages
+from providers.formats.bedrock import invoke as bedrock_invoke
+from providers.formats.gemini import answers as gemini_answers
+from providers.formats.gemini import requests as gemini_content
 from providers.formats.shapes import Answer
 
 Json = dict[str, Any]

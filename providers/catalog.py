@@ -16,8 +16,8 @@ from providers.base import BatchProvider
 GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
-    "anthropic": "providers.anthropic:ANTHROPIC",
-    "openai": "providers.openai:OPENAI",
+    "anthropic": "providers.lanes.anthropic.lane:ANTHROPIC",
+    "openai": "providers.lanes.openai.lane:OPENAI",
 }
 ALIASES = {
     "azure": "azure-openai",

@@ -17,32 +17,29 @@ from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
 from providers.http import Http, HttpSettings
-from proxy_plugin import (
-    batch_plan,
-    batches_api,
-    byok,
-    callers,
-    files_api,
-    logs,
-    models_api,
-    operations,
-    replies,
-    so_far,
-    uploads_api,
-)
-from proxy_plugin.answers import error_answer
-from proxy_plugin.blobs import Blobs
+from proxy_plugin import logs
+from proxy_plugin.access import callers
+from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.vault import Vault
+from proxy_plugin.api import models as models_api
+from proxy_plugin.api import operations
+from proxy_plugin.api import uploads as uploads_api
+from proxy_plugin.api.batches import plan as batch_plan
+from proxy_plugin.api.batches import replies, so_far
+from proxy_plugin.api.batches import routes as batches_api
+from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.clock import Clock, SystemClock
 from proxy_plugin.config import Config, load, parse
-from proxy_plugin.context import GATEWAY, Gateway
-from proxy_plugin.engine import Engine
+from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.errors import ConfigError, NotFound
-from proxy_plugin.middleware import Entrance, Handler, Known
-from proxy_plugin.passthrough import Upstream
-from proxy_plugin.registry import DataDirLock, Registry
-from proxy_plugin.secrets import gateway_secret
-from proxy_plugin.tables import files, uploads
-from proxy_plugin.vault import Vault
+from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.masking import gateway_secret
+from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.registry import DataDirLock, Registry
+from proxy_plugin.storage.tables import files, uploads
+from proxy_plugin.web.answers import error_answer
+from proxy_plugin.web.entrance import Entrance, Handler, Known
+from proxy_plugin.web.passthrough import Upstream
 from proxy_plugin.workers import Workers
 
 LOG = logging.getLogger("proxy_plugin")

@@ -60,10 +60,14 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
     import sqlite3  # noqa: PLC0415
 
-    from proxy_plugin import config, logs, secrets  # noqa: PLC0415
+    from proxy_plugin import (
+        config,
+        logs,
+    )
+    from proxy_plugin import masking as secrets  # noqa: PLC0415
     from proxy_plugin.app import serve  # noqa: PLC0415
     from proxy_plugin.errors import ConfigError  # noqa: PLC0415
-    from proxy_plugin.registry import DataDirBusy, SchemaTooNew  # noqa: PLC0415
+    from proxy_plugin.storage.registry import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
     try:
         settings = config.load(command.config)
@@ -90,7 +94,7 @@ def _check(command: argparse.Namespace) -> int:
 
 
 def _demo(arguments: list[str]) -> int:
-    from proxy_plugin.demo import main as demo  # noqa: PLC0415
+    from proxy_plugin.demo.main import main as demo  # noqa: PLC0415
 
     return demo(arguments)
 

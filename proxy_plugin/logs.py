@@ -20,7 +20,7 @@ from typing import TextIO
 
 from providers.base import ProviderError
 from proxy_plugin.errors import GatewayError
-from proxy_plugin.secrets import Masker
+from proxy_plugin.masking import Masker
 
 TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 _TEXT_MAX = 1000

@@ -1,7 +1,7 @@
-"""`python -m providers.sandbox`: see `providers.sandbox.core` for options, control routes and faults."""
+"""`python -m providers.sandbox`: see `providers.sandbox.host` for options, control routes and faults."""
 
 if __name__ == "__main__":
     # Imported here: the spawned worker processes import this module too, and need no HTTP server.
-    from providers.sandbox.core import main
+    from providers.sandbox.host import main
 
     main()

@@ -1,4 +1,4 @@
-"""The `/_sandbox` routes: steering and observing. What they do is listed in `providers.sandbox.core`."""
+"""The `/_sandbox` routes: steering and observing. What they do is listed in `providers.sandbox.host`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,8 +10,8 @@ from aiohttp import web
 from providers.sandbox.replies import json_reply
 
 if TYPE_CHECKING:
-    from providers.sandbox.core import Host
     from providers.sandbox.dialect import Dialect
+    from providers.sandbox.host import Host
 
 Answer = Callable[[web.Request], Awaitable[Any]]
 

@@ -1,4 +1,4 @@
-"""Fault rules: which request goes wrong, and how. The vocabulary is documented in `providers.sandbox.core`."""
+"""Fault rules: which request goes wrong, and how. The vocabulary is documented in `providers.sandbox.host`."""
 
 import random
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ Kind = Literal[
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One fault. What each field means for which kind stands in `providers.sandbox.core`."""
+    """One fault. What each field means for which kind stands in `providers.sandbox.host`."""
 
     kind: Kind
     on: str = "*"

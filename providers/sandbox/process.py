@@ -27,7 +27,7 @@ class SandboxError(RuntimeError):
 
 
 class Control:
-    """The control routes of a sandbox at `url`, for plain synchronous code. What they do: `providers.sandbox.core`."""
+    """The control routes of a sandbox at `url`, for plain synchronous code. What they do: `providers.sandbox.host`."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -24,7 +24,7 @@ from aiohttp import web
 import proxy_plugin
 from tests.clients.scene import ENDS, PATIENCE, Scene, rows_of
 from tests.clients.sheet import Sheet
-from tests.stack import free_port
+from tests.support.stack import free_port
 
 JSON = "content-type: application/json"
 EDGE = "edge-of-curl"

@@ -16,7 +16,7 @@ import yaml
 from providers.sandbox.answers import expected_text
 from providers.sandbox.process import Sandbox
 from tests.clients.scene import ENDS, PATIENCE
-from tests.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.stack import Gateway, chat_lines, jsonl, lane
 
 FAILS = 5  # the number of the line that the model refuses
 LINES = chat_lines(12, marker={FAILS: "[[sandbox:error=429]]"})

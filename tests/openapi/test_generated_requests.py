@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from providers.sandbox.process import Sandbox
 from tests.openapi.document import Operation, operations
-from tests.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
 
 EXAMPLES, OF_A_CAMPAIGN = 30, 400
 OF_A_FILE = {"createBatch", "planBatch"}  # their body names a file

@@ -6,8 +6,8 @@ import copy
 import json
 from typing import Any
 
-from providers.formats.responses_answers import to_response
-from providers.formats.responses_chat import to_chat
+from providers.formats.openai.responses_answers import to_response
+from providers.formats.openai.responses_chat import to_chat
 from providers.formats.shapes import Answer, Translated
 from tests.oracles import responses_lines
 from tests.oracles.judging import Judged

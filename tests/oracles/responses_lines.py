@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from providers.base import LineRejected
-from providers.formats.responses_chat import to_chat
+from providers.formats.openai.responses_chat import to_chat
 from tests.oracles.lines import ARGUMENTS, NAMES, PDF, PNG, RESULTS, SCHEMAS, TEXTS
 from tests.oracles.meaning import Json
 from tests.oracles.open_judge import chat_results

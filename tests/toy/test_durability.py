@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.collect import collect
-from proxy_plugin.merge import merge
-from proxy_plugin.split import split
+from proxy_plugin.lines.collect import collect
+from proxy_plugin.lines.merge import merge
+from proxy_plugin.lines.split import split
 from tests.toy.toy_batch import ToyBatch, chat
 
 RUN = "import pickle, sys; function, job = pickle.load(open(sys.argv[1], 'rb')); function(job)"

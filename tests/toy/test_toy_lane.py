@@ -28,7 +28,7 @@ from providers.base import (
     TryLater,
 )
 from providers.http import Http
-from proxy_plugin.manifest import PartSpec
+from proxy_plugin.lines.manifest import PartSpec
 from tests.toy.toy_batch import ToyBatch, chat
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 from tests.toy.toy_service import UNKNOWN_ENGINE, ToyService, served

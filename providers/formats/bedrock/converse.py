@@ -1,0 +1,346 @@
+"""An OpenAI chat body as a Converse request, and as Nova's own format, which is nearly the same.
+
+Shapes: Converse of botocore 1.43.117 (a batch record holds the request's members without `modelId`); Nova User Guide,
+"Request and response schema" (v1 and v2, copies of 2026): Nova takes `topK` and `reasoningConfig` as members of its own
+body, Converse takes them in `additionalModelRequestFields`. OpenAI's open models take further fields of theirs there
+("OpenAI models", Bedrock User Guide). What Claude accepts: `anthropic_messages`.
+
+Jobs of type Converse refuse records with `toolConfig` ("Process multiple prompts with batch inference"); lines with
+tools are led to InvokeModel by `bedrock_models.invocation`. Tools are translated here all the same: Nova shares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from providers.formats.anthropic.models import MODELS as CLAUDE
+from providers.formats.anthropic.requests import read_options
+from providers.formats.anthropic.turns import Turns as ClaudeTurns
+from providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
+from providers.formats.bedrock.turns import Turns, cache_point, read_turns, tool_name
+from providers.formats.json_text import Raw, write
+from providers.formats.losses import Losses, rejected
+from providers.formats.openai.chat import (
+    SAME,
+    Choice,
+    Function,
+    check_rest,
+    flag,
+    model_name,
+    pseudonym,
+    read_chat,
+    read_choice,
+    read_count,
+    read_format,
+    read_functions,
+    read_level,
+    read_limit,
+    read_number,
+    read_stops,
+)
+from providers.formats.shapes import Translated
+
+Block = dict[str, Any]
+
+PROVIDER = "Bedrock's Converse"
+LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
+
+TRANSLATED = frozenset(
+    {
+        "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools",
+        "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort",
+        "user", "safety_identifier", "cache_control", "stream_options",
+    }
+)  # fmt: skip
+# Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
+NEVER = {
+    "n": "Bedrock gives one answer to a record; repeat the line under other custom_ids",
+    "stream": "answers of a batch are not streamed; remove it",
+    "logprobs": "Bedrock returns no log probabilities; remove it",
+    "top_logprobs": "Bedrock returns no log probabilities; remove it",
+    "audio": "Bedrock returns no audio here; remove it",
+    "modalities": "Bedrock returns text only; remove it",
+}
+_PLAIN = frozenset({"model", "messages"})
+_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_MARK = frozenset({"cache_control"})
+SAMPLING = frozenset({"temperature", "top_p", "top_k", "stop"})
+_UNTHINKING = frozenset({Family.NOVA, Family.LLAMA3, Family.LLAMA4, Family.MISTRAL_TEXT, Family.MISTRAL_CHAT})
+_CHOICES = {"auto": "auto", "required": "any"}
+
+
+def to_converse(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+    """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
+    return _translate(body, model, models, Losses(allowed=drop_params, provider=PROVIDER))
+
+
+def to_nova(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+    """Translate a chat body to Nova's `messages-v1`, the InvokeModel form. Raises LineRejected."""
+    return _translate(body, model, models, Losses(allowed=drop_params, provider="Nova"), nova=True)
+
+
+def _translate(body: bytes, model: str | None, models: ModelTable, losses: Losses, *, nova: bool = False) -> Translated:
+    chat = read_chat(body)
+    name, facts = models.find(model_name(chat, model))
+    check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
+    line = _Line(chat, facts, losses, read_turns(chat.get("messages"), facts, losses))
+    request: Block = {"schemaVersion": "messages-v1"} if nova else {}
+    request["messages"] = line.turns.messages
+    if line.turns.system:
+        request["system"] = line.turns.system
+    if facts.family is Family.ANTHROPIC:
+        line.add_claude(request, name)
+    elif line.turns.called or not chat.keys() <= _PLAIN:
+        line.add_options(request, nova=nova)
+    if "cache_control" in chat:
+        line.cache(request)
+    if nova and "additionalModelRequestFields" in request:
+        more = request.pop("additionalModelRequestFields")
+        request.setdefault("inferenceConfig", {}).update(more.pop("inferenceConfig", {}))
+        request = {key: value for key, value in {**request, **more}.items() if value}
+    return Translated(write(request), tuple(losses.names))
+
+
+@dataclass(slots=True)
+class _Line:
+    """One chat body on its way: what it says, what its model accepts, its conversation."""
+
+    chat: Block
+    facts: ModelFacts
+    losses: Losses
+    turns: Turns
+
+    def cache(self, request: Block) -> None:
+        """Put a cache point that is asked for on the line as a whole behind all of the conversation."""
+        point = cache_point(self.chat.get("cache_control"), "", self.facts, self.losses)
+        content = request["messages"][-1]["content"]
+        if point is not None and "cachePoint" not in content[-1]:
+            content.append(point)
+
+    def add_claude(self, request: Block, name: str) -> None:
+        """Add what `anthropic_messages` makes of the options, under Converse's names."""
+        turns = ClaudeTurns(None, self.turns.messages, self.turns.called, self.turns.ends_with_results)
+        given = read_options({**self.chat, "cache_control": None}, CLAUDE.find(name), self.losses, turns)
+        places = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop_sequences": None}
+        config = {native: given[key] for key, native in places.items() if native and key in given}
+        if "stop_sequences" in given:
+            config["stopSequences"] = given["stop_sequences"]
+        request["inferenceConfig"] = config
+        if "tools" in given:
+            request["toolConfig"] = self._claude_tools(given)
+        if more := {key: given[key] for key in ("thinking", "top_k") if key in given}:
+            request["additionalModelRequestFields"] = more
+        output: Block = {}
+        if wanted := given.get("output_config", {}).get("format"):
+            output["textFormat"] = _text_format(wanted["schema"])
+        if effort := given.get("output_config", {}).get("effort"):
+            output["effort"] = effort
+        if output:
+            request["outputConfig"] = output
+        if "metadata" in given:
+            request["requestMetadata"] = given["metadata"]
+
+    def _claude_tools(self, given: Block) -> Block:
+        choice = given.get("tool_choice", {})
+        if choice.get("disable_parallel_tool_use"):
+            self.losses.add("parallel_tool_calls", f"{PROVIDER} has no equivalent", "Remove it")
+        kind = choice.get("type")
+        if kind == "none":
+            self._cannot_forbid()
+        specs = []
+        for tool in given["tools"]:
+            specs.append(_spec(tool["name"], tool.get("description"), tool["input_schema"], tool.get("strict")))
+            if point := cache_point(tool.get("cache_control"), "tools.", self.facts, self.losses):
+                specs.append(point)
+        config: Block = {"tools": specs}
+        if kind in ("auto", "any", "tool"):
+            config["toolChoice"] = {kind: {"name": choice["name"]} if kind == "tool" else {}}
+        return config
+
+    def add_options(self, request: Block, *, nova: bool) -> None:
+        """Add all that is optional for the other families."""
+        chat = self.chat
+        more: Block = {}
+        config = self._inference(more)
+        if "reasoning_effort" in chat:
+            self._add_effort(config, more)
+        if self.facts.extra:
+            more.update(extra_fields(chat, self.facts))
+        if config:
+            request["inferenceConfig"] = config
+        if self.turns.called or not chat.keys().isdisjoint(_TOOLING):
+            self._add_tools(request)
+        if "response_format" in chat:
+            self._add_format(request, nova=nova)
+        if more:
+            request["additionalModelRequestFields"] = more
+        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat)):
+            if nova:
+                self.losses.add("user", "Nova has no equivalent", "Remove it")
+            else:
+                request["requestMetadata"] = {"user_id": user}
+
+    def _inference(self, more: Block) -> Block:
+        chat = self.chat
+        config: Block = {}
+        if (given := read_limit(chat)) is not None:
+            config["maxTokens"] = limit_of(given, self.facts, self.losses)
+        if chat.keys().isdisjoint(SAMPLING):
+            return config
+        if (temperature := read_temperature(chat, self.losses)) is not None:
+            config["temperature"] = temperature
+        if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
+            config["topP"] = top_p
+        if stops := [text for text in read_stops(chat) if text]:
+            config["stopSequences"] = stops
+        if (top_k := read_count(chat, "top_k", 0)) is not None:
+            if not self.facts.top_k:
+                self.losses.add("top_k", "this model has no equivalent", "Remove it")
+            else:
+                value: object = top_k
+                for key in reversed(self.facts.top_k):
+                    value = {key: value}
+                more.update(value if isinstance(value, dict) else {})
+        return config
+
+    def _add_effort(self, config: Block, more: Block) -> None:
+        level = read_effort(self.chat, self.facts, self.losses)
+        if level is None:
+            return
+        if self.facts.family is not Family.NOVA:
+            more["reasoning_effort"] = level
+            return
+        if level == "high" and config.keys() & {"maxTokens", "temperature", "topP"}:
+            reason = "this model's high level excludes max_tokens, temperature and top_p"
+            self.losses.add("reasoning_effort", reason, "Send medium", instead="medium")
+            level = "medium"
+        more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
+
+    def _add_tools(self, request: Block) -> None:
+        functions = read_functions(self.chat, self.losses, name=tool_name, more=_MARK)
+        choice = read_choice(self.chat, [each.name for each in functions], name=tool_name)
+        if not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True) and functions:
+            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
+        specs = [spec for each in functions for spec in self._specs(each)]
+        if choice is not None and choice.word == "none":
+            if not self.turns.called:
+                return  # without tools the model calls none
+            self._cannot_forbid()
+            choice = None
+        if self.turns.called and not specs:
+            self.losses.add("tools", "Bedrock wants the tools that the conversation's calls name", "Send them")
+            specs = [_spec(name, None, None, None) for name in self.turns.called]
+        if specs:
+            request["toolConfig"] = {"tools": specs}
+            if choice is not None:
+                request["toolConfig"]["toolChoice"] = self._tool_choice(choice)
+
+    def _tool_choice(self, choice: Choice) -> Block:
+        """Return the choice. One tool by name: "only supported by Anthropic Claude 3 and Amazon Nova models"."""
+        if not choice.name:
+            return {_CHOICES[choice.word]: {}}
+        if self.facts.family is Family.NOVA:
+            return {"tool": {"name": choice.name}}
+        reason = "this model cannot be told which tool to use"
+        self.losses.add(choice.key, reason, "Send auto or required", instead="auto")
+        return {"auto": {}}
+
+    def _cannot_forbid(self) -> None:
+        reason = "Bedrock cannot forbid tools in a conversation that holds calls"
+        self.losses.add("tool_choice", reason, "Send auto with the tools", instead="auto")
+
+    def _specs(self, function: Function) -> list[Block]:
+        strict = function.strict
+        if strict and not self.facts.json_schema:
+            self.losses.add(f"{function.path}.strict", "this model cannot enforce a schema", "Send false")
+            strict = False
+        specs = [_spec(function.name, function.description, function.parameters, strict)]
+        mark = function.tool.get("cache_control") or function.given.get("cache_control")
+        if point := cache_point(mark, f"{function.path}.", self.facts, self.losses):
+            specs.append(point)
+        return specs
+
+    def _add_format(self, request: Block, *, nova: bool) -> None:
+        wanted = read_format(self.chat, self.losses)
+        if wanted is None or wanted.kind == "text":
+            return
+        if wanted.kind == "json_object":
+            self.losses.add("response_format", "Bedrock has no mode for JSON without a schema", "Send a json_schema")
+        elif nova or not self.facts.json_schema:
+            self.losses.add("response_format", "this model cannot enforce a schema", "Ask for JSON in the prompt")
+        else:
+            request["outputConfig"] = {"textFormat": _text_format(wanted.schema, wanted.name, wanted.description)}
+
+
+def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:
+    """Return the limit of the answer, the model's own at most."""
+    (name, limit), most = given, facts.max_tokens
+    if most is None or limit <= most:
+        return limit
+    losses.add(name, f"this model answers with {most} tokens at most", f"Send {most} at most", instead=most)
+    return most
+
+
+def read_temperature(chat: Block, losses: Losses) -> float | None:
+    """Return the temperature on Bedrock's scale."""
+    temperature = read_number(chat, "temperature", 0, 2)
+    if temperature is not None and temperature > 1:
+        losses.add("temperature", "this model takes 0 to 1", "Send 1 at most", instead=1)
+        return 1
+    return temperature
+
+
+def read_effort(chat: Block, facts: ModelFacts, losses: Losses) -> str | None:
+    """Return the model's word for `reasoning_effort`, None where nothing need be sent."""
+    level = read_level(chat, LEVELS)
+    if level is None or (level == "none" and facts.family in _UNTHINKING):
+        return None
+    if not facts.efforts:
+        losses.add("reasoning_effort", "this model's thinking cannot be set", "Remove it")
+        return None
+    wanted = "low" if level == "minimal" else level
+    if wanted in facts.efforts:
+        return wanted
+    instead = facts.efforts[0] if level == "none" else facts.efforts[-1]
+    losses.add("reasoning_effort", "this model has no such level", f"Send {instead}", instead=instead)
+    return instead
+
+
+def extra_fields(chat: Block, facts: ModelFacts) -> Block:
+    """Return the parameters that the model takes under OpenAI's names."""
+    return {key: _extra(chat, key) for key in sorted(facts.extra & chat.keys()) if chat[key] is not None}
+
+
+def _extra(chat: Block, key: str) -> object:
+    """Check a parameter that is passed on under its own name."""
+    if key == "seed":
+        if type(chat[key]) is not int:
+            raise rejected(key, "must be a whole number")
+        return chat[key]
+    if key == "logit_bias":
+        biases = chat[key].values() if isinstance(chat[key], dict) else [None]
+        if not all(isinstance(bias, int | float) and not isinstance(bias, bool) for bias in biases):
+            raise rejected(key, "must be an object of numbers")
+        return chat[key]
+    return read_number(chat, key, -2, 2)
+
+
+def _text_format(schema: Block, name: str = "", description: str = "") -> Block:
+    named = {"name": name, "description": description}
+    definition = {"schema": write(schema).decode(), **{key: text for key, text in named.items() if text}}
+    return {"type": "json_schema", "structure": {"jsonSchema": definition}}
+
+
+def _spec(name: str, description: str | None, schema: Block | Raw | None, strict: bool | None) -> Block:
+    """Return a tool. The service wants the type of its input said, OpenAI's takes an object for granted."""
+    if schema is None or schema == {}:
+        schema = {"type": "object", "properties": {}}
+    elif isinstance(schema, dict) and "type" not in schema:
+        schema = {"type": "object", **schema}
+    spec: Block = {"name": name, "inputSchema": {"json": schema}}
+    if description:
+        spec["description"] = description
+    if strict:
+        spec["strict"] = True
+    return {"toolSpec": spec}

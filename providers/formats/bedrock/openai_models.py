@@ -1,0 +1,285 @@
+"""Chat bodies for models whose InvokeModel form is a chat body: OpenAI's open models, Qwen, DeepSeek, later Mistrals.
+
+Shapes: Bedrock User Guide, "OpenAI models" (a chat completion's body in which `model` and `stream` may be left out) and
+"Mistral AI chat completion" (`tool_choice` auto, any or none; sampling, the limit, nothing else), copies of 2026. For
+Qwen and DeepSeek-V3 public examples show the same body; what those services ignore is not known, so only what every
+chat service has is passed on.
+
+The body is rebuilt member by member: nothing that is not named here reaches the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from providers.formats.bedrock.converse import (
+    NEVER,
+    PROVIDER,
+    SAMPLING,
+    TRANSLATED,
+    extra_fields,
+    limit_of,
+    read_effort,
+    read_temperature,
+)
+from providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
+from providers.formats.bedrock.turns import tool_name
+from providers.formats.json_text import write
+from providers.formats.losses import Losses, rejected
+from providers.formats.openai.chat import (
+    SAME,
+    Choice,
+    check_rest,
+    flag,
+    model_name,
+    pseudonym,
+    read_chat,
+    read_choice,
+    read_count,
+    read_format,
+    read_functions,
+    read_limit,
+    read_number,
+    read_stops,
+)
+from providers.formats.openai.turns import (
+    Talk,
+    is_remote,
+    parts_of,
+    payload,
+    read_calls,
+    read_image,
+    read_messages,
+    read_text,
+)
+from providers.formats.shapes import Translated
+
+Block = dict[str, Any]
+
+_PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"}) | SAMPLING
+_SPOKEN = frozenset({"role", "content"})
+_ASSISTANT = _SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
+_TOOL = _SPOKEN | {"tool_call_id", "name"}
+_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
+
+
+def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+    """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
+    chat = read_chat(body)
+    facts = models.find(model_name(chat, model)).facts
+    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
+    talk = read_messages(chat.get("messages"), _Talk(facts, losses), _READERS)
+    native: Block = {"messages": talk.conversation()}
+    _add_sampling(native, chat, facts, losses)
+    if not chat.keys().isdisjoint(_TOOLING):
+        _add_tools(native, chat, facts, losses)
+    if not chat.keys() <= _PLAIN:
+        _add_options(native, chat, facts, losses)
+    return Translated(write(native), tuple(losses.names))
+
+
+class _Talk(Talk):
+    """The conversation as far as it has been read."""
+
+    __slots__ = ("facts", "messages")
+
+    def __init__(self, facts: ModelFacts, losses: Losses) -> None:
+        super().__init__(losses)
+        self.facts = facts
+        self.messages: list[Block] = []
+
+    def hear(self, role: object, content: object) -> bool:
+        """Take a message of nothing but a role and a text; False for any other, and for an empty one."""
+        if role not in ("system", "user", "assistant") or not isinstance(content, str) or not content or self.open:
+            return False
+        self.messages.append({"role": role, "content": content})
+        return True
+
+    def conversation(self) -> list[Block]:
+        self.require_answers()
+        if not any(message["role"] in ("user", "tool") for message in self.messages):
+            raise rejected("messages", "at least one user message is needed beside system messages")
+        if self.messages[-1]["role"] == "assistant":
+            raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
+        return self.messages
+
+
+def _system(talk: _Talk, message: Block, path: str) -> None:
+    talk.losses.add_unknown(message, _SPOKEN, path)
+    if content := _content(talk, message, path, _TEXTS):  # a message with nothing in it says nothing
+        talk.messages.append({"role": "system", "content": content})
+
+
+def _user(talk: _Talk, message: Block, path: str) -> None:
+    talk.losses.add_unknown(message, _SPOKEN, path)
+    talk.require_answers()
+    content = _content(talk, message, path, _PARTS)
+    if not content:
+        raise rejected(f"{path}.content", "a blank message says nothing; remove it or give it content")
+    talk.messages.append({"role": "user", "content": content})
+
+
+def _assistant(talk: _Talk, message: Block, path: str) -> None:
+    talk.losses.add_unknown(message, _ASSISTANT, path)
+    talk.require_answers()
+    if message.get("audio") is not None:
+        raise rejected(f"{path}.audio", "audio has no place here; send the text instead", "unsupported_parameter")
+    content = _content(talk, message, path, _TEXTS)
+    if message.get("refusal") is not None:
+        content = _refused(content, read_text(message["refusal"], f"{path}.refusal"))
+    said: Block = {"role": "assistant", "content": content}
+    calls = [
+        {
+            "id": talk.call(call.key, call.name, call.path),
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments.text.decode()},
+        }
+        for call in read_calls(message, path, talk.losses, name=tool_name)
+    ]
+    if calls:
+        said["tool_calls"] = calls
+    if content or calls:
+        talk.messages.append(said)
+
+
+def _refused(content: str | list[Block], refusal: str) -> str | list[Block]:
+    """Return what was said with the refusal behind it: these services have no field of its own for one."""
+    if not (content and refusal):
+        return content or refusal
+    said = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return [*said, {"type": "text", "text": refusal}]
+
+
+def _tool(talk: _Talk, message: Block, path: str) -> None:
+    native_id, name = talk.answered(message, path)
+    talk.losses.add_unknown(message, _TOOL if message.get("name") == name else _TOOL - {"name"}, path)
+    content = _content(talk, message, path, _TEXTS)
+    talk.messages.append({"role": "tool", "tool_call_id": native_id, "content": content})
+
+
+_READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
+    "system": _system,
+    "developer": _system,
+    "user": _user,
+    "assistant": _assistant,
+    "tool": _tool,
+    "function": _tool,
+}
+
+
+def _content(talk: _Talk, message: Block, path: str, readers: dict[str, _PartReader]) -> str | list[Block]:
+    """Return the content: a text, also where it stood in one part; else the parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = [reader(talk, part, at) for reader, part, at in parts_of(content, path, readers)]
+    if all(part["type"] == "text" for part in parts) and len(parts) < 2:
+        return str(parts[0]["text"]) if parts else ""
+    return parts
+
+
+def _text_part(talk: _Talk, part: Block, path: str) -> Block:
+    talk.losses.add_unknown(part, frozenset({"type", "text"}), path)
+    return {"type": "text", "text": read_text(part.get("text"), f"{path}.text")}
+
+
+def _refusal_part(talk: _Talk, part: Block, path: str) -> Block:
+    talk.losses.add_unknown(part, frozenset({"type", "refusal"}), path)
+    return {"type": "text", "text": read_text(part.get("refusal"), f"{path}.refusal")}
+
+
+def _image_part(talk: _Talk, part: Block, path: str) -> Block:
+    if not talk.facts.images:
+        raise rejected(path, "this model takes no images", "unsupported_parameter")
+    url, detail = read_image(part, path, talk.losses)
+    if is_remote(url):
+        raise rejected(
+            f"{path}.image_url.url", "Bedrock fetches no URLs; send a data URI, or set fetch_media in the route"
+        )
+    if payload(url, f"{path}.image_url.url")[0] not in _IMAGES:
+        raise rejected(f"{path}.image_url.url", "must be a JPEG, PNG, GIF or WebP image", "unsupported_value")
+    if detail not in (None, "auto"):
+        talk.losses.add(f"{path}.image_url.detail", "the model chooses the detail itself", "Send auto")
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+_PartReader = Callable[[_Talk, Block, str], Block]
+_TEXTS: dict[str, _PartReader] = {"text": _text_part, "refusal": _refusal_part}
+_PARTS: dict[str, _PartReader] = {"text": _text_part, "image_url": _image_part}
+
+
+def _add_sampling(native: Block, chat: Block, facts: ModelFacts, losses: Losses) -> None:
+    limit = read_limit(chat)
+    if limit is not None:
+        # OpenAI's open models are documented with the newer name, all others with the older one.
+        name = "max_completion_tokens" if facts.extra else "max_tokens"
+        native[name] = limit_of(limit, facts, losses)
+    if chat.keys().isdisjoint(SAMPLING):
+        return
+    mistral = facts.family is Family.MISTRAL_CHAT
+    temperature = read_temperature(chat, losses) if mistral else read_number(chat, "temperature", 0, 2)
+    if temperature is not None:
+        native["temperature"] = temperature
+    if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
+        native["top_p"] = top_p
+    if read_count(chat, "top_k", 0) is not None:
+        losses.add("top_k", "this model has no equivalent", "Remove it")
+    if stops := [text for text in read_stops(chat) if text]:
+        if mistral:
+            losses.add("stop", "this model's own format has no stop sequences", "Remove it")
+        else:
+            native["stop"] = stops
+
+
+def _add_tools(native: Block, chat: Block, facts: ModelFacts, losses: Losses) -> None:
+    functions = read_functions(chat, losses, name=tool_name)
+    choice = read_choice(chat, [each.name for each in functions], name=tool_name)
+    parallel = flag(chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
+    if not functions:
+        return
+    tools = []
+    for each in functions:
+        function: Block = {"name": each.name}
+        if each.description:
+            function["description"] = each.description
+        function["parameters"] = each.parameters or {"type": "object", "properties": {}}
+        if each.strict and facts.json_schema:
+            function["strict"] = True
+        elif each.strict:
+            losses.add(f"{each.path}.strict", "this model cannot enforce a schema", "Send false")
+        tools.append({"type": "function", "function": function})
+    native["tools"] = tools
+    if choice is not None:
+        native["tool_choice"] = _choice(choice, facts, losses)
+    if not parallel:
+        losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
+
+
+def _choice(choice: Choice, facts: ModelFacts, losses: Losses) -> object:
+    if facts.family is not Family.MISTRAL_CHAT:
+        return {"type": "function", "function": {"name": choice.name}} if choice.name else choice.word
+    if choice.name:
+        losses.add(choice.key, "this model can be told to use a tool, but not which", "Send required", instead="any")
+    return "any" if choice.forced else choice.word
+
+
+def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) -> None:
+    """Add what only some of these models have, and refuse the rest."""
+    if facts.extra:
+        native.update(extra_fields(chat, facts))
+    if (level := read_effort(chat, facts, losses)) is not None:
+        native["reasoning_effort"] = level
+    wanted = read_format(chat, losses)
+    if wanted is not None and wanted.kind == "json_schema" and facts.json_schema:
+        named = {"name": wanted.name or "answer", "description": wanted.description}
+        schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
+        native["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif wanted is not None and wanted.kind != "text":
+        losses.add("response_format", "this model cannot enforce this form", "Send a json_schema, or ask in the prompt")
+    if pseudonym(chat) is not None:
+        losses.add("user", "this model has no equivalent", "Remove it")
+    if chat.get("cache_control") is not None:
+        losses.add("cache_control", "this model has no prompt cache", "Remove it")

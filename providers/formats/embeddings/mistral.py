@@ -1,0 +1,80 @@
+"""OpenAI's embeddings as Mistral's: the whole list in one body, an answer of nearly the same shape.
+
+Shapes: `EmbeddingRequest`, `EmbeddingResponse` of the official SDK 3.7; "Text Embeddings" (vectors of mistral-embed
+have 1,024 numbers) and the reference of `/v1/embeddings`, Mistral's docs, copies of November 2026.
+
+Vectors are asked for as floats always: what bytes the API's own base64 holds is not documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from providers.formats.embeddings.common import (
+    ABSENT,
+    EmbeddingModel,
+    Facts,
+    FanOut,
+    Part,
+    decode,
+    elements,
+    fan_out,
+    member,
+    read_embeddings,
+    token_count,
+    vector_text,
+)
+from providers.formats.embeddings.common import join as join_parts
+from providers.formats.json_text import write
+from providers.formats.losses import Losses
+from providers.formats.shapes import Answer, ErrorAnswer
+
+PROVIDER = "Mistral's API"
+MODELS = (
+    EmbeddingModel(("mistral-embed",), frozenset({1024}), fixed=True),
+    EmbeddingModel(("",), None),
+)
+
+
+class _Answered(msgspec.Struct):
+    data: msgspec.Raw = ABSENT
+    model: Any = None
+    usage: Any = None
+
+
+class _Entry(msgspec.Struct):
+    embedding: msgspec.Raw = ABSENT
+    index: Any = None
+
+
+def to_mistral_embeddings(
+    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+) -> FanOut:
+    """Translate an embeddings body into one of Mistral's. Raises LineRejected."""
+    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    wanted = read_embeddings(body, losses, model=model, models=models)
+    native: dict[str, Any] = {"model": wanted.model, "input": wanted.texts}
+    if wanted.dimensions is not None:
+        native["output_dimension"] = wanted.dimensions
+    return fan_out(wanted, (write(native),), losses, per_body=len(wanted.texts))
+
+
+def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
+    """Return the line's answer from its one native answer or failure. Raises ValueError: no JSON."""
+    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
+
+
+def read_part(native: bytes) -> Part:
+    """Read an answer; its entries may stand in any order. Raises ValueError: no JSON."""
+    found = decode(native, _Answered)
+    entries = [member(raw, _Entry) for raw in elements(found.data)]
+    if sorted(entry.index for entry in entries if type(entry.index) is int) == list(range(len(entries))):
+        entries.sort(key=lambda entry: int(entry.index))
+    usage = found.usage if isinstance(found.usage, dict) else {}
+    model = found.model if isinstance(found.model, str) else ""
+    return Part(
+        tuple(vector_text(entry.embedding) for entry in entries), token_count(usage.get("prompt_tokens")), model
+    )

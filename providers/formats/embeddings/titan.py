@@ -1,0 +1,91 @@
+"""OpenAI's embeddings as Amazon Titan's: one text a record.
+
+Shapes: "Amazon Titan Embeddings Text" and "Amazon Titan Multimodal Embeddings G1", Bedrock user guide, copies of
+November 2026; batch records of Titan's (page on Bedrock's jobs, same month). Vectors come as floats, normalized, unless
+something else is asked for.
+
+Extension: to the multimodal model an input that is a data URI of an image is the image, not the text of its URI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from providers.formats.embeddings.common import (
+    ABSENT,
+    EmbeddingModel,
+    Facts,
+    FanOut,
+    Part,
+    Wanted,
+    decode,
+    fan_out,
+    member,
+    read_embeddings,
+    token_count,
+    vector_text,
+)
+from providers.formats.embeddings.common import join as join_parts
+from providers.formats.json_text import write
+from providers.formats.losses import Losses
+from providers.formats.shapes import Answer, ErrorAnswer
+
+PROVIDER = "Amazon Titan"
+_TEXT, _IMAGE = "text", "image"
+_IMAGE_URI = re.compile(r"data:image/(?:png|jpe?g);base64,", re.IGNORECASE)
+# The last record takes what is not known, an inference profile's name for one, for the newest text model.
+MODELS = (
+    EmbeddingModel(("titan-embed-image", "titan-e1m"), frozenset({256, 384, 1024}), _IMAGE),
+    EmbeddingModel(("titan-embed-text-v1", "titan-embed-g1-text"), frozenset({1536}), _TEXT, fixed=True),
+    EmbeddingModel(("titan-embed-text-v2",), frozenset({256, 512, 1024}), _TEXT),
+    EmbeddingModel(("",), None, _TEXT),
+)
+
+
+class _Answered(msgspec.Struct):
+    embedding: msgspec.Raw = ABSENT
+    by_type: msgspec.Raw = msgspec.field(default=ABSENT, name="embeddingsByType")
+    tokens: Any = msgspec.field(default=None, name="inputTextTokenCount")
+    message: Any = None
+
+
+class _ByType(msgspec.Struct):
+    floats: msgspec.Raw = msgspec.field(default=ABSENT, name="float")
+
+
+def to_titan_embeddings(
+    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+) -> FanOut:
+    """Translate an embeddings body into one `modelInput` a text. Raises LineRejected."""
+    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    wanted = read_embeddings(body, losses, model=model, models=models)
+    return fan_out(wanted, (_input(text, wanted) for text in wanted.texts), losses)
+
+
+def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
+    """Return the line's answer from its `modelOutput`s, failures and gaps in order. Raises ValueError: no JSON."""
+    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
+
+
+def read_part(native: bytes) -> Part:
+    """Read one `modelOutput`. Raises ValueError: no JSON."""
+    found = decode(native, _Answered)
+    vector = vector_text(found.embedding) or vector_text(member(found.by_type, _ByType).floats)
+    complaint = found.message if isinstance(found.message, str) else ""
+    return Part((vector,), token_count(found.tokens), complaint=complaint)
+
+
+def _input(text: str, wanted: Wanted) -> bytes:
+    body: dict[str, Any] = {"inputText": text}
+    if wanted.facts.form == _IMAGE:
+        if head := _IMAGE_URI.match(text):
+            body = {"inputImage": text[head.end() :]}
+        if wanted.dimensions is not None:
+            body["embeddingConfig"] = {"outputEmbeddingLength": wanted.dimensions}
+    elif wanted.dimensions is not None:
+        body["dimensions"] = wanted.dimensions
+    return write(body)

@@ -1,0 +1,158 @@
+"""The pure half of the Anthropic adapter: elements of `requests` out, result lines in.
+
+Shapes: "Batch processing", Claude Platform documentation, copy of 2026-09-26; types of the official SDK, 2.11; an
+error is nested twice, `result.error.error` [captured 2026-09-02].
+
+A message is handed on as the bytes it came in. Measured with msgspec 0.22: it refuses a lone surrogate escape even in a
+value it only skips, and answers cut off by `max_tokens` hold such halves of emoji, so those lines take a slower way.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from providers.base import LineIn, Native, Row, Target
+from providers.formats.anthropic.answers import error_row, to_completion
+from providers.formats.anthropic.requests import to_messages
+from providers.formats.openai import through_chat
+from providers.formats.shapes import Translated
+from providers.lanes.openai.rows import members
+
+READ_BYTES = 1 << 20
+LONGEST_REST = 64 << 20  # bytes after the last newline; 300,000 tokens of escaped text are 8 MB at most
+# OpenAI's texts, "Batch API" guide, copy of 2026-06-27.
+NOT_RUN = {
+    "canceled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+    "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
+}
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Result(msgspec.Struct):
+    type: Any = None
+    message: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Result
+
+
+class _Identified(msgspec.Struct):
+    """What has an id: a message under `id`, an error's envelope under `request_id`."""
+
+    id: Any = None
+    request_id: Any = None
+
+
+def request_element(line: LineIn, target: Target) -> Native:
+    """Return `{"custom_id", "params"}` on one line. Raises LineRejected."""
+
+    def native(chat: bytes) -> Translated:
+        return to_messages(chat, model=target.model, drop_params=target.drop_params)
+
+    translated = through_chat.translate(line.endpoint, line.body, native, drop_params=target.drop_params)
+    head = b'{"custom_id":' + msgspec.json.encode(line.native_id) + b',"params":'
+    return Native(head + translated.body + b"}", dropped=translated.dropped)
+
+
+def result_row(line: bytes, endpoint: str) -> Row | None:
+    """Read a line of the results as an answer of `endpoint`; None for a blank one. Raises ValueError: corrupt.
+
+    What became of a request in a way that no page describes is an error of its line, not of the file.
+    """
+    if not line.strip():
+        return None
+    found = _read(line)
+    kind, message = found.result.type, bytes(found.result.message)
+    if kind == "succeeded" and message.startswith(b"{"):
+        return _answered(found.custom_id, message, endpoint)
+    if kind == "errored":
+        return _errored(found.custom_id, bytes(found.result.error))
+    if isinstance(kind, str) and kind in NOT_RUN:
+        return _failed(found.custom_id, *NOT_RUN[kind])
+    return _failed(found.custom_id, "empty_result", "The provider returned neither a message nor an error.")
+
+
+def custom_id_of(line: bytes) -> str:
+    """Return whose result a line is. Raises ValueError for a corrupt or blank line."""
+    return _read(line).custom_id
+
+
+def count_rows(path: Path) -> int:
+    """Return how many lines a result file has. Raises ValueError when the last one has no end."""
+    rows, size, end = 0, 0, 0
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            if found := block.count(b"\n"):
+                rows, end = rows + found, size + block.rindex(b"\n") + 1
+            size += len(block)
+        if size - end > LONGEST_REST:
+            raise ValueError("no line is that long")
+        file.seek(end)
+        rest = file.read()
+    if rest.strip():
+        _read(rest)
+        rows += 1
+    return rows
+
+
+def _answered(native_id: str, message: bytes, endpoint: str) -> Row:
+    answer = through_chat.answer(endpoint, to_completion(message))
+    response = _response(200, _identity(message).id, answer.body)
+    return Row(native_id, ok=True, response=response, model=answer.model or None, usage=answer.usage)
+
+
+def _errored(native_id: str, error: bytes) -> Row:
+    answer = error_row(error)
+    response = _response(answer.status, _identity(error).request_id, answer.body)
+    return Row(native_id, ok=False, response=response, code=str(answer.status))
+
+
+def _failed(native_id: str, code: str, message: str) -> Row:
+    return Row(native_id, ok=False, error=msgspec.json.encode({"code": code, "message": message}), code=code)
+
+
+def _response(status: int, request_id: object, body: bytes) -> bytes:
+    name = msgspec.json.encode(request_id if isinstance(request_id, str) else "")
+    return b'{"status_code":%d,"request_id":%s,"body":%s}' % (status, name, body)
+
+
+def _identity(text: bytes) -> _Identified:
+    try:
+        return msgspec.json.decode(text, type=_Identified)
+    except msgspec.ValidationError:  # no object
+        return _Identified()
+    except (msgspec.DecodeError, RecursionError):
+        fields = json.loads(text)
+        return _Identified(fields.get("id"), fields.get("request_id")) if isinstance(fields, dict) else _Identified()
+
+
+def _read(line: bytes) -> _Line:
+    line.decode()  # msgspec does not look into texts that it skips
+    try:
+        return msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, RecursionError):
+        return _read_slowly(line)
+
+
+def _read_slowly(line: bytes) -> _Line:
+    """Read a line that msgspec refuses. Raises ValueError if the standard library refuses it too."""
+    try:
+        fields = json.loads(line.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    custom_id = fields.get("custom_id") if isinstance(fields, dict) else None
+    if not isinstance(custom_id, str):
+        raise ValueError("not a result with a custom_id")  # noqa: TRY004 - the contract's word for a corrupt line
+    result = next((line[start:end] for key, start, end in members(line) if key == "result"), b"")
+    if not result.startswith(b"{"):
+        return _Line(custom_id, _Result())
+    raws = {key: msgspec.Raw(result[start:end]) for key, start, end in members(result)}
+    return _Line(custom_id, _Result(fields["result"].get("type"), raws.get("message", _NULL), raws.get("error", _NULL)))

@@ -1,0 +1,331 @@
+"""The process that hosts the stand-ins: command line, faults, control routes.
+
+    python -m providers.sandbox [--provider NAME ...] [--host 127.0.0.1] [--port 0] [--dir DIR] [--key KEY ...]
+                                [--options JSON] [--with-parent [PID]]
+
+prints one JSON line when it listens, `{"url": ..., "providers": {"openai": ".../openai/v1"}}`, and ends on SIGTERM.
+`--key` is a key of an account of its own, or `ACCOUNT=KEY`; default `sk-sandbox`. `--options` is JSON by provider.
+State lives in memory and in `--dir` (a temporary directory by default) and does not survive the process.
+
+Control routes (JSON; `providers.sandbox.process` has a client):
+
+    GET,POST /_sandbox/faults        the rules in force; a posted list replaces them
+    POST /_sandbox/options/PROVIDER  change options, answers all (`openai_options.Options`, `anthropic_options.Options`)
+    POST /_sandbox/keys              a list that replaces all keys
+    POST /_sandbox/strangers/PROVIDER  {key, batches, lines, model, run_seconds, metadata, endpoint}: somebody else uses
+                                     the account (the last two where the provider's batches have them); with the option
+                                     `strangers_on_list` {batches, lines, run_seconds: [..]} of every provider they come
+                                     before each answer of the list of batches (`strangers.Crowd`)
+    POST /_sandbox/advance           {seconds}: the clock jumps forward
+    POST /_sandbox/reset             forget everything
+    GET /_sandbox/log                accepted creates {at, provider, account, batch_id, lines, ...}, each fsynced to
+                                     DIR/accepted-PROVIDER.jsonl before it is answered or a fault acts; OpenAI's have
+                                     input_file_id and metadata, Anthropic's mark: the 10 characters with which all
+                                     custom_ids begin, or null
+    GET /_sandbox/jobs               all batches: status, counts, lines_run (what somebody pays for: lines that a model
+                                     saw; with Anthropic those that succeeded), metadata or mark, ...
+    GET /_sandbox/requests           every request {at, provider, op, status, account, id, fault}; status 0: no answer
+    GET /_sandbox/violations         headers that must not reach a provider: x-portkey-*, second credentials (no values)
+    GET /_sandbox/accounts           names of the accounts
+
+Faults. A rule is `{kind, on, times, skip, ...}`. It meets the requests that fit `on` (an operation such as
+`batches.create`, or "*"), `provider`, `account` and `id` (the object in the path), lets the first `skip` (0) of them
+pass, then fires `times` (1; null: always), each time with probability `chance` (1.0, from `seed`). The first rule that
+fires takes the request; later rules do not see it. An accepted create is in the log before its fault shows.
+
+    status            answer `status` (500) with `message`, `code`, `headers`, `retry_after` (seconds) and
+                      `retry_after_ms`, or with the raw text `body`, and do nothing
+    redirect          answer 307 to `url` and do nothing
+    drop              close the connection and do nothing
+    late              close the connection now, act `seconds` later although the client is gone
+    status_after      act, then answer as `status` does
+    drop_after        act, then close the connection without an answer
+    stall             act, then answer only after `seconds`
+    truncate          announce the whole length, send `bytes` (0) bytes of the body, close
+    truncate_chunked  chunked, without a length: end cleanly after `bytes` (0) bytes
+    slow              send the body with `rate` bytes a second
+
+`status`, `redirect` and `drop` read the request's body first unless `drain` is false; `reset` closes with RST.
+
+Markers in a line's user text ("row" is one of the error file at OpenAI, an `errored` or `expired` result at Anthropic):
+
+    [[sandbox:error=400]]     an answer of that HTTP status; 4xx, 5xx: an error row; 0: an empty answer that counts as
+                              completed, as users have seen
+    [[sandbox:refusal]]       the model refuses
+    [[sandbox:tool_call]]     calls the first tool (also where `tool_choice` demands a call)
+    [[sandbox:length=N]]      an answer of N characters, which a token limit (4 characters each) may cut
+    [[sandbox:timeout]]       a `request_timeout` or `timeout_error` row
+    [[sandbox:expire]]        a `batch_expired` or expired row; the line does not run
+    [[sandbox:missing]]       counted as completed, in no results
+    [[sandbox:duplicate]]     the row appears twice
+    [[sandbox:foreign]]       one more row in the results, with a custom_id nobody sent; `foreign=ID` chooses it
+
+With the option `answers` "echo" of every provider a text is "echo: " and the last user text (`answers`), so that all of
+them answer one line alike; by default ("digest") it names a hash of the whole body.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import web
+
+from providers.sandbox.clock import Clock
+from providers.sandbox.control import control_routes
+from providers.sandbox.dialect import Act, Dialect, Route, Services
+from providers.sandbox.faults import Faults, Rule
+from providers.sandbox.process import DEFAULT_KEY
+from providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
+from providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
+from providers.sandbox.work import Work
+
+DIALECTS = {
+    "anthropic": "providers.sandbox.anthropic.dialect:Anthropic",
+    "openai": "providers.sandbox.openai.dialect:OpenAI",
+}
+PARENT_CHECK_SECONDS = 0.2
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Host:
+    """All dialects of one process, and what they share."""
+
+    def __init__(self, names: Sequence[str], keys: Sequence[str], options: Mapping[str, Any], directory: Path) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keys = keys
+        self.clock, self.work, self.accounts = Clock(), Work(), Accounts(keys)
+        self.faults, self.requests, self.violations = Faults(), Requests(), list[dict[str, Any]]()
+        self.accepted: dict[str, AcceptedCreates] = {}
+        self.dialects: dict[str, Dialect] = {}
+        for name in names:
+            self._add(name, options.get(name, {}), directory)
+
+    def _add(self, name: str, options: Mapping[str, Any], directory: Path) -> None:
+        folder = directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.accepted[name] = AcceptedCreates(name, directory / f"accepted-{name}.jsonl")
+        services = Services(self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
+        module, _, attribute = DIALECTS[name].partition(":")
+        build = getattr(importlib.import_module(module), attribute)
+        self.dialects[name] = cast("Dialect", build(services, options))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background until done or `reset`. A failure is a bug of the sandbox and shows on stderr."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            handler = asyncio.get_running_loop().call_exception_handler
+            handler({"message": "a background task failed", "exception": error, "task": task})
+
+    async def close(self) -> None:
+        await self._cancel_tasks()
+        self.work.close()
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reset(self) -> None:
+        await self._cancel_tasks()
+        for name, dialect in self.dialects.items():
+            dialect.reset()
+            self.accepted[name].reset()
+        self.faults.replace([], ())
+        self.accounts.replace(self._keys)
+        self.requests.entries.clear()
+        self.violations.clear()
+        self.clock.reset()
+
+    # One request
+
+    def handler(self, dialect: Dialect, route: Route) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            account, subject = dialect.account(request), next(iter(request.match_info.values()), None)
+            self._note_violations(dialect, route.operation, account, request)
+            rule = self.faults.pick(dialect.name, route.operation, account, subject)
+            entry = self.requests.open(dialect.name, route.operation, account, subject)
+            entry["fault"] = rule.kind if rule else None
+            entry["headers"] = extension_headers(request)
+            try:
+                reply = await self._outcome(dialect, route, request, rule)
+            except (ConnectionError, web.RequestPayloadError):
+                reply = None  # the client went away, or broke its own framing, in the middle of a request
+            if reply is None:
+                return _hung_up(request, rule)
+            entry["status"], entry["id"] = reply.status, reply.subject or subject
+            headers = {**dialect.headers(), **reply.headers}
+            return await send(request, replace(reply, headers=headers), _shape(rule))
+
+        return handle
+
+    def _note_violations(self, dialect: Dialect, operation: str, account: str | None, request: web.Request) -> None:
+        for what in violations_of(request, dialect.credentials):
+            self.violations.append({"provider": dialect.name, "op": operation, "account": account, "what": what})
+
+    async def _outcome(self, dialect: Dialect, route: Route, request: web.Request, rule: Rule | None) -> Reply | None:
+        """The reply to send; None when the connection is to be closed instead."""
+        kind = rule.kind if rule else None
+        if rule and kind in {"status", "redirect", "drop"}:
+            return await _without_acting(dialect, request, rule)
+        try:
+            act = await route.prepare(request, dialect.admit(request))
+        except Refused as refused:
+            act = _always(refused.reply)
+        if rule and kind == "late":
+            self.spawn(_act_later(act, rule.seconds))
+            return None
+        reply = await _acted(act)
+        if rule and kind == "stall":
+            await asyncio.sleep(rule.seconds)
+        if rule and kind == "status_after":
+            return _failure(dialect, rule)
+        return None if kind == "drop_after" else reply
+
+
+async def _without_acting(dialect: Dialect, request: web.Request, rule: Rule) -> Reply | None:
+    if rule.drain:
+        async for _ in request.content.iter_any():
+            pass
+    if rule.kind == "drop":
+        return None
+    return Reply(307, headers={"location": rule.url}) if rule.kind == "redirect" else _failure(dialect, rule)
+
+
+def _failure(dialect: Dialect, rule: Rule) -> Reply:
+    reply = dialect.refusal(rule.status, rule.message, rule.code)
+    headers = {**reply.headers, **rule.headers}
+    if rule.retry_after is not None:
+        headers["retry-after"] = f"{rule.retry_after:g}"
+    if rule.retry_after_ms is not None:
+        headers["retry-after-ms"] = str(rule.retry_after_ms)
+    if rule.body is None:
+        return Reply(rule.status, reply.body, headers)
+    return Reply(rule.status, rule.body.encode(), {**headers, "content-type": "text/html"})
+
+
+async def _acted(act: Act) -> Reply:
+    try:
+        return await act()
+    except Refused as refused:
+        return refused.reply
+
+
+async def _act_later(act: Act, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await _acted(act)
+
+
+def _always(reply: Reply) -> Act:
+    async def act() -> Reply:
+        return reply
+
+    return act
+
+
+def _shape(rule: Rule | None) -> Shape:
+    if rule is None or rule.kind not in {"truncate", "truncate_chunked", "slow"}:
+        return Shape()
+    if rule.kind == "slow":
+        return Shape(rate=rule.rate)
+    return Shape(limit=rule.size, chunked=rule.kind == "truncate_chunked")
+
+
+def _hung_up(request: web.Request, rule: Rule | None) -> web.StreamResponse:
+    hang_up(request, reset=rule is not None and rule.reset)
+    return web.Response()  # goes nowhere: the connection is closing
+
+
+# The process
+
+
+def build_app(host: Host) -> web.Application:
+    app = web.Application(client_max_size=2**20)
+    for dialect in host.dialects.values():
+        for route in dialect.routes:
+            app.router.add_route(route.method, dialect.prefix + route.path, host.handler(dialect, route))
+        app.router.add_route("*", dialect.prefix + "/{tail:.*}", host.handler(dialect, _unknown(dialect)))
+    app.add_routes(control_routes(host))
+    return app
+
+
+def _unknown(dialect: Dialect) -> Route:
+    async def prepare(request: web.Request, _account: str) -> Act:
+        return _always(dialect.not_found(request))
+
+    return Route("*", "", "unknown", prepare)
+
+
+async def serve(arguments: argparse.Namespace, directory: Path) -> None:
+    """Serve until SIGTERM, SIGINT or, with `--with-parent`, the end of the parent."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    host = Host(arguments.provider, arguments.key, arguments.options, directory)
+    # Clients may hold connections and stalled answers open; nothing here is worth waiting for.
+    # Bodies reach the dialects as they were sent, so that those decide about compressed ones.
+    runner = web.AppRunner(build_app(host), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
+    await runner.setup()
+    await web.TCPSite(runner, arguments.host, arguments.port).start()
+    url = f"http://{arguments.host}:{runner.addresses[0][1]}"
+    facts = {"url": url, "providers": {name: url + dialect.prefix for name, dialect in host.dialects.items()}}
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+    while not stop.is_set() and arguments.with_parent in {None, os.getppid()}:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PARENT_CHECK_SECONDS)
+    await runner.cleanup()
+    await host.close()
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("providers.sandbox", description="Stand-ins for provider services.")
+    parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), help="default: all")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--dir", type=Path, help="default: a temporary directory")
+    parser.add_argument("--key", action="append", help=f"KEY or ACCOUNT=KEY, repeatable; default {DEFAULT_KEY}")
+    parser.add_argument("--options", type=json.loads, default={}, help='JSON, such as {"openai": {"run_seconds": 5}}')
+    parser.add_argument(
+        "--with-parent",
+        type=int,
+        nargs="?",
+        const=os.getppid(),
+        metavar="PID",
+        help="end when the parent process ends; its PID is safer than asking for it when it may be dead already",
+    )
+    found = parser.parse_args(argv)
+    found.provider, found.key = found.provider or sorted(DIALECTS), found.key or [DEFAULT_KEY]
+    if unknown := set(found.options) - set(DIALECTS):
+        parser.error(f"--options: no provider is called {', '.join(sorted(unknown))}")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    arguments = _arguments(argv)
+    with contextlib.ExitStack() as stack:
+        if (directory := arguments.dir) is None:
+            made = tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True)
+            directory = Path(stack.enter_context(made))
+        try:
+            asyncio.run(serve(arguments, directory))
+        except (OSError, ValueError) as wrong:  # the address is taken, the directory is not ours, an option is unknown
+            sys.exit(f"providers.sandbox: {wrong}")

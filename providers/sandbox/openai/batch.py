@@ -1,0 +1,189 @@
+"""One OpenAI batch: the checked create request, and its state by the sandbox clock."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from providers.sandbox.openai.bodies import ENDPOINTS
+from providers.sandbox.openai.checks import (
+    check_known,
+    expiry_seconds,
+    missing_parameter,
+    refused,
+    wrong_type,
+    wrong_value,
+)
+from providers.sandbox.openai.lines import Assembled, Examined, Problem
+from providers.sandbox.openai.options import Options
+
+OUTPUT_EXPIRY = 30 * 86400
+TERMINAL = frozenset({"failed", "completed", "expired", "cancelled"})
+
+_STAMPS = (
+    "in_progress_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A checked create request."""
+
+    input_file_id: str
+    endpoint: str
+    metadata: dict[str, str] | None = None
+    output_expiry: int = OUTPUT_EXPIRY
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch. Moments are Unix seconds of the sandbox clock."""
+
+    id: str
+    account: str
+    order: Order
+    options: Options
+    number: int
+    created: float
+    stranger: bool
+    folder: Path
+    status: str = "validating"
+    stamps: dict[str, float] = field(default_factory=dict)
+    problem: Problem | None = None
+    examined: Examined = field(default_factory=Examined)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: bool = False  # how it ends is decided, though the result files may not be there yet
+    done: int | None = None  # lines that ran, once no more will
+    assembled: Assembled | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+
+    @property
+    def validated(self) -> float:
+        return self.created + self.options.validate_seconds
+
+    @property
+    def run(self) -> float:
+        """When the last line is done."""
+        return self.validated + self.options.run_seconds
+
+    @property
+    def expires(self) -> float:
+        return self.created + self.options.window_seconds
+
+    def progress(self, now: float) -> int:
+        """How many lines have run at `now`."""
+        if self.done is not None:
+            return self.done
+        total = len(self.examined.outcomes)
+        if "in_progress_at" not in self.stamps:
+            return 0
+        now = min(now, self.expires, self.stamps.get("cancelling_at", now))
+        return total if now >= self.run else int(total * (now - self.validated) / self.options.run_seconds)
+
+    def lost(self) -> int:
+        """Finished lines that a cancel throws away."""
+        return min(self.options.cancel_loses, self.done or 0) if self.status == "cancelled" else 0
+
+    def counts(self, now: float) -> dict[str, int]:
+        done = self.progress(now)
+        failed = self.examined.failed(done)
+        return {
+            "total": len(self.examined.outcomes) if self.status not in {"validating", "failed"} else 0,
+            "completed": max(0, done - failed - self.lost()),
+            "failed": failed,
+        }
+
+    def facts(self, now: float) -> dict[str, Any]:
+        """OpenAI's Batch object, with null for what is absent, as the service answers."""
+        stamps = {name: int(self.stamps[name]) if name in self.stamps else None for name in _STAMPS}
+        return {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": self.order.endpoint,
+            "model": self.examined.model,
+            "errors": _errors(self.problem),
+            "input_file_id": self.order.input_file_id,
+            "completion_window": "24h",
+            "status": self.status,
+            "output_file_id": self.output_file_id,
+            "error_file_id": self.error_file_id,
+            "created_at": int(self.created),
+            "expires_at": int(self.expires),
+            **stamps,
+            "request_counts": self.counts(now),
+            "usage": _usage(self.assembled),
+            "metadata": self.order.metadata,
+        }
+
+
+def _errors(problem: Problem | None) -> dict[str, Any] | None:
+    if problem is None:
+        return None
+    entry = {"code": problem.code, "message": problem.message, "param": problem.param, "line": problem.line}
+    return {"object": "list", "data": [entry]}
+
+
+def _usage(assembled: Assembled | None) -> dict[str, Any] | None:
+    if assembled is None:
+        return None
+    return {
+        "input_tokens": assembled.input_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": assembled.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": assembled.input_tokens + assembled.output_tokens,
+    }
+
+
+def read_order(body: Mapping[str, Any]) -> Order:
+    """Check a create request's body against `CreateBatchRequest`. Raises `Refused`."""
+    check_known(body, ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"))
+    for name in ("input_file_id", "endpoint", "completion_window"):
+        if name not in body:
+            raise missing_parameter(name)
+        if not isinstance(body[name], str):
+            raise wrong_type(name, str, body[name])
+    if body["endpoint"] not in ENDPOINTS:
+        raise wrong_value("endpoint", ENDPOINTS)
+    if body["completion_window"] != "24h":
+        raise wrong_value("completion_window", ("24h",))
+    return Order(body["input_file_id"], body["endpoint"], _metadata(body), _output_expiry(body))
+
+
+def _output_expiry(body: Mapping[str, Any]) -> int:
+    if "output_expires_after" not in body:
+        return OUTPUT_EXPIRY
+    policy = body["output_expires_after"]
+    if not isinstance(policy, dict):
+        raise wrong_type("output_expires_after", dict, policy)
+    return expiry_seconds("output_expires_after", policy)
+
+
+def _metadata(body: Mapping[str, Any]) -> dict[str, str] | None:
+    """At most 16 pairs of strings, keys to 64 and values to 512 characters."""
+    metadata = body.get("metadata")
+    if metadata is None:
+        return None
+    if not isinstance(metadata, dict):
+        raise wrong_type("metadata", dict, metadata)
+    if len(metadata) > 16:
+        message = f"Invalid 'metadata': too many properties. Expected at most 16, but got {len(metadata)} instead."
+        raise refused(400, message, "object_above_max_properties", "metadata")
+    for key, value in metadata.items():
+        if len(key) > 64:
+            message = "Invalid 'metadata': property name too long. Expected at most 64 characters."
+            raise refused(400, message, "property_name_above_max_length", "metadata")
+        if not isinstance(value, str):
+            raise wrong_type(f"metadata.{key}", str, value)
+        if len(value) > 512:
+            message = f"Invalid 'metadata.{key}': string too long. Expected at most 512 characters."
+            raise refused(400, message, "string_above_max_length", f"metadata.{key}")
+    return metadata

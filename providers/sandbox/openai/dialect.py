@@ -1,0 +1,122 @@
+"""The OpenAI dialect: Files and Batches under /openai/v1.
+
+Written from the published OpenAPI description (openai/openai-openapi, 2026-08-21) and the project's reference page,
+never from what an adapter of ours sends.
+"""
+
+import asyncio
+import json
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from providers.sandbox.dialect import Services
+from providers.sandbox.openai.batch import read_order
+from providers.sandbox.openai.batches import Batches
+from providers.sandbox.openai.checks import error_reply, refused
+from providers.sandbox.openai.files import DEFAULT_BATCH_EXPIRY, File, Files
+from providers.sandbox.openai.options import Settings
+from providers.sandbox.replies import Refused, Reply
+from providers.sandbox.strangers import crowded, seconds_of
+
+
+class OpenAI:
+    """See `dialect.Dialect`."""
+
+    name = "openai"
+    prefix = "/openai/v1"
+    credentials = frozenset({"authorization"})
+
+    def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
+        self._services, self._settings = services, Settings(options)
+        self._files = Files(services, self._settings)
+        self._batches = Batches(services, self._settings, self._files)
+        self.routes = [*self._files.routes(), *crowded(self._batches.routes(), self._crowd)]
+
+    def account(self, request: web.Request) -> str | None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return self._services.accounts.of(key) if scheme == "Bearer" else None
+
+    def admit(self, request: web.Request) -> str:
+        if (account := self.account(request)) is not None:
+            return account
+        if not request.headers.get("authorization", "").startswith("Bearer "):
+            message = "You didn't provide an API key. Provide it in an Authorization header using Bearer auth."
+            raise refused(401, message)
+        raise refused(401, "Incorrect API key provided.", "invalid_api_key")
+
+    def refusal(self, status: int, message: str, code: str | None) -> Reply:
+        return error_reply(status, message, code)
+
+    def headers(self) -> dict[str, str]:
+        return {"x-request-id": f"req_{secrets.token_hex(16)}"}
+
+    def not_found(self, request: web.Request) -> Reply:
+        path = request.path.removeprefix("/openai")
+        return error_reply(404, f"Invalid URL ({request.method} {path})")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return self._batches.jobs()
+
+    def options(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return self._settings.change(changes)
+
+    def reset(self) -> None:
+        self._files.reset()
+        self._batches.reset()
+        self._settings.reset()
+        for path in (self._services.directory / "files").iterdir():
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self._services.directory / "batches", ignore_errors=True)
+
+    async def strangers(self, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """`wish`: account, batches (1), lines of each (1), endpoint, model, metadata of each batch, run_seconds.
+
+        Those that run 0 seconds have ended at the return.
+        """
+        names = {"account", "batches", "lines", "endpoint", "model", "metadata", "run_seconds"}
+        account, seconds = wish.get("account"), seconds_of(wish)
+        if set(wish) - names or not isinstance(account, str):
+            raise ValueError(f"strangers need an account and know {', '.join(sorted(names))}")
+        made: dict[str, Any] = {"files": [], "batches": []}
+        for _ in range(int(wish.get("batches", 1))):
+            file = await self._strangers_file(account, wish)
+            body = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": file.id}
+            body |= {name: wish[name] for name in ("endpoint", "metadata") if name in wish}
+            try:
+                order = read_order(body)
+            except Refused as wrong:
+                raise ValueError(wrong.reply.body.decode()) from None
+            made["files"].append(file.id)
+            batch_id, life = self._batches.start_strangers(account, order, seconds)
+            if seconds == 0:
+                await life
+            made["batches"].append(batch_id)
+        return made
+
+    async def _crowd(self, account: str) -> None:
+        crowd = self._settings.current.strangers_on_list
+        for wish in crowd.wishes(account) if crowd else ():
+            await self.strangers(wish)
+
+    async def _strangers_file(self, account: str, wish: Mapping[str, Any]) -> File:
+        path, now, count = self._files.new_path(), self._services.clock.now(), int(wish.get("lines", 1))
+        url, model = wish.get("endpoint", "/v1/chat/completions"), wish.get("model", "gpt-4.1-nano")
+        lines = (_strangers_line(url, model) for _ in range(count))
+        size = await asyncio.to_thread(_write_lines, path, lines)
+        expires = now + DEFAULT_BATCH_EXPIRY
+        return self._files.add(File(path.name, account, "stranger.jsonl", "batch", size, now, expires, path, count))
+
+
+def _strangers_line(url: str, model: str) -> str:
+    said = f"stranger {secrets.token_hex(4)}"
+    body = {"model": model, "messages": [{"role": "user", "content": said}], "input": said, "prompt": said}
+    return json.dumps({"custom_id": secrets.token_hex(9), "method": "POST", "url": url, "body": body})
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> int:
+    return path.write_text("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,155 @@
+"""Portkey's request headers as one typed object, and the headers of our answers."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+
+from multidict import CIMultiDict, MultiMapping
+
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.errors import BadRequest, Forbidden
+from proxy_plugin.masking import mask
+from proxy_plugin.routing.portkey_config import NOT_SLUGS
+
+PREFIX = "x-portkey-"
+TRACE_ID = "x-portkey-trace-id"
+PROVIDER = "x-portkey-provider"
+VIRTUAL_KEY = "x-portkey-virtual-key"
+CONFIG = "x-portkey-config"
+CUSTOM_HOST = "x-portkey-custom-host"
+METADATA = "x-portkey-metadata"
+TIMEOUT = "x-portkey-request-timeout"
+WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_MAX = 255
+_TRACE_ID = re.compile(r"[!-~]{1,128}")
+_MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
+_COUNT = re.compile(r"[0-9]{1,4}")
+_ECHOED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    """What a request's headers ask for. `slug` is a virtual key, `provider` a plain provider name."""
+
+    trace_id: str
+    slug: str | None = None
+    provider: str | None = None
+    config: str | None = field(default=None, repr=False)  # may hold keys
+    custom_host: str | None = field(default=None, repr=False)
+    metadata: str | None = field(default=None, repr=False)
+    retry_count: int = 0
+    timeout_ms: int | None = None
+    sent_idempotency_key: str | None = field(default=None, repr=False)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Return the key, None if none was sent. Raises BadRequest for one that is empty or too long."""
+        key = self.sent_idempotency_key
+        if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+            raise BadRequest(
+                f"{IDEMPOTENCY_KEY} must have 1 to {IDEMPOTENCY_KEY_MAX} characters, not {len(key)}.",
+                param=IDEMPOTENCY_KEY,
+            )
+        return key
+
+
+def read(headers: MultiMapping[str]) -> RequestHeaders:
+    """Read the headers. Never raises, so that a refused request has a trace id too."""
+    slug, provider = _target(headers)
+    retries = headers.get("x-stainless-retry-count", "")
+    timeout = headers.get(TIMEOUT, "").strip()
+    return RequestHeaders(
+        trace_id=_trace_id(headers),
+        slug=slug,
+        provider=provider,
+        config=headers.get(CONFIG) or None,
+        custom_host=headers.get(CUSTOM_HOST) or None,
+        metadata=headers.get(METADATA) or None,
+        retry_count=int(retries) if _COUNT.fullmatch(retries) else 0,
+        timeout_ms=int(timeout) if _MILLISECONDS.fullmatch(timeout) else None,
+        sent_idempotency_key=headers.get(IDEMPOTENCY_KEY),
+    )
+
+
+def _trace_id(headers: MultiMapping[str]) -> str:
+    sent = headers.get(TRACE_ID, "")
+    return sent if _TRACE_ID.fullmatch(sent) else str(uuid.uuid4())
+
+
+def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
+    """Return (slug, plain provider name): SDKs send all headers they were given, `@slug` is the strongest."""
+    provider = headers.get(PROVIDER, "").strip()
+    if provider.startswith("@") and not provider.startswith(NOT_SLUGS):
+        return provider[1:].partition("/")[0], None
+    slug = headers.get(VIRTUAL_KEY, "").strip().removeprefix("@")
+    return slug or None, provider or None
+
+
+def misplaced_host() -> BadRequest:
+    """Return the refusal of a host that would get the key of somebody else."""
+    return BadRequest(
+        f"{CUSTOM_HOST} goes only with a provider key of your own: `{PROVIDER}: NAME`, the key in Authorization.",
+        param=CUSTOM_HOST,
+    )
+
+
+def resolve_target(headers: RequestHeaders, caller: Caller, config: Config) -> VirtualKey | None:
+    """Return the one virtual key that the headers choose for new work, None if they choose none.
+
+    Raises BadRequest for what is unknown, disabled or retired and for a plain provider name, Forbidden for a key of
+    other callers. A config is stronger and not looked at here.
+    """
+    if headers.custom_host is not None:
+        raise misplaced_host()
+    if headers.slug is not None:
+        return find_virtual_key(headers.slug, caller, config)
+    if headers.provider is not None:
+        raise BadRequest(
+            f"This request takes a virtual key of this gateway: send `{PROVIDER}: @slug` or `{VIRTUAL_KEY}: slug` "
+            "instead of a plain provider name.",
+            param=PROVIDER,
+        )
+    return None
+
+
+def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
+    """Return the virtual key for new work of this caller. Raises like `resolve_target`."""
+    key = config.virtual_keys.get(slug)
+    if key is None and slug not in config.disabled:
+        raise BadRequest(
+            f"Following keys are not valid: {_echo(slug)}. Name a virtual key that this gateway has, as "
+            f"`{PROVIDER}: @slug`.",
+            code="invalid_virtual_key",
+        )
+    if not caller.allows(slug):
+        raise Forbidden(f"This API key may not use the virtual key {slug}.")
+    if key is None:
+        raise BadRequest(f"The virtual key {slug} is disabled: {config.disabled[slug]}.", code="virtual_key_disabled")
+    if key.retired:
+        raise BadRequest(f"The virtual key {slug} is retired and takes no new work.", code="virtual_key_retired")
+    return key
+
+
+def _echo(slug: str) -> str:
+    """Show what was sent, but not a credential that was put into the wrong header."""
+    return mask(slug.encode("ascii", "replace").decode())[:_ECHOED]
+
+
+def response_headers(provider: str | None, trace_id: str, option: str = WHOLE_CONFIG) -> dict[str, str]:
+    """Return the headers Portkey's clients read. `provider` is None where none was chosen, or more than one."""
+    chosen = {} if provider is None else {PROVIDER: provider}
+    return chosen | {
+        TRACE_ID: trace_id,
+        "x-portkey-last-used-option-index": option,
+        "x-portkey-retry-attempt-count": "0",
+        "x-portkey-cache-status": "DISABLED",
+    }
+
+
+def strip_credentials(headers: MultiMapping[str], caller: Caller) -> CIMultiDict[str]:
+    """Return the headers to pass on: without any key of this gateway, wherever the client put it."""
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in caller.private_headers)

@@ -1,0 +1,313 @@
+"""From a request for new work to the route that is stored with it: config, headers, and what lines may name.
+
+The strongest wins: the config, then `x-portkey-provider: @slug`, `x-portkey-virtual-key`, a plain provider with a key
+of the caller's own, and at last the lines. Only what a line can reach is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from aiohttp import web
+from msgspec import UNSET
+
+from proxy_plugin.access import headers
+from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.access.forwarding import forwarded
+from proxy_plugin.access.headers import RequestHeaders
+from proxy_plugin.access.own_keys import Brought
+from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.config.model_list import DISABLED
+from proxy_plugin.config.sections import ModelEntry
+from proxy_plugin.errors import BadRequest
+from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.lines.choose import NOT_ALLOWED
+from proxy_plugin.masking import keyed_hash
+from proxy_plugin.routing import conditions
+from proxy_plugin.routing.portkey_config import (
+    CONDITIONAL,
+    LOADBALANCE,
+    NOT_SLUGS,
+    Node,
+    OwnAccount,
+    Settings,
+    Slug,
+    read_header,
+)
+from proxy_plugin.routing.route import (
+    EVERYTHING,
+    ByLine,
+    Case,
+    Name,
+    Names,
+    Option,
+    Route,
+    Rule,
+    Rules,
+    Share,
+    Target,
+    To,
+    When,
+    encode_route,
+)
+from proxy_plugin.web.entrance import CALLER, HEADERS
+
+RETIRED = "virtual_key_retired"
+_LINES = "lines"
+_Accounts = Mapping[int, Brought]  # by the identity of the OwnAccount
+
+
+class Resolved(NamedTuple):
+    """Where new work goes: the JSON to store as its route, its provider for the answer, what the caller brought.
+
+    `same` tells this choice from others when two requests are compared. `option` is the place of the one target.
+    """
+
+    route: str
+    provider: str | None
+    same: list[str]
+    brought: Brought | None = None
+    option: str = headers.WHOLE_CONFIG
+
+
+async def resolve(request: web.Request) -> Resolved:
+    """Return where a request's batch goes. Raises BadRequest, also where nothing could be reached; Forbidden."""
+    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
+    node = _config(asked, gateway.config)
+    own = await _own_accounts(gateway, node, caller)
+    chosen = await _chosen(request) if _needs_headers(node) else None
+    if asked.custom_host is not None and not isinstance(chosen, Brought):
+        raise headers.misplaced_host()
+    builder = _Builder(gateway.config, caller, own, chosen)
+    route = builder.route(node, _metadata(asked.metadata), forwarded(request.headers))
+    brought = _one_key([*own.values(), *([chosen] if isinstance(chosen, Brought) else [])])
+    return Resolved(
+        encode_route(route), route.provider, _same(gateway, asked, route, chosen, brought), brought, _option(node)
+    )
+
+
+def _config(asked: RequestHeaders, config: Config) -> Node:
+    if asked.config is None:
+        return Node("", Settings())
+    return read_header(asked.config, config.configs, headers.CONFIG)
+
+
+def _needs_headers(node: Node) -> bool:
+    return any(target.settings.account is None for target in node.targets())
+
+
+async def _own_accounts(gateway: Gateway, node: Node, caller: Caller) -> dict[int, Brought]:
+    """Return the accounts whose keys the config brings."""
+    accounts = {id(each.settings.account): each.settings.account for each in node.targets()}
+    return {
+        key: await byok.choose_in_config(gateway, account, caller)
+        for key, account in accounts.items()
+        if isinstance(account, OwnAccount)
+    }
+
+
+def _one_key(brought: Iterable[Brought]) -> Brought | None:
+    """Return what the caller brought. Raises BadRequest for more than can be given again after a restart."""
+    found = {each.own.key: each for each in brought}
+    if len(found) > 1:
+        raise BadRequest(
+            f"{headers.CONFIG}: a batch takes one provider key of your own. Ask the operator for virtual keys, or"
+            " create a batch for each key.",
+            param=headers.CONFIG,
+        )
+    return next(iter(found.values()), None)
+
+
+async def _chosen(request: web.Request) -> VirtualKey | Brought | None:
+    """Return the account that the headers name."""
+    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
+    if asked.slug is not None:
+        return headers.find_virtual_key(asked.slug, caller, gateway.config)
+    if asked.provider is not None:
+        return await byok.choose(gateway, request.headers, asked.provider, caller)
+    return None
+
+
+def _metadata(text: str | None) -> dict[str, str]:
+    """Return the header's pairs; what is no JSON object is as good as empty, as for Portkey."""
+    try:
+        found = json.loads(text or "{}")
+        pairs = found.items() if isinstance(found, dict) else ()
+        return {name: value for name, value in pairs if isinstance(value, str) and (name + value).encode()}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _same(
+    gateway: Gateway, asked: RequestHeaders, route: Route, chosen: VirtualKey | Brought | None, brought: Brought | None
+) -> list[str]:
+    """Return what the caller asked for, not what the configuration makes of it: a reload makes no retry a second batch.
+
+    A config may hold keys, so only a keyed hash of it is kept.
+    """
+    account = chosen.account if isinstance(chosen, Brought) else chosen
+    found = [account.slug if account else _LINES if asked.config is None else "config"]
+    if brought is not None:
+        found.append(brought.own.key)
+    if asked.config is not None:
+        found.append(keyed_hash(gateway.secret, f"config\0{asked.config.strip()}"))
+    if route.forward:
+        found.append(keyed_hash(gateway.secret, f"forward\0{sorted(route.forward.items())}"))
+    metadata = route.rules.metadata if route.rules else {}
+    return [*found, *(f"{name}\0{value}" for name, value in sorted(metadata.items()))]
+
+
+def _option(node: Node) -> str:
+    """Return Portkey's name of the one target that lines can come to: `config`, or `config.targets[1]`."""
+    targets = node.targets()
+    if len(targets) != 1 or not targets[0].path:
+        return headers.WHOLE_CONFIG
+    places = targets[0].path.split(".")[1::2]
+    return headers.WHOLE_CONFIG + "".join(f".targets[{place}]" for place in places)
+
+
+class _Builder:
+    """Makes one route; targets gather here as the rules come to them."""
+
+    def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
+        self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
+        self._targets: list[Target] = []
+        self._names: Names | None = None
+        self._asks_metadata = False
+
+    def route(self, node: Node, metadata: dict[str, str], forward: Mapping[str, str]) -> Route:
+        rule = self._rule(node)
+        rules = Rules(
+            rule=None if rule == To(0) else rule,
+            names=self._names,
+            slugs=tuple(self._cut_off()),
+            models=self._caller.models,
+            metadata=metadata if self._asks_metadata else {},
+        )
+        return Route(
+            tuple(self._targets),
+            any(each.settings.strict for each in node.reachable()),
+            node.settings.on_deadline,
+            UNSET if rules == EVERYTHING else rules,
+            dict(forward) or UNSET,
+        )
+
+    def _rule(self, node: Node) -> Rule:
+        if node.mode is None:
+            return self._leaf(node.settings)
+        children = node.live_children()
+        if node.mode == LOADBALANCE:
+            return Share(tuple(each.weight for each in children), tuple(map(self._rule, children)))
+        if node.mode == CONDITIONAL:
+            return self._when(node)
+        return self._rule(children[0])
+
+    def _when(self, node: Node) -> When:
+        places = {id(child): place for place, child in enumerate(node.live_children())}
+        self._asks_metadata |= any(conditions.over_metadata(each.query) for each in node.conditions)
+        return When(
+            tuple(Case(dict(each.query), places[id(node.children[each.then])]) for each in node.conditions),
+            tuple(map(self._rule, node.live_children())),
+            None if node.default is None else places[id(node.children[node.default])],
+            node.settings.strict,
+        )
+
+    def _leaf(self, settings: Settings) -> Rule:
+        account = settings.account or self._chosen
+        if isinstance(account, Slug):
+            account = self._virtual_key(account.slug)
+        if isinstance(account, OwnAccount):
+            account = self._own[id(account)]
+        slug, model = _slug_of(settings.model)
+        if account is None and slug is not None:
+            account = self._virtual_key(slug)
+        elif account is None:
+            self._names = self._names or self._nameable()
+            return ByLine(settings.model, settings.drop_params, settings.strict, settings.changes, settings.fetch_media)
+        elif slug is not None and not self._known(slug):
+            model = settings.model
+        return To(self._place(_target(account, settings, model)))
+
+    def _virtual_key(self, slug: str) -> VirtualKey:
+        return headers.find_virtual_key(slug, self._caller, self._config)
+
+    def _known(self, slug: str) -> bool:
+        return self._caller.allows(slug) and (slug in self._config.virtual_keys or slug in self._config.disabled)
+
+    def _place(self, target: Target) -> int:
+        if target not in self._targets:
+            self._targets.append(target)
+        return self._targets.index(target)
+
+    def _cut_off(self) -> Iterator[str]:
+        """Yield the slugs that a line may name in vain, beside those of the targets, where its model may count."""
+        known = {target.slug for target in self._targets}
+        if all(target.model is not None for target in self._targets):
+            return
+        for slug in (*self._config.virtual_keys, *self._config.disabled):
+            if slug not in known and self._caller.allows(slug):
+                yield slug
+
+    def _nameable(self) -> Names:
+        """Return what a line can name. Raises BadRequest if that is nothing."""
+        allowed = {slug: key for slug, key in self._config.virtual_keys.items() if self._caller.allows(slug)}
+        closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
+        closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
+        open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
+        slugs = {slug: self._place(_target(key, Settings(), None)) for slug, key in open_keys.items()}
+        entries: dict[str, list[ModelEntry]] = {}
+        for entry in self._config.models:
+            entries.setdefault(entry.name, []).append(entry)
+        if not slugs and not entries:
+            raise _nothing_named()
+        return Names(slugs, closed, {name: self._named(group, slugs) for name, group in entries.items()})
+
+    def _named(self, entries: list[ModelEntry], slugs: Mapping[str, int]) -> Name:
+        options = tuple(
+            Option(slugs[entry.slug], entry.model, entry.weight)
+            for entry in entries
+            if entry.slug is not None and entry.slug in slugs and entry.weight > 0
+        )
+        if options:
+            return Name(options)
+        if any(entry.slug is not None and not self._caller.allows(entry.slug) for entry in entries):
+            return Name(closed=NOT_ALLOWED)
+        return Name(closed=entries[0].closed or DISABLED, provider=entries[0].provider)
+
+
+def _slug_of(model: str | None) -> tuple[str | None, str | None]:
+    """Return (slug, model) of `@slug/model`, (None, model) of any other."""
+    if model is None or not model.startswith("@") or model.startswith(NOT_SLUGS):
+        return None, model
+    slug, _, rest = model[1:].partition("/")
+    return (slug, rest) if rest else (None, model)
+
+
+def _target(account: VirtualKey | Brought, settings: Settings, model: str | None) -> Target:
+    key = account.account if isinstance(account, Brought) else account
+    return Target(
+        slug=key.slug,
+        provider=key.provider,
+        model=model,
+        drop_params=settings.drop_params,
+        max_lines_per_job=key.max_lines_per_job,
+        max_bytes_per_job=key.max_bytes_per_job,
+        min_lines_per_job=key.min_lines_per_job,
+        models=key.models,
+        strict=settings.strict or UNSET,
+        changes=settings.changes or UNSET,
+        fetch_media=settings.fetch_media or UNSET,
+        byok=account.own if isinstance(account, Brought) else UNSET,
+    )
+
+
+def _nothing_named() -> BadRequest:
+    return BadRequest(
+        "A batch needs a provider account to run on: send "
+        f"`{headers.PROVIDER}: @slug` or `{headers.VIRTUAL_KEY}: slug`. "
+        "There is none that the lines could name for this API key.",
+        param=headers.PROVIDER,
+    )

@@ -1,0 +1,129 @@
+"""`?include=jobs`: the native jobs of a batch, from the registry alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from providers.base import Usage
+from proxy_plugin.costs.tally import Spent, total
+from proxy_plugin.errors import BadRequest
+from proxy_plugin.lines.collect import WHY_NOT_RUN
+from proxy_plugin.storage.tables import jobs
+from proxy_plugin.storage.tables.jobs import Job
+from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.web.answers import usage_object
+
+INCLUDE = ("include", "include[]")  # the second is how SDKs write a list
+JOBS = "jobs"
+STATUS = {"staged": "staging", "ended": "collecting", "stored": "collecting"}  # the other states are shown as they are
+
+
+class _Results(msgspec.Struct):
+    usage: Usage | None = None
+
+
+def wanted(request: web.Request) -> bool:
+    """Tell whether the caller asks for the jobs too. Raises BadRequest for anything else that is to be included."""
+    asked = [name for key in INCLUDE for text in request.query.getall(key, []) for name in text.split(",")]
+    if set(asked) - {JOBS}:
+        raise BadRequest(f"'include' knows only '{JOBS}'.", param="include")
+    return bool(asked)
+
+
+def of_batches(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what is added to each batch: `jobs` by the order of their parts, and what all of them `cost`.
+
+    The cost, US dollars at batch prices, is that of the answered lines whose price is known, and absent where none is;
+    `cost_unknown_lines` says of how many answered lines it is not. A Batch without `include` has neither, because
+    OpenAI's has no such field and a client may be strict.
+    """
+    found = jobs.of_batches(conn, batch_ids)
+    return {
+        batch_id: {"jobs": [job_object(job) for job in mine], **_cost([each for job in mine for each in job.spent])}
+        for batch_id, mine in found.items()
+    }
+
+
+def job_object(job: Job) -> dict[str, Any]:
+    """Return one native job as it is shown. What is absent is left out."""
+    part, newest = job.part, job.submissions[-1] if job.submissions else None
+    doubted = part.state == "creating" and newest is not None and newest.state == "unknown"
+    fields = {
+        "part": part.n,
+        "provider": part.provider,
+        "virtual_key": part.slug,
+        "model": part.model,
+        "endpoint": part.endpoint,
+        "status": "unknown" if doubted else STATUS.get(part.state, part.state),
+        "job": part.job,
+        "attempts": len(job.submissions),
+        "request_counts": _counts(job),
+        "note": part.note,
+        "error": _error(part),
+        "unresolved_since": _whole(newest.sent_at or newest.created_at) if newest and doubted else None,
+        "sent_again_on_a_guess": any(each.guessed for each in job.submissions) or None,
+        "doubled_jobs": [each.doubled_job for each in job.submissions if each.doubled_job] or None,
+        "created_at": _whole(newest.created_at if newest else None),
+        "accepted_at": _whole(part.accepted_at),
+        "usage": _usage(job),
+        "models": _models(job),
+        **_cost(job.spent),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _counts(job: Job) -> dict[str, int]:
+    """Return the last known counts; every line of a part that ended without a job has failed."""
+    part, completed, failed = job.part, job.part.completed, job.part.failed
+    if part.state in ("refused", "dropped"):
+        completed, failed = 0, part.lines
+    elif job.spent:  # a line that was answered twice counts once
+        completed = sum(each.lines for each in job.spent)
+        failed = part.lines - completed
+    return {"total": part.lines, "completed": completed, "failed": failed}
+
+
+def _error(part: PartRow) -> dict[str, str] | None:
+    """Return why a part has no answers of its own: refused, its results lost, or never accepted."""
+    if part.refusal is not None:
+        reason = msgspec.json.decode(part.refusal, type=dict[str, Any])
+        return {"code": reason["code"], "message": reason["message"]}
+    if part.state == "dropped" and part.end_reason in WHY_NOT_RUN:
+        return {"code": part.end_reason, "message": WHY_NOT_RUN[part.end_reason]}
+    return None
+
+
+def _usage(job: Job) -> dict[str, Any] | None:
+    """Return what the answered lines used, known from when the part's results were collected."""
+    if job.spent:
+        return usage_object(total(job.spent).usage)
+    used = msgspec.json.decode(job.part.results or "{}", type=_Results).usage
+    return None if used is None else usage_object(used)
+
+
+def _cost(spent: list[Spent]) -> dict[str, float]:
+    """Return `cost` in US dollars, and of how many answered lines it is not known; each where there is one."""
+    found = total(spent)
+    known = {} if found.cost is None else {"cost": found.cost}
+    return known | ({"cost_unknown_lines": found.unpriced} if found.unpriced else {})
+
+
+def _models(job: Job) -> list[dict[str, Any]] | None:
+    """Return the same by model for a job of several; the last has no name if it stands for all beyond the first 100."""
+    if job.part.model is not None or not job.spent:
+        return None
+    return [
+        ({"model": each.model} if each.model else {})
+        | {"completed": each.lines, "usage": usage_object(each.usage)}
+        | _cost([each])
+        for each in sorted(job.spent, key=lambda each: (not each.model, each.model))
+    ]
+
+
+def _whole(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)

@@ -1,0 +1,208 @@
+"""`GET /batches/{id}/lines`: the ledger of an ended batch, whole or chosen, and the end of ledgers.
+
+The ledger is read, searched and chosen from by threads, a block of 256 KiB at a time, so neither memory nor the event
+loop knows how long it is. It is kept as long as the batch's output or error file is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import hdrs, web
+
+from proxy_plugin.api.batches import lookup as batch_lookup
+from proxy_plugin.errors import BadRequest, Conflict, NotFound
+from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage import states
+from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.tables.batches import BatchRow
+
+if TYPE_CHECKING:
+    from proxy_plugin.gateway import Gateway
+
+FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
+BLOCK_BYTES = 256 * 1024
+CONTENT_TYPE = "application/jsonl"
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_LINE = b'{"line":'  # what every line of a ledger begins with
+
+
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """What a ledger line can be chosen by."""
+
+    outcome: str
+    provider: str
+    virtual_key: str
+    model: str
+    code: str | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter."""
+
+    filters: dict[str, frozenset[str]]
+    after: int
+    limit: int | None
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.filters and not self.after and self.limit is None
+
+    def admits(self, line: bytes) -> bool:
+        """Tell whether the filters let this line through."""
+        if not self.filters:
+            return True
+        told = _told(line)
+        return all(getattr(told, name) in values for name, values in self.filters.items())
+
+
+_quick = msgspec.json.Decoder(_Told).decode
+
+
+def _told(line: bytes) -> _Told:
+    try:
+        return _quick(line)
+    except msgspec.DecodeError:  # an id with half a surrogate pair, which only the standard library takes
+        return msgspec.convert(json.loads(line), _Told)
+
+
+async def lines(request: web.Request) -> web.StreamResponse:
+    """GET /batches/{batch_id}/lines: JSONL, one object a line, in input order. 409 before the batch has ended."""
+    batch, wanted = batch_lookup.visible(request), _wanted(request)
+    require_ended(batch, "The lines of a batch are told when it has ended")
+    gateway = request.app[GATEWAY]
+    source = await gateway.blobs.read(open_ledger, gateway, batch)
+    try:
+        return await _send(request, Chosen(source, wanted), wanted)
+    finally:
+        await gateway.blobs.read(os.close, source)
+
+
+def require_ended(batch: BatchRow, what: str) -> None:
+    """Raise Conflict, naming the status, for a batch that has not ended."""
+    if batch.state not in states.BATCH_ENDS:
+        status = states.public_status(batch.state, cancelling=batch.cancelling_at is not None)
+        raise Conflict(f"{what}; this one is '{status}'. Ask again later, or cancel it.", code="batch_not_ended")
+
+
+def open_ledger(gateway: Gateway, batch: BatchRow) -> int:
+    """Return a descriptor of an ended batch's ledger. Raises Conflict if there never was one, NotFound if it went."""
+    with suppress(FileNotFoundError):
+        return os.open(Layout(gateway.data_dir).ledger(batch.id), os.O_RDONLY | os.O_CLOEXEC)
+    if batch.output_file_id is None and batch.error_file_id is None:
+        raise Conflict("This batch failed before any line was sent; its `errors` say why.", code="no_lines")
+    raise NotFound("The records of this batch's lines were removed with its output and error files.")
+
+
+async def _send(request: web.Request, chosen: Chosen, wanted: Wanted) -> web.StreamResponse:
+    blobs = request.app[GATEWAY].blobs
+    block = await blobs.read(chosen.block)  # before the answer begins: a damaged ledger is an error, not half an answer
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Content-Type-Options": "nosniff"})
+    if wanted.all:
+        response.content_length = chosen.size
+    await response.prepare(request)
+    while block is not None:
+        if block:
+            await response.write(block)
+        block = await blobs.read(chosen.block)
+    await response.write_eof()
+    return response
+
+
+def _wanted(request: web.Request) -> Wanted:
+    given = {name: frozenset(request.query.getall(name, [])) for name in FILTERS}
+    return Wanted(
+        filters={name: values for name, values in given.items() if values},
+        after=_number(request, "after") or 0,
+        limit=_number(request, "limit"),
+    )
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise BadRequest(f"'{name}' must be a whole number from 0 to 999999999999.", param=name)
+    return int(text)
+
+
+class Chosen:
+    """The wanted lines of a ledger, a block at a time. Its methods block."""
+
+    def __init__(self, source: int, wanted: Wanted) -> None:
+        self.size = os.fstat(source).st_size
+        self._source, self._wanted = source, wanted
+        self._left = wanted.limit
+        self._offset: int | None = None
+
+    def block(self) -> bytes | None:
+        """Return the wanted ones of the next lines, perhaps none of them; None at the end."""
+        if self._offset is None:
+            self._offset = self._beginning()
+        if self._offset >= self.size or self._left == 0:
+            return None
+        data = self._whole_lines(self._offset)
+        self._offset += len(data)
+        return data if self._wanted.all else self._choose(data)
+
+    def _choose(self, data: bytes) -> bytes:
+        found = [line for line in data.split(b"\n")[:-1] if self._wanted.admits(line)][: self._left]
+        if self._left is not None:
+            self._left -= len(found)
+        return b"".join(line + b"\n" for line in found)
+
+    def _whole_lines(self, offset: int) -> bytes:
+        """Return a block without the line that it cuts, or one line that is longer than a block."""
+        data = os.pread(self._source, BLOCK_BYTES, offset)
+        end = data.rfind(b"\n") + 1
+        while not end:
+            more = os.pread(self._source, BLOCK_BYTES, offset + len(data))
+            if not more:
+                raise ValueError("the ledger ends within a line")
+            end = len(data) + more.find(b"\n") + 1 if b"\n" in more else 0
+            data += more
+        return data[:end]
+
+    def _beginning(self) -> int:
+        """Return where the first line behind the wanted one begins: numbers rise, so halving finds it."""
+        low, high = 0, self.size if self._wanted.after else 0
+        while low < high:
+            begin = self._line_from((low + high) // 2)
+            if begin >= high:
+                high = (low + high) // 2
+            elif self._number_at(begin) <= self._wanted.after:
+                low = self._line_from(begin + 1)
+            else:
+                high = begin
+        return self._line_from(low)
+
+    def _line_from(self, offset: int) -> int:
+        """Return where the first line at or behind a byte begins."""
+        at = offset - 1
+        while 0 <= at < self.size:
+            data = os.pread(self._source, 4096, at)
+            if b"\n" in data:
+                return at + data.index(b"\n") + 1
+            at += len(data)
+        return 0 if at < 0 else self.size
+
+    def _number_at(self, begin: int) -> int:
+        head = os.pread(self._source, 32, begin)
+        return int(head.removeprefix(_LINE).split(b",", 1)[0])
+
+
+async def remove_ledgers(gateway: Gateway) -> None:
+    """Remove what is left of batches that have ended and have neither an output nor an error file any more."""
+    layout = Layout(gateway.data_dir)
+    kept = await asyncio.to_thread(layout.kept)
+    for batch_id in await gateway.registry.scan(lambda conn: batches.without_files(conn, kept)):
+        await asyncio.to_thread(layout.remove, batch_id)

@@ -1,0 +1,153 @@
+"""`POST /batches/plan`: what a create with the same request would do, without doing it.
+
+Nothing is stored and no provider is asked. A worker runs the split itself, which measures its documents and writes
+none of them, so a kill leaves nothing behind. A plan ends when its client hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from proxy_plugin.access import headers
+from proxy_plugin.access.resolve import resolve
+from proxy_plugin.api.batches.create import Wanted, idempotency_key, wanted_in
+from proxy_plugin.api.batches.plan_answer import Found, plan_object
+from proxy_plugin.api.ids import no_input_file
+from proxy_plugin.engine.steps_batch import file_faults, lane_faults, split_job
+from proxy_plugin.errors import GatewayError, Unavailable
+from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.lines.plan_count import Figures, PlanJob, count
+from proxy_plugin.lines.scan import Facts
+from proxy_plugin.routing.endpoints import served
+from proxy_plugin.routing.route import Route, decode_route
+from proxy_plugin.storage.tables import files
+from proxy_plugin.storage.tables.files import FileRow
+from proxy_plugin.web.answers import json_answer
+from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.request_body import json_object
+from proxy_plugin.workers import WorkerDied, Workers
+
+T = TypeVar("T")
+SCAN_SECONDS = 300.0  # that a plan waits for a file that has just been uploaded
+TURN_SECONDS = 120.0  # and for other plans
+LOOK_SECONDS = 0.5  # between looks whether the client is still there
+_FIRST_LOOK, _LAST_LOOK = 0.02, 0.5  # seconds between looks for the scan
+REPEATED = "duplicate_custom_id"
+
+
+class Plans:
+    """Lets half of the workers make plans at once, at least one: the engine has need of the others."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._turns = asyncio.Semaphore(max(1, workers.count // 2))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable("The gateway is busy with other plans; ask for this one again later.") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+PLANS = web.AppKey("proxy_plugin.plans", Plans)
+
+
+class _Asked(NamedTuple):
+    """A request for a plan, checked."""
+
+    wanted: Wanted
+    route: Route
+    workspace: str
+
+
+async def plan(request: web.Request) -> web.Response:
+    """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
+    resolved = await resolve(request)
+    body = wanted_in(await json_object(request))
+    idempotency_key(request[HEADERS])
+    asked = _Asked(body, decode_route(resolved.route), request[CALLER].workspace)
+    found = await _while_there(request, _made(request.app, asked))
+    return json_answer(
+        found, headers=headers.response_headers(resolved.provider, request[HEADERS].trace_id, resolved.option)
+    )
+
+
+async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
+    gateway = app[GATEWAY]
+    file = await _scanned(gateway, asked)
+    endpoint = asked.wanted.endpoint
+    facts = None if file.facts is None else msgspec.json.decode(file.facts, type=Facts)
+    faults = file_faults(file, endpoint, asked.route)
+    figures = None
+    if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
+        async with app[PLANS].turn():
+            figures = await _counted(gateway, _job(gateway, asked, file, facts))
+    return plan_object(Found(endpoint, facts, tuple(faults), figures))
+
+
+async def _scanned(gateway: Gateway, asked: _Asked) -> FileRow:
+    """Return the file when its scan has ended. Raises NotFound, Unavailable."""
+    pause, file = _FIRST_LOOK, _visible(gateway, asked)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SCAN_SECONDS):
+            while file.state == "uploaded":
+                await asyncio.sleep(pause)
+                pause, file = min(pause * 1.5, _LAST_LOOK), _visible(gateway, asked)
+            return file
+    raise Unavailable("The file is still being checked; ask for the plan again later.", param="input_file_id")
+
+
+def _visible(gateway: Gateway, asked: _Asked) -> FileRow:
+    file_id, now = asked.wanted.input_file_id, gateway.clock.now()
+    found = gateway.registry.read(lambda conn: files.visible(conn, asked.workspace, file_id, now))
+    if found is None or found.purpose != "batch":
+        raise no_input_file(file_id)
+    return found
+
+
+def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJob:
+    limit = gateway.config.limits.max_line_bytes
+    repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
+    return PlanJob(
+        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        urls=frozenset(served(asked.wanted.endpoint)),
+        max_line_bytes=limit if facts.longest_line > limit else None,
+        repeated=frozenset(repeated),
+    )
+
+
+async def _counted(gateway: Gateway, job: PlanJob) -> Figures:
+    try:
+        return await gateway.workers.run(count, job)
+    except FileNotFoundError:  # deleted, or expired, since it was looked up
+        raise no_input_file(job.split.source.rpartition("/")[2]) from None
+    except WorkerDied:
+        raise GatewayError("The plan could not be made: the process that translated the file died.") from None
+
+
+async def _while_there(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what the work does, or stop it when nobody waits for it any more; a worker that runs it is ended then.
+
+    Raises ConnectionResetError.
+    """
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,143 @@
+"""A plan as its caller sees it. What is absent is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from providers import catalog
+from proxy_plugin.lines.plan_count import MAX_NAMED, PRICED, Figures, TargetFigures
+from proxy_plugin.lines.scan import Facts, Fault
+from proxy_plugin.routing.endpoints import served
+
+_MODELS_NAMED = 10
+_CENTS = 10  # digits of a dollar: one token of the cheapest model costs more
+
+
+class Found(NamedTuple):
+    """What is known of a file: `faults` would fail the batch; `figures` None: nothing of it could be split."""
+
+    endpoint: str
+    facts: Facts | None
+    faults: tuple[Fault, ...]
+    figures: Figures | None
+
+
+def plan_object(found: Found) -> dict[str, Any]:
+    """Return the JSON of a plan.
+
+    `valid` lines would be sent and `rejected` ones not; `would_fail` says that the batch would fail as a whole and
+    nothing would be sent. `errors` holds what is wrong with the file, at most 100 entries, and at most 1,000 lines that
+    no target can have; `refused` counts those by code and parameter, all of them.
+    """
+    figures = found.figures
+    targets = figures.targets if figures else ()
+    costs = [target.cost for target in targets if target.cost is not None]
+    return _present(
+        object="batch.plan",
+        endpoint=found.endpoint,
+        would_fail=bool(found.faults) or (figures is not None and figures.strict),
+        request_counts=_counts(found),
+        errors=_errors(found),
+        refused=[_present(code=c, param=p, lines=n) for c, p, n in figures.refusals] if figures else [],
+        dropped=[{"param": name, "lines": lines} for name, lines in figures.dropped] if figures else [],
+        targets=[_target(target) for target in targets],
+        jobs=figures.jobs if figures else 0,
+        estimated_cost=round(sum(costs), _CENTS) if costs else None,
+        caveats=list(_caveats(found)),
+    )
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _counts(found: Found) -> dict[str, int]:
+    total = found.facts.lines if found.facts else 0
+    valid = max(0, found.figures.placed - _unlisted(found)) if found.figures else 0
+    return {"total": total, "valid": valid, "rejected": total - valid}
+
+
+def _unlisted(found: Found) -> int:
+    """Return how many lines were planned although they repeat a custom_id: those behind the first 100 faults."""
+    assert found.facts is not None
+    listed = sum(fault.code == "duplicate_custom_id" for fault in found.facts.faults)
+    return found.facts.repeated - listed
+
+
+def _errors(found: Found) -> dict[str, Any]:
+    lines = found.figures.refused_lines if found.figures else ()
+    data = sorted([*found.faults, *lines], key=lambda fault: fault.line or 0)
+    shown = [_present(code=f.code, message=f.message, param=f.param, line=f.line) for f in data]
+    truncated = _faults(found) > len(found.faults) or (found.figures is not None and found.figures.refused > len(lines))
+    return {"object": "list", "data": shown} | ({"truncated": True} if truncated else {})
+
+
+def _faults(found: Found) -> int:
+    """Return how many faults of the file there are in all."""
+    if found.facts is None:
+        return len(found.faults)
+    whole = sum(fault.line is None for fault in found.faults) - sum(fault.line is None for fault in found.facts.faults)
+    urls = served(found.endpoint)
+    wrong = sum(entry.count for url, entry in found.facts.urls.items() if url not in urls)
+    return whole + found.facts.fault_count + wrong + found.facts.other_urls.count
+
+
+def _target(target: TargetFigures) -> dict[str, Any]:
+    return _present(
+        virtual_key=target.slug,
+        provider=target.provider,
+        model=target.model,
+        endpoint=target.endpoint,
+        lines=target.lines,
+        jobs=target.jobs,
+        bytes=target.bytes,
+        estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
+        estimated_cost=None if target.cost is None else round(target.cost, _CENTS),
+    )
+
+
+def _caveats(found: Found) -> Iterator[str]:
+    """Yield what the figures do not say."""
+    if found.faults:
+        yield "A batch of this file would fail as a whole: `errors` says why, and nothing would be sent."
+    if found.figures is None:
+        return
+    if found.figures.strict:
+        yield "The route is strict: one line that its target cannot have fails the whole batch; nothing would be sent."
+    if found.faults and found.figures.targets:
+        yield "`targets` are those of the lines without fault, as if the others were taken out of the file."
+    if unlisted := _unlisted(found):
+        yield f"Among them are still {unlisted} lines that repeat the custom_id of an earlier one."
+    if found.figures.unnamed:
+        yield f"`refused` and `dropped` name the first {MAX_NAMED} of their entries; there are more."
+    if pictured := found.figures.pictured:
+        yield (
+            f"{pictured} lines name pictures that a batch fetches and a plan does not: their bytes are in no figure,"
+            " and a line whose picture cannot be fetched or is too large will be rejected."
+        )
+    yield from _estimate_caveats(found.figures.targets)
+    for provider in dict.fromkeys(target.provider for target in found.figures.targets):
+        lane = catalog.load(provider).capabilities
+        yield from (f"{lane.title}: {caveat}" for caveat in lane.caveats)
+
+
+def _estimate_caveats(targets: tuple[TargetFigures, ...]) -> Iterator[str]:
+    if not targets:
+        return
+    yield "Tokens are estimated by the length of the texts: 4 ASCII characters, or one other character, count as one."
+    if unlimited := sum(target.unlimited for target in targets):
+        yield (
+            f"{unlimited} lines set no limit on their answers (max_completion_tokens, max_tokens): neither their output"
+            " tokens nor what these cost are in the estimate."
+        )
+    if media := sum(target.media for target in targets):
+        yield f"{media} lines hold images, audio or files, whose tokens are not in the estimate."
+    unpriced = [target for target in targets if target.cost is None]
+    if named := dict.fromkeys(t.model for t in unpriced if t.endpoint in PRICED and t.model is not None):
+        more = f" and {len(named) - _MODELS_NAMED} more" if len(named) > _MODELS_NAMED else ""
+        yield f"No price is known for {', '.join([*named][:_MODELS_NAMED])}{more}; the cost of their lines is missing."
+    if any(target.model is None for target in targets):
+        yield f"Targets beyond the first {MAX_NAMED} are shown by account, without model; their cost is missing."
+    if any(target.endpoint not in PRICED for target in targets):
+        yield "Images and videos are not priced by the token; the cost of their lines is missing."

@@ -1,0 +1,215 @@
+"""`POST /batches/{id}/retry`: a new batch of only the lines that failed.
+
+A worker copies those lines into a new file of the workspace; the file and the batch become rows in one transaction. A
+kill before it leaves at most a blob that no row names, which the sweep at the start removes. A retry that repeats an
+earlier one is told so before anything is copied, and once more inside the transaction.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+from aiohttp import web
+from msgspec import UNSET
+
+from proxy_plugin import failpoints
+from proxy_plugin.access import headers
+from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.forwarding import forwarded
+from proxy_plugin.access.resolve import Resolved, resolve
+from proxy_plugin.api.batches import lookup as batch_lookup
+from proxy_plugin.api.batches.create import Wanted, conclude, expiry, key_reused, metadata, new_row
+from proxy_plugin.api.batches.lines import require_ended
+from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
+from proxy_plugin.api.files.room import Claim, to_the_end
+from proxy_plugin.durable import FileFacts
+from proxy_plugin.errors import BadRequest, Conflict
+from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
+from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
+from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.tables import batches, files
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.files import FileRow
+from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.request_body import json_object
+
+_NAME = re.compile(r"(?P<stem>.*?)(?:\.retry(?P<count>[0-9]{0,4}))?(?P<suffix>\.[^.]*)?", re.DOTALL)
+
+
+async def retry(request: web.Request) -> web.StreamResponse:
+    """POST /batches/{batch_id}/retry: the new batch, or the one that an equal retry made before."""
+    original = batch_lookup.visible(request)
+    _require_failures(original)
+    body = await json_object(request, optional=True)
+    resolved = await _resolved(request, original)
+    row = new_row(request, _wanted(original, body), resolved)
+    return await conclude(request, row, resolved, lambda: _store(request, original, row))
+
+
+def _require_failures(original: BatchRow) -> None:
+    require_ended(original, "A batch is retried when it has ended")
+    if original.output_file_id is None and original.error_file_id is None:
+        raise BadRequest(
+            "This batch failed before any line was sent; its `errors` say why. Correct the file, upload it and create"
+            " a new batch.",
+            code="invalid_input_file",
+        )
+    if not original.failed:
+        raise BadRequest("No line of this batch failed; there is nothing to retry.", code="nothing_to_retry")
+
+
+async def _resolved(request: web.Request, original: BatchRow) -> Resolved:
+    """Return where the lines go: what the headers name, or else the route of the original.
+
+    Raises BadRequest and Forbidden, as for a create, where this caller may not use all of that route now.
+    """
+    asked, route = request[HEADERS], decode_route(original.route)
+    named = any(each is not None for each in (asked.slug, asked.provider, asked.config, asked.custom_host))
+    if named or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
+        return await resolve(request)
+    if byok.stored_target(original) is not None:
+        raise _key_needed()
+    slugs = [target.slug for target in route.targets]
+    for slug in slugs:
+        headers.find_virtual_key(slug, request[CALLER], request.app[GATEWAY].config)
+    kept = encode_route(_for(request, route))
+    return Resolved(kept, route.provider, slugs if len(slugs) == 1 else ["stored route"])
+
+
+def _for(request: web.Request, route: Route) -> Route:
+    """Return the route with this caller's allow-list and headers; the original may have had another caller."""
+    rules = msgspec.structs.replace(route.rules or EVERYTHING, models=request[CALLER].models)
+    forward = dict(forwarded(request.headers)) or route.forward
+    return msgspec.structs.replace(route, rules=UNSET if rules == EVERYTHING else rules, forward=forward)
+
+
+def _key_needed() -> BadRequest:
+    return BadRequest(
+        "This batch ran with a provider key of its caller. Send the key again as its create did: "
+        f"`{headers.PROVIDER}: NAME`, `Authorization: Bearer KEY` and the other credential headers, or the same "
+        f"`{headers.CONFIG}`.",
+        param=headers.PROVIDER,
+        code="provider_key_missing",
+    )
+
+
+def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
+    """Return what is to be created; instead of a file, which is yet to be made, it names the batch."""
+    given, seconds = metadata(body.get("metadata")), expiry(body.get("output_expires_after"))
+    kept = None if original.metadata is None else orjson.loads(original.metadata)
+    return Wanted(
+        input_file_id=f"failed lines of {original.id}",
+        endpoint=original.endpoint,
+        completion_window=original.completion_window,
+        metadata=kept if given is None else given,
+        output_expires_after=original.output_expires_after if seconds is None else seconds,
+    )
+
+
+async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> BatchRow:
+    gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
+    try:
+        earlier = gateway.registry.read(lambda conn: batches.earlier(conn, row, is_retry=is_retry))
+        return earlier or await _copied(gateway, original, row, is_retry=is_retry)
+    except batches.KeyReused:
+        raise key_reused() from None
+
+
+async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_retry: bool) -> BatchRow:
+    """Copy the failed lines and store file and batch. Raises Conflict where they are gone, NoSpace."""
+    source, temp = _source(gateway, original), gateway.blobs.temp_path()
+    failed = FailedLines(
+        source=str(gateway.blobs.path(source.id)),
+        index=str(gateway.blobs.index_path(source.id)),
+        ledger=str(Layout(gateway.data_dir).ledger(original.id)),
+    )
+    try:
+        size = await gateway.workers.run(measure, failed)
+        with Claim(gateway, row.workspace) as claim:
+            claim.cover(size)
+            facts = await gateway.workers.run(copy, failed, str(temp))
+            claim.wrote(facts.bytes)
+            file = _file(gateway, source, facts)
+            return await to_the_end(_keep(gateway, temp, file, original, row, is_retry=is_retry))
+    except FileNotFoundError:
+        raise _gone() from None
+    finally:
+        await gateway.blobs.write(temp.unlink, missing_ok=True)
+
+
+def _source(gateway: Gateway, original: BatchRow) -> FileRow:
+    now = gateway.clock.now()
+    found = gateway.registry.read(lambda conn: files.visible(conn, original.workspace, original.input_file_id, now))
+    if found is None:
+        raise _gone()
+    return found
+
+
+def _gone() -> Conflict:
+    return Conflict(
+        "The input file of this batch, or the record of its lines, was deleted or has expired. Upload the lines again"
+        " and create a new batch.",
+        code="input_file_gone",
+    )
+
+
+def _file(gateway: Gateway, source: FileRow, facts: FileFacts) -> FileRow:
+    now = int(gateway.clock.now())
+    return FileRow(
+        id=f"file-{secrets.token_hex(12)}",
+        workspace=source.workspace,
+        purpose=PURPOSE,
+        filename=retry_name(source.filename),
+        bytes=facts.bytes,
+        sha256=facts.sha256,
+        created_at=now,
+        expires_at=now + KEPT_SECONDS,
+        state="uploaded",
+        due_at=0.0,
+    )
+
+
+def retry_name(filename: str) -> str:
+    """Return `x.retry.jsonl` for `x.jsonl`, and `x.retry2.jsonl` for that."""
+    parts = _NAME.fullmatch(filename)
+    assert parts is not None
+    count, suffix = parts["count"], (parts["suffix"] or "")[:20]
+    tail = f".retry{'' if count is None else int(count or 1) + 1}{suffix}"
+    return parts["stem"][: NAME_CHARACTERS - len(tail)] + tail
+
+
+async def _keep(
+    gateway: Gateway, temp: Path, file: FileRow, original: BatchRow, row: BatchRow, *, is_retry: bool
+) -> BatchRow:
+    """Make the blob, then both rows. Not to be cancelled: rows that are being committed need their blob."""
+
+    def work(conn: sqlite3.Connection) -> BatchRow:
+        earlier = batches.earlier(conn, row, is_retry=is_retry)
+        if earlier is not None:
+            return earlier
+        files.insert(conn, file)
+        made = batches.insert(conn, _of_file(row, file), is_retry=is_retry)
+        batches.event(conn, made.id, None, float(made.created_at), "retry of", original.id)
+        return made
+
+    stored = None
+    try:
+        await gateway.blobs.write(gateway.blobs.adopt, temp, file.id)
+        failpoints.passing("retry.adopted")
+        stored = await gateway.registry.write(work)
+    finally:
+        if stored is None or stored.id != row.id:
+            await gateway.blobs.write(gateway.blobs.remove, file.id)
+    failpoints.passing("retry.stored")
+    return stored
+
+
+def _of_file(row: BatchRow, file: FileRow) -> BatchRow:
+    return msgspec.structs.replace(row, input_file_id=file.id)

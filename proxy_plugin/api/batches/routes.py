@@ -1,0 +1,107 @@
+"""The Batches routes that read and cancel. They touch only the registry; the engine does the work."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import hdrs, web
+
+from proxy_plugin import failpoints
+from proxy_plugin.access import own_keys as byok
+from proxy_plugin.api import ids as foreign_ids
+from proxy_plugin.api.batches import jobs as batch_jobs
+from proxy_plugin.api.batches import lookup as batch_lookup
+from proxy_plugin.api.batches.create import create, shown
+from proxy_plugin.api.batches.lines import lines
+from proxy_plugin.api.batches.output import output
+from proxy_plugin.api.batches.plan import plan
+from proxy_plugin.api.batches.retry import retry
+from proxy_plugin.api.files.routes import Route
+from proxy_plugin.errors import BadRequest, Conflict
+from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.web.answers import json_answer
+from proxy_plugin.web.entrance import CALLER
+
+PAGE_DEFAULT, PAGE_MAX = 20, 100
+PLAN, RETRY = "/batches/plan", "/batches/{batch_id}/retry"
+NEW_WORK = {(hdrs.METH_POST, "/batches"), (hdrs.METH_POST, PLAN), (hdrs.METH_POST, RETRY)}
+
+
+async def retrieve(request: web.Request) -> web.Response:
+    """`GET /batches/{id}`: from the registry; no provider is asked. `include=jobs` adds its native jobs."""
+    with_jobs = batch_jobs.wanted(request)
+    row = batch_lookup.visible(request)
+    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], row)
+    [batch] = await _shown(request, [row], with_jobs=with_jobs)
+    return json_answer(batch)
+
+
+async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool) -> list[dict[str, Any]]:
+    gateway = request.app[GATEWAY]
+    shown_rows = [shown(gateway, row) for row in rows]
+    if with_jobs:  # by a thread: a page of batches may have thousands
+        found = await gateway.registry.scan(lambda conn: batch_jobs.of_batches(conn, [row.id for row in rows]))
+        for batch in shown_rows:
+            batch.update(found[batch["id"]])
+    return shown_rows
+
+
+async def list_batches(request: web.Request) -> web.Response:
+    """`GET /batches`: newest first, behind the cursor `after`. `include=jobs` adds the native jobs of each."""
+    limit, after = _limit(request.query.get("limit")), unquote(request.query.get("after", "")) or None
+    with_jobs = batch_jobs.wanted(request)
+    workspace = request[CALLER].workspace
+    rows = request.app[GATEWAY].registry.read(
+        lambda conn: batches.page(conn, workspace, after=after, limit=limit + 1),
+    )
+    if rows is None:
+        raise BadRequest("'after' is not the id of a batch.", param="after")
+    page = await _shown(request, rows[:limit], with_jobs=with_jobs)
+    ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
+    return json_answer({"object": "list", "data": page, **ends, "has_more": len(rows) > limit})
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE_DEFAULT
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= PAGE_MAX):
+        raise BadRequest(f"'limit' must be an integer from 1 to {PAGE_MAX}.", param="limit")
+    return int(text)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """`POST /batches/{id}/cancel`: a durable flag; the engine stops what runs."""
+    gateway, workspace, batch_id = request.app[GATEWAY], request[CALLER].workspace, batch_lookup.batch_id(request)
+
+    def work(conn: sqlite3.Connection) -> BatchRow:
+        row = batches.visible(conn, workspace, batch_id)
+        if row is None:
+            raise foreign_ids.no_such_batch(batch_id)
+        return batches.cancel(conn, row, gateway.clock.now())
+
+    failpoints.passing("cancel.before")
+    try:
+        row = await gateway.registry.write(work)
+    except batches.NotCancellable as error:
+        raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
+    failpoints.passing("cancel.after")
+    await byok.offered(gateway, request.headers, request[CALLER], row)
+    gateway.engine.wake()
+    return json_answer(shown(gateway, row))
+
+
+ROUTES = (
+    Route(hdrs.METH_POST, "/batches", create),
+    Route(hdrs.METH_GET, "/batches", list_batches),
+    Route(hdrs.METH_POST, PLAN, plan),  # before the ids, of which it is none
+    Route(hdrs.METH_GET, "/batches/{batch_id}", retrieve),
+    Route(hdrs.METH_POST, "/batches/{batch_id}/cancel", cancel),
+    Route(hdrs.METH_GET, "/batches/{batch_id}/output", output),
+    Route(hdrs.METH_HEAD, "/batches/{batch_id}/output", output),
+    Route(hdrs.METH_GET, "/batches/{batch_id}/lines", lines),
+    Route(hdrs.METH_POST, RETRY, retry),
+)

@@ -1,0 +1,120 @@
+"""The final rows of a batch that still runs, as one temporary file that all who ask at the same time share.
+
+A worker merges them. What is final changes only when another part ends, so the file is known by the batch and its ended
+parts; it goes a moment after its last reader, and at the latest with the next start of the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from proxy_plugin.api.files.room import require_room
+from proxy_plugin.engine import steps_batch
+from proxy_plugin.engine.desk import Desk
+from proxy_plugin.gateway import Gateway
+from proxy_plugin.lines.merge import MergeJob, merge_so_far
+from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.states import PART_ENDS
+from proxy_plugin.storage.tables import parts
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.parts import PartRow
+
+LINGER_SECONDS = 5.0  # that a file waits for another reader
+ENVELOPE_BYTES = 600  # of a row beside its stored text, or of one that says why there is no answer
+
+Known = tuple[str, frozenset[int]]  # a batch and its ended parts
+
+
+@dataclass(slots=True)
+class _Shared:
+    made: asyncio.Task[Path]
+    readers: int = 0
+
+
+class SoFar:
+    """The files there are now. They are made one at a time: each occupies a worker that the engine must spare."""
+
+    def __init__(self) -> None:
+        self._files: dict[Known, _Shared] = {}
+        self._turn = asyncio.Semaphore(1)
+        self._removing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def file(self, gateway: Gateway, batch: BatchRow) -> AsyncIterator[Path | None]:
+        """Lend the file of a batch's final rows; None where no row is final.
+
+        Raises FileNotFoundError if the batch ended meanwhile, NoSpace, and OSError.
+        """
+        found = gateway.registry.read(lambda conn: parts.of_batch(conn, batch.id))
+        rows = [row for row in found if row.state in PART_ENDS]
+        if batch.split_dir is None or not (rows or batch.rejected):
+            yield None
+            return
+        known = (batch.id, frozenset(row.n for row in rows))
+        shared = self._files.get(known)
+        if shared is None:
+            making = self._make(gateway, batch, rows)
+            shared = self._files[known] = _Shared(asyncio.create_task(making, name="rows so far"))
+        shared.readers += 1
+        try:
+            yield await asyncio.shield(shared.made)
+        finally:
+            shared.readers -= 1
+            if not shared.readers:
+                self._later(self._remove_unread(gateway, known, shared))
+
+    async def close(self) -> None:
+        """Stop waiting for readers; the next start removes the files."""
+        tasks = [*self._removing, *(shared.made for shared in self._files.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
+        async with self._turn:
+            path = gateway.blobs.temp_path()
+            job = steps_batch.merge_job(Desk(gateway, Layout(gateway.data_dir)), batch, rows, path)
+            size = await gateway.blobs.read(_most_bytes, job, batch.rejected + sum(row.lines for row in rows))
+            require_room(gateway, None, size)
+            gateway.blobs.space.claim(size)
+            try:
+                await gateway.workers.run(merge_so_far, job, str(path))
+            except BaseException:
+                await gateway.blobs.write(path.unlink, missing_ok=True)
+                raise
+            finally:
+                gateway.blobs.space.claim(-size)
+            return path
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+
+    async def _remove_unread(self, gateway: Gateway, known: Known, shared: _Shared) -> None:
+        path: Path | None = None
+        with suppress(Exception):  # whoever asked for it has been told
+            path = await asyncio.shield(shared.made)
+            await asyncio.sleep(LINGER_SECONDS)
+        if shared.readers or self._files.get(known) is not shared:
+            return
+        del self._files[known]
+        if path is not None:
+            await gateway.blobs.write(path.unlink, missing_ok=True)
+
+
+def _most_bytes(job: MergeJob, lines: int) -> int:
+    """Return about how many bytes the rows will have. Raises FileNotFoundError."""
+    folders = (Path(folder) for folder in (job.rejected, *job.rows.values()))
+    stored = sum(each.stat().st_size for folder in folders for each in folder.iterdir())
+    return stored + lines * ENVELOPE_BYTES
+
+
+SO_FAR = web.AppKey("proxy_plugin.so_far", SoFar)

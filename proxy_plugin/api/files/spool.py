@@ -1,0 +1,144 @@
+"""Bytes on their way into a temp file, and from there to a blob and the row that names it.
+
+Until the row is committed nothing is promised to the client, and whatever ends the way (an error, a client that
+leaves, a kill) leaves nothing that a row names; the start-up sweep removes what a kill left. Bytes are hashed and
+written by threads in blocks of 256 KiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from proxy_plugin import failpoints
+from proxy_plugin.api.files.room import DISK_FULL, Claim, is_full
+from proxy_plugin.durable import write_all
+from proxy_plugin.errors import BadRequest, NoSpace, TooLarge
+from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.web.multipart import Malformed
+
+if TYPE_CHECKING:
+    from proxy_plugin.gateway import Gateway
+
+T = TypeVar("T")
+BLOCK_BYTES = 256 * 1024  # hashed and written at once by a thread
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How many bytes may come, and what is answered when there are more."""
+
+    bytes: int
+    message: str
+    param: str
+
+    def check(self, count: int) -> None:
+        """Raise TooLarge for more bytes than allowed."""
+        if count > self.bytes:
+            raise TooLarge(self.message, param=self.param)
+
+
+@asynccontextmanager
+async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least: int) -> AsyncIterator[Spool]:
+    """Give room for at least `least` bytes; leaving removes the temp file, unless it has become a blob.
+
+    Without a workspace the room on the disk alone is claimed. A stop of the gateway waits until this is left. Raises
+    NoSpace, and BadRequest for a form that was Malformed.
+    """
+    gateway.uploads += 1
+    try:
+        with Claim(gateway, workspace) as claim:
+            claim.cover(least)
+            spool = Spool(gateway, claim, bound)
+            try:
+                yield spool
+            finally:
+                await spool.discard()
+    except Malformed as error:
+        raise BadRequest(f"The upload cannot be read: {error}.") from None
+    except RegistryFull:
+        raise NoSpace(DISK_FULL) from None
+    except OSError as error:
+        if is_full(error):
+            raise NoSpace(DISK_FULL) from None
+        raise
+    finally:
+        gateway.uploads -= 1
+
+
+async def keep(
+    gateway: Gateway, spool: Spool, name: str, insert: Callable[[sqlite3.Connection], T], *, place: str
+) -> T:
+    """Make the blob and then the row; return what `insert` does. `place` names the failpoints on the way.
+
+    Not to be cancelled: a row that is being committed needs its blob.
+    """
+    await gateway.blobs.write(spool.sync)
+    try:
+        await gateway.blobs.write(gateway.blobs.adopt, spool.path, name)
+        failpoints.passing(f"{place}.renamed")
+        kept = await gateway.registry.write(insert)
+    except Exception:
+        await gateway.blobs.write(gateway.blobs.remove, name)
+        raise
+    failpoints.passing(f"{place}.row")
+    return kept
+
+
+class Spool:
+    """A temp file that exists from the first full block on."""
+
+    def __init__(self, gateway: Gateway, claim: Claim, bound: Bound) -> None:
+        self.path = gateway.blobs.temp_path()
+        self.size = 0
+        self._blobs, self._claim, self._bound = gateway.blobs, claim, bound
+        self._block = bytearray()
+        self._hash = hashlib.sha256()
+        self._descriptor: int | None = None
+
+    async def add(self, data: bytes | memoryview) -> None:
+        """Append to the file. Raises TooLarge, NoSpace, OSError."""
+        self.size += len(data)
+        self._bound.check(self.size)
+        self._claim.cover(self.size)
+        self._block += data
+        if len(self._block) >= BLOCK_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Return when everything so far is written, though not yet on the disk."""
+        block, self._block = self._block, bytearray()
+        await self._blobs.write(self._write, block)
+        self._claim.wrote(len(block))
+
+    def sync(self) -> None:
+        """Return when the bytes are on the disk. Blocking."""
+        assert self._descriptor is not None
+        os.fsync(self._descriptor)
+        failpoints.passing("ingest.synced")
+
+    def sha256(self) -> str:
+        """Return the hex digest of what has been flushed."""
+        return self._hash.hexdigest()
+
+    async def discard(self) -> None:
+        """Close the temp file and remove it if it still has its temporary name."""
+        await self._blobs.write(self._discard)
+
+    def _write(self, block: bytearray) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._hash.update(block)
+        write_all(self._descriptor, block)
+        failpoints.passing("ingest.temp")
+
+    def _discard(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""The Models routes: what this caller can reach, told from the configuration alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.api.files.routes import Route
+from proxy_plugin.api.ids import in_path
+from proxy_plugin.config.sections import Config
+from proxy_plugin.errors import NotFound
+from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.lines.choose import allowed
+from proxy_plugin.web.answers import json_answer
+from proxy_plugin.web.entrance import CALLER
+
+MODEL_PATH = "/models/{model:(?s:.+)}"
+STARTED = web.AppKey("proxy_plugin.models_since", int)  # wall-clock second; models have no better birthday here
+_PATTERN = frozenset("*?[")
+_UNKNOWN_OWNER = "system"  # OpenAI's own word for models that are nobody's in particular
+
+
+def reachable(config: Config, caller: Caller) -> dict[str, str]:
+    """Return {model id: provider name} of what this caller can name: `@slug/model`, and names of `model_list`.
+
+    Patterns name no model, and a retired or disabled account takes no new work: neither is listed. A name whose
+    provider has no batch lane is listed where an upstream can serve it.
+    """
+    permitted = next((key.models for key in config.api_keys if key.name == caller.name), None)
+    return {
+        each.id: each.provider
+        for each in (*_allow_listed(config, caller), *_named(config, caller))
+        if not _PATTERN & set(each.id)
+        and (permitted is None or any(allowed(permitted, name) for name in (each.id, each.model, each.full)))
+    }
+
+
+class _Reach(NamedTuple):
+    """One way to a model. `full` is its name with the account."""
+
+    id: str
+    model: str
+    full: str
+    provider: str
+
+
+def _allow_listed(config: Config, caller: Caller) -> Iterator[_Reach]:
+    listed = {entry.slug for entry in config.models}  # these have names of their own
+    for slug, key in config.virtual_keys.items():
+        if slug not in listed and caller.allows(slug) and not key.retired:
+            for model in key.models or ():
+                yield _Reach(f"@{slug}/{model}", model, f"@{slug}/{model}", key.provider)
+
+
+def _named(config: Config, caller: Caller) -> Iterator[_Reach]:
+    for entry in config.models:
+        if entry.slug is None:
+            usable = config.server.upstream is not None
+        else:
+            usable = entry.closed is None and caller.allows(entry.slug)
+        if usable:
+            yield _Reach(entry.name, entry.model, f"@{entry.slug}/{entry.model}", entry.provider or _UNKNOWN_OWNER)
+
+
+def _model_object(request: web.Request, name: str, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": request.app[STARTED], "owned_by": owner}
+
+
+async def list_models(request: web.Request) -> web.Response:
+    """GET /models: all of them; this list has no pages."""
+    found = reachable(request.app[GATEWAY].config, request[CALLER])
+    return json_answer({"object": "list", "data": [_model_object(request, *each) for each in found.items()]})
+
+
+async def retrieve_model(request: web.Request) -> web.Response:
+    """GET /models/{model}: one of them. The id may hold slashes, escaped or not."""
+    name = in_path(request, "model")
+    owner = reachable(request.app[GATEWAY].config, request[CALLER]).get(name)
+    if owner is None:
+        raise NotFound(
+            "This gateway has no such model for you; `GET /v1/models` lists those that can be named.",
+            param="model",
+            code="model_not_found",
+        )
+    return json_answer(_model_object(request, name, owner))
+
+
+ROUTES = [
+    Route(hdrs.METH_GET, "/models", list_models),
+    Route(hdrs.METH_GET, MODEL_PATH, retrieve_model),
+]

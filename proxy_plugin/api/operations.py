@@ -1,0 +1,157 @@
+"""For operators: is the process up, does it take work, what does it do. No key is asked and nothing private is told."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from proxy_plugin import __version__
+from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.storage import states
+from proxy_plugin.storage.tables import parts, spending
+from proxy_plugin.storage.tables.spending import Total
+from proxy_plugin.web.answers import json_answer
+
+COUNTS_KEPT = 2.0  # seconds; counting reads whole tables, and anybody may ask
+Samples = Iterable[tuple[Mapping[str, str], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the registry holds: by state, by virtual key creates in doubt and what guesses led to, and spending."""
+
+    batches: dict[str, int]
+    parts: dict[str, int]
+    unresolved: dict[str, int]
+    resent: dict[str, int]
+    doubled: dict[str, int]
+    spent: list[Total]
+
+
+@dataclass(slots=True)
+class Operations:
+    """Whether the gateway has started, and its latest counts."""
+
+    started: bool = False
+    _counts: Counts | None = None
+    _counted_at: float = 0.0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def counts(self, gateway: Gateway) -> Counts:
+        """Return counts that are at most two seconds old."""
+        async with self._one_at_a_time:
+            now = gateway.clock.monotonic()
+            if self._counts is None or now - self._counted_at > COUNTS_KEPT:
+                self._counts, self._counted_at = await gateway.registry.scan(_count), now
+            return self._counts
+
+
+OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
+
+
+def _count(conn: sqlite3.Connection) -> Counts:
+    guesses = parts.guesses(conn)
+    return Counts(
+        batches=dict.fromkeys(states.BATCH, 0)
+        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state"))),
+        parts=dict.fromkeys(states.PART, 0)
+        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM parts GROUP BY state"))),
+        unresolved=dict(parts.unresolved(conn)),
+        resent={slug: resent for slug, resent, _ in guesses},
+        doubled={slug: doubled for slug, _, doubled in guesses},
+        spent=spending.totals(conn),
+    )
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """`GET /healthz`: 200 while the process serves."""
+    started = request.app[OPERATIONS].started
+    return json_answer({"status": "ok" if started else "starting"}, 200 if started else 503)
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """`GET /readyz`: 200 while new work is taken, else 503 with the reason."""
+    reason = _not_ready(request.app[OPERATIONS], request.app[GATEWAY])
+    return json_answer({"status": reason or "ready"}, 503 if reason else 200)
+
+
+def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
+    if not operations.started:
+        return "starting"
+    if gateway.stopping:
+        return "stopping"
+    return "disk full" if gateway.registry.full else None
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: Prometheus' text format 0.0.4."""
+    gateway, operations = request.app[GATEWAY], request.app[OPERATIONS]
+    counts = await operations.counts(gateway)
+    disk = await asyncio.to_thread(shutil.disk_usage, gateway.data_dir)
+    text = "".join(_lines(gateway, operations, counts, disk.free))
+    return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) -> Iterator[str]:
+    ready = _not_ready(operations, gateway) is None
+    yield _gauge("info", "The version that runs.", [({"version": __version__}, 1)])
+    yield _gauge("ready", "1 while new work is taken.", [({}, ready)])
+    yield _gauge("batches", "Batches by state.", _by("state", counts.batches))
+    yield _gauge("parts", "Parts, each one native job, by state.", _by("state", counts.parts))
+    yield _gauge("unresolved_submissions", "Creates whose outcome is unknown.", _by("virtual_key", counts.unresolved))
+    none = dict.fromkeys(gateway.config.virtual_keys, 0)
+    resent, doubled = none | counts.resent, none | counts.doubled
+    yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", _by("virtual_key", resent))
+    yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", _by("virtual_key", doubled))
+    for column, name, about in _SPENT:
+        yield _counter(name, about, _spent(counts.spent, column))
+    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.uploads)])
+    yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
+
+
+_SPENT = (  # by workspace and virtual key alone: names of models may be the caller's own, and there is no end of those
+    ("cost", "cost_usd_total", "US dollars at batch prices that the answers of ended batches cost."),
+    ("lines", "answered_lines_total", "Answered lines of ended batches."),
+    ("unpriced", "cost_unknown_lines_total", "Of these, lines whose cost is not known, and not in the dollars."),
+    ("input_tokens", "input_tokens_total", "Tokens that the answered lines of ended batches sent."),
+    ("cached_tokens", "cached_input_tokens_total", "Of these, tokens that were read from a provider's cache."),
+    ("output_tokens", "output_tokens_total", "Tokens that the answers of ended batches consist of."),
+)
+
+
+def _spent(totals: Iterable[Total], column: str) -> Samples:
+    return [({"workspace": each.workspace, "virtual_key": each.virtual_key}, getattr(each, column)) for each in totals]
+
+
+def _by(label: str, counts: Mapping[str, int]) -> Samples:
+    return [({label: name}, count) for name, count in counts.items()]
+
+
+def _gauge(name: str, about: str, samples: Samples) -> str:
+    return _family("gauge", name, about, samples)
+
+
+def _counter(name: str, about: str, samples: Samples) -> str:
+    """Counted from the registry, so a restart does not begin again at 0."""
+    return _family("counter", name, about, samples)
+
+
+def _family(kind: str, name: str, about: str, samples: Samples) -> str:
+    lines = [f"# HELP proxy_plugin_{name} {about}", f"# TYPE proxy_plugin_{name} {kind}"]
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        number = f"{value:d}" if isinstance(value, int) else repr(value)
+        lines.append(f"proxy_plugin_{name}{{{inside}}} {number}" if inside else f"proxy_plugin_{name} {number}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+ROUTES = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

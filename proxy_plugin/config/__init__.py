@@ -1,0 +1,20 @@
+"""The configuration: one YAML file, typed. What the other rooms and host applications use of it has its face here."""
+
+from __future__ import annotations
+
+from proxy_plugin.config.check import render_check
+from proxy_plugin.config.read import load, parse
+from proxy_plugin.config.sections import OWN_KEY_PREFIX, ApiKey, Config, ModelEntry, Options, Server, VirtualKey
+
+__all__ = [
+    "OWN_KEY_PREFIX",
+    "ApiKey",
+    "Config",
+    "ModelEntry",
+    "Options",
+    "Server",
+    "VirtualKey",
+    "load",
+    "parse",
+    "render_check",
+]

@@ -1,0 +1,99 @@
+"""What `proxy-plugin check` prints: what is served, for whom, by which accounts, over which routes. Shows no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from providers import catalog
+from proxy_plugin.config.model_list import NO_LANE
+from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
+from proxy_plugin.masking import Masker, secrets_in
+from proxy_plugin.routing import portkey_config
+from proxy_plugin.routing.portkey_config import CONDITIONAL, LOADBALANCE, Node, Slug
+
+_EVERYBODY = "  everybody on this machine  workspace default; virtual keys *"
+
+
+def render_check(config: Config) -> str:
+    """Return what `proxy-plugin check` prints: what is served, for whom, by which accounts. Shows no secret."""
+    server = config.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    lines = [
+        f"server    http://{host}:{server.port}",
+        f"upstream  {server.upstream or 'none'}",
+        f"data dir  {config.storage.data_dir}",
+        "callers",
+        *(
+            [_caller(key) for key in config.api_keys]
+            or ["  everybody on this machine  workspace default; virtual keys *"]
+        ),
+        "virtual keys",
+        *[f"  {slug}  enabled: {_described(key)}" for slug, key in config.virtual_keys.items()],
+        *[f"  {slug}  disabled: {reason}" for slug, reason in config.disabled.items()],
+        *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
+        *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
+        *_section("warnings", (f"  {warning}" for warning in config.warnings)),
+    ]
+    return Masker(secrets_in(config)).mask("\n".join(lines))
+
+
+def _described(key: VirtualKey) -> str:
+    capabilities = catalog.load(key.provider).capabilities
+    endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
+    hosts = ", ".join(endpoints) or key.credentials.custom_host or capabilities.default_host
+    chosen = [name for name in Options.model_fields if name in key.model_fields_set]
+    return "; ".join([f"{key.provider} at {hosts}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
+
+
+def _shown(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    return [title, *found] if found else []
+
+
+def _caller(key: ApiKey) -> str:
+    models = f"; models {_shown(key.models)}" if key.models else ""
+    return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}"
+
+
+def _model(entry: ModelEntry) -> str:
+    if entry.closed == NO_LANE:
+        return f"no batch lane: {entry.provider or 'unknown provider'}"
+    return f"{entry.model} at @{entry.slug}; {'disabled' if entry.closed else f'weight {entry.weight:g}'}"
+
+
+def described(raw: Mapping[str, Any]) -> str:
+    """Return a valid config in one line: who gets which share, or what under which condition."""
+    return _node(portkey_config.read(raw))
+
+
+def _node(node: Node) -> str:
+    if node.mode is None:
+        return _target(node)
+    inner = [f"({_node(child)})" if child.children else _node(child) for child in node.children]
+    if node.mode == LOADBALANCE:
+        total = sum(child.weight for child in node.children)
+        return ", ".join(
+            f"{child.weight / total:.3%} {text}".replace(".000%", "%")
+            for child, text in zip(node.children, inner, strict=True)
+        )
+    if node.mode == CONDITIONAL:
+        cases = [f"if {_fields(each.query)}: {inner[each.then]}" for each in node.conditions]
+        return ", ".join([*cases, f"else {inner[node.default]}" if node.default is not None else "else rejected"])
+    return inner[0]
+
+
+def _fields(query: Mapping[str, Any]) -> str:
+    return " and ".join(query)
+
+
+def _target(node: Node) -> str:
+    account, model = node.settings.account, node.settings.model
+    where = "the account that headers or lines name"
+    if account is not None:
+        where = f"@{account.slug}" if isinstance(account, Slug) else f"{account.provider} with a key in the config"
+    return f"{where} as {model}" if model else where

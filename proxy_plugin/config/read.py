@@ -1,0 +1,328 @@
+"""The configuration: one YAML file that LiteLLM loads too. Ours is the section `proxy_plugin`.
+
+`parse` lists every problem at once, one a line, each with its dotted path; no message shows a value, it could be a
+secret. A missing environment variable disables the virtual key or drops the API key it stands in; anywhere else it is
+a problem. Of LiteLLM's own sections only `model_list` is read, and nothing in it is a problem.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeGuard, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from providers import catalog
+from providers.base import BatchProvider
+from proxy_plugin.config.model_list import Models, read_models
+from proxy_plugin.config.sections import (
+    OWN_KEY_PREFIX,
+    SLUG,
+    ApiKey,
+    Config,
+    Engine,
+    Limits,
+    Options,
+    Secrets,
+    Server,
+    Settings,
+    Storage,
+    VirtualKey,
+    credential_problems,
+)
+from proxy_plugin.config.yaml_document import read_yaml
+from proxy_plugin.errors import ConfigError
+from proxy_plugin.masking import REFERENCE, Masker
+from proxy_plugin.routing import portkey_config
+
+SECTION = "proxy_plugin"
+_SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
+_ABSENT = object()
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration file. Raises ConfigError with all problems, one a line, before anything is started."""
+    try:
+        return parse(read_yaml(path), os.environ if environ is None else environ)
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply, or an alias that contains itself") from None
+
+
+def parse(mapping: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """Check the content of a configuration file. Raises ConfigError with all problems, one a line."""
+    return _Parse(environ).config(mapping)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class _Parse:
+    """One reading of one configuration: what is wrong with it gathers here."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def config(self, mapping: Mapping[str, Any]) -> Config:
+        section = self._section(mapping)
+        disabled: dict[str, str] = {}
+        parts: dict[str, Any] = {name: self._settings(model, section, name) for name, model in _SECTIONS.items()}
+        parts["api_keys"] = tuple(self._api_keys(section.get("api_keys")))
+        parts["virtual_keys"] = dict(self._virtual_keys(section.get("virtual_keys"), disabled))
+        parts["model_list"] = tuple(self._list(mapping.get("model_list"), "model_list"))
+        models = self._models(parts["model_list"], {*parts["virtual_keys"], *disabled})
+        parts["models"] = tuple(models.entries)
+        parts["virtual_keys"] |= models.virtual_keys
+        disabled |= models.disabled
+        slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
+        parts["configs"] = dict(self._configs(section.get("configs"), slugs))
+        self._check_api_keys(parts["api_keys"], slugs)
+        if self.problems:
+            raise ConfigError("\n".join(self.problems))
+        return Config(**parts, disabled=disabled, warnings=tuple(self.warnings))
+
+    def _section(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+        if SECTION not in mapping:
+            near = _suggestion(SECTION, [str(name) for name in mapping])
+            self.warnings.append(f"{SECTION}: there is no such section, so no virtual key is configured{near}")
+        section = self._mapping(mapping.get(SECTION), SECTION)
+        known = {*_SECTIONS, "api_keys", "virtual_keys", "configs"}
+        self.problems += [_unknown(f"{SECTION}.{name}", str(name), known) for name in section if name not in known]
+        return section
+
+    @staticmethod
+    def _names(section: Mapping[str, Any]) -> set[str]:
+        """Return all slugs that were written, so that one with a problem is not also unknown."""
+        found = section.get("virtual_keys")
+        return set(map(str, found)) if isinstance(found, Mapping) else set()
+
+    def _settings(self, model: type[M], section: Mapping[str, Any], name: str) -> M | None:
+        path = f"{SECTION}.{name}"
+        settings, missing = self._required(section.get(name), path)
+        return self._checked(model, self._mapping(settings, path), path, missing)
+
+    def _api_keys(self, raw: object) -> Iterator[ApiKey]:
+        entries = self._list(raw, f"{SECTION}.api_keys")
+        kept, dropped = 0, []
+        for index, entry in enumerate(entries):
+            path = f"{SECTION}.api_keys.{index}"
+            settings, missing = self._resolved(entry, path)
+            found = self._checked(ApiKey, self._mapping(settings, path), path, missing)
+            dropped += [f"{where}: {why}, so this API key is dropped" for where, why in missing.items()]
+            kept += not missing
+            if found is not None and not missing:
+                yield found
+        self.warnings += dropped
+        if dropped and not kept:
+            self.problems += [*dropped, f"{SECTION}.api_keys: no key is left; access is never opened for lack of keys"]
+
+    def _check_api_keys(self, api_keys: tuple[ApiKey, ...], slugs: Iterable[str]) -> None:
+        path = f"{SECTION}.api_keys"
+        for what, values in (("name", [key.name for key in api_keys]), ("key", [key.digest() for key in api_keys])):
+            if len(set(values)) < len(values):
+                self.problems.append(f"{path}: two entries have the same {what}")
+        for key in api_keys:
+            idle = [pattern for pattern in key.virtual_keys if pattern != "*" and not _matches(pattern, slugs)]
+            self.warnings += [f"{path}: {key.name}: {pattern} matches no virtual key" for pattern in idle]
+
+    def _virtual_keys(self, raw: object, disabled: dict[str, str]) -> Iterator[tuple[str, VirtualKey]]:
+        for slug, entry in self._mapping(raw, f"{SECTION}.virtual_keys").items():
+            path = f"{SECTION}.virtual_keys.{slug}"
+            if not _is_slug(slug):
+                self.problems.append(f"{path}: the name {_SLUG_RULE}")
+                continue
+            if slug.startswith(OWN_KEY_PREFIX):
+                self.problems.append(f"{path}: names that begin with {OWN_KEY_PREFIX} are kept for callers' own keys")
+                continue
+            settings, missing = self._resolved(entry, path)
+            found = self._virtual_key(slug, self._mapping(settings, path), path, missing)
+            self.warnings += [f"{where}: {why}, so this virtual key is disabled" for where, why in missing.items()]
+            if missing:
+                disabled[slug] = ", ".join(dict.fromkeys(missing.values()))
+            elif found is not None:
+                yield slug, found
+
+    def _virtual_key(
+        self, slug: str, settings: Mapping[str, Any], path: str, missing: Mapping[str, str]
+    ) -> VirtualKey | None:
+        adapter = self._adapter(settings, path, missing)
+        if adapter is None:
+            return None
+        own = {name: value for name, value in settings.items() if name in Options.model_fields}
+        rest = {name: value for name, value in settings.items() if name not in {*own, "provider"}}
+        known = {"provider", *Options.model_fields, *adapter.credentials.model_fields}
+        options = self._checked(Options, own, path, missing)
+        credentials = self._checked(adapter.credentials, rest, path, missing, known)
+        if options is None or credentials is None:
+            return None
+        self.problems += [f"{path}.{name}: {what}" for name, what in credential_problems(credentials)]
+        return VirtualKey(
+            slug=slug,
+            provider=catalog.canonical(settings["provider"]),
+            credentials=credentials,
+            **options.model_dump(exclude_unset=True),
+        )
+
+    def _adapter(self, settings: Mapping[str, Any], path: str, missing: Mapping[str, str]) -> BatchProvider | None:
+        if path in missing or f"{path}.provider" in missing:
+            return None
+        path = f"{path}.provider"
+        name = settings.get("provider")
+        if not isinstance(name, str):
+            self.problems.append(f"{path}: missing setting" if name is None else f"{path}: must be a text")
+            return None
+        try:
+            return catalog.load(catalog.canonical(name))
+        except catalog.UnknownProvider:
+            near = _suggestion(name, catalog.names())
+            self.problems.append(f"{path}: unknown provider; known: {', '.join(catalog.names())}{near}")
+        except (ImportError, AttributeError) as error:
+            self.problems.append(f"{path}: its adapter cannot be loaded ({type(error).__name__})")
+        return None
+
+    def _models(self, entries: tuple[object, ...], taken: Iterable[str]) -> Models:
+        models = read_models(entries, self._resolved, taken)
+        self.warnings += models.warnings
+        return models
+
+    def _configs(self, raw: object, slugs: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for name, entry in self._mapping(raw, f"{SECTION}.configs").items():
+            path = f"{SECTION}.configs.{name}"
+            if not _is_slug(name) or not name.startswith(portkey_config.SAVED_PREFIX):
+                self.problems.append(f"{path}: the name must start with pc- and {_SLUG_RULE}")
+            settings, missing = self._required(entry, path)
+            try:  # once as JSON, which it has to be: YAML has dates, and numbers as keys
+                found = json.loads(json.dumps(self._mapping(settings, path), allow_nan=False))
+            except (TypeError, ValueError):
+                self.problems.append(f"{path}: holds what JSON cannot")
+                continue
+            if settings is not None and not missing and isinstance(settings, Mapping):
+                self._check_config(found, path, slugs)
+            yield str(name), found
+
+    def _check_config(self, found: Mapping[str, Any], path: str, slugs: set[str]) -> None:
+        try:
+            node = portkey_config.read(found)
+        except portkey_config.Invalid as invalid:
+            self.problems += [
+                f"{path}.{where}: {what}" if where else f"{path}: {what}" for where, what in invalid.problems
+            ]
+            return
+        for target in node.every_target():
+            where = f"{path}.{target.path}" if target.path else path
+            account = target.settings.account
+            if isinstance(account, portkey_config.Slug) and account.slug not in slugs:
+                self.problems.append(f"{where}: unknown virtual key{_suggestion(account.slug, slugs)}")
+            elif isinstance(account, portkey_config.OwnAccount):
+                self._adapter({"provider": account.provider}, where, {})
+
+    def _required(self, raw: object, path: str) -> tuple[Any, dict[str, str]]:
+        settings, missing = self._resolved(raw, path)
+        self.problems += [f"{where}: {why}" for where, why in missing.items()]
+        return settings, missing
+
+    def _resolved(self, raw: object, path: str) -> tuple[Any, dict[str, str]]:
+        """Return the value with its references replaced, and {path: why} of those whose variable is missing."""
+        missing: dict[str, str] = {}
+        value = _replaced(raw, path, self.environ, missing)
+        return (None if value is _ABSENT else value), missing
+
+    def _checked(
+        self,
+        model: type[M],
+        settings: Mapping[str, Any],
+        path: str,
+        missing: Mapping[str, str],
+        known: Iterable[str] | None = None,
+    ) -> M | None:
+        """Return the validated model. With a variable missing, what its absence causes is no further problem."""
+        try:
+            return model.model_validate(settings)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+        names = model.model_fields if known is None else known
+        quoted = Masker(_texts(settings))  # an adapter's own check may quote what it refuses
+        for fault in faults:
+            if missing and (fault["type"] == "missing" or not fault["loc"]):
+                continue
+            where = ".".join([path, *map(str, fault["loc"])])
+            if fault["type"] == "extra_forbidden":
+                self.problems.append(_unknown(where, str(fault["loc"][-1]), names))
+            elif fault["type"] == "missing":
+                self.problems.append(f"{where}: missing setting")
+            else:
+                own = fault["type"] in ("value_error", "assertion_error")
+                text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+                self.problems.append(f"{where}: {quoted.mask(text) if own else text}")
+        return None
+
+    def _mapping(self, raw: object, path: str) -> Mapping[str, Any]:
+        if raw is not None and not isinstance(raw, Mapping):
+            self.problems.append(f"{path}: must be a mapping")
+        return raw if isinstance(raw, Mapping) else {}
+
+    def _list(self, raw: object, path: str) -> list[Any]:
+        if raw is not None and not isinstance(raw, list | tuple):
+            self.problems.append(f"{path}: must be a list")
+        return list(raw) if isinstance(raw, list | tuple) else []
+
+
+_SECTIONS: dict[str, type[Settings]] = {
+    "server": Server,
+    "storage": Storage,
+    "engine": Engine,
+    "limits": Limits,
+    "secrets": Secrets,
+}
+
+
+def _replaced(raw: object, path: str, environ: Mapping[str, str], missing: dict[str, str]) -> object:
+    if isinstance(raw, str) and raw.startswith(REFERENCE):
+        name = raw.removeprefix(REFERENCE)
+        text = environ.get(name, "").strip()  # a newline at the end of a mounted secret is never meant
+        if not text:
+            missing[path] = f"environment variable {name} is {'empty' if name in environ else 'not set'}"
+        return text or _ABSENT
+    if isinstance(raw, Mapping):
+        items = {key: _replaced(item, f"{path}.{key}", environ, missing) for key, item in raw.items()}
+        return {key: item for key, item in items.items() if item is not _ABSENT}
+    if isinstance(raw, list | tuple):
+        values = [_replaced(item, f"{path}.{index}", environ, missing) for index, item in enumerate(raw)]
+        return [value for value in values if value is not _ABSENT]
+    return raw
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if name else path
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _matches(pattern: str, slugs: Iterable[str]) -> bool:
+    return any(fnmatchcase(slug, pattern) for slug in slugs)
+
+
+def _is_slug(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and SLUG.fullmatch(name) is not None
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> str:
+    return f"{path}: unknown setting{_suggestion(name, known)}"
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,201 @@
+"""The configuration as typed sections. `config` reads them from a file; what stands here is checked and frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+
+from providers.base import Credentials
+from proxy_plugin.masking import digest
+
+SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
+OWN_KEY_PREFIX = "byok-"  # slugs of accounts that callers bring themselves
+
+
+def base_url(text: str) -> str:
+    """Refuse what is no base URL, and a password in it: it would be shown and logged."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be an absolute http or https URL")
+    if "@" in url.netloc or url.query or url.fragment:
+        raise ValueError("may not hold a user name, a password, a query or a fragment")
+    return text
+
+
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+Slug = Annotated[str, Field(pattern=rf"^{SLUG.pattern}$")]
+Positive = Annotated[int, Field(ge=1)]
+HostEntry = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.:\[\]_-]+$")]
+
+
+class Settings(BaseModel):
+    """Base of all sections: a misspelt setting is an error, and errors never show what was set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Server(Settings):
+    """Where the gateway listens and how it reaches other hosts. Port 0 takes any free one."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    upstream: BaseUrl | None = None
+    custom_hosts: tuple[HostEntry, ...] = ()
+    media_hosts: tuple[HostEntry, ...] = ()  # pictures may come from these although they are private
+    outgoing_proxy: SecretStr | None = None  # proxy URLs often hold a password
+    ca_bundle: FilePath | None = None
+
+
+def _not_served(value: object) -> object:
+    if value is not None:
+        raise ValueError("this version cannot serve a storage URL; it keeps everything in data_dir. Set it to null")
+    return value
+
+
+class Storage(Settings):
+    """Where durable things are. A relative `data_dir` starts at the working directory."""
+
+    data_dir: Path = Path("./var")
+    database_url: Annotated[SecretStr | None, AfterValidator(_not_served)] = None
+    blob_url: Annotated[SecretStr | None, AfterValidator(_not_served)] = None
+
+
+class ApiKey(Settings):
+    """One key of this gateway, given clear or as the hex SHA-256 of it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    key: Annotated[SecretStr, Field(min_length=1)] | None = None
+    key_sha256: Annotated[str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", repr=False)] = None
+    workspace: Slug = "default"
+    virtual_keys: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?\[\]!-]{1,64}$")], ...] = ("*",)
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # globs of models, names, or @slug/model
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the key."""
+        return digest(self.key.get_secret_value()) if self.key else bytes.fromhex(self.key_sha256 or "")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> ApiKey:
+        if (self.key is None) == (self.key_sha256 is None):
+            raise ValueError("set either key or key_sha256")
+        return self
+
+
+class Options(Settings):
+    """What the operator says about a virtual key beyond its credentials. None: the lane's own value."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    max_lines_per_job: Positive | None = None
+    max_bytes_per_job: Positive | None = None
+    min_lines_per_job: Positive | None = None
+    max_jobs_in_flight: Positive | None = None
+    max_lines_queued: Positive | None = None
+    settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    on_unknown: Literal["wait", "resend"] = "wait"
+    retired: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Options:
+        if self.min_lines_per_job and self.max_lines_per_job and self.min_lines_per_job > self.max_lines_per_job:
+            raise ValueError("min_lines_per_job is above max_lines_per_job")
+        return self
+
+
+class VirtualKey(Options):
+    """A named provider account. `provider` is Portkey's name, `credentials` the adapter's own model."""
+
+    slug: str
+    provider: str
+    credentials: Credentials = Field(repr=False)
+
+
+class Engine(Settings):
+    """The background engine. `workers` None: chosen by the number of cores."""
+
+    poll_seconds_first: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5
+    poll_seconds_max: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300
+    workers: Positive | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Engine:
+        if self.poll_seconds_first > self.poll_seconds_max:
+            raise ValueError("poll_seconds_first is above poll_seconds_max")
+        return self
+
+
+class Limits(Settings):
+    """What one request, one workspace and the disk may bear. `max_uploads` run at the same time."""
+
+    max_file_bytes: Positive = 2 * 2**30
+    max_line_bytes: Positive = 16 * 2**20
+    max_lines: Positive = 5_000_000
+    max_workspace_bytes: Positive | None = None
+    max_uploads: Positive = 100
+    disk_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    max_media_files: Positive = 10_000  # pictures that are fetched for one batch
+    max_media_bytes: Positive = 12 * 2**20  # of one picture; as base64 it is max_line_bytes long
+    max_media_total_bytes: Positive = 2**30  # of all pictures of one batch
+    max_media_seconds: Positive = 30  # until a picture has come
+
+
+class Secrets(Settings):
+    """Keys of the gateway itself."""
+
+    seal_key: SecretStr | None = None
+
+
+def credential_problems(credentials: Credentials) -> Iterator[tuple[str, str]]:
+    """Yield (field, what is wrong): no empty secret, and base URLs that may be shown, whatever the adapter checks."""
+    for name, value in credentials:
+        if isinstance(value, SecretStr) and not value.get_secret_value().strip():
+            yield name, "is empty"
+        elif isinstance(value, str) and (name == "custom_host" or name.endswith("_endpoint_url")):
+            try:
+                base_url(value)
+            except ValueError as error:
+                yield name, str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One entry of LiteLLM's `model_list`. `slug` is the virtual key it makes; `closed` the error code of one that
+    cannot be used. A `*` in `model` stands for what the one in `name` stands for.
+    """
+
+    name: str
+    model: str
+    provider: str | None = None
+    slug: str | None = None
+    weight: float = 1.0
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A valid configuration. `disabled` says for every virtual key that cannot be used why.
+
+    `virtual_keys` and `disabled` hold those of `models`, too.
+    """
+
+    server: Server = field(default_factory=Server)
+    storage: Storage = field(default_factory=Storage)
+    api_keys: tuple[ApiKey, ...] = ()
+    virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
+    disabled: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    engine: Engine = field(default_factory=Engine)
+    limits: Limits = field(default_factory=Limits)
+    secrets: Secrets = field(default_factory=Secrets)
+    model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
+    models: tuple[ModelEntry, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,141 @@
+"""The pictures of a batch whose route says `fetch_media`, gathered before its split (engine).
+
+A worker lists the URLs, the event loop fetches what is not there yet, the split's worker puts the pictures into the
+lines. Nothing of it is in the registry: the folder says what is left to do, whatever was killed when. A batch works on
+it for a minute at a time and then lets others have the turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from proxy_plugin import logs
+from proxy_plugin.engine.desk import Desk
+from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
+from proxy_plugin.lines.split import SplitJob
+from proxy_plugin.media.fetch import Bounds, Fetcher, connections
+from proxy_plugin.media.store import URLS, Media, known, name_of
+from proxy_plugin.storage.tables.batches import BatchRow
+
+LOG = logging.getLogger("proxy_plugin.engine")
+AT_ONCE = 8  # pictures of one batch
+BATCHES_AT_ONCE = 8
+TURN_SECONDS = 60.0
+PAUSE_SECONDS = 2.0
+_URLS_READ = 64
+_STOPPED = "the batch was cancelled, or its window ended, before it came"
+
+
+class NotYet(Exception):
+    """Pictures are still to be fetched; go on after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
+    """Return where the pictures are once each is there, or the reason why it is not.
+
+    Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
+    """
+    gateway, folder = desk.gateway, desk.layout.media(batch.id)
+    limits = gateway.config.limits
+    if gateway.fetching >= BATCHES_AT_ONCE:
+        raise NotYet(PAUSE_SECONDS)
+    gateway.fetching += 1
+    try:
+        if not await asyncio.to_thread((folder / URLS).exists):
+            await gateway.workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
+        whole = await _fetch(desk, batch, folder)
+    finally:
+        gateway.fetching -= 1
+    more = f"the file names more than {limits.max_media_files} pictures (limits.max_media_files); split it"
+    return Media(str(folder), more if whole else _STOPPED, limits.max_line_bytes, limits.max_file_bytes)
+
+
+async def _fetch(desk: Desk, batch: BatchRow, folder: Path) -> bool:
+    """Fetch what is missing. False: the batch wants no more of them. Raises NotYet when its turn is over."""
+    config = desk.gateway.config
+    limits, there, turn = config.limits, await asyncio.to_thread(known, folder), _Turn(desk, batch)
+    bounds = Bounds(
+        limits.max_media_bytes, limits.max_media_total_bytes, limits.max_media_seconds, config.server.media_hosts
+    )
+    with await asyncio.to_thread((folder / URLS).open, "rb") as stream:
+        urls = _Urls(stream, frozenset(there))
+        async with await connections(config.server.ca_bundle) as session:
+            stored, proxy = sum(there.values()), desk.gateway.http.proxy
+            fetcher = Fetcher(session, folder, bounds, stored=stored, proxy=proxy, cut_off=turn.cut_off)
+            whole = await _side_by_side(urls, fetcher, turn)
+    logs.event(LOG, "media_fetched", batch=batch.id, stored_before=len(there), whole=whole)
+    if not whole and not turn.unwanted():
+        raise NotYet(PAUSE_SECONDS)
+    return whole
+
+
+async def _side_by_side(urls: _Urls, fetcher: Fetcher, turn: _Turn) -> bool:
+    """Fetch until the list ends, True, or the turn does."""
+
+    async def one_after_the_other() -> bool:
+        while not turn.over():
+            url = await urls.next()
+            if url is None:
+                return True
+            if not await fetcher.fetch(url):
+                return False
+        return False
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one_after_the_other()) for _ in range(AT_ONCE)]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the engine tells a full disk by its type
+    return all(task.result() for task in tasks)
+
+
+class _Turn:
+    """How long a batch may go on fetching now."""
+
+    def __init__(self, desk: Desk, batch: BatchRow) -> None:
+        self._desk, self._batch = desk, batch
+        self._end = desk.gateway.clock.monotonic() + TURN_SECONDS
+
+    def unwanted(self) -> bool:
+        """Tell whether nothing of the batch will be sent any more."""
+        batch = self._desk.batch(self._batch.id)
+        return batch.stopping is not None or self._desk.now() >= batch.expires_at
+
+    def cut_off(self) -> bool:
+        """Tell whether what has begun should not be tried again."""
+        return self._desk.gateway.stopping or self.unwanted()
+
+    def over(self) -> bool:
+        """Tell whether nothing more should begin."""
+        return self._desk.gateway.clock.monotonic() >= self._end or self.cut_off()
+
+
+class _Urls:
+    """The URLs of a list that have no file yet, read a few at a time, off the event loop."""
+
+    def __init__(self, stream: IO[bytes], there: frozenset[str]) -> None:
+        self._stream, self._there = stream, there
+        self._waiting: list[str] = []
+        self._reading = asyncio.Lock()
+        self._ended = False
+
+    async def next(self) -> str | None:
+        async with self._reading:
+            while not self._waiting and not self._ended:
+                self._waiting = await asyncio.to_thread(self._read)
+            return self._waiting.pop() if self._waiting else None
+
+    def _read(self) -> list[str]:
+        lines = [msgspec.json.decode(line, type=str) for line in islice(self._stream, _URLS_READ)]
+        self._ended = not lines
+        return [url for url in reversed(lines) if name_of(url) not in self._there]

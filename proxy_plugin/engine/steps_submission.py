@@ -1,0 +1,264 @@
+"""Steps that could cost money twice: intend, send, doubt, look up, revoke.
+
+The intent is durable before the provider hears of the job, the fence and `sent` are durable before the first byte of
+the create, the job id is durable before anything follows from it. Between `sent` and an answer nothing is assumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from functools import partial
+
+from providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
+from proxy_plugin import failpoints, logs
+from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
+from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
+from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
+from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+
+LOG = logging.getLogger("proxy_plugin.engine")
+LOOKUPS_NEEDED = 2
+GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
+
+
+async def intend(desk: Desk, part: PartRow) -> None:
+    """Write down that this part's job is about to be created."""
+    if desk.batch(part.batch_id).stopping:
+        await desk.write(lambda c: drop_if_stopping(c, part))
+        return
+    account = desk.account(part).fingerprint
+
+    def step(conn: sqlite3.Connection) -> None:
+        if drop_if_stopping(conn, part):
+            return
+        parts.begin_submission(conn, part, account, desk.now())
+        parts.move(conn, part, "creating", tries=part.tries)
+
+    await desk.write(step)
+
+
+async def send(desk: Desk, part: PartRow) -> None:
+    """Read the fence, make `sent` durable, create the job, and store what came of it."""
+    lane, row = desk.lane(part), desk.submission(part)
+    if desk.batch(part.batch_id).stopping:
+        await desk.write(lambda c: _withdraw(c, desk, part, row))
+        return
+    account = desk.account(part)
+    if not await desk.write(lambda c: _has_turn(c, desk, part, row)):
+        failpoints.passing("send.no_turn")
+        return
+    try:
+        fence = await lane.fence(account)
+    except Refused as refused:
+        await desk.write(partial(_give_up_unsent, desk=desk, part=part, row=row, refused=refused))
+        return
+    failpoints.passing("send.fenced")
+    sent = await desk.write(lambda c: _mark_sent(c, desk, part, row, fence))
+    if sent is None:
+        return
+    failpoints.passing("send.sent")
+    await _create(desk, part, lane, sent)
+
+
+def _give_up_unsent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
+    parts.move_submission(conn, row, "absent", reason=refused.code, ended_at=desk.now())
+    refuse(conn, part, refused, desk.now())
+
+
+def _withdraw(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+    """Take the intent back if the batch is stopping; nothing has been sent."""
+    if not drop_if_stopping(conn, part):
+        return False
+    parts.move_submission(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
+    return True
+
+
+def _mark_sent(
+    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None
+) -> SubmissionRow | None:
+    """Return None where nothing may be sent now."""
+    if _withdraw(conn, desk, part, row) or not _has_turn(conn, desk, part, row):
+        return None
+    return parts.move_submission(conn, row, "sent", fence=fence, sent_at=desk.now())
+
+
+def _has_turn(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+    """Tell whether the part may be sent, or let it wait: without labels two creates in doubt could be confused.
+
+    After the settle time a create in doubt holds nobody up: it may stay so for days, and results tell whose a job is.
+    """
+    if desk.lane(part).capabilities.accepts_label:
+        return True
+    if parts.has_turn(conn, row, desk.now() - _settle_seconds(desk, part)):
+        return True
+    due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first
+    parts.change(conn, part, due_at=due_at, note=parts.NO_TURN)
+    return False
+
+
+def _settle_seconds(desk: Desk, part: PartRow) -> float:
+    chosen = desk.virtual_key(part.slug).settle_seconds
+    return desk.lane(part).capabilities.settle_seconds if chosen is None else chosen
+
+
+async def _create(desk: Desk, part: PartRow, lane: BatchProvider, sent: SubmissionRow) -> None:
+    try:
+        job = await lane.create(desk.account(part), desk.attempt(part, sent))
+    except TryLater as error:
+        await desk.insist(partial(_not_accepted, desk=desk, part=part, row=sent, error=error))
+    except Refused as refused:
+        await desk.insist(partial(_refused, desk=desk, part=part, row=sent, refused=refused))
+    except (OutcomeUnknown, OSError, asyncio.CancelledError) as error:
+        doubt_it = partial(_doubt, desk=desk, part=part, row=sent, why=type(error).__name__)
+        await asyncio.shield(desk.insist(doubt_it))
+        if isinstance(error, asyncio.CancelledError):
+            raise
+    else:
+        failpoints.passing("send.acted")
+        await desk.insist(lambda c: _accepted(c, desk, part, sent, job))
+        logs.event(LOG, "part_accepted", slug=part.slug, lines=part.lines, attempt=sent.n)
+
+
+def _accepted(
+    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str, *, provisional: bool = False
+) -> None:
+    now = desk.now()
+    parts.move_submission(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
+    parts.next_turn(conn, part.slug)
+    first = max(desk.gateway.config.engine.poll_seconds_first, desk.lane(part).capabilities.min_poll_seconds)
+    parts.move(
+        conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=now + first
+    )
+    batch = batches.get(conn, part.batch_id)
+    if batch is not None and batch.stopping:
+        parts.wake(conn, part)
+    batches.event(conn, part.batch_id, part.n, now, "adopted provisionally" if provisional else "accepted", job)
+
+
+def _not_accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
+    """The provider provably took nothing: the same part may be sent again, later."""
+    now, engine = desk.now(), desk.gateway.config.engine
+    parts.move_submission(conn, row, "refused", reason=f"retry: {error}"[:200], ended_at=now)
+    parts.next_turn(conn, part.slug)
+    pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
+    if not drop_if_stopping(conn, part):
+        parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
+
+
+def _refused(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
+    parts.move_submission(conn, row, "refused", reason=refused.code, ended_at=desk.now())
+    parts.next_turn(conn, part.slug)
+    refuse(conn, part, refused, desk.now())
+
+
+async def doubt(desk: Desk, part: PartRow) -> None:
+    """A create was cut off by the gateway's own end: nobody knows what became of it."""
+    row = desk.submission(part)
+    await desk.write(lambda c: _doubt(c, desk, part, row, "the gateway ended during the create"))
+
+
+def _doubt(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str) -> None:
+    parts.move_submission(conn, row, "unknown", reason=why[:200])
+    parts.change(conn, part, due_at=0.0, tries=0, note="outcome of the create is being looked up")
+    batches.event(conn, part.batch_id, part.n, desk.now(), "outcome unknown", why)
+    logs.event(LOG, "outcome_unknown", slug=part.slug, attempt=row.n, level=logging.WARNING)
+
+
+async def look_up(desk: Desk, part: PartRow) -> None:
+    """Look for the job of a create whose outcome is unknown; send again only when it provably is not there."""
+    try:
+        await _look(desk, part)
+    except (Undecided, AccountMissing):
+        now, since = desk.now(), part.missing_since
+        if since is None:
+            await desk.write(lambda c: parts.change(c, part, missing_since=now))
+            raise
+        if now <= max(desk.batch(part.batch_id).expires_at, since) + GIVES_UP:
+            raise
+        await desk.write(partial(refuse, part=part, refused=NEVER_RESOLVED, now=now))
+
+
+async def _look(desk: Desk, part: PartRow) -> None:
+    lane, row = desk.lane(part), desk.submission(part)
+    try:
+        sighting = await lane.find(desk.account(part), desk.attempt(part, row))
+    except Refused:
+        sighting = Sighting(jobs=(), control=False, listed=False)
+    failpoints.passing("look_up.acted")
+    found = unclaimed(desk, row, sighting)
+    if lane.capabilities.accepts_label:
+        ours, provisional = found[-1:], False
+        if len(found) > 1:
+            logs.event(LOG, "job_doubled", slug=part.slug, jobs=len(found), level=logging.CRITICAL)
+    else:
+        ours, provisional = await identify(desk, part, row, lane, found)
+    if ours:
+        await desk.insist(lambda c: _accepted(c, desk, part, row, ours[0], provisional=provisional))
+    elif sighting.control or _ours_is_gone(desk, part, row, sighting):
+        await _not_seen(desk, part, lane, desk.submission(part))
+    else:
+        await cannot_tell(desk, part, "the account does not show what it must show, so an absent job proves nothing")
+
+
+def _ours_is_gone(desk: Desk, part: PartRow, row: SubmissionRow, sighting: Sighting) -> bool:
+    """Tell whether the control is missing only because we took it away ourselves, from this very account."""
+    return sighting.listed and row.revoking_at is not None and row.account == desk.account(part).fingerprint
+
+
+async def _not_seen(desk: Desk, part: PartRow, lane: BatchProvider, row: SubmissionRow) -> None:
+    """Count the lookup. After two of them a settle time apart, make a late acceptance harmless and look once more."""
+    now, settle = desk.now(), _settle_seconds(desk, part)
+    first = row.first_absent_at if row.first_absent_at is not None else now
+    counted = await desk.write(
+        lambda c: parts.move_submission(c, row, "unknown", first_absent_at=first, lookups=row.lookups + 1)
+    )
+    if counted.lookups < LOOKUPS_NEEDED or now < first + settle:
+        engine = desk.gateway.config.engine
+        pause = backoff(counted.lookups, engine.poll_seconds_first, engine.poll_seconds_max)
+        pause = min(pause, max(first + settle - now, 0.0)) if counted.lookups >= LOOKUPS_NEEDED else min(pause, settle)
+        await desk.write(lambda c: parts.change(c, part, due_at=now + pause))
+    elif not lane.capabilities.accepts_label and desk.virtual_key(part.slug).on_unknown == "wait":
+        await cannot_tell(desk, part, "nothing can prove that the create was not accepted; on_unknown is wait")
+    elif isinstance(lane, Revokes) and counted.revoked_at is None:
+        await _revoke(desk, part, lane, counted)
+    elif await desk.write(lambda c: _absent(c, desk, part, counted)):
+        logs.event(LOG, "resent_on_a_guess", slug=part.slug, attempt=counted.n, level=logging.WARNING)
+
+
+async def _revoke(desk: Desk, part: PartRow, lane: Revokes, row: SubmissionRow) -> None:
+    failpoints.passing("revoke.before")
+    began = row.revoking_at if row.revoking_at is not None else desk.now()
+    row = await desk.write(partial(_note_revoking, row=row, at=began))
+    failpoints.passing("revoke.noted")
+    try:
+        await lane.revoke(desk.account(part), desk.attempt(part, row))
+    except Refused as refused:
+        await cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
+    failpoints.passing("revoke.acted")
+    await desk.write(lambda c: parts.move_submission(c, row, "unknown", revoked_at=desk.now()))
+
+
+def _note_revoking(conn: sqlite3.Connection, row: SubmissionRow, at: float) -> SubmissionRow:
+    return parts.move_submission(conn, row, "unknown", revoking_at=at)
+
+
+def _absent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+    """Give the create up and let the part be sent again; tell whether that is a guess, whose outcome is audited."""
+    now, dropped = desk.now(), drop_if_stopping(conn, part)
+    proven = desk.lane(part).capabilities.accepts_label or row.revoked_at is not None
+    guess = not (proven or dropped)
+    parts.move_submission(conn, row, "absent", ended_at=now, guessed=int(guess))
+    parts.next_turn(conn, part.slug)
+    what = "create provably absent" if proven else "create taken to be absent"
+    batches.event(conn, part.batch_id, part.n, now, what, f"{row.lookups} lookups")
+    if not dropped and row.revoked_at is not None:
+        parts.move(conn, part, "staging", staged=None)
+    elif not dropped:
+        parts.move(conn, part, "staged")
+    return guess
+
+
+STEPS: dict[str, Step] = {"intend": intend, "send": send, "doubt": doubt, "look_up": look_up}

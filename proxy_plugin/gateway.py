@@ -1,0 +1,61 @@
+"""What the routes and the engine share: one gateway's parts, reached through the aiohttp application."""
+
+from __future__ import annotations
+
+import hmac
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy_plugin.access.vault import Vault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from providers.http import Http
+    from proxy_plugin.access.callers import Callers
+    from proxy_plugin.clock import Clock
+    from proxy_plugin.config import Config
+    from proxy_plugin.engine.reconciler import Engine
+    from proxy_plugin.storage.blobs import Blobs
+    from proxy_plugin.storage.registry import Registry
+    from proxy_plugin.workers import Workers
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts of one running gateway. `engine` and `http` exist from start-up to shutdown."""
+
+    config: Config
+    callers: Callers
+    clock: Clock
+    registry: Registry
+    blobs: Blobs
+    workers: Workers
+    http: Http
+    secret: bytes = field(repr=False)  # keys account fingerprints
+    engine: Engine = field(init=False)
+    stopping: bool = False
+    uploads: int = 0  # running now; a graceful stop waits for them
+    fetching: int = 0  # batches whose pictures are fetched now
+    vault: Vault = field(default_factory=Vault, repr=False)
+    upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
+
+    @property
+    def data_dir(self) -> Path:
+        """Return the folder that everything durable is in."""
+        return self.config.storage.data_dir
+
+    def fingerprint(self, account: str) -> str:
+        """Return a keyed hash that changes when the account behind a virtual key does."""
+        return hmac.new(self.secret, account.encode(), "sha256").hexdigest()[:32]
+
+    def recover_space(self) -> None:
+        """Take the ballast's space again once the disk has room. Blocking."""
+        free = shutil.disk_usage(self.data_dir).free
+        self.registry.recover_space(free, self.config.limits.disk_reserve_bytes)
+
+
+GATEWAY = web.AppKey("proxy_plugin.gateway", Gateway)

@@ -1,0 +1,307 @@
+"""Which target a line goes to, decided line by line in the split: the same file and the same route, the same split.
+
+The stored rules become functions once; for each line they look at its model, and at more of it only where a condition
+does. What depends on earlier lines depends on their number alone, which a later run counts again.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from itertools import accumulate
+from typing import NamedTuple
+
+import msgspec
+
+from providers import catalog
+from providers.base import LineRejected
+from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.routing import conditions
+from proxy_plugin.routing.conditions import Asked
+from proxy_plugin.routing.portkey_config import NOT_SLUGS
+from proxy_plugin.routing.route import (
+    NO_CHANGES,
+    ByLine,
+    Changes,
+    Name,
+    Names,
+    Option,
+    Rule,
+    Rules,
+    Share,
+    Target,
+    To,
+    When,
+)
+
+INVALID_KEY, NOT_FOUND, NOT_ALLOWED = "invalid_virtual_key", "model_not_found", "model_not_allowed"
+_KEPT = 10_000  # models whose resolution is remembered
+_NO_RULE = -1
+_GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
+
+
+class TargetSpec(msgspec.Struct, frozen=True):
+    """One account as the split of a batch needs it. Limits are the strictest of lane and operator; None: none."""
+
+    slug: str
+    provider: str
+    model: str | None = None  # replaces body.model
+    drop_params: bool = False
+    fetch_media: bool = False  # pictures that lines name by URL come from our disk
+    max_lines: int | None = None  # of one native job
+    max_bytes: int | None = None  # of one native document, framing included
+    max_inputs: int | None = None  # of one native job
+    max_line_bytes: int | None = None  # of one native line
+    models: tuple[str, ...] | None = None  # allow-list, globs
+    strict: bool = False  # a line that it cannot express fails the batch
+    changes: Changes = NO_CHANGES
+
+
+def spec(target: Target) -> TargetSpec:
+    """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
+    lane = catalog.load(target.provider).capabilities
+    return TargetSpec(
+        slug=target.slug,
+        provider=target.provider,
+        model=target.model,
+        drop_params=target.drop_params,
+        fetch_media=target.fetch_media is True,
+        max_lines=_least(lane.max_lines, target.max_lines_per_job),
+        max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
+        max_inputs=lane.max_inputs,
+        max_line_bytes=lane.max_line_bytes,
+        models=target.models or None,
+        strict=target.strict is True,
+        changes=target.changes or NO_CHANGES,
+    )
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+class Choice(NamedTuple):
+    """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none."""
+
+    target: int
+    model: str
+    asked: str
+    rule: int = _NO_RULE
+
+
+class Misrouted(LineRejected):
+    """No target can have this line. `strict`: that fails the batch."""
+
+    def __init__(self, message: str, code: str, *, strict: bool, param: str | None = "body.model") -> None:
+        super().__init__(message, code=code, param=param)
+        self.strict = strict
+        self.provider = ""
+
+
+_Pick = Callable[[Envelope], Choice]
+
+
+class Chooser:
+    """Chooses the target of one line after the other, in the order of the file."""
+
+    def __init__(self, specs: Sequence[TargetSpec], rules: Rules) -> None:
+        self._specs, self._rules = specs, rules
+        self._slugs = frozenset([*rules.slugs, *(each.slug for each in specs)])
+        self._by_line: list[ByLine] = []
+        self.choose: _Pick = self._compiled(rules.rule or To(0))
+
+    def spec(self, choice: Choice) -> TargetSpec:
+        """Return the target of a choice with what its rule adds."""
+        found = self._specs[choice.target]
+        if choice.rule == _NO_RULE:
+            return found
+        rule = self._by_line[choice.rule]
+        return msgspec.structs.replace(
+            found,
+            model=None,
+            drop_params=rule.drop_params,
+            fetch_media=rule.fetch_media,
+            strict=rule.strict,
+            changes=rule.changes,
+        )
+
+    def admits(self, choice: Choice) -> bool:
+        """Tell whether the caller may have this model, by the name it was asked for, its own, or @slug/model."""
+        names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}
+        return self._rules.models is None or any(allowed(self._rules.models, name) for name in names)
+
+    def _compiled(self, rule: Rule) -> _Pick:
+        match rule:
+            case To(target):
+                return self._to(target)
+            case Share(weights, rules):
+                return _shared(weights, [self._compiled(each) for each in rules])
+            case When():
+                return self._when(rule)
+            case ByLine():
+                self._by_line.append(rule)
+                return _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names()).pick
+
+    def _to(self, target: int) -> _Pick:
+        model = self._specs[target].model
+        if model is not None:
+            fixed = Choice(target, model, model)
+            return lambda _: fixed
+
+        def pick(line: Envelope) -> Choice:
+            model = line.model if line.model[0] != "@" else self._without_slug(line.model)
+            return Choice(target, model, model)
+
+        return pick
+
+    def _without_slug(self, model: str) -> str:
+        """The route is stronger than the account that a line names: what is left is the model."""
+        slug, _, rest = model[1:].partition("/")
+        return rest if rest and slug in self._slugs else model
+
+    def _when(self, rule: When) -> _Pick:
+        picks = [self._compiled(each) for each in rule.rules]
+        cases = [(conditions.compiled(case.query), picks[case.then]) for case in rule.cases]
+        default = None if rule.default is None else picks[rule.default]
+        metadata, strict = self._rules.metadata, rule.strict
+
+        def pick(line: Envelope) -> Choice:
+            asked = Asked(metadata, line.url, line.body)
+            chosen = next((then for holds, then in cases if holds(asked)), default)
+            if chosen is None:
+                message = "The line meets no condition of the config, and the config has no default target."
+                raise Misrouted(message, "no_target", strict=strict, param=None)
+            return chosen(line)
+
+        return pick
+
+
+def allowed(patterns: Iterable[str], name: str) -> bool:
+    """Tell whether a name is one of the globs, or fits one."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _turns(weights: Sequence[float]) -> Callable[[], int]:
+    """Return a function whose calls give places 0, 1, ... by weight: the same ones on every run.
+
+    Each node counts the lines that come to it and shares them by multiples of the golden ratio. After n lines each
+    share is right within a few lines, at every n: a hash or a random number would be off by its square root. And
+    unlike taking turns the sequence has no period, so it does not fall into step with a file in which every second
+    line is long, or with the turns of the node above.
+    """
+    if len(weights) == 1:
+        return lambda: 0
+    total = sum(map(Fraction, weights))
+    ends = [int(end * _RANGE / total) for end in accumulate(map(Fraction, weights))][:-1]
+    at = 0
+
+    def turn() -> int:
+        nonlocal at
+        at = (at + _GOLDEN) % _RANGE
+        return bisect_right(ends, at)
+
+    return turn
+
+
+def _shared(weights: Sequence[float], picks: Sequence[_Pick]) -> _Pick:
+    turn = _turns(weights)
+
+    def pick(line: Envelope) -> Choice:
+        return picks[turn()](line)
+
+    return pick
+
+
+class _Named:
+    """One model name of LiteLLM's list, and whose turn it is among its accounts."""
+
+    def __init__(self, name: str, known: Name) -> None:
+        self.known = known
+        self.pattern = re.compile("(.*)".join(map(re.escape, name.split("*"))), re.DOTALL)
+        self._turn = _turns([option.weight for option in known.options]) if known.options else None
+
+    def next(self) -> Option:
+        assert self._turn is not None
+        return self.known.options[self._turn()]
+
+
+class _ByLine:
+    """Lines that name their account themselves."""
+
+    def __init__(self, rule: ByLine, number: int, names: Names) -> None:
+        self._rule, self._number, self._names = rule, number, names
+        self._exact = {name: _Named(name, known) for name, known in names.models.items() if "*" not in name}
+        wild = [(name, _Named(name, known)) for name, known in names.models.items() if "*" in name]
+        self._wild = [named for _, named in sorted(wild, key=lambda each: -len(each[0].replace("*", "")))]
+        self._resolved: dict[str, Callable[[], Choice]] = {}
+
+    def pick(self, line: Envelope) -> Choice:
+        """Return the choice. Raises Misrouted."""
+        asked = self._rule.model or line.model
+        resolved = self._resolved.get(asked)
+        if resolved is None:
+            if len(self._resolved) >= _KEPT:
+                self._resolved.clear()
+            resolved = self._resolved[asked] = self._resolve(asked)
+        return resolved()
+
+    def _resolve(self, asked: str) -> Callable[[], Choice]:
+        named = self._exact.get(asked)
+        if named is not None:
+            return self._by_name(asked, named, ())
+        if asked.startswith("@") and not asked.startswith(NOT_SLUGS):
+            return self._by_slug(asked)
+        for named in self._wild:
+            if found := named.pattern.fullmatch(asked):
+                return self._by_name(asked, named, found.groups())
+        message = (
+            "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
+        )
+        return self._refusal(message, NOT_FOUND)
+
+    def _by_slug(self, asked: str) -> Callable[[], Choice]:
+        slug, _, model = asked[1:].partition("/")
+        target, closed = self._names.slugs.get(slug), self._names.closed.get(slug)
+        if closed is not None:
+            return self._refusal(f"body.model names the virtual key {slug}, which takes no new work now.", closed)
+        if target is None:
+            message = "body.model names a virtual key that is unknown, or that this API key may not use."
+            return self._refusal(message, INVALID_KEY)
+        if not model:
+            return self._refusal("body.model names a virtual key and no model; write `@slug/model`.", NOT_FOUND)
+        choice = Choice(target, model, model, self._number)
+        return lambda: choice
+
+    def _by_name(self, asked: str, named: _Named, stars: tuple[str, ...]) -> Callable[[], Choice]:
+        if named.known.closed is not None:
+            text = _CLOSED.get(named.known.closed, "body.model names a model whose account cannot be used now.")
+            return self._refusal(text, named.known.closed, named.known.provider or "")
+
+        def choice() -> Choice:
+            option = named.next()
+            return Choice(option.target, _filled(option.model, stars), asked, self._number)
+
+        return choice
+
+    def _refusal(self, message: str, code: str, provider: str = "") -> Callable[[], Choice]:
+        def refuse() -> Choice:
+            error = Misrouted(message, code, strict=self._rule.strict)
+            error.provider = provider
+            raise error
+
+        return refuse
+
+
+_CLOSED = {
+    "no_batch_lane": "body.model names a model whose provider has no batch lane in this gateway; call it directly.",
+    NOT_ALLOWED: "body.model names a model that this API key may not use.",
+}
+
+
+def _filled(model: str, stars: Sequence[str]) -> str:
+    """Return a model with each `*` replaced by what stood for it in the name that was asked for."""
+    first, *rest = model.split("*")
+    return first + "".join(found + literal for found, literal in zip([*stars, *[""] * len(rest)], rest, strict=False))

@@ -1,0 +1,123 @@
+"""The durable record of a split: which line is in which part, and what each part's native document is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from providers.base import PartFile
+from proxy_plugin.durable import write_atomically
+from proxy_plugin.lines.scan import Fault
+
+MANIFEST = "manifest.json"
+ASSIGNMENT = "assignment"
+PARTS = "parts"
+REMARKS = "rejected"  # a row store: rejected lines, and the parameters that were dropped from others
+REJECTED = 0xFFFFFFFF
+BLOCK = 65_536  # ordinals
+_ENTRY_BYTES = 4
+_BLOCKS_KEPT = 16  # 4 MiB
+
+
+class PartSpec(msgspec.Struct, frozen=True):
+    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out."""
+
+    n: int
+    slug: str
+    provider: str
+    endpoint: str
+    model: str | None
+    partition: str
+    lines: int
+    bytes: int
+    inputs: int
+    sha256: str
+    mark: str
+    file: str  # relative to the folder of the manifest
+    first: int
+    last: int
+    dropped: dict[str, int] = {}
+
+    def document(self, folder: Path) -> PartFile:
+        """Return the part in the words of an adapter; `folder` is the manifest's."""
+        return PartFile(
+            mark=self.mark,
+            path=folder / self.file,
+            bytes=self.bytes,
+            lines=self.lines,
+            sha256=self.sha256,
+            endpoint=self.endpoint,
+            model=self.model,
+            partition=self.partition,
+        )
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a split produced: `total` lines, of which `rejected` are in no part.
+
+    `faults`, up to 100 by line, are what fails a strict batch; there are none in a manifest on disk.
+    """
+
+    batch_id: str
+    total: int
+    rejected: int
+    parts: tuple[PartSpec, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Store the manifest durably. It is the last file of a split: a folder that has one is complete."""
+    write_atomically(folder / MANIFEST, msgspec.json.encode(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a finished split. Raises FileNotFoundError where a split did not finish."""
+    return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+
+
+def entries(parts: array[int]) -> bytes:
+    """Return part numbers as they stand in the assignment file: 32 bits each, little-endian."""
+    if sys.byteorder == "little":
+        return parts.tobytes()
+    swapped = parts[:]
+    swapped.byteswap()
+    return swapped.tobytes()
+
+
+class Assignment:
+    """The part of every ordinal, read in blocks of 65,536 of which a few are kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._length = os.fstat(self._descriptor).st_size // _ENTRY_BYTES
+        self.block: Callable[[int], array[int]] = lru_cache(_BLOCKS_KEPT)(self._read)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def part(self, ordinal: int) -> int | None:
+        """Return the number of the line's part; None for a rejected line and for an ordinal beyond the batch."""
+        if not 0 <= ordinal < self._length:
+            return None
+        part = self.block(ordinal // BLOCK)[ordinal % BLOCK]
+        return None if part == REJECTED else part
+
+    def __enter__(self) -> Assignment:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+    def _read(self, number: int) -> array[int]:
+        parts = array("I")
+        parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, number * BLOCK * _ENTRY_BYTES))
+        if sys.byteorder == "big":
+            parts.byteswap()
+        return parts

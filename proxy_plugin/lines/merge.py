@@ -1,0 +1,429 @@
+"""Give every line of a batch exactly one row, in input order (worker process).
+
+Each bucket of 65,536 ordinals is read twice: first the headers of all its rows, to choose one for each line, then the
+lines of the source with their chosen rows. The choice costs 29 bytes a line of one bucket, so memory does not grow with
+the batch. No time and no chance enters a row: merging again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from providers.base import Usage, native_id
+from proxy_plugin.costs.tally import Spent, Tally, total
+from proxy_plugin.durable import FileFacts, HashedFile, empty_folder, sync_folder
+from proxy_plugin.failpoints import passing
+from proxy_plugin.lines.collect import CANCELLED, EXPIRED, not_run
+from proxy_plugin.lines.envelope import decode_envelope
+from proxy_plugin.lines.line_index import LineIndex
+from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
+from proxy_plugin.lines.row_store import (
+    ERROR,
+    NOTE,
+    OK,
+    Place,
+    RowMeta,
+    RowReader,
+    StoredRow,
+    bucket_path,
+    buckets,
+    places,
+)
+
+OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
+MISSING = "result_missing"
+SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
+REJECTED_MARK = "rejected00"
+_ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
+_LEFT_OUT = {
+    CANCELLED: "The batch was cancelled, and {provider} returned nothing for this line; it may have run.",
+    EXPIRED: "The completion window expired, and {provider} returned nothing for this line; it may have run.",
+}
+_MODELS_NAMED = 2
+_BUFFER_BYTES = 256 * 1024
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What became of one part; it answers for lines that have no row.
+
+    collected: the job ended; `code` is batch_cancelled or batch_expired if it ended early, any other with its `message`
+        if its results are lost, None if every line should have a row.
+    refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
+    dropped: never accepted; `code` is batch_cancelled or batch_expired.
+    `attempt` counts submissions from 1; 0 or None where there was none.
+    """
+
+    kind: Literal["collected", "refused", "dropped"]
+    mark: str
+    provider: str
+    slug: str
+    model: str | None = None
+    code: str | None = None
+    message: str | None = None
+    status: int | None = None
+    param: str | None = None
+    job: str | None = None
+    attempt: int | None = None
+
+
+class MergeJob(msgspec.Struct, frozen=True):
+    """`rows` maps parts to the folders that `collect` wrote, `fates` has every part.
+
+    `folder` is this attempt's own: what it holds is removed.
+    """
+
+    batch_id: str
+    source: str
+    index: str
+    total: int
+    assignment: str
+    rejected: str
+    rows: dict[int, str]
+    fates: dict[int, Fate]
+    folder: str
+
+
+class MergeFacts(msgspec.Struct, frozen=True):
+    """`completed` rows are in the output file, `failed` in the error file. `usage` sums the completed rows.
+
+    `spent` are the same sums by part and model, with what they cost.
+    `models` names up to two that answered; `outcomes` counts lines; `superseded` counts rows that did not count.
+    """
+
+    total: int
+    completed: int
+    failed: int
+    usage: Usage
+    models: tuple[str, ...]
+    output: FileFacts
+    error: FileFacts
+    ledger: FileFacts
+    outcomes: dict[str, int]
+    superseded: int
+    spent: tuple[Spent, ...] = ()
+
+
+def merge(job: MergeJob) -> MergeFacts:
+    """Write output, error and ledger file durably into the job's folder; their rows sum up to `total`.
+
+    Raises OSError, TruncatedRows, and ValueError where the job's files do not belong together.
+    """
+    folder = Path(job.folder)
+    empty_folder(folder)
+    with (
+        HashedFile(folder / OUTPUT) as output,
+        HashedFile(folder / ERRORS) as error,
+        HashedFile(folder / LEDGER) as ledger,
+    ):
+        merged, stores = _Merged(_Verdicts(job.fates), output, error, ledger), _Stores(job)
+        for line, row, note in _answered(job, stores):
+            merged.add(line, row, note)
+            passing("merge.row")
+        facts = merged.facts(stores.superseded)
+    sync_folder(folder)
+    if facts.completed + facts.failed != job.total:
+        raise ValueError(f"{facts.completed + facts.failed} rows were merged for {job.total} lines")
+    passing("merge.written")
+    return facts
+
+
+def merge_so_far(job: MergeJob, path: str) -> int:
+    """Write the rows that are final into one new file, in input order; return its size in bytes.
+
+    Final are the rows of rejected lines and of the parts in `fates`. They are those that `merge` will write, byte for
+    byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
+    """
+    verdicts, ended = _Verdicts(job.fates), {REJECTED, *job.fates}
+    with Path(path).open("wb", buffering=_BUFFER_BYTES) as file:
+        for line, row, _ in _answered(job, _Stores(job), ended):
+            decided = verdicts.of(line, row)
+            file.writelines(_output_row(line, decided.fate.mark, decided.verdict))
+        return file.tell()
+
+
+_Answered = tuple["_Line", StoredRow | None, StoredRow | None]
+
+
+def _answered(job: MergeJob, stores: _Stores, wanted: Container[int] | None = None) -> Iterator[_Answered]:
+    """Yield every line of the wanted parts, None for all, with the row that counts and what the split noted."""
+    with LineIndex(Path(job.index)) as index, Assignment(Path(job.assignment)) as assignment, RowReader() as reader:
+        if not len(index) == len(assignment) == job.total:
+            raise ValueError(f"{len(index)} lines, {len(assignment)} of them assigned, where {job.total} are due")
+        for start in range(0, job.total, BLOCK):
+            stop = min(start + BLOCK, job.total)
+            chosen = _Chosen(stores, start, stop)
+            parts = assignment.block(start // BLOCK)
+            if wanted is not None and not any(part in wanted for part in set(parts)):
+                continue
+            for ordinal, number, line in index.lines(Path(job.source), start, stop):
+                part = parts[ordinal - start]
+                if wanted is None or part in wanted:
+                    envelope = decode_envelope(line)
+                    where = _Line(ordinal, number, envelope.custom_id_json, envelope.model, part)
+                    yield where, *chosen.rows(reader, ordinal - start)
+
+
+class _Stores:
+    """All row stores of a batch, in the order in which their rows count, and which of them have rows in a bucket."""
+
+    def __init__(self, job: MergeJob) -> None:
+        named = [(REJECTED, job.rejected), *sorted(job.rows.items())]
+        self.parts = [part for part, _ in named]
+        self.folders = [Path(folder) for _, folder in named]
+        self.superseded = 0  # rows met so far that do not count
+        self.of_bucket: dict[int, list[int]] = defaultdict(list)
+        for store, folder in enumerate(self.folders):
+            for bucket in buckets(folder):
+                self.of_bucket[bucket].append(store)
+
+
+class _Places:
+    """Where at most one row of each line of a bucket is."""
+
+    def __init__(self, count: int) -> None:
+        self.stores = array("i", [-1]) * count
+        self.offsets = array("Q", [0]) * count
+        self.lengths = array("I", [0]) * count
+
+    def put(self, at: int, store: int, place: Place) -> None:
+        self.stores[at], self.offsets[at], self.lengths[at] = store, place.offset, place.length
+
+
+class _Chosen:
+    """The row that counts of every line from `start` to `stop`: the first ok row, or else the first."""
+
+    def __init__(self, stores: _Stores, start: int, stop: int) -> None:
+        bucket = start // BLOCK
+        self._parts, self._stores = stores.parts, stores
+        self._paths = {store: bucket_path(stores.folders[store], bucket) for store in stores.of_bucket[bucket]}
+        self._answers, self._notes = _Places(stop - start), _Places(stop - start)
+        self._kinds = bytearray(stop - start)
+        for store, path in self._paths.items():
+            for place in places(path):
+                if not start <= place.ordinal < stop or not self._belongs(store, place):
+                    raise ValueError(f"the rows of part {self._parts[store]} hold a row of another part or batch")
+                self._consider(place.ordinal - start, store, place)
+
+    def rows(self, reader: RowReader, at: int) -> tuple[StoredRow | None, StoredRow | None]:
+        """Return the row that counts and what the split noted of the line."""
+        return self._read(reader, self._answers, at), self._read(reader, self._notes, at)
+
+    def _belongs(self, store: int, place: Place) -> bool:
+        return place.kind == NOTE or place.part == self._parts[store]
+
+    def _consider(self, at: int, store: int, place: Place) -> None:
+        if place.kind == NOTE:
+            self._notes.put(at, store, place)
+            return
+        known = self._kinds[at]
+        if known:
+            self._stores.superseded += 1
+        if not known or (place.kind == OK and known != OK):
+            self._kinds[at] = place.kind
+            self._answers.put(at, store, place)
+
+    def _read(self, reader: RowReader, kept: _Places, at: int) -> StoredRow | None:
+        store = kept.stores[at]
+        if store < 0:
+            return None
+        return reader.read(self._paths[store], kept.offsets[at], kept.lengths[at])
+
+
+class _Line(NamedTuple):
+    """One line of the source: its place, its id as it was written, its own model, its part."""
+
+    ordinal: int
+    number: int
+    custom_id: bytes
+    model: str
+    part: int
+
+
+class _Verdict(NamedTuple):
+    """The two JSON texts of an output row, and what the ledger says of them."""
+
+    response: bytes
+    error: bytes
+    outcome: str
+    code: str | None
+
+
+class _Decided(NamedTuple):
+    """All that is to be written of one line. `ok` rows are for the output file."""
+
+    fate: Fate
+    verdict: _Verdict
+    meta: RowMeta
+    ok: bool
+
+
+class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    line: int
+    custom_id: msgspec.Raw
+    provider: str
+    virtual_key: str
+    model: str
+    job: str | None = None
+    attempt: int | None = None
+    outcome: str
+    code: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None  # US dollars
+    dropped: tuple[str, ...] | None = None
+
+
+_NULL = b"null"
+_SILENT = RowMeta()
+_encode = msgspec.json.Encoder().encode
+
+
+class _Verdicts:
+    """Decides what is said of a line, from its row or from what became of its part."""
+
+    def __init__(self, fates: Mapping[int, Fate]) -> None:
+        self._fates = fates
+        self._unanswered: dict[int, _Verdict] = {}
+
+    def of(self, line: _Line, row: StoredRow | None) -> _Decided:
+        """Return what is to be written of the line."""
+        meta = row.meta if row is not None else _SILENT
+        fate = self._fate(line.part if row is None else row.part, meta)
+        verdict = self._without_row(line) if row is None else _verdict(row)
+        return _Decided(fate, verdict, meta, row is not None and row.kind == OK)
+
+    def _fate(self, part: int, meta: RowMeta) -> Fate:
+        """Return the part's fate; a rejected line was refused before any provider saw it."""
+        if part != REJECTED:
+            return self._fates[part]
+        return Fate(kind="refused", mark=REJECTED_MARK, provider=meta.provider or "", slug=meta.slug or "")
+
+    def _without_row(self, line: _Line) -> _Verdict:
+        if line.part == REJECTED:
+            raise ValueError(f"line {line.number} was rejected, but the reason is not stored")
+        if line.part not in self._unanswered:
+            self._unanswered[line.part] = _unanswered(self._fates[line.part])
+        return self._unanswered[line.part]
+
+
+class _Merged:
+    """The three files and the sums over their rows."""
+
+    def __init__(self, verdicts: _Verdicts, output: HashedFile, error: HashedFile, ledger: HashedFile) -> None:
+        self._verdicts, self._output, self._error, self._ledger = verdicts, output, error, ledger
+        self._outcomes: Counter[str] = Counter()
+        self._tally = Tally()
+        self._models: dict[str, None] = {}
+
+    def add(self, line: _Line, row: StoredRow | None, note: StoredRow | None) -> None:
+        """Write the line's row and its ledger line."""
+        decided = self._verdicts.of(line, row)
+        file = self._output if decided.ok else self._error
+        file.write_line(*_output_row(line, decided.fate.mark, decided.verdict))
+        cost = self._count(row.part, decided) if decided.ok and row is not None else None
+        self._write_ledger(line, decided, cost, note.meta.dropped if note is not None else None)
+        self._outcomes[decided.verdict.outcome] += 1
+
+    def facts(self, superseded: int) -> MergeFacts:
+        """Finish the files durably and return what they hold."""
+        output, error, ledger = self._output.finish(), self._error.finish(), self._ledger.finish()
+        spent = self._tally.spent()
+        return MergeFacts(
+            total=ledger.lines,
+            completed=output.lines,
+            failed=error.lines,
+            usage=total(spent).usage,
+            models=tuple(self._models),
+            output=output,
+            error=error,
+            ledger=ledger,
+            outcomes=dict(sorted(self._outcomes.items())),
+            superseded=superseded,
+            spent=spent,
+        )
+
+    def _write_ledger(
+        self, line: _Line, decided: _Decided, cost: float | None, dropped: tuple[str, ...] | None
+    ) -> None:
+        fate, verdict, meta, _ = decided
+        said = _LedgerLine(
+            line=line.number,
+            custom_id=msgspec.Raw(line.custom_id),
+            provider=fate.provider,
+            virtual_key=fate.slug,
+            model=meta.model or fate.model or line.model,
+            job=fate.job,
+            attempt=fate.attempt or None,
+            outcome=verdict.outcome,
+            code=verdict.code,
+            usage=meta.usage,
+            cost=cost,
+            dropped=dropped,
+        )
+        self._ledger.write_line(_encode(said) + b"\n")
+
+    def _count(self, part: int, decided: _Decided) -> float | None:
+        fate, meta = decided.fate, decided.meta
+        if meta.model is not None and len(self._models) < _MODELS_NAMED:
+            self._models[meta.model] = None
+        return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage)
+
+
+def _output_row(line: _Line, mark: str, verdict: _Verdict) -> tuple[bytes, ...]:
+    """Return the pieces of OpenAI's output row; a piece may be large and is not copied."""
+    return (
+        b'{"id":"batch_req_',
+        native_id(mark, line.ordinal).encode(),
+        b'","custom_id":',
+        line.custom_id,
+        b',"response":',
+        verdict.response,
+        b',"error":',
+        verdict.error,
+        b"}\n",
+    )
+
+
+def _verdict(row: StoredRow) -> _Verdict:
+    code = row.meta.code
+    if row.part == REJECTED:
+        return _Verdict(_NULL, row.text, "rejected", code)
+    if row.kind == OK:
+        return _Verdict(row.text, _NULL, SUCCEEDED, None)
+    outcome = _ENDED_EARLY.get(code or "", "failed")
+    return _Verdict(_NULL, row.text, outcome, code) if row.kind == ERROR else _Verdict(row.text, _NULL, outcome, code)
+
+
+def _unanswered(fate: Fate) -> _Verdict:
+    """Return what every line of a part gets for which no row came."""
+    if fate.kind == "refused":
+        return _refused(fate)
+    if fate.code in _ENDED_EARLY:
+        return _Verdict(_NULL, _cut(fate, fate.code), _ENDED_EARLY[fate.code], fate.code)
+    if fate.kind == "dropped":
+        raise ValueError(f"a part was dropped for no known reason: {fate.code}")
+    code = fate.code or MISSING
+    message = fate.message or f"{fate.provider} ended the job without an answer for this line; it may be sent again."
+    return _Verdict(_NULL, _encode({"code": code, "message": message}), "missing", code)
+
+
+def _cut(fate: Fate, code: str) -> bytes:
+    """Return the error of a line that was stopped. Of a job that ran, what the lane left out may have run as well."""
+    if fate.kind == "dropped":
+        return not_run(code)
+    return _encode({"code": code, "message": _LEFT_OUT[code].format(provider=fate.provider)})
+
+
+def _refused(fate: Fate) -> _Verdict:
+    code, message = fate.code or "refused", fate.message or "The provider refused the job that held this line."
+    if fate.status is None or fate.status < 400:  # a job that failed its check was still read with status 200
+        return _Verdict(_NULL, _encode({"code": code, "message": message}), "refused", code)
+    kind = "server_error" if fate.status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": fate.param, "code": code}
+    response = {"status_code": fate.status, "request_id": "", "body": {"error": error}}
+    return _Verdict(_encode(response), _NULL, "refused", code)

@@ -1,0 +1,50 @@
+"""Which pictures the lines of a file ask for: found the way the split will find them (worker process)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from providers.base import LineRejected
+from proxy_plugin.durable import sync_folder
+from proxy_plugin.lines.envelope import decode_envelope
+from proxy_plugin.lines.line_index import LineIndex
+from proxy_plugin.lines.split import Lanes, SplitJob
+from proxy_plugin.media.parts import Picture, taken_apart
+from proxy_plugin.media.store import MAX_URL, URLS, create, name_of, publish
+
+
+class UrlsJob(msgspec.Struct, frozen=True):
+    """`folder` is that of the batch's pictures. At most `most` different URLs are listed, the first of the file."""
+
+    split: SplitJob
+    folder: str
+    most: int
+
+
+def list_urls(job: UrlsJob) -> None:
+    """Write the list of URLs durably into the folder; a list that is there is complete."""
+    folder, seen = Path(job.folder), set[str]()
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+    lanes, part = Lanes(job.split), folder / f"{URLS}.{os.getpid()}"
+    with LineIndex(Path(job.split.index)) as index, create(part) as stream:
+        for _, _, line in index.lines(Path(job.split.source)):
+            for picture in _pictures(lanes, line):
+                name = name_of(picture.url)
+                if len(seen) < job.most and len(picture.url) <= MAX_URL and name not in seen:
+                    seen.add(name)
+                    stream.write(msgspec.json.encode(picture.url) + b"\n")
+    publish(part, folder / URLS)
+
+
+def _pictures(lanes: Lanes, line: bytes) -> list[Picture]:
+    """Return the pictures that are fetched for a line: none for one that will be rejected before they matter."""
+    envelope = decode_envelope(line)
+    try:
+        lane = lanes.lane(lanes.chooser.choose(envelope), envelope.url)
+        return taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
+    except LineRejected:
+        return []

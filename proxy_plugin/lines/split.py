@@ -1,0 +1,448 @@
+"""Cut one input file into parts, translating each line into its lane's own format on the way (worker process).
+
+Each line goes to the target that the route chooses for it, so one file may spread over many accounts; a part holds
+lines of one account, endpoint and partition, and of one model where the lane wants that. It is cut by what the lane
+limits: lines, translated bytes, inputs. Its native document is written as it will be sent. The same job gives the same
+bytes again: parts, marks and order depend on the input alone.
+
+What a file may cause is bounded: 1,000 parts open at a time, 20,000 in all. A line that would need one more is
+rejected. Closing the part that was used longest ago would make room as well, but a file whose models take turns would
+then become a job for every line of it, each with its own calls, polls and share of the account's limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from providers import catalog
+from providers.base import BatchProvider, Framing, LineIn, LineRejected, Native, Target, make_mark, native_id
+from proxy_plugin.durable import GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.failpoints import passing
+from proxy_plugin.lines.body_changes import BodyEditor
+from proxy_plugin.lines.choose import NOT_ALLOWED, Choice, Chooser, Misrouted, TargetSpec, allowed
+from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.line_index import LineIndex
+from proxy_plugin.lines.manifest import (
+    ASSIGNMENT,
+    PARTS,
+    REJECTED,
+    REMARKS,
+    Manifest,
+    PartSpec,
+    entries,
+    write_manifest,
+)
+from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
+from proxy_plugin.lines.scan import MAX_FAULTS, Fault
+from proxy_plugin.media.store import Album, Media
+from proxy_plugin.routing.endpoints import is_mixed
+from proxy_plugin.routing.route import EVERYTHING, Rules
+
+_ENTRIES_WAITING = 16_384
+_MODELS_NAMED = 10
+_LANES_KEPT = 10_000  # choices whose lane is remembered
+MAX_OPEN_PARTS, MAX_PARTS = 1_000, 20_000
+
+
+class SplitJob(msgspec.Struct, frozen=True):
+    """`folder` is this attempt's own: what it holds is removed. Paths are absolute.
+
+    `endpoint` is what the batch was created for: one endpoint, several joined by commas, or `auto`.
+    """
+
+    batch_id: str
+    source: str
+    index: str
+    folder: str
+    source_sha256: str
+    endpoint: str
+    targets: tuple[TargetSpec, ...]
+    rules: Rules = EVERYTHING
+    media: Media | None = None  # the pictures that were fetched; None for a plan and where no target wants any
+
+
+def split(job: SplitJob) -> Manifest:
+    """Write `parts/`, `assignment`, `rejected/` and last `manifest.json` into the job's folder, all durable.
+
+    Where a strict target cannot have some of its lines, the manifest has `faults` and is not written: nothing may be
+    sent. Raises OSError (a full disk), ValueError where an adapter broke its contract, and EnvelopeFault or BrokenIndex
+    where the source is not the file that was scanned.
+    """
+    folder = Path(job.folder)
+    empty_folder(folder)
+    cut = Cut(job, _Files(folder))
+    with LineIndex(Path(job.index)) as index:
+        for ordinal, number, line in index.lines(Path(job.source)):
+            cut.take(ordinal, number, decode_envelope(line))
+            passing("split.row")
+            if len(cut.faults) >= MAX_FAULTS:
+                break
+    if cut.faults:
+        return Manifest(job.batch_id, cut.total, cut.rejected, (), tuple(cut.faults))
+    manifest = cut.finish()
+    passing("split.written")
+    write_manifest(folder, manifest)
+    return manifest
+
+
+class Document(Protocol):
+    """The native document of one part, while it grows."""
+
+    def append(self, *pieces: bytes) -> None:
+        """Add bytes to the end."""
+
+    def sync(self) -> None:
+        """Complete the document."""
+
+
+class Sink(Protocol):
+    """What becomes of the lines: files for a batch, figures for a plan. Neither has a say in where a line goes."""
+
+    def document(self, n: int) -> Document:
+        """Begin the document of part `n`."""
+
+    def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:
+        """Take note of a line that its part now has; `body` is what was translated."""
+
+    def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:
+        """Take note of a line that no part can have."""
+
+    def finished(self) -> None:
+        """Return when nothing of it can be lost any more."""
+
+
+class _Files:
+    """The files of a split, in the folder of one attempt."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / PARTS).mkdir()
+        self._files = GrowingFiles()
+        self._assignment = self._files.file(folder / ASSIGNMENT)
+        self._assigned = array("I")
+        self._remarks = RowWriter(folder / REMARKS)
+
+    def document(self, n: int) -> Document:
+        return self._files.file(self._folder / _document_name(n))
+
+    def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
+        self._assign(part.n)
+        if native.dropped:
+            self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
+
+    def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
+        self._assign(REJECTED)
+        error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
+        self._remarks.add(ordinal, REJECTED, ERROR, meta, error)
+
+    def finished(self) -> None:
+        self._write_assigned()
+        self._assignment.sync()
+        self._remarks.close()
+        sync_folder(self._folder / PARTS)
+        sync_folder(self._folder)
+
+    def _assign(self, part: int) -> None:
+        self._assigned.append(part)
+        if len(self._assigned) >= _ENTRIES_WAITING:
+            self._write_assigned()
+
+    def _write_assigned(self) -> None:
+        self._assignment.append(entries(self._assigned))
+        self._assigned = array("I")
+
+
+class Lane:
+    """One target of the route with its adapter, for the lines of one endpoint."""
+
+    def __init__(self, spec: TargetSpec, endpoint: str) -> None:
+        self.spec = spec
+        self.endpoint = endpoint
+        self.provider: BatchProvider = catalog.load(spec.provider)
+        self.one_model = self.provider.capabilities.one_model_per_job
+        self._editor = BodyEditor(spec.changes) if spec.changes else None
+        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params)}
+
+    def check(self, choice: Choice, chooser: Chooser) -> None:
+        """Raise LineRejected for what needs no translation to be refused."""
+        if self.endpoint not in self.provider.capabilities.endpoints:
+            title = self.provider.capabilities.title
+            message = f"{title} has no batch lane for {self.endpoint}."
+            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        if self.spec.models is not None and not allowed(self.spec.models, choice.model):
+            named = ", ".join(self.spec.models[:_MODELS_NAMED])
+            message = f"body.model is not in the allow-list of virtual key {self.spec.slug!r}; it allows: {named}."
+            raise LineRejected(message, code=NOT_ALLOWED, param="body.model")
+        if not chooser.admits(choice):
+            message = "body.model is not in the allow-list of this API key; GET /models lists what it may use."
+            raise LineRejected(message, code=NOT_ALLOWED, param="body.model")
+
+    def edited(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """Return the body as the route wants it, and what was removed from it. Raises LineRejected."""
+        return (body, ()) if self._editor is None else self._editor.edit(body)
+
+    def translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
+        """Return the native line; `own` is the model that the body names.
+
+        Raises LineRejected, and ValueError for an adapter that would break the document.
+        """
+        target = self._target(model if self.spec.model is not None or model != own else None)
+        native = self.provider.translate(LineIn(identity, self.endpoint, body, model), target)
+        if b"\n" in native.data:
+            raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
+        return native
+
+    def _target(self, model: str | None) -> Target:
+        found = self._targets.get(model)
+        if found is None:
+            if len(self._targets) >= _LANES_KEPT:
+                self._targets = {None: self._targets[None]}
+            found = self._targets[model] = Target(model, self.spec.drop_params)
+        return found
+
+    def measure(self, native: Native) -> None:
+        """Raise LineRejected for a line that no job of this lane could carry."""
+        framing = self.provider.capabilities.framing
+        size = len(native.data)
+        document = len(framing.prefix) + size + len(framing.suffix)
+        _compare(size, self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
+        _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
+
+    def group(self, model: str) -> _Group:
+        """Return what a line has in common with all that may share a part with it, but for its partition."""
+        return self.spec.slug, self.endpoint, model if self.one_model else None
+
+
+_Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
+
+
+def _compare(size: int, limit: int | None, unit: str, name: str) -> None:
+    if limit is not None and size > limit:
+        message = f"In this lane's own format the line has {size} {unit}; the limit of {name} is {limit}. Shorten it."
+        raise LineRejected(message, code="line_too_large", param="body")
+
+
+def _same(first: Native, second: Native) -> Native:
+    """Return the second translation of a line. Raises ValueError if it would not fit where the first one did."""
+    if (len(first.data), first.inputs, first.partition) != (len(second.data), second.inputs, second.partition):
+        raise ValueError("an adapter translated one line into different sizes or partitions")
+    return second
+
+
+class OpenPart:
+    """A part that still takes lines."""
+
+    def __init__(self, n: int, mark: str, lane: Lane, *, model: str | None, partition: str, document: Document) -> None:
+        self.n, self.mark, self.lane = n, mark, lane
+        self._model, self._partition, self._document = model, partition, document
+        self._first = self._last = -1
+        self._lines = self._inputs = 0
+        self._framing: Framing = lane.provider.capabilities.framing
+        self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
+        self._hash = hashlib.sha256()
+        self._dropped: Counter[str] = Counter()
+
+    def takes(self, native: Native) -> bool:
+        """Tell whether the document stays within the lane's limits with this line."""
+        spec = self.lane.spec
+        size = self._bytes + len(self._framing.separator) + len(native.data)
+        return not (
+            (spec.max_lines is not None and self._lines >= spec.max_lines)
+            or (spec.max_bytes is not None and size > spec.max_bytes)
+            or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
+        )
+
+    def add(self, ordinal: int, native: Native) -> None:
+        """Append the line to the document."""
+        if self._lines:
+            self._grow(self._framing.separator, native.data)
+            self._bytes += len(self._framing.separator)
+        else:
+            self._grow(self._framing.prefix, native.data)
+            self._first = ordinal
+        self._bytes += len(native.data)
+        self._lines += 1
+        self._inputs += native.inputs
+        self._last = ordinal
+        if native.dropped:
+            self._dropped.update(native.dropped)
+
+    def close(self) -> PartSpec:
+        """Complete the document durably and return its facts."""
+        self._grow(self._framing.suffix)
+        self._document.sync()
+        return PartSpec(
+            n=self.n,
+            slug=self.lane.spec.slug,
+            provider=self.lane.spec.provider,
+            endpoint=self.lane.endpoint,
+            model=self._model,
+            partition=self._partition,
+            lines=self._lines,
+            bytes=self._bytes,
+            inputs=self._inputs,
+            sha256=self._hash.hexdigest(),
+            mark=self.mark,
+            file=_document_name(self.n),
+            first=self._first,
+            last=self._last,
+            dropped=dict(sorted(self._dropped.items())),
+        )
+
+    def _grow(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+        self._document.append(*pieces)
+
+
+def _document_name(n: int) -> str:
+    return f"{PARTS}/{n:05d}.native"
+
+
+class Lanes:
+    """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
+
+    def __init__(self, job: SplitJob) -> None:
+        self._endpoint, self._mixed = job.endpoint, is_mixed(job.endpoint)
+        self.chooser = Chooser(job.targets, job.rules)
+        self._lanes: dict[tuple[int, int, str], Lane] = {}
+        self._checked: dict[tuple[Choice, str], Lane] = {}
+
+    def lane(self, choice: Choice, url: str) -> Lane:
+        """Return the lane of a choice that has passed its checks. Raises LineRejected."""
+        endpoint = url if self._mixed else self._endpoint
+        lane = self._checked.get((choice, endpoint))
+        if lane is None:
+            lane = self._unchecked(choice, endpoint)
+            lane.check(choice, self.chooser)
+            if len(self._checked) >= _LANES_KEPT:
+                self._checked.clear()
+            self._checked[choice, endpoint] = lane
+        return lane
+
+    def _unchecked(self, choice: Choice, endpoint: str) -> Lane:
+        key = (choice.target, choice.rule, endpoint)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self.chooser.spec(choice), endpoint)
+        return lane
+
+
+class Cut:
+    """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
+
+    def __init__(self, job: SplitJob, sink: Sink) -> None:
+        self._job, self._sink = job, sink
+        self._lanes = Lanes(job)
+        self._chooser = self._lanes.chooser
+        self._album = Album(job.media)
+        self._open: dict[tuple[_Group, str], OpenPart] = {}
+        self._latest: dict[_Group, str] = {}  # the partition that the last such line had
+        self._closed: list[PartSpec] = []
+        self._next = self.total = self.rejected = 0
+        self.faults: list[Fault] = []
+
+    def take(self, ordinal: int, number: int, envelope: Envelope) -> None:
+        """Put one line into its part, or write down why no part can have it. Lines come in order, none left out."""
+        if ordinal != self.total:
+            raise ValueError(f"line {ordinal} came where {self.total} was due")
+        choice = None
+        try:
+            choice = self._chooser.choose(envelope)
+            self._place(ordinal, envelope, choice)
+        except LineRejected as rejection:
+            self._reject(ordinal, number, rejection, envelope, choice)
+        self.total += 1
+
+    def skip(self) -> None:
+        """Leave out the line that is due: it is no request. A batch never has one, a plan of a faulty file may."""
+        self.total += 1
+
+    @property
+    def filled(self) -> int:
+        """Return how many lines had pictures put into them."""
+        return self._album.filled
+
+    def finish(self) -> Manifest:
+        """Close every part; return the manifest when everything but itself is durable."""
+        self._closed += [part.close() for part in self._open.values()]
+        self._sink.finished()
+        parts = tuple(sorted(self._closed, key=lambda each: each.n))
+        return Manifest(self._job.batch_id, self.total, self.rejected, parts)
+
+    def _place(self, ordinal: int, envelope: Envelope, choice: Choice) -> None:
+        """Put the line into the part that it fits.
+
+        The native line carries its part's mark, but which part it fits shows only once it is translated. So it is
+        translated for the likeliest part, and once more where that guess was wrong: at each cut, and when lines of
+        different partitions take turns.
+        """
+        lane, model, own = self._lanes.lane(choice, envelope.url), choice.model, envelope.model
+        body, removed = lane.edited(envelope.body)
+        if lane.spec.fetch_media:
+            body = self._album.fill(body)
+        group = lane.group(model)
+        guess = self._open.get((group, self._latest.get(group, "")))
+        mark = guess.mark if guess else self._mark(lane, ordinal)
+        native = lane.translate(native_id(mark, ordinal), body, model, own)
+        lane.measure(native)
+        part = self._part_for(native, lane, group, ordinal)
+        self._latest[group] = native.partition
+        if part.mark != mark:
+            native = _same(native, lane.translate(native_id(part.mark, ordinal), body, model, own))
+        if removed:
+            native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
+        part.add(ordinal, native)
+        self._sink.placed(part, ordinal, model, body, native)
+
+    def _part_for(self, native: Native, lane: Lane, group: _Group, ordinal: int) -> OpenPart:
+        key = (group, native.partition)
+        part = self._open.get(key)
+        if part is not None and part.takes(native):
+            return part
+        self._check_room(opens=part is None)
+        if part is not None:
+            self._closed.append(part.close())
+        document = self._sink.document(self._next)
+        mark = self._mark(lane, ordinal)
+        part = OpenPart(self._next, mark, lane, model=group[2], partition=native.partition, document=document)
+        self._open[key] = part
+        self._next += 1
+        return part
+
+    def _check_room(self, *, opens: bool) -> None:
+        if self._next >= MAX_PARTS or (opens and len(self._open) >= MAX_OPEN_PARTS):
+            message = (
+                f"The line needs one job more than a batch may have: {MAX_PARTS} in all, {MAX_OPEN_PARTS} for different"
+                " accounts, endpoints and models. Put it into another batch."
+            )
+            raise LineRejected(message, code="too_many_jobs", param="body.model")
+
+    def _mark(self, lane: Lane, first: int) -> str:
+        """Return the mark of the part that would be opened next with this line."""
+        return make_mark(self._job.batch_id, self._job.source_sha256, str(self._next), lane.spec.slug, str(first))
+
+    def _reject(
+        self, ordinal: int, number: int, rejection: LineRejected, envelope: Envelope, choice: Choice | None
+    ) -> None:
+        self.rejected += 1
+        spec = None if choice is None else self._chooser.spec(choice)
+        strict = spec.strict if spec else isinstance(rejection, Misrouted) and rejection.strict
+        if strict and len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(rejection.code, rejection.message, rejection.param, number))
+        meta = RowMeta(
+            code=rejection.code,
+            param=rejection.param,
+            model=envelope.model if choice is None else choice.model,
+            provider=spec.provider if spec else getattr(rejection, "provider", None),
+            slug=spec.slug if spec else None,
+        )
+        self._sink.rejected(ordinal, number, rejection, meta)

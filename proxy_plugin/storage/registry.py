@@ -1,0 +1,266 @@
+"""The SQL database that remembers everything: one writer thread, read connections beside it.
+
+SQLite in WAL mode with `synchronous=FULL`: when `write` returns, the change survives a power cut. Every write
+transaction begins IMMEDIATE, because a deferred one that upgrades fails without waiting. Writes that queue up while
+one is being synced share the next sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+GROUP = 64  # writes that may share one transaction
+_FULL_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+
+
+class RegistryFull(Exception):
+    """The disk under the database is full; the transaction did not happen."""
+
+
+class DataDirBusy(Exception):
+    """Another gateway owns this data directory."""
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a later version of the gateway."""
+
+
+class DataDirLock:
+    """An exclusive lock on a data directory, held by the kernel as long as the process lives."""
+
+    def __init__(self, data_dir: Path) -> None:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise DataDirBusy(f"{data_dir} is in use by another gateway; one gateway owns one data_dir") from None
+
+    def release(self) -> None:
+        """Let another gateway in."""
+        os.close(self._fd)
+
+
+class Ballast:
+    """A file that gives its space back when the disk is full, so that a native job id can always be stored."""
+
+    def __init__(self, path: Path, size: int = 8 * 2**20) -> None:
+        self._path, self._size = path, size
+
+    def fill(self) -> None:
+        """Take the space again; OSError when the disk has too little."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, self._size)
+        finally:
+            os.close(fd)
+
+    def drop(self) -> None:
+        """Give the space to the database."""
+        with suppress(OSError):
+            os.truncate(self._path, 0)
+
+    @property
+    def full(self) -> bool:
+        """Whether the reserve is in place."""
+        return self._path.exists() and self._path.stat().st_size >= self._size
+
+
+@dataclass(slots=True)
+class _Write:
+    work: Callable[[sqlite3.Connection], Any]
+    done: Callable[[Any, BaseException | None], None]
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open one connection with the pragmas every connection of ours has."""
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    conn.row_factory = sqlite3.Row
+    conn.execute("PRAGMA journal_mode=WAL")
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")
+    conn.execute("PRAGMA busy_timeout=5000")
+    conn.execute("PRAGMA cache_size=-4000")
+    return conn
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Bring the schema to this version by numbered SQL files. Raises SchemaTooNew."""
+    conn.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+    row = conn.execute("SELECT MAX(version) FROM schema_version").fetchone()
+    have = row[0] or 0
+    folder = resources.files(__package__) / "sql"
+    scripts = sorted((p for p in folder.iterdir() if re.fullmatch(r"\d{4}\.sql", p.name)), key=lambda p: p.name)
+    if have > len(scripts):
+        raise SchemaTooNew(f"the database has schema {have}, this version knows {len(scripts)}: upgrade the gateway")
+    for number, script in enumerate(scripts[have:], have + 1):
+        statements = f"{script.read_text()}\nINSERT INTO schema_version (version) VALUES ({number});"
+        conn.executescript(f"BEGIN IMMEDIATE;\n{statements}\nCOMMIT;")
+
+
+class Registry:
+    """The database of one gateway. Functions given to `write` and `read` get a connection and run to the end."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "registry.sqlite3"
+        self._ballast = Ballast(data_dir / "ballast")
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._reader: sqlite3.Connection | None = None
+        self._thread: threading.Thread | None = None
+        self.full = False  # the last write met a full disk; cleared by `recover_space`
+
+    def open(self) -> None:
+        """Create or upgrade the schema and start the writer. Blocking; called once before serving."""
+        writer = connect(self._path)
+        migrate(writer)
+        self._path.chmod(0o600)
+        self._reader = connect(self._path)
+        self._reader.execute("PRAGMA query_only=ON")
+        with suppress(OSError):
+            self._ballast.fill()
+        self._thread = threading.Thread(target=self._run, args=(writer,), name="registry-writer", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish queued writes and close. Blocking."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a point read on the calling thread, which must be the event loop's."""
+        assert self._reader is not None
+        return work(self._reader)
+
+    async def scan(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read that may be long on a thread and a connection of its own."""
+        return await asyncio.to_thread(self._scan, work)
+
+    def _scan(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        conn = connect(self._path)
+        try:
+            return work(conn)
+        finally:
+            conn.close()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction; return when it is durable.
+
+        Raises what `work` raises (its changes are undone, those of others are kept) or RegistryFull.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        def done(value: Any, error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop is gone: the write still happened
+                loop.call_soon_threadsafe(settle, value, error)
+
+        self._queue.put(_Write(work, done))
+        return await future
+
+    def recover_space(self, free: int, reserve: int) -> None:
+        """Take the ballast's space again once the disk has room, and clear `full`."""
+        if free > reserve + self._ballast._size:  # noqa: SLF001
+            with suppress(OSError):
+                self._ballast.fill()
+                self.full = False
+
+    def _run(self, conn: sqlite3.Connection) -> None:
+        while (first := self._queue.get()) is not None:
+            group, last = self._gather(first)
+            self._commit_group(conn, group)
+            if last:
+                break
+        conn.close()
+
+    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+        group = [first]
+        while len(group) < GROUP:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return group, True
+            group.append(item)
+        return group, False
+
+    def _commit_group(self, conn: sqlite3.Connection, group: list[_Write]) -> None:
+        for last_try in (False, True):
+            try:
+                outcomes = _transaction(conn, [item.work for item in group])
+            except sqlite3.OperationalError as error:
+                if _is_full(error) and not last_try:
+                    self.full = True
+                    self._ballast.drop()
+                    continue
+                outcomes = [(None, _readable(error))] * len(group)
+            break
+        for item, (value, failure) in zip(group, outcomes, strict=True):
+            item.done(value, failure)
+
+
+def _transaction(
+    conn: sqlite3.Connection, works: list[Callable[[sqlite3.Connection], Any]]
+) -> list[tuple[Any, BaseException | None]]:
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_savepoint(conn, work) for work in works]
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _savepoint(conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, BaseException | None]:
+    conn.execute("SAVEPOINT one")
+    try:
+        value = work(conn)
+    except sqlite3.OperationalError as error:
+        if _is_full(error):
+            raise
+        failure: BaseException = error
+    except Exception as error:  # noqa: BLE001 - handed to the caller that awaits this write
+        failure = error
+    else:
+        conn.execute("RELEASE one")
+        return value, None
+    conn.execute("ROLLBACK TO one")
+    conn.execute("RELEASE one")
+    return None, failure
+
+
+def _is_full(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES
+
+
+def _readable(error: sqlite3.OperationalError) -> Exception:
+    return RegistryFull("the disk under data_dir is full") if _is_full(error) else error

@@ -1,0 +1,169 @@
+"""Files: what a workspace uploaded and what its batches produced.
+
+A file's bytes live in the blob named by its id. Deleting or expiring hides the name; the bytes go when no live
+batch needs them (`removable`, `mark_removed`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from proxy_plugin.storage import states
+from proxy_plugin.storage.tables import columns, many, one
+
+_LIVE_BATCH = (
+    "EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = files.id"
+    " AND b.state IN ('validating', 'splitting', 'running', 'merging'))"
+)
+_VISIBLE = "hidden_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
+
+
+class FileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One file. `facts` is the JSON of `scan.Facts` once `state` is `processed`."""
+
+    id: str
+    workspace: str
+    purpose: str
+    filename: str
+    bytes: int
+    sha256: str
+    created_at: int
+    expires_at: int | None
+    state: str
+    facts: str | None = None
+    hidden_at: int | None = None
+    removed_at: int | None = None
+    due_at: float | None = None
+    tries: int = 0
+
+
+class FileInUse(Exception):
+    """A running batch needs this file."""
+
+
+_COLUMNS = columns(FileRow)
+_NAMED = ", ".join(f":{name}" for name in FileRow.__struct_fields__)
+
+
+def insert(conn: sqlite3.Connection, row: FileRow) -> None:
+    """Add a file and count its bytes to its workspace, unless they are not kept here."""
+    conn.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
+    if row.removed_at is None:
+        add_bytes(conn, row.workspace, row.bytes)
+
+
+def add_bytes(conn: sqlite3.Connection, workspace: str, count: int) -> None:
+    """Keep the running count of bytes a workspace stores."""
+    conn.execute(
+        "INSERT INTO workspaces (name, bytes) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET bytes = workspaces.bytes + excluded.bytes",
+        (workspace, count),
+    )
+
+
+def stored_bytes(conn: sqlite3.Connection, workspace: str) -> int:
+    """Return how many bytes a workspace stores."""
+    row = conn.execute("SELECT bytes FROM workspaces WHERE name = ?", (workspace,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def visible(conn: sqlite3.Connection, workspace: str, file_id: str, now: float) -> FileRow | None:
+    """Return a file that this workspace can see now."""
+    query = f"SELECT {_COLUMNS} FROM files WHERE id = :id AND workspace = :workspace AND {_VISIBLE}"
+    return one(FileRow, conn.execute(query, {"id": file_id, "workspace": workspace, "now": now}))
+
+
+def get(conn: sqlite3.Connection, file_id: str) -> FileRow | None:
+    """Return a file whether or not its name is hidden."""
+    return one(FileRow, conn.execute(f"SELECT {_COLUMNS} FROM files WHERE id = ?", (file_id,)))
+
+
+def page(
+    conn: sqlite3.Connection,
+    workspace: str,
+    *,
+    now: float,
+    after: str | None,
+    limit: int,
+    order: str,
+    purpose: str | None,
+) -> list[FileRow] | None:
+    """Return up to `limit` files behind the cursor `after`; None if the cursor names nothing of this workspace."""
+    start = None
+    if after is not None:
+        found = conn.execute("SELECT seq FROM files WHERE id = ? AND workspace = ?", (after, workspace)).fetchone()
+        if found is None:
+            return None
+        start = found[0]
+    down = order == "desc"
+    query = (
+        f"SELECT {_COLUMNS} FROM files WHERE workspace = :workspace AND {_VISIBLE}"
+        " AND (:purpose IS NULL OR purpose = :purpose)"
+        f" AND (:start IS NULL OR seq {'<' if down else '>'} :start)"
+        f" ORDER BY seq {'DESC' if down else 'ASC'} LIMIT :limit"
+    )
+    values = {"workspace": workspace, "now": now, "purpose": purpose, "start": start, "limit": limit}
+    return many(FileRow, conn.execute(query, values))
+
+
+def hide(conn: sqlite3.Connection, workspace: str, file_id: str, now: float) -> bool:
+    """Delete a file's name; False if there is none. Raises FileInUse while a running batch reads it."""
+    row = visible(conn, workspace, file_id, now)
+    if row is None:
+        return False
+    if conn.execute(f"SELECT 1 FROM files WHERE id = ? AND {_LIVE_BATCH}", (file_id,)).fetchone():
+        raise FileInUse(file_id)
+    conn.execute("UPDATE files SET hidden_at = ?, due_at = NULL WHERE id = ?", (int(now), file_id))
+    return True
+
+
+def due(conn: sqlite3.Connection, now: float, limit: int) -> list[FileRow]:
+    """Return files that wait for their scan."""
+    query = f"SELECT {_COLUMNS} FROM files WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+    return many(FileRow, conn.execute(query, (now, limit)))
+
+
+def scanned(conn: sqlite3.Connection, file_id: str, state: str, facts: str | None) -> None:
+    """Record the outcome of a scan and wake the batches that wait for it."""
+    row = get(conn, file_id)
+    if row is None or row.state != "uploaded":
+        return
+    states.check("file", row.state, state)
+    conn.execute("UPDATE files SET state = ?, facts = ?, due_at = NULL WHERE id = ?", (state, facts, file_id))
+    conn.execute("UPDATE batches SET due_at = 0 WHERE input_file_id = ? AND state = 'validating'", (file_id,))
+
+
+def postpone(conn: sqlite3.Connection, file_id: str, due_at: float) -> None:
+    """Try the scan again later."""
+    conn.execute(
+        "UPDATE files SET due_at = ?, tries = tries + 1 WHERE id = ? AND due_at IS NOT NULL", (due_at, file_id)
+    )
+
+
+def removable(conn: sqlite3.Connection, now: float, limit: int = 100) -> list[str]:
+    """Return ids of files whose bytes nobody can ask for any more."""
+    query = (
+        "SELECT id FROM files WHERE removed_at IS NULL AND (hidden_at IS NOT NULL OR expires_at <= ?)"
+        f" AND NOT {_LIVE_BATCH} LIMIT ?"
+    )
+    return [row[0] for row in conn.execute(query, (now, limit))]
+
+
+def mark_removed(conn: sqlite3.Connection, file_id: str, now: float) -> bool:
+    """Give the bytes back to the workspace's count, once; False if a batch has come to need them meanwhile."""
+    found = conn.execute(
+        "UPDATE files SET removed_at = ?, hidden_at = COALESCE(hidden_at, ?), due_at = NULL"
+        f" WHERE id = ? AND removed_at IS NULL AND NOT {_LIVE_BATCH} RETURNING workspace, bytes",
+        (int(now), int(now), file_id),
+    ).fetchone()
+    if found is None:
+        return False
+    add_bytes(conn, found[0], -found[1])
+    return True
+
+
+def kept(conn: sqlite3.Connection) -> set[str]:
+    """Return the ids of all files whose bytes are kept."""
+    return {row[0] for row in conn.execute("SELECT id FROM files WHERE removed_at IS NULL")}

@@ -1,0 +1,37 @@
+"""The native jobs of batches, as their callers and operators look at them: parts with their submissions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from proxy_plugin.costs.tally import Spent
+from proxy_plugin.storage.tables import columns, many, parts, spending
+from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+
+_SUBMISSIONS = f"SELECT {columns(SubmissionRow)} FROM submissions WHERE batch_id = ? ORDER BY part, n"
+
+
+class Job(NamedTuple):
+    """One part, every attempt to create its job, first first, and what it cost by model, known when its batch ends."""
+
+    part: PartRow
+    submissions: list[SubmissionRow]
+    spent: list[Spent]
+
+
+def of_batches(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> dict[str, list[Job]]:
+    """Return the jobs of each batch by the order of their parts."""
+    return {batch_id: _of_batch(conn, batch_id) for batch_id in batch_ids}
+
+
+def _of_batch(conn: sqlite3.Connection, batch_id: str) -> list[Job]:
+    attempts: dict[int, list[SubmissionRow]] = defaultdict(list)
+    for row in many(SubmissionRow, conn.execute(_SUBMISSIONS, (batch_id,))):
+        attempts[row.part].append(row)
+    spent: dict[int, list[Spent]] = defaultdict(list)
+    for each in spending.of_batch(conn, batch_id):
+        spent[each.part].append(each)
+    return [Job(part, attempts[part.n], spent[part.n]) for part in parts.of_batch(conn, batch_id)]

@@ -1,0 +1,293 @@
+"""Parts and their submissions: what was promised to a provider, and what is known of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from proxy_plugin.storage import states
+from proxy_plugin.storage.tables import batches, columns, many, one
+
+NO_ROOM = "waits for room on its virtual key"
+NO_TURN = "waits until the account's last create is resolved"
+
+
+class PartRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One part. `staged`, `refusal`, `results` are JSON texts; `note` tells an operator why it waits."""
+
+    batch_id: str
+    n: int
+    slug: str
+    provider: str
+    endpoint: str
+    model: str | None
+    partition_key: str
+    lines: int
+    bytes: int
+    sha256: str
+    mark: str
+    file: str
+    state: str
+    staged: str | None = None
+    job: str | None = None
+    cancel_sent_at: float | None = None
+    end_reason: str | None = None
+    refusal: str | None = None
+    results: str | None = None
+    completed: int = 0
+    failed: int = 0
+    accepted_at: float | None = None
+    missing_since: float | None = None
+    note: str | None = None
+    due_at: float | None = None
+    tries: int = 0
+
+
+class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to create the native job of a part."""
+
+    batch_id: str
+    part: int
+    n: int
+    state: str
+    account: str
+    created_at: float
+    fence: str | None = None
+    job: str | None = None
+    reason: str | None = None
+    sent_at: float | None = None
+    first_absent_at: float | None = None
+    lookups: int = 0
+    provisional: int = 0  # adopted for its place and size; its results are yet to show our mark
+    not_ours: str | None = None  # JSON list of jobs that showed another's mark
+    revoking_at: float | None = None
+    revoked_at: float | None = None
+    ended_at: float | None = None
+    guessed: int = 0  # taken to be absent without a proof, and the part was to be sent again
+    doubled_job: str | None = None  # a job of the part that was made besides the one followed, after such a guess
+
+
+_COLUMNS = columns(PartRow)
+_NAMED = ", ".join(f":{name}" for name in PartRow.__struct_fields__)
+_SUB = columns(SubmissionRow)
+_SUB_NAMED = ", ".join(f":{name}" for name in SubmissionRow.__struct_fields__)
+_IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
+
+
+def insert(conn: sqlite3.Connection, row: PartRow) -> None:
+    """Add a part of a manifest."""
+    conn.execute(f"INSERT INTO parts ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
+
+
+def get(conn: sqlite3.Connection, batch_id: str, n: int) -> PartRow | None:
+    """Return one part."""
+    return one(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? AND n = ?", (batch_id, n)))
+
+
+def of_batch(conn: sqlite3.Connection, batch_id: str) -> list[PartRow]:
+    """Return all parts of a batch in order."""
+    return many(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? ORDER BY n", (batch_id,)))
+
+
+def due(conn: sqlite3.Connection, now: float, limit: int) -> list[PartRow]:
+    """Return parts that want a step now, longest waiting first."""
+    return many(
+        PartRow,
+        conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE due_at <= ? ORDER BY due_at LIMIT ?", (now, limit)),
+    )
+
+
+def next_after(conn: sqlite3.Connection, now: float) -> float | None:
+    """Return when, after `now`, the next file, batch or part wants a step."""
+    queries = (f"SELECT MIN(due_at) FROM {table} WHERE due_at > ?" for table in ("parts", "batches", "files"))
+    times = (conn.execute(query, (now,)).fetchone()[0] for query in queries)
+    return min((time for time in times if time is not None), default=None)
+
+
+def postpone(conn: sqlite3.Connection, batch_id: str, n: int, due_at: float) -> None:
+    """Look at the part again at `due_at` and count the try."""
+    conn.execute(
+        "UPDATE parts SET due_at = ?, tries = tries + 1 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL",
+        (due_at, batch_id, n),
+    )
+
+
+def counts_changed(conn: sqlite3.Connection, batch_id: str) -> None:
+    """Sum what the last polls said into the batch."""
+    conn.execute(
+        "UPDATE batches SET (completed, failed) = (SELECT COALESCE(SUM(completed), 0), COALESCE(SUM(failed), 0)"
+        " + batches.rejected FROM parts WHERE batch_id = ?) WHERE id = ?",
+        (batch_id, batch_id),
+    )
+
+
+def move(conn: sqlite3.Connection, part: PartRow, state: str, **changes: Any) -> PartRow:
+    """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch."""
+    states.check("part", part.state, state)
+    ended = state in states.PART_ENDS
+    values: dict[str, Any] = {"due_at": None if ended else 0.0, "tries": 0, "note": None} | changes | {"state": state}
+    moved = _update(conn, part, values)
+    if ended:
+        batches.wake(conn, part.batch_id)
+    if "completed" in changes:
+        counts_changed(conn, part.batch_id)
+    if part.state in states.IN_FLIGHT and state not in states.IN_FLIGHT:
+        conn.execute(
+            "UPDATE parts SET due_at = 0 WHERE slug = ? AND state = 'planned' AND note = ?", (part.slug, NO_ROOM)
+        )
+    return moved
+
+
+def change(conn: sqlite3.Connection, part: PartRow, **changes: Any) -> PartRow:
+    """Change columns of a part without a step."""
+    return _update(conn, part, changes)
+
+
+def _update(conn: sqlite3.Connection, part: PartRow, values: dict[str, Any]) -> PartRow:
+    sets = ", ".join(f"{name} = :{name}" for name in values)
+    query = f"UPDATE parts SET {sets} WHERE batch_id = :id AND n = :n AND state = :was RETURNING {_COLUMNS}"
+    moved = one(PartRow, conn.execute(query, values | {"id": part.batch_id, "n": part.n, "was": part.state}))
+    if moved is None:
+        raise states.IllegalStep(f"part is no longer {part.state}")
+    return moved
+
+
+def in_flight(conn: sqlite3.Connection, slug: str) -> tuple[int, int]:
+    """Return (jobs, lines) of one virtual key that are at its provider or on the way there."""
+    row = conn.execute(
+        f"SELECT COUNT(*), COALESCE(SUM(lines), 0) FROM parts WHERE slug = ? AND state IN ({_IN_FLIGHT})",
+        (slug,),
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def open_submission(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+    """Return the part's newest submission if nothing proves its outcome yet."""
+    newest = _newest(conn, part)
+    return newest if newest is not None and newest.state in {"intent", "sent", "unknown"} else None
+
+
+def _newest(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
+    return one(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
+
+
+def accepted_submission(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+    """Return the submission whose job the part follows."""
+    newest = _newest(conn, part)
+    return newest if newest is not None and newest.state == "accepted" else None
+
+
+def submissions(conn: sqlite3.Connection, batch_id: str, part: int) -> list[SubmissionRow]:
+    """Return all submissions of a part, first first."""
+    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n"
+    return many(SubmissionRow, conn.execute(query, (batch_id, part)))
+
+
+def claimed(conn: sqlite3.Connection, jobs: Iterable[str]) -> set[str]:
+    """Return those of the native jobs that certainly are another submission's; one adopted provisionally is not."""
+    query = "SELECT 1 FROM submissions WHERE job = ? AND provisional = 0 LIMIT 1"
+    return {job for job in jobs if conn.execute(query, (job,)).fetchone()}
+
+
+def has_turn(conn: sqlite3.Connection, row: SubmissionRow, since: float) -> bool:
+    """Tell whether no other create of the same account, sent after `since`, is in doubt. One given up is not."""
+    query = (
+        "SELECT 1 FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
+        " WHERE s.account = ? AND s.state IN ('sent', 'unknown') AND p.state = 'creating' AND s.sent_at > ?"
+        " AND NOT (s.batch_id = ? AND s.part = ? AND s.n = ?) LIMIT 1"
+    )
+    return conn.execute(query, (row.account, since, row.batch_id, row.part, row.n)).fetchone() is None
+
+
+def next_turn(conn: sqlite3.Connection, slug: str) -> None:
+    """Wake one of the parts that wait for a create of this virtual key to be resolved; the others look by themselves.
+
+    Woken together, each of them would ask the provider for a fence, and one could go on.
+    """
+    query = "SELECT batch_id, n FROM parts WHERE slug = ? AND state = 'creating' AND note = ? ORDER BY due_at LIMIT 1"
+    for row in conn.execute(query, (slug, NO_TURN)).fetchall():
+        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", tuple(row))
+
+
+def begin_submission(conn: sqlite3.Connection, part: PartRow, account: str, now: float) -> SubmissionRow:
+    """Write down the intent to create the part's job."""
+    newest = _newest(conn, part)
+    row = SubmissionRow(
+        batch_id=part.batch_id,
+        part=part.n,
+        n=newest.n + 1 if newest else 1,
+        state="intent",
+        account=account,
+        created_at=now,
+    )
+    conn.execute(f"INSERT INTO submissions ({_SUB}) VALUES ({_SUB_NAMED})", msgspec.structs.asdict(row))
+    return row
+
+
+def move_submission(conn: sqlite3.Connection, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
+    """Move a submission one legal step, or change its columns where `state` is its own."""
+    if state != row.state:
+        states.check("submission", row.state, state)
+    values = changes | {"state": state}
+    sets = ", ".join(f"{name} = :{name}" for name in values)
+    query = (
+        f"UPDATE submissions SET {sets} WHERE batch_id = :id AND part = :part AND n = :n AND state = :was"
+        f" RETURNING {_SUB}"
+    )
+    keys = {"id": row.batch_id, "part": row.part, "n": row.n, "was": row.state}
+    moved = one(SubmissionRow, conn.execute(query, values | keys))
+    if moved is None:
+        raise states.IllegalStep(f"submission is no longer {row.state}")
+    return moved
+
+
+def unresolved(conn: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Return (slug, count) of submissions whose outcome is unknown and looked for, for operators."""
+    rows = conn.execute(
+        "SELECT p.slug, COUNT(*) FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
+        " WHERE s.state = 'unknown' AND p.state = 'creating' GROUP BY p.slug"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def guessed(conn: sqlite3.Connection, part: PartRow) -> list[SubmissionRow]:
+    """Return the submissions of a part that were given up on a guess, first first."""
+    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? AND guessed = 1 ORDER BY n"
+    return many(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
+
+
+def guesses(conn: sqlite3.Connection) -> list[tuple[str, int, int]]:
+    """Return (slug, sent again on a guess, jobs that were thereby made twice), for operators."""
+    again = (
+        "EXISTS (SELECT 1 FROM submissions a WHERE a.batch_id = s.batch_id AND a.part = s.part"
+        " AND a.n > s.n AND a.sent_at IS NOT NULL)"
+    )
+    rows = conn.execute(
+        f"SELECT p.slug, SUM({again}), COUNT(s.doubled_job) FROM submissions s"
+        " JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part WHERE s.guessed = 1 GROUP BY p.slug"
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def all_ended(conn: sqlite3.Connection, batch_id: str) -> bool:
+    """Tell whether every part of a batch has reached its last state."""
+    ends = ", ".join(f"'{state}'" for state in sorted(states.PART_ENDS))
+    query = f"SELECT 1 FROM parts WHERE batch_id = ? AND state NOT IN ({ends}) LIMIT 1"
+    return conn.execute(query, (batch_id,)).fetchone() is None
+
+
+def any_accepted(conn: sqlite3.Connection, batch_id: str) -> bool:
+    """Tell whether a provider ever took and kept a part of this batch."""
+    query = "SELECT 1 FROM submissions WHERE batch_id = ? AND state = 'accepted' LIMIT 1"
+    return conn.execute(query, (batch_id,)).fetchone() is not None
+
+
+def wake(conn: sqlite3.Connection, part: PartRow) -> None:
+    """Let the engine look at the part at once."""
+    conn.execute(
+        "UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL", (part.batch_id, part.n)
+    )

@@ -1,0 +1,219 @@
+"""The way into our routes: trace id, who is calling, one shape for errors, one log line; other requests go past.
+
+A caller is authenticated before a byte of the body is read. aiohttp answers `Expect: 100-continue` before it calls any
+middleware, so every route of ours has `Entrance.expect`, which admits or refuses the request first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from proxy_plugin import logs
+from proxy_plugin.access import headers
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.config import VirtualKey
+from proxy_plugin.errors import BadRequest, GatewayError, NoSpace, Unavailable
+from proxy_plugin.gateway import Gateway
+from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.web import time_limit
+from proxy_plugin.web.answers import error_answer, json_answer
+from proxy_plugin.web.content_encoding import unpacked_by_server
+from proxy_plugin.web.passthrough import Upstream, without_our_keys
+
+LOG = logging.getLogger("proxy_plugin.http")
+CALLER = web.RequestKey("proxy_plugin.caller", Caller)
+HEADERS = web.RequestKey("proxy_plugin.headers", headers.RequestHeaders)
+LINGER_SECONDS = 5.0  # of reading on after a refusal
+UNPACKED_BYTES = 2**20
+CLIENT_GONE = 499  # in the log only, as nginx writes it
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Precheck = Callable[[web.Request], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a route of ours. `precheck` raises GatewayError for what the headers alone forbid."""
+
+    template: str  # what the log shows instead of the path
+    new_work: bool = False  # refused while the gateway stops
+    precheck: Precheck | None = None
+
+
+class Entrance:
+    """Guards the routes in `routes`; hands what the application does not serve to the upstream, if there is one."""
+
+    def __init__(self, gateway: Gateway, upstream: Upstream | None) -> None:
+        self.routes: dict[AbstractRoute, Known] = {}
+        self._gateway = gateway
+        self._upstream = upstream
+
+    @web.middleware
+    async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer our routes, forward what nobody here serves, and leave the rest to the application."""
+        route = self.routes.get(request.match_info.route)
+        if route is not None:
+            return await self._answer(request, handler, route)
+        if self._upstream is not None and request.match_info.http_exception is not None:
+            return await self._answer(request, self._upstream.forward, None)
+        return await handler(without_our_keys(request, self._gateway.callers))
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer `Expect` of one of our routes: 100 for a request that may go on, else the refusal itself."""
+        if request.version < HttpVersion11:
+            return None
+        route = self.routes[request.match_info.route]
+        began = time.perf_counter()
+        try:
+            self._admit(request, route)
+            _check_expectation(request, route)
+        except Exception as error:  # noqa: BLE001 - the border of the process: every error becomes an answer
+            return await self._refuse(request, route, error, began)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+        return None
+
+    async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Put Portkey's headers on an answer that is about to be sent, and let it take its time."""
+        time_limit.answer_begins(request)
+        asked = request.get(HEADERS)
+        if asked is None:
+            return
+        target = self._target(request, asked)
+        if target is None:
+            response.headers[headers.TRACE_ID] = asked.trace_id
+        else:
+            response.headers.update(headers.response_headers(target.provider, asked.trace_id))
+
+    def _target(self, request: web.Request, asked: headers.RequestHeaders) -> VirtualKey | None:
+        caller = request.get(CALLER)
+        if caller is None or asked.slug is None or asked.config is not None or not caller.allows(asked.slug):
+            return None
+        return self._gateway.config.virtual_keys.get(asked.slug)
+
+    async def _answer(self, request: web.Request, handler: Handler, route: Known | None) -> web.StreamResponse:
+        """Run a handler and log it; `route` is None for a request that is passed on and authenticates elsewhere."""
+        began = time.perf_counter()
+        try:
+            if route is None:
+                asked = headers.read(request.headers)
+                logs.TRACE_ID.set(asked.trace_id)
+            else:
+                asked = self._admit(request, route)
+            async with time_limit.limited(request, asked.timeout_ms):
+                response = await handler(request)
+        except ConnectionError:
+            _log(request, route, CLIENT_GONE, began)
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            return web.Response()  # goes nowhere; aiohttp would log a raised error as a fault of ours
+        except Exception as error:  # noqa: BLE001 - the border of the process: every error becomes an answer
+            return await self._refuse(request, route, error, began)
+        _log(request, route, response.status, began)
+        return response
+
+    def _admit(self, request: web.Request, route: Known) -> headers.RequestHeaders:
+        """Name the request and its caller, return what it asks for. Raises GatewayError; only reads the second time."""
+        if CALLER in request:
+            return request[HEADERS]
+        asked = request[HEADERS] = headers.read(request.headers)
+        logs.TRACE_ID.set(asked.trace_id)
+        caller = self._gateway.callers.authenticate(request.headers, request.remote)
+        if route.new_work and self._gateway.stopping:
+            raise Unavailable("The gateway is stopping and takes no new work; nothing was done.")
+        request[CALLER] = caller
+        return asked
+
+    async def _refuse(
+        self, request: web.Request, route: Known | None, error: Exception, began: float
+    ) -> web.StreamResponse:
+        response = _answer_to(error)
+        _log(request, route, response.status, began)
+        if request.writer.output_size:  # half an answer is out: only a broken connection tells the client so
+            if request.transport is not None:
+                request.transport.abort()
+        elif not request.content.is_eof():
+            await _close_after(request, response)
+        return response
+
+
+def _check_expectation(request: web.Request, route: Known) -> None:
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    if route.precheck is not None:
+        route.precheck(request)
+
+
+async def _close_after(request: web.Request, response: web.Response) -> None:
+    """Answer although the body is still to come, end our side, read on for a while, and close.
+
+    Closing at once would reset the connection under a client that is still sending, before it reads the answer.
+    aiohttp would read on too, but for ten seconds even if the client has long gone, which holds up a stop.
+    """
+    response.force_close()
+    with suppress(OSError, TimeoutError, web.RequestPayloadError, HttpProcessingError):
+        await response.prepare(request)
+        await response.write_eof()
+        if request.transport is not None and request.transport.can_write_eof():
+            request.transport.write_eof()
+        async with asyncio.timeout(LINGER_SECONDS):
+            await _read_on(request)
+    request.protocol.force_close()
+
+
+async def _read_on(request: web.Request) -> None:
+    """Read to the end; where aiohttp unpacks the body, a little of it only: the rest may be a bomb."""
+    left = UNPACKED_BYTES if unpacked_by_server(request) else None
+    while not request.content.is_eof():
+        data = await request.content.readany()
+        if left is not None and (left := left - len(data)) < 0:
+            await asyncio.sleep(LINGER_SECONDS)  # nobody reads, so aiohttp stops receiving
+
+
+def _answer_to(error: Exception) -> web.Response:
+    if isinstance(error, GatewayError):
+        return error_answer(error)
+    if isinstance(error, RegistryFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return error_answer(NoSpace("The disk of the gateway is full; nothing was kept."))
+    if isinstance(error, web.RequestPayloadError):
+        return error_answer(BadRequest("The request body is damaged: it breaks its own transfer or content encoding."))
+    if isinstance(error, web.HTTPException):
+        return _http_answer(error)
+    logs.event(LOG, "request_failed", level=logging.ERROR, error=error)
+    return error_answer(GatewayError("The gateway met an internal error. It is logged under this answer's trace id."))
+
+
+def _http_answer(error: web.HTTPException) -> web.Response:
+    """Return an answer of aiohttp's own in OpenAI's shape; its text may repeat the request and is left out."""
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    message = (
+        f"{error.reason}; there is {error.headers[hdrs.ALLOW]}." if hdrs.ALLOW in error.headers else f"{error.reason}."
+    )
+    envelope = {"message": message, "type": kind, "param": None, "code": None}
+    allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+    return json_answer({"error": envelope}, error.status, allow)
+
+
+def _log(request: web.Request, route: Known | None, status: int, began: float) -> None:
+    caller = request.get(CALLER)
+    logs.event(
+        LOG,
+        "request",
+        method=request.method if request.method in hdrs.METH_ALL else "other",
+        route="upstream" if route is None else route.template,
+        status=status,
+        ms=round((time.perf_counter() - began) * 1000, 2),
+        caller=None if caller is None else caller.name,
+        workspace=None if caller is None else caller.workspace,
+    )

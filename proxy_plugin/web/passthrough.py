@@ -1,0 +1,200 @@
+"""Requests that are not ours: streamed to the upstream and back, or left to the application without our keys."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+import aiohttp
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from proxy_plugin import logs
+from proxy_plugin.access.callers import API_KEY, CREDENTIAL_HEADERS, Callers
+from proxy_plugin.access.headers import strip_credentials
+from proxy_plugin.errors import GatewayError
+from proxy_plugin.web.content_encoding import unpacked_by_server
+
+LOG = logging.getLogger("proxy_plugin.upstream")
+CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 0.5  # between looks whether the client of a slow answer is still there
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "expect",  # answered here, before the body was asked for
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_ADDED_BY_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class UpstreamFailed(GatewayError):
+    """The upstream cannot be reached, or hung up before it answered."""
+
+    status: ClassVar[int] = 502
+    default_code: ClassVar[str | None] = "upstream_failed"
+
+
+class ClientGone(ConnectionError):
+    """Nobody waits for the answer any more."""
+
+
+class Upstream:
+    """The application behind the gateway, at one base URL. Made anywhere, first used on the event loop, closed there.
+
+    Nothing is buffered, redirects are passed back, and no total time is set: answers may stream for hours. Requests
+    with a body get a fresh connection, because aiohttp cannot repeat a streamed body that met a stale one.
+    """
+
+    def __init__(self, base_url: str, callers: Callers, ca_bundle: Path | None = None) -> None:
+        self._base = base_url.rstrip("/")
+        self._callers = callers
+        self._ca_bundle = ca_bundle
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        """Stream a request there and its answer back. Raises UpstreamFailed if there is no answer."""
+        call = asyncio.create_task(self._call(request))
+        try:
+            answer = await _while_client_waits(request, call)
+        except ClientGone:
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            logs.event(LOG, "upstream_failed", level=logging.WARNING, error=error)
+            raise UpstreamFailed("The upstream of this gateway did not answer.") from error
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        async with answer:
+            return await _stream_back(request, answer)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
+
+    async def _call(self, request: web.Request) -> aiohttp.ClientResponse:
+        has_body = request.body_exists
+        return await self._session(fresh=has_body).request(
+            request.method,
+            URL(self._base + request.rel_url.raw_path_qs, encoded=True),
+            headers=_request_headers(request, self._callers),
+            data=_body(request) if has_body else None,
+            allow_redirects=False,
+        )
+
+    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if fresh not in self._sessions:
+            tls = ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
+            self._sessions[fresh] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=fresh, ssl=tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=_ADDED_BY_AIOHTTP,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            )
+        return self._sessions[fresh]
+
+
+async def _while_client_waits(
+    request: web.Request, call: asyncio.Task[aiohttp.ClientResponse]
+) -> aiohttp.ClientResponse:
+    """Return the answer; a client that hangs up meanwhile ends the call, so that nobody pays for an unread answer."""
+    while not call.done():
+        await asyncio.wait({call}, timeout=LOOK_SECONDS)
+        if request.transport is None and not call.done():
+            call.cancel()
+            await asyncio.wait({call})
+            raise ClientGone
+    return call.result()
+
+
+async def _body(request: web.Request) -> AsyncIterator[bytes]:
+    async for chunk in request.content.iter_any():
+        yield chunk
+
+
+async def _stream_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    """Copy the answer. One that breaks off is broken off here too, so that nobody takes half of it for the whole."""
+    kept = _end_to_end(answer.headers)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
+    await response.prepare(request)
+    try:
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+    except aiohttp.ClientPayloadError as error:
+        logs.event(LOG, "upstream_broke_off", level=logging.WARNING, error=error)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def _request_headers(request: web.Request, callers: Callers) -> CIMultiDict[str]:
+    kept = _end_to_end(_without_our_keys(request, callers))
+    kept.popall(hdrs.HOST, None)
+    if unpacked_by_server(request):
+        kept.popall(hdrs.CONTENT_ENCODING)
+        kept.popall(hdrs.CONTENT_LENGTH, None)
+    return kept
+
+
+def _end_to_end(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> CIMultiDict[str]:
+    """Return the headers that are meant for the other end, not for this connection (RFC 9110, 7.6.1)."""
+    named = {name.strip().lower() for value in headers.getall(hdrs.CONNECTION, []) for name in value.split(",")}
+    return CIMultiDict(_except(headers, _HOP_BY_HOP | named))
+
+
+def _except(headers: CIMultiDictProxy[str] | CIMultiDict[str], names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    return ((name, value) for name, value in headers.items() if name.lower() not in names)
+
+
+def without_our_keys(request: web.Request, callers: Callers) -> web.Request:
+    """Return the request as the wrapped application may see it: no header holds a key of this gateway."""
+    kept = _without_our_keys(request, callers)
+    if len(kept) == len(request.headers):
+        return request
+    return request.clone(headers=CIMultiDict((name, _encodable(value)) for name, value in kept.items()))
+
+
+def _encodable(value: str) -> str:
+    """Return a value that `clone` can encode: what is no UTF-8 is read as Latin-1, HTTP's older habit."""
+    raw = value.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _without_our_keys(request: web.Request, callers: Callers) -> CIMultiDict[str]:
+    """Look at each header on its own too: a wrong key in one must not carry a right one in another to the outside."""
+    kept = CIMultiDict(request.headers)
+    with suppress(GatewayError):  # nobody of ours: the application behind has its own callers
+        kept = strip_credentials(request.headers, callers.authenticate(request.headers, request.remote))
+    ours = {
+        name
+        for name in CREDENTIAL_HEADERS
+        if any(_is_ours(value, callers, request.remote) for value in kept.getall(name, []))
+    }
+    return CIMultiDict(_except(kept, ours)) if ours else kept
+
+
+def _is_ours(value: str, callers: Callers, remote: str | None) -> bool:
+    scheme, _, token = value.strip().partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else value.strip()
+    try:
+        return callers.authenticate(CIMultiDict({API_KEY: key}), remote).credential_in is not None
+    except GatewayError:
+        return False

@@ -1,0 +1,230 @@
+"""The ledger of an ended batch: whole, chosen, paged; and how long it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from providers.sandbox.process import Sandbox
+from proxy_plugin.api.batches import lines as batch_lines
+from proxy_plugin.gateway import Gateway as InProcess
+from tests.api.test_app import BATCH_ID, Served, running
+from tests.support.raw_http import raw
+from tests.support.stack import Gateway, chat_lines, jsonl, lane
+
+QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
+LINES = chat_lines(12, marker={2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"})
+LINES[3]["custom_id"] = "\ud83d"  # half a pair, which JSON can carry
+LINES[10]["body"]["model"] = "not-on-the-list"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Sandbox(options={"openai": QUICK}) as sandbox:
+        settings = lane(sandbox, models=["gpt-4.1-nano"])
+        made = Gateway(tmp_path_factory.mktemp("lines"), {"lane": settings, "other": settings})
+        made.start()
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def batch(gateway: Gateway) -> dict[str, Any]:
+    source = b"\n" + jsonl(LINES)  # a blank first line: numbers are those of an editor
+    return gateway.until(gateway.create(gateway.upload(source))["id"])
+
+
+def lines(gateway: Gateway, batch: dict[str, Any], query: str = "") -> list[dict[str, Any]]:
+    answer = raw(gateway, "GET", f"/batches/{batch['id']}/lines{query}")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/jsonl"), answer.body
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def test_every_line_is_told_in_input_order(gateway: Gateway, batch: dict[str, Any]) -> None:
+    told = lines(gateway, batch)
+    assert [(each["line"], each["custom_id"]) for each in told] == [
+        (n + 2, line["custom_id"]) for n, line in enumerate(LINES)
+    ]
+    others = {2: "failed", 5: "failed", 8: "missing", 10: "rejected"}
+    assert [each["outcome"] for each in told] == [others.get(n, "succeeded") for n in range(12)]
+    assert (told[0]["provider"], told[0]["virtual_key"], told[0]["attempt"]) == ("openai", "lane", 1)
+    assert told[0]["usage"]["output_tokens"] > 0
+    assert told[10]["code"] == "model_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("?outcome=failed", [4, 7]),
+        ("?outcome=failed&outcome=missing", [4, 7, 10]),
+        ("?code=429", [7]),
+        ("?outcome=failed&code=result_missing", []),
+        ("?model=not-on-the-list", [12]),
+        ("?provider=openai&virtual_key=lane&outcome=rejected", [12]),
+        ("?virtual_key=other", []),
+        ("?after=11", [12, 13]),
+        ("?after=0&limit=2", [2, 3]),
+        ("?after=3&limit=1", [4]),
+        ("?after=4&limit=2&outcome=failed", [7]),
+        ("?outcome=succeeded&limit=3&after=4", [5, 6, 8]),
+        ("?limit=0", []),
+        ("?after=13", []),
+        ("?after=999999999999", []),
+    ],
+)
+def test_lines_can_be_chosen(gateway: Gateway, batch: dict[str, Any], query: str, numbers: list[int]) -> None:
+    assert [each["line"] for each in lines(gateway, batch, query)] == numbers
+
+
+def test_pages_go_through_every_line_once(gateway: Gateway, batch: dict[str, Any]) -> None:
+    seen: list[dict[str, Any]] = []
+    while page := lines(gateway, batch, f"?limit=5&after={seen[-1]['line'] if seen else 0}"):
+        seen += page
+    assert seen == lines(gateway, batch)
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=1.5", "limit=", "after=%D9%A3", "limit=1" + "0" * 12])
+def test_a_wrong_number_is_400_by_name(gateway: Gateway, batch: dict[str, Any], query: str) -> None:
+    answer = raw(gateway, "GET", f"/batches/{batch['id']}/lines?{query}")
+    assert (answer.status, json.loads(answer.body)["error"]["param"]) == (400, query.partition("=")[0])
+
+
+def test_a_batch_without_lines_says_why(gateway: Gateway) -> None:
+    faulty = gateway.until(gateway.create(gateway.upload(b'{"custom_id": "a"}\n'))["id"])
+    assert faulty["status"] == "failed"
+    answer = raw(gateway, "GET", f"/batches/{faulty['id']}/lines")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (409, "no_lines")
+
+
+def test_the_ledger_is_kept_over_a_restart(gateway: Gateway, batch: dict[str, Any]) -> None:
+    before = lines(gateway, batch)
+    gateway.kill()
+    gateway.start()
+    assert lines(gateway, batch) == before
+
+
+async def test_before_the_end_the_status_is_named(tmp_path: Path) -> None:
+    async with running(tmp_path) as served:
+        await served.put_file()
+        await served.put_batch(state="running", cancelling_at=1)
+        for method, path in (("GET", "lines"), ("POST", "retry")):
+            status, answer, headers = await served.call(method, f"/v1/batches/{BATCH_ID}/{path}")
+            assert (status, answer["error"]["code"]) == (409, "batch_not_ended")
+            assert "'cancelling'" in answer["error"]["message"]
+            assert headers["x-should-retry"] == "false"
+
+
+# ---- how long ----
+
+
+def ledger(gateway: InProcess, batch_id: str = BATCH_ID) -> Path:
+    folder = gateway.data_dir / "batches" / batch_id
+    folder.mkdir(parents=True)
+    path = folder / "ledger.jsonl"
+    path.write_bytes(b'{"line":1}\n')
+    return path
+
+
+async def ended(served: Served) -> None:
+    await served.put_file()
+    for file_id in ("file-out", "file-err"):
+        await served.put_file(file_id, purpose="batch_output")
+    await served.put_batch(state="completed", output_file_id="file-out", error_file_id="file-err")
+
+
+async def removed(served: Served, file_id: str) -> None:
+    query = "UPDATE files SET hidden_at = 1, removed_at = 1 WHERE id = ?"
+    await served.gateway.registry.write(lambda conn: conn.execute(query, (file_id,)))
+
+
+async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -> None:
+    async with running(tmp_path) as served:
+        await ended(served)
+        path = ledger(served.gateway)
+        for file_id in ("file-out", "file-err"):
+            await batch_lines.remove_ledgers(served.gateway)
+            assert path.exists()
+            await removed(served, file_id)
+        await batch_lines.remove_ledgers(served.gateway)
+        assert not path.parent.exists()
+        status, answer, _ = await served.call("GET", f"/v1/batches/{BATCH_ID}/lines")
+        assert (status, "were removed" in answer["error"]["message"]) == (404, True)
+
+
+async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as served:
+        await served.put_file()
+        await served.put_batch(state="running")
+        path, other = ledger(served.gateway), ledger(served.gateway, "batch_unknown")
+        await batch_lines.remove_ledgers(served.gateway)
+        assert path.exists()
+        assert other.exists()
+
+
+# ---- long ledgers ----
+
+
+def chosen(
+    path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
+) -> Iterator[bytes]:
+    reader = batch_lines.Wanted({"outcome": outcomes} if outcomes else {}, after, limit)
+    source = os.open(path, os.O_RDONLY)
+    try:
+        selection = batch_lines.Chosen(source, reader)
+        while (block := selection.block()) is not None:
+            yield block
+    finally:
+        os.close(source)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=60),
+    gaps=st.lists(st.integers(1, 3), min_size=60, max_size=60),
+    after=st.integers(0, 200),
+    limit=st.none() | st.integers(0, 70),
+)
+def test_the_place_behind_a_number_is_found_whatever_lengths_lines_have(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], gaps: list[int], after: int, limit: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
+    numbers = [sum(gaps[: n + 1]) for n in range(len(sizes))]
+    path.write_bytes(
+        b"".join(b'{"line":%d,"x":"%s"}\n' % (n, b"y" * size) for n, size in zip(numbers, sizes, strict=True))
+    )
+    found = b"".join(chosen(path, after=after, limit=limit)).splitlines()
+    assert [json.loads(line)["line"] for line in found] == [n for n in numbers if n > after][:limit]
+
+
+def test_a_line_longer_than_a_block_is_one_piece(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    rows = [b'{"line":%d,"x":"%s"}\n' % (n, b"y" * 700_000) for n in range(1, 4)]
+    path.write_bytes(b"".join(rows))
+    assert list(chosen(path, limit=9)) == rows
+
+
+def test_a_long_ledger_is_chosen_from_in_constant_memory_by_short_turns(tmp_path: Path) -> None:
+    told = {"custom_id": "x" * 20, "provider": "p", "virtual_key": "v", "model": "m", "outcome": "succeeded"}
+    path = tmp_path / "ledger.jsonl"
+    with path.open("wb") as file:
+        for n in range(1, 200_001):
+            file.write(
+                msgspec.json.encode({"line": n} | told | ({"outcome": "failed"} if n % 50_000 == 0 else {})) + b"\n"
+            )
+    tracemalloc.start()
+    blocks = list(filter(None, chosen(path, outcomes=frozenset({"failed"}))))
+    turns = sum(1 for _ in chosen(path, outcomes=frozenset({"failed"})))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [json.loads(line)["line"] for line in b"".join(blocks).splitlines()] == [50_000, 100_000, 150_000, 200_000]
+    assert peak < 3 * 2**20
+    assert turns >= path.stat().st_size // (256 * 1024), "a thread's turn is one block"

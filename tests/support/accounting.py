@@ -1,0 +1,112 @@
+"""Checks that every lane must pass, made from the client's input and the provider's own log alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from itertools import pairwise
+from typing import Any
+
+from providers.sandbox.answers import Style, expected_text
+from providers.sandbox.process import Sandbox
+from tests.support.stack import Gateway
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def check_answers(
+    gateway: Gateway, batch: Mapping[str, Any], lines: Lines, *, cancelled: bool = False, style: Style = "digest"
+) -> None:
+    """Promise 1: every line exactly once over both files, in input order, with its own answer; counts as the files."""
+    output, error = gateway.rows(batch.get("output_file_id")), gateway.rows(batch.get("error_file_id"))
+    order = {line["custom_id"]: n for n, line in enumerate(lines)}
+    for rows in (output, error):
+        places = [order[row["custom_id"]] for row in rows]
+        assert places == sorted(places), "rows are not in input order"
+    assert Counter(row["custom_id"] for row in (*output, *error)) == Counter(order.keys())
+    counts = {"total": len(lines), "completed": len(output), "failed": len(error)}
+    assert batch["request_counts"] == counts
+    for row in output:
+        check_own_answer(row, lines[order[row["custom_id"]]], style)
+    if not cancelled:
+        check_marked(lines, {row["custom_id"]: row for row in error})
+
+
+def check_own_answer(row: Mapping[str, Any], line: Mapping[str, Any], style: Style = "digest") -> None:
+    """The answer in a row is the answer to this very line."""
+    assert row["error"] is None
+    assert row["response"]["status_code"] == 200
+    message = row["response"]["body"]["choices"][0]["message"]
+    text = message.get("content") or message.get("refusal") or message["tool_calls"][0]["function"]["arguments"]
+    assert text == expected_text(line["url"], line["body"], style)
+
+
+def check_marked(lines: Lines, errors: Mapping[str, Mapping[str, Any]]) -> None:
+    """Lines with a sandbox marker, and no others, are errors that say what happened."""
+    expected = {}
+    for line in lines:
+        text = line["body"]["messages"][-1]["content"]
+        if "sandbox:error=400" in text:
+            expected[line["custom_id"]] = "400"
+        elif "sandbox:missing" in text:
+            expected[line["custom_id"]] = "result_missing"
+    found = {
+        key: row["error"]["code"] if row["error"] else str(row["response"]["status_code"])
+        for key, row in errors.items()
+    }
+    assert found == expected
+
+
+def our_mark(job: Mapping[str, Any]) -> str | None:
+    """Return whose part a job is by the sandbox's records, None for a stranger's: by label, or by its custom ids."""
+    if "mark" in job:
+        return None if job.get("stranger") else str(job["mark"])
+    mark: str | None = (job.get("metadata") or {}).get("proxy_plugin")
+    return mark
+
+
+def check_paid_once(
+    sandbox: Sandbox, lines: Lines, *, cancelled: bool = False, unpaid: int = 0, doubled: int = 0
+) -> None:
+    """Promise 2: the provider's own log has each part once, and ran each line at most once.
+
+    `unpaid` lines cost nothing there; `doubled` jobs may, and must, repeat another's lines.
+    """
+    ran: dict[str, list[int]] = {}
+    for job in sandbox.control.jobs():
+        if job["lines_run"] and (mark := our_mark(job)):
+            ran.setdefault(mark, []).append(job["lines_run"])
+    assert sum(len(jobs) - 1 for jobs in ran.values()) == doubled, f"jobs of each part: {ran}"
+    paid, due = sum(max(jobs) for jobs in ran.values()), len(lines) - unpaid
+    assert paid <= due if cancelled else paid == due
+    assert sandbox.control.violations() == []
+
+
+def check_strangers_left_alone(sandbox: Sandbox, *, at_least: int = 1) -> None:
+    """Strangers were there, and nobody cancelled a job of theirs."""
+    strangers = {job["id"] for job in sandbox.control.jobs() if job["stranger"]}
+    assert len(strangers) >= at_least, "no stranger came, so nothing was tested"
+    cancelled = {entry["id"] for entry in sandbox.control.requests() if entry["op"] == "batches.cancel"}
+    assert not cancelled & strangers
+
+
+def history(gateway: Gateway) -> list[str]:
+    """Return what happened to the parts of a gateway, from its own registry."""
+    return [row[0] for row in ask(gateway, "SELECT what FROM events WHERE part IS NOT NULL ORDER BY seq")]
+
+
+def check_one_at_a_time(gateway: Gateway, settle: float) -> None:
+    """Of no two creates the outcome was open at once, but for those in doubt for longer than `settle` seconds."""
+    query = "SELECT sent_at, ended_at FROM submissions WHERE sent_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY 1"
+    spans = ask(gateway, query)
+    assert len(spans) > 1, "one create alone tests nothing"
+    for (begun, ended), (after, _) in pairwise(spans):
+        assert after >= min(ended, begun + settle), f"{spans}"
+
+
+def ask(gateway: Gateway, query: str) -> list[tuple[Any, ...]]:
+    """Read the gateway's own registry, whatever it does."""
+    with closing(sqlite3.connect(gateway.data / "registry.sqlite3")) as conn:
+        return conn.execute(query).fetchall()

@@ -1,0 +1,218 @@
+"""Promise 1 on generated files and generated providers: every line is answered exactly once, with its own answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from providers.base import native_id
+from proxy_plugin.lines.collect import CollectFacts
+from proxy_plugin.lines.manifest import PartSpec
+from proxy_plugin.lines.merge import Fate, MergeFacts
+from proxy_plugin.lines.row_store import rows
+from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
+
+IDS = st.one_of(
+    st.text(min_size=1, max_size=12),
+    st.sampled_from(["../../etc/passwd", "a b  c", " lead", "tab\there", '"quoted"', "back\\slash", "nul\0", "%2e%2e"]),
+    st.text(alphabet="é🙂漢x-_/ ", min_size=200, max_size=200),
+    st.characters(categories=["Cs"]).map(lambda lone: f"lone {lone}"),
+)
+FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # each case syncs some hundred files
+FATES: list[dict[str, Any]] = [
+    {"kind": "collected"},
+    {"kind": "collected", "code": "batch_cancelled"},
+    {"kind": "refused", "code": "no_wool", "message": "none left", "status": 400},
+    {"kind": "refused", "code": "no_wool", "message": "none left"},
+    {"kind": "dropped", "code": "batch_expired"},
+]
+NOISE = [b"", b"{", b'["torn', b"\xff", b'["tag", "unheard of", 1]']
+
+
+@dataclass(frozen=True)
+class Line:
+    """One generated line: its id and how that is spelled, whether the lane can express it, the rows it gets."""
+
+    custom_id: str
+    ascii: bool
+    expressible: bool
+    long: bool
+    model: str
+    rows: tuple[str, ...]
+
+    def encoded(self, ordinal: int) -> bytes:
+        more: dict[str, Any] = {"max_tokens": 5000} if self.long else {}
+        line = chat("ID", f"question {ordinal}", self.model, **(more if self.expressible else more | {"seed": 1}))
+        spelled = json.dumps(self.custom_id, ensure_ascii=self.ascii or not _is_text(self.custom_id))
+        return line.replace(b'"ID"', spelled.encode())
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file, the lane's limits, what becomes of the parts in turn, and a seed for the provider's disorder."""
+
+    lines: tuple[Line, ...]
+    max_lines: int
+    provider: str
+    fates: tuple[dict[str, Any], ...]
+    noise: tuple[bytes, ...]
+    foreign: int
+    seed: int
+
+
+LINES = st.builds(
+    Line,
+    custom_id=IDS,
+    ascii=st.booleans(),
+    expressible=st.sampled_from([True, True, True, False]),
+    long=st.booleans(),
+    model=st.sampled_from(["wool-1", "wool-2", "silk"]),
+    rows=st.lists(st.sampled_from(["woven", "woven", "torn", "late"]), max_size=3).map(tuple),
+)
+CASES = st.builds(
+    Case,
+    lines=st.lists(LINES, min_size=1, max_size=25, unique_by=lambda line: line.custom_id).map(tuple),
+    max_lines=st.integers(1, 7),
+    provider=st.sampled_from(["toy", "toy-single"]),
+    fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4).map(tuple),
+    noise=st.lists(st.sampled_from(NOISE), max_size=3).map(tuple),
+    foreign=st.integers(0, 3),
+    seed=st.integers(0, 2**16),
+)
+
+
+def _is_text(custom_id: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in custom_id)
+
+
+def native_row(mark: str, ordinal: int, what: str, turn: int) -> bytes:
+    """Return a result line whose text names its line and its turn."""
+    facts: dict[str, Any] = {
+        "woven": {"text": f"answer {ordinal}.{turn}", "engine": "wool-1", "read": 3, "wrote": 2},
+        "torn": {"status": 400, "why": f"torn {ordinal}.{turn}"},
+    }
+    return json.dumps([native_id(mark, ordinal), what, facts.get(what)]).encode()
+
+
+class Run:
+    """A case, run: what the provider sent is kept, so that the expectation comes from there and not from our code."""
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.case = case
+        self.dice = random.Random(case.seed)
+        target = msgspec.structs.replace(TARGET, provider=case.provider, max_lines=case.max_lines)
+        self.batch = ToyBatch(folder, [line.encoded(n) for n, line in enumerate(case.lines)], (target,))
+        self.parts = self.batch.split().parts
+        self.sent: dict[int, list[tuple[str, int]]] = {}
+        self.fates = {part.n: self.fate(part) for part in self.parts}
+        for part in self.parts:
+            if self.fates[part.n].kind == "collected":
+                self.collect(part)
+
+    def fate(self, part: PartSpec) -> Fate:
+        return self.batch.fate(part, **self.case.fates[part.n % len(self.case.fates)])
+
+    def collect(self, part: PartSpec) -> None:
+        """Store the part's results out of order, among rows that are not ours and lines that are not rows."""
+        own = [(n, what, turn) for n in self.ordinals(part) for turn, what in enumerate(self.case.lines[n].rows)]
+        self.dice.shuffle(own)
+        for n, what, turn in own:
+            self.sent.setdefault(n, []).append((what, turn))
+        results = [native_row(part.mark, *each) for each in own]
+        others = [n for n in range(len(self.case.lines) + 3) if n not in self.ordinals(part)]
+        strangers = [native_row(part.mark, self.dice.choice(others), "woven", 9) for _ in range(self.case.foreign)]
+        strangers += [native_row("0123456789", n, "woven", 9) for n in range(self.case.foreign)]
+        for each in (*strangers, *self.case.noise):
+            results.insert(self.dice.randint(0, len(results)), each)
+        corrupt = sum(1 for each in self.case.noise if each)
+        facts = self.batch.collect(part, results)
+        woven = sum(1 for _, what, _ in own if what == "woven")
+        counts = CollectFacts(len(own), woven, len(own) - woven, len(strangers), corrupt, facts.usage)
+        assert facts == counts
+
+    def ordinals(self, part: PartSpec) -> list[int]:
+        """Return the part's lines, read from the document that the provider was sent."""
+        cards = json.loads(self.batch.document(part))["cards"]
+        return [int(card["say"][0][1].removeprefix("question ")) for card in cards]
+
+    def expected(self) -> list[tuple[str, str | None]]:
+        """Return every line's outcome and the text it must carry, from what was sent to whom."""
+        told: dict[int, tuple[str, str | None]] = {}
+        for part in self.parts:
+            for n in self.ordinals(part):
+                told[n] = self.expected_of(n, self.fates[part.n])
+        return [told.get(n, ("rejected", None)) for n in range(len(self.case.lines))]
+
+    def expected_of(self, n: int, fate: Fate) -> tuple[str, str | None]:
+        came = self.sent.get(n, [])
+        answers = [turn for what, turn in came if what == "woven"]
+        if answers:
+            return "succeeded", f"answer {n}.{answers[0]}"
+        if came:
+            what, turn = came[0]
+            return ("failed", f"torn {n}.{turn}") if what == "torn" else ("expired", None)
+        ends = {"batch_cancelled": "cancelled", "batch_expired": "expired", None: "missing"}
+        return ("refused" if fate.kind == "refused" else ends[fate.code]), None
+
+
+def text_of(row: dict[str, Any]) -> str | None:
+    """Return what the provider said in a row, None where the gateway speaks."""
+    body = (row["response"] or {}).get("body", {})
+    if "choices" in body:
+        return str(body["choices"][0]["message"]["content"])
+    message = body.get("error", {}).get("message", "")
+    return message if message.startswith("torn") else None
+
+
+def check_rows(run: Run, facts: MergeFacts) -> None:
+    order = {line.custom_id: n for n, line in enumerate(run.case.lines)}
+    output, error, ledger = (run.batch.merged(name) for name in ("output.jsonl", "error.jsonl", "ledger.jsonl"))
+    for file in (output, error, ledger):
+        places = [order[row["custom_id"]] for row in file]
+        assert places == sorted(places), "not in input order"
+    assert Counter(row["custom_id"] for row in (*output, *error)) == Counter(order.keys())
+    expected = run.expected()
+    assert [row["outcome"] for row in ledger] == [outcome for outcome, _ in expected]
+    answers: dict[str, dict[str, Any]] = {row["custom_id"]: row for row in (*output, *error)}
+    assert [text_of(answers[line.custom_id]) for line in run.case.lines] == [text for _, text in expected]
+    assert {row["custom_id"] for row in output} == {
+        line.custom_id for line, (outcome, _) in zip(run.case.lines, expected, strict=True) if outcome == "succeeded"
+    }
+    assert all((row["response"] is None) != (row["error"] is None) for row in (*output, *error))
+    assert (facts.total, facts.completed, facts.failed) == (len(run.case.lines), len(output), len(error))
+    assert facts.outcomes == Counter(outcome for outcome, _ in expected)
+    check_sums(run, facts, output)
+
+
+def check_sums(run: Run, facts: MergeFacts, output: Sequence[dict[str, Any]]) -> None:
+    read = sum(row["response"]["body"]["usage"]["prompt_tokens"] for row in output)
+    assert facts.usage.input_tokens == read
+    stored = sum(1 for folder in run.batch.rows.values() for _ in rows(Path(folder)))
+    assert facts.superseded == stored - len(run.sent)
+
+
+def check_case(case: Case) -> None:
+    with tempfile.TemporaryDirectory(dir=FAST) as name:
+        run = Run(case, Path(name))
+        facts = run.batch.merge(run.fates)
+        check_rows(run, facts)
+        first = files_below(Path(name, "merge"))
+        assert run.batch.merge(run.fates) == facts
+        assert files_below(Path(name, "merge")) == first
+
+
+def test_every_line_is_answered_exactly_once_in_order_with_its_own_answer(campaign: bool) -> None:
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    rules = settings(max_examples=5000 if campaign else 200, deadline=None, database=None, suppress_health_check=slow)
+    rules(given(CASES)(check_case))()

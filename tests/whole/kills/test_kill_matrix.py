@@ -1,0 +1,130 @@
+"""Promises 1 and 2 at every step: kill the gateway there, start it again, and look at what the provider saw."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from providers.sandbox.process import Sandbox
+from proxy_plugin.engine.reconciler import STEPS
+from tests.support.accounting import (
+    check_answers,
+    check_one_at_a_time,
+    check_paid_once,
+    check_strangers_left_alone,
+    history,
+)
+from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until_settled
+from tests.whole.kills.scenes import COUNT, LANES, MARKED, PARTS, PER_JOB, Lane, Scene, around
+
+Case = tuple[str, str, str, int]  # provider, scene, point, kills
+SLICE = {"openai": 40, "anthropic": 16}  # cases of the test suite, once each; the campaign has all
+
+
+def cases(provider: str) -> list[tuple[str, str]]:
+    """Return every scene of a lane with each of its points."""
+    return [(scene, point) for scene, what in LANES[provider].scenes.items() for point in what.points]
+
+
+def chosen(*, campaign: bool) -> list[Case]:
+    """Return three kills a point for `make kills`; for the test suite one each, of a seeded slice with every scene."""
+    found: list[Case] = []
+    for provider, size in SLICE.items():
+        every = cases(provider)
+        if campaign:
+            found += [(provider, *case, times) for case in every for times in (1, 2, 3)]
+        else:
+            found += [(provider, *case, 1) for case in some(every, size)]
+    return found
+
+
+def some(every: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
+    """Return `size` cases, of each scene at least one."""
+    chance = random.Random(20261121)
+    mixed = chance.sample(every, len(every))
+    first = {scene: (scene, point) for scene, point in mixed}
+    rest = [case for case in mixed if case not in first.values()]
+    return [*first.values(), *rest][:size]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "times" in metafunc.fixturenames:
+        picked = chosen(campaign=bool(metafunc.config.getoption("--campaign")))
+        metafunc.parametrize(("provider", "scene", "point", "times"), picked)
+
+
+@pytest.mark.parametrize("provider", LANES)
+def test_every_engine_step_is_killed_on_both_sides_or_says_why_not(provider: str) -> None:
+    killed = {point for _, point in cases(provider)}
+    reasons = LANES[provider].without
+    needed = [step for step in STEPS if not reasons.get(step)]
+    assert set(around(*needed)) <= killed
+    assert killed.isdisjoint(around(*(step for step in STEPS if step in reasons)))
+
+
+@pytest.mark.parametrize("provider", LANES)
+def test_every_lane_has_every_scene_or_says_why_not(provider: str) -> None:
+    own = LANES[provider]
+    every = {scene for each in LANES.values() for scene in each.scenes}
+    assert every <= own.scenes.keys() | own.without.keys()
+    assert not own.scenes.keys() & own.without.keys()
+    assert all(own.without.values())
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as running:
+        yield running
+
+
+def test_kill(provider: str, scene: str, point: str, times: int, sandbox: Sandbox, tmp_path: Path) -> None:
+    own, what = LANES[provider], LANES[provider].scenes[scene]
+    own.prepare(sandbox)
+    sandbox.control.options(provider, **what.sandbox)
+    sandbox.control.faults(list(what.faults))
+    gateway = Gateway(tmp_path, {"lane": own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)})
+    try:
+        check_scene(own, what, f"{point}:1", times, gateway, sandbox)
+    finally:
+        gateway.close()
+
+
+def check_scene(own: Lane, what: Scene, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
+    lines, least = chat_lines(COUNT, marker=MARKED, model=own.model), 1 + bool(what.first)
+    life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
+    until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
+    batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)
+    assert life.kills >= least, f"{fail} was never passed"
+    stuck = batch["status"] not in ENDS
+    if stuck:  # a kill can cut off any create that is on its way
+        until_sample(gateway, "unresolved_submissions", in_doubt(gateway))
+    else:
+        assert batch["status"] == what.end
+        check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.style)
+    check_guesses(what, gateway)
+    partly = what.cancel or stuck
+    check_paid_once(sandbox, lines, cancelled=partly, unpaid=own.unpaid(MARKED), doubled=what.doubled)
+    check_history(own, what, gateway, sandbox)
+
+
+def check_guesses(what: Scene, gateway: Gateway) -> None:
+    """What was sent again on a guess, and what came of it, is counted, over restarts too; without guesses, nothing."""
+    if what.doubled:
+        until_sample(gateway, "doubled_jobs_total", what.doubled)
+    assert bool(sample(gateway, "resent_on_a_guess_total")) == what.resent
+    assert sample(gateway, "doubled_jobs_total") == what.doubled
+
+
+def check_history(own: Lane, what: Scene, gateway: Gateway, sandbox: Sandbox) -> None:
+    """The scene was what its name says, and strangers came to no harm."""
+    if own.crowded:
+        check_strangers_left_alone(sandbox)
+    if what.in_turn:
+        check_one_at_a_time(gateway, what.key["settle_seconds"])
+    if what.happened:
+        assert what.happened in history(gateway), history(gateway)

@@ -1,0 +1,226 @@
+"""`POST /batches/plan`: what it tells, what it refuses, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from providers.sandbox.process import Sandbox
+from tests.support.stack import GatewayGone, jsonl
+from tests.whole.plan.planning import CHAT, HAIKU, LINES, NANO, OTHER_KEY, Planning, line, sandbox, started
+
+MINI = "gpt-4o-mini"  # $0.075 and $0.3 a million tokens in a batch
+LANE = {"x-portkey-virtual-key": "lane"}
+FOUR_HUNDRED = "word " * 80
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Sandbox]:
+    with sandbox() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planning]:
+    made = started(tmp_path_factory.mktemp("plan"), box)
+    yield made
+    made.close()
+
+
+def config(**fields: Any) -> dict[str, str]:
+    return LINES | {"x-portkey-config": json.dumps(fields)}
+
+
+def traces(gateway: Planning, box: Sandbox) -> tuple[Any, ...]:
+    """Return everything that a plan could have left: batches, folders, temporary files, calls of a provider."""
+    folders = sorted(path for name in ("batches", "tmp") for path in (gateway.data / name).rglob("*"))
+    return gateway.call("GET", "/batches")["data"], folders, box.control.requests()
+
+
+def test_targets_jobs_and_cost_of_a_file_over_two_lanes(gateway: Planning, box: Sandbox) -> None:
+    lines = [line(n, f"@lane/{MINI}", FOUR_HUNDRED) for n in range(7)]
+    lines += [line(n + 7, f"@north/{HAIKU}", FOUR_HUNDRED, {"max_tokens": 1_000}) for n in range(3)]
+    before = traces(gateway, box)
+    plan = gateway.planned(lines)
+    assert traces(gateway, box) == before
+    assert (plan["object"], plan["endpoint"], plan["would_fail"]) == ("batch.plan", CHAT, False)
+    assert plan["request_counts"] == {"total": 10, "valid": 10, "rejected": 0}
+    assert (plan["errors"], plan["refused"], plan["dropped"]) == ({"object": "list", "data": []}, [], [])
+    mini, haiku = plan["targets"]
+    assert mini.pop("bytes") > 7 * 400
+    assert haiku.pop("bytes") > 3 * 400
+    assert mini.pop("estimated_cost") == pytest.approx((700 * 0.075 + 70 * 0.3) / 1e6)
+    assert haiku.pop("estimated_cost") == pytest.approx((300 * 0.5 + 3_000 * 2.5) / 1e6)
+    assert mini == {
+        "virtual_key": "lane",
+        "provider": "openai",
+        "model": MINI,
+        "endpoint": CHAT,
+        "lines": 7,
+        "jobs": 3,
+        "estimated_usage": {"input_tokens": 700, "output_tokens": 70},
+    }
+    assert (haiku["virtual_key"], haiku["provider"], haiku["model"]) == ("north", "anthropic", HAIKU)
+    assert (haiku["lines"], haiku["jobs"]) == (3, 2)
+    assert plan["jobs"] == 5
+    assert plan["estimated_cost"] == pytest.approx(73.5e-6 + 7650e-6)
+    assert any("29 days" in caveat for caveat in plan["caveats"])
+
+
+def test_refused_and_dropped_parameters_are_told_by_line_and_in_sum(gateway: Planning) -> None:
+    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n % 2 else {}) for n in range(6)]
+    plan = gateway.planned(lines)
+    assert [(each["line"], each["code"], each["param"]) for each in plan["errors"]["data"]] == [
+        (n, "unsupported_parameter", "seed") for n in (2, 4, 6)
+    ]
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 3}]
+    assert plan["request_counts"] == {"total": 6, "valid": 3, "rejected": 3}
+    assert plan["would_fail"] is False
+    allowed = gateway.planned(lines, config(drop_params=True))
+    assert (allowed["dropped"], allowed["refused"]) == ([{"param": "seed", "lines": 3}], [])
+    assert allowed["request_counts"] == {"total": 6, "valid": 6, "rejected": 0}
+    assert allowed["jobs"] == 3
+
+
+def test_a_strict_route_says_that_the_batch_would_fail(gateway: Planning) -> None:
+    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n == 3 else {}) for n in range(5)]
+    plan = gateway.planned(lines, config(strict=True))
+    assert plan["would_fail"] is True
+    assert [each["line"] for each in plan["errors"]["data"]] == [4]
+    assert any("strict" in caveat for caveat in plan["caveats"])
+
+
+def test_faults_of_the_file_are_those_that_would_fail_the_batch(gateway: Planning) -> None:
+    written = [json.dumps(line(n, f"@lane/{MINI}")).encode() for n in range(8)]
+    written[2] = b"{broken"
+    written[4] = written[0]
+    written[6] = written[6].replace(b"chat/completions", b"embeddings")
+    file_id = gateway.upload(b"\n".join(written))
+    plan = gateway.plan(file_id)
+    batch = gateway.run(file_id, LINES)
+    assert batch["status"] == "failed"
+    assert plan["errors"] == batch["errors"]
+    assert [each["line"] for each in plan["errors"]["data"]] == [3, 5, 7]
+    assert plan["would_fail"] is True
+    assert plan["request_counts"] == {"total": 8, "valid": 5, "rejected": 3}
+    assert [(target["lines"], target["jobs"]) for target in plan["targets"]] == [(5, 2)]
+
+
+def test_what_is_too_much_to_tell_is_counted_and_said(gateway: Planning) -> None:
+    refused = [line(n, f"@north/{HAIKU}", more={"seed": 1}) for n in range(1_100)]
+    broken = [line(0, f"@lane/{MINI}") | {"custom_id": "the same"} for _ in range(151)]
+    plan = gateway.planned([*refused, *broken, line(5_000, f"@lane/{MINI}")])
+    codes = [each["code"] for each in plan["errors"]["data"]]
+    assert (codes.count("unsupported_parameter"), codes.count("duplicate_custom_id")) == (1_000, 100)
+    assert plan["errors"]["truncated"] is True
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 1_100}]
+    assert plan["request_counts"] == {"total": 1_252, "valid": 2, "rejected": 1_250}
+    assert any("still 50 lines that repeat" in caveat for caveat in plan["caveats"])
+
+
+def test_an_empty_file_would_fail(gateway: Planning) -> None:
+    plan = gateway.plan(gateway.upload(b"\n \n"))
+    assert [each["code"] for each in plan["errors"]["data"]] == ["empty_file"]
+    assert (plan["would_fail"], plan["jobs"], plan["targets"]) == (True, 0, [])
+    assert plan["request_counts"] == {"total": 0, "valid": 0, "rejected": 0}
+
+
+def test_an_endpoint_that_no_target_has_would_fail_the_batch(gateway: Planning) -> None:
+    body = {"model": "m", "input": "x"}
+    lines = [{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": body}]
+    north = {"x-portkey-virtual-key": "north"}
+    plan = gateway.plan(gateway.upload(jsonl(lines)), north, endpoint="/v1/embeddings")
+    assert [each["code"] for each in plan["errors"]["data"]] == ["unsupported_endpoint"]
+    assert (plan["would_fail"], plan["request_counts"]["rejected"], plan["jobs"]) == (True, 1, 0)
+    assert "estimated_cost" not in plan
+
+
+def test_what_has_no_price_or_no_limit_is_said_and_not_guessed(gateway: Planning) -> None:
+    lines = [line(0, "@lane/made-up"), line(1, f"@lane/{MINI}", FOUR_HUNDRED)]
+    del lines[1]["body"]["max_tokens"]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4_000}}
+    lines[1]["body"]["messages"][0]["content"] = [{"type": "text", "text": FOUR_HUNDRED}, image]
+    plan = gateway.planned(lines)
+    unpriced, priced = plan["targets"]
+    assert "estimated_cost" not in unpriced
+    assert priced["estimated_usage"] == {"input_tokens": 100, "output_tokens": 0}
+    assert plan["estimated_cost"] == priced["estimated_cost"] == pytest.approx(100 * 0.075e-6)
+    assert {"made-up", "1 lines set no limit", "1 lines hold images"} == {
+        words
+        for words in ("made-up", "1 lines set no limit", "1 lines hold images")
+        if any(words in caveat for caveat in plan["caveats"])
+    }
+
+
+def test_a_file_is_planned_while_it_is_still_being_checked(gateway: Planning) -> None:
+    lines = [line(n, f"@south/{HAIKU}") for n in range(30_000)]
+    file_id = gateway.upload(jsonl(lines))
+    assert gateway.call("GET", f"/files/{file_id}")["status"] == "uploaded"
+    plan = gateway.plan(file_id)
+    assert plan["request_counts"] == {"total": 30_000, "valid": 30_000, "rejected": 0}
+    assert plan["targets"][0]["model"] == HAIKU
+
+
+def test_refusals_are_those_of_a_create(gateway: Planning) -> None:
+    file_id = gateway.upload(jsonl([line(0, NANO)]))
+    body = {"input_file_id": file_id, "endpoint": CHAT}
+    asked: list[tuple[object, dict[str, str], int, str]] = [
+        ({}, {}, 400, "input_file_id"),
+        (body | {"endpoint": "/v1/none"}, {}, 400, "endpoint"),
+        (body | {"completion_window": "1h"}, {}, 400, "completion_window"),
+        (body | {"metadata": {"a": 1}}, {}, 400, "metadata"),
+        (body | {"input_file_id": "file-unknown"}, {}, 404, "input_file_id"),
+        (body, {"x_portkey_api_key": OTHER_KEY}, 404, "input_file_id"),
+        (body, {"x_portkey_api_key": "wrong"}, 401, "invalid_api_key"),
+        (b"{broken", {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
+        (body, {"x_portkey_config": "{"}, 400, "x-portkey-config"),
+        (body, {"idempotency_key": "\xff"}, 400, "Idempotency-Key"),
+    ]
+    for sent, headers, status, name in asked:
+        found, error = gateway.refused(sent, **headers)
+        assert (found, error["param"] or error["code"]) == (status, name)
+        assert (found, error) == gateway.refused(sent, path="/batches", **headers)
+    assert gateway.plan(file_id, LANE)["jobs"] == 1
+
+
+def test_a_plan_is_posted_only(gateway: Planning) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        gateway.call("GET", "/batches/plan")
+    assert (refusal.value.code, refusal.value.headers["allow"]) == (405, "POST")
+    refusal.value.close()
+
+
+@pytest.mark.parametrize("fail", ["plan.row:3", "plan.row:3:stop"])
+def test_a_plan_that_dies_or_is_given_up_leaves_nothing_and_nobody_waiting(
+    box: Sandbox, tmp_path_factory: pytest.TempPathFactory, fail: str
+) -> None:
+    made = Planning(tmp_path_factory.mktemp("dying"), started_keys(box), engine={"workers": 1})
+    try:
+        made.start(fail=fail)
+        file_id = made.upload(jsonl([line(n, NANO) for n in range(5)]))
+        before = traces(made, box)
+        if fail.endswith("stop"):
+            given_up(made, file_id)
+        else:
+            status, error = made.refused({"input_file_id": file_id, "endpoint": CHAT})
+            assert (status, error["code"], "died" in error["message"]) == (500, "internal_error", True)
+        assert traces(made, box) == before
+        assert made.run(file_id, LANE)["request_counts"]["completed"] == 5  # by the only worker there is
+    finally:
+        made.close()
+
+
+def started_keys(box: Sandbox) -> dict[str, Any]:
+    host = {"provider": "openai", "api_key": "sk-sandbox", "custom_host": box.url("openai"), "settle_seconds": 0.5}
+    return {"lane": host}
+
+
+def given_up(gateway: Planning, file_id: str) -> None:
+    """Ask for a plan and hang up while its worker stands still."""
+    with pytest.raises(GatewayGone, match="timed out"):
+        gateway.call("POST", "/batches/plan", {"input_file_id": file_id, "endpoint": CHAT}, timeout=2)
+    gateway.until_event(lambda log: "/v1/batches/plan" in log)  # a request is logged when it ends

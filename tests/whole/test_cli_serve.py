@@ -1,0 +1,280 @@
+"""The command line and the process: start, one clear line when it cannot, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy_plugin import __version__, cli
+from tests.api.test_app import configuration
+from tests.support.stack import Gateway, free_port
+
+LANE = {"provider": "openai", "api_key": "sk-sandbox-key", "custom_host": "http://127.0.0.1:9/v1"}
+COMMAND = [sys.executable, "-m", "proxy_plugin"]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(tmp_path, {"lane": LANE})
+    yield made
+    made.close()
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    variables = os.environ | (env or {})
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False, env=variables
+    )
+
+
+def written(path: Path, content: dict[str, Any] | str) -> str:
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return str(path)
+
+
+def events(gateway: Gateway) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gateway.log.read_text().splitlines()]
+
+
+def until(check: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def status(gateway: Gateway, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def refused_with(call: Callable[[], object]) -> int:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call()
+    with refused.value:
+        return refused.value.code
+
+
+def begin_upload(gateway: Gateway, size: int) -> socket.socket:
+    """Send the head and the first half of an upload."""
+    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    body = _form(size)
+    head = (
+        "POST /v1/files HTTP/1.1\r\nHost: x\r\nx-portkey-api-key: gateway-key-for-tests\r\n"
+        f"Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    client.sendall(head.encode() + body[: len(body) // 2])
+    until(lambda: _metric(gateway, "uploads_running") == "1")
+    return client
+
+
+def _form(size: int) -> bytes:
+    start = b'--edge\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    file = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    return start + file + b'{"custom_id":"%b"}\n' % (b"x" * size) + b"\r\n--edge--\r\n"
+
+
+def _metric(gateway: Gateway, name: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/metrics", timeout=5) as answer:
+        lines: list[str] = answer.read().decode().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"proxy_plugin_{name} "))
+
+
+def test_a_virtual_key_without_its_variable_is_logged_and_the_rest_is_served(tmp_path: Path) -> None:
+    missing = {"provider": "openai", "api_key": "os.environ/NO_SUCH_VARIABLE_HERE"}
+    gateway = Gateway(tmp_path, {"lane": LANE, "missing": missing})
+    try:
+        gateway.start()
+        [line] = [event for event in events(gateway) if event["event"] == "virtual_key_disabled"]
+        assert (line["virtual_key"], line["level"]) == ("missing", "warning")
+        assert "NO_SUCH_VARIABLE_HERE" in line["reason"]
+        assert status(gateway, "/readyz") == 200
+    finally:
+        gateway.close()
+
+
+def test_it_serves_logs_without_secrets_and_hides_what_it_runs_on(gateway: Gateway) -> None:
+    gateway.start()
+    [line] = [event for event in events(gateway) if event["event"] == "listening"]
+    assert (line["host"], line["port"]) == ("127.0.0.1", gateway.port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/healthz", timeout=5) as answer:
+        assert "Server" not in answer.headers
+    assert status(gateway, "/readyz") == 200
+    assert status(gateway, "/v1/chat/completions") == 404
+    gateway.call("GET", "/batches?after=&x=gateway-key-for-tests")
+    wrong = {"x-portkey-api-key": "sk-wrong-but-secret"}
+    assert refused_with(lambda: gateway.call("GET", "/batches", headers=wrong)) == 401
+    gateway.kill(signal.SIGTERM)
+    assert gateway.process is not None
+    assert gateway.process.returncode == 0
+    assert events(gateway)[-1]["event"] == "stopped"
+    assert [event["status"] for event in events(gateway) if event["event"] == "request"] == [200, 401]
+    for secret in ("gateway-key-for-tests", "sk-sandbox-key", "sk-wrong-but-secret"):
+        assert secret not in gateway.log.read_text(), "no log line of the whole run shows a secret"
+
+
+def test_a_stop_lets_a_running_upload_finish_and_refuses_new_ones(gateway: Gateway) -> None:
+    gateway.start()
+    with begin_upload(gateway, 400_000) as client:
+        gateway.kill(signal.SIGINT)
+        until(lambda: status(gateway, "/readyz") == 503)
+        assert refused_with(lambda: gateway.upload(b"{}\n")) == 503
+        assert refused_with(lambda: gateway.create("file-1")) == 503
+        assert gateway.call("GET", "/files")["data"] == []
+        body = _form(400_000)
+        client.sendall(body[len(body) // 2 :])
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        file_id = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+        assert gateway.process is not None
+        assert gateway.process.wait(20) == 0
+    gateway.start()
+    assert [file["id"] for file in gateway.call("GET", "/files")["data"]] == [file_id]
+
+
+def test_a_second_signal_ends_at_once(gateway: Gateway) -> None:
+    gateway.start()
+    with begin_upload(gateway, 400_000):
+        gateway.kill(signal.SIGINT)
+        until(lambda: status(gateway, "/readyz") == 503)
+        gateway.kill(signal.SIGINT)
+        assert gateway.process is not None
+        assert gateway.process.wait(5) == 128 + signal.SIGINT
+    gateway.start()
+    assert gateway.call("GET", "/files")["data"] == []
+
+
+def test_a_second_gateway_on_the_same_data_is_refused(gateway: Gateway) -> None:
+    gateway.start()
+    second = run("serve", "--config", str(gateway.config), "--port", "0")
+    assert (second.returncode, second.stdout) == (2, "")
+    [line] = second.stderr.splitlines()
+    assert line.startswith("proxy-plugin: ")
+    assert "in use by another gateway" in line
+    assert status(gateway, "/readyz") == 200
+
+
+def test_after_a_kill_the_next_start_needs_nothing(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.kill(signal.SIGKILL)
+    gateway.start()
+    assert status(gateway, "/readyz") == 200
+
+
+def test_host_and_port_of_the_command_line_win(gateway: Gateway) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--config", str(gateway.config), "--host", "localhost", "--port", str(port)],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: _answers(port))
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def test_other_machines_are_not_served_without_keys(tmp_path: Path) -> None:
+    config = written(tmp_path / "c.yaml", configuration(tmp_path / "data", api_keys=[]))
+    refused = run("serve", "--config", config, "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    [line] = refused.stderr.splitlines()
+    assert "api_keys" in line
+
+
+def test_an_address_that_is_taken_is_one_clear_line(gateway: Gateway) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", gateway.port))
+        taken.listen()
+        refused = run("serve", "--config", str(gateway.config))
+    assert refused.returncode == 2
+    assert "address already in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("a: [", "c.yaml"),
+        ({"proxy_plugin": {"sever": {}}}, "proxy_plugin.sever"),
+        ({"proxy_plugin": {"server": {"port": "x"}, "api_keys": [{}]}}, "proxy_plugin.server.port"),
+    ],
+)
+@pytest.mark.parametrize(("command", "code"), [("serve", 2), ("check", 1)])
+def test_a_wrong_configuration_is_said_line_by_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    code: int,
+    content: dict[str, Any] | str | None,
+    says: str,
+) -> None:
+    path = tmp_path / "c.yaml"
+    if content is not None:
+        written(path, content)
+    assert cli.main([command, "--config", str(path)]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert says in said.err
+    assert all(line.startswith("proxy-plugin: ") for line in said.err.splitlines())
+
+
+def test_a_data_dir_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    refused = run("serve", "--config", written(tmp_path / "c.yaml", configuration(Path("/proc/nowhere"))))
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "/proc/nowhere" in refused.stderr
+
+
+def test_a_registry_that_is_no_database_is_one_clear_line(gateway: Gateway) -> None:
+    gateway.data.mkdir()
+    (gateway.data / "registry.sqlite3").write_text("this is no database, " * 100)
+    refused = run("serve", "--config", str(gateway.config))
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "registry" in refused.stderr
+
+
+def test_check_shows_what_is_served_and_no_secret(gateway: Gateway) -> None:
+    shown = run("check", "--config", str(gateway.config))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "lane" in shown.stdout
+    assert f"127.0.0.1:{gateway.port}" in shown.stdout
+    assert "sk-sandbox-key" not in shown.stdout
+    assert "gateway-key-for-tests" not in shown.stdout
+    assert not gateway.data.exists()
+
+
+def test_version_and_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"proxy-plugin {__version__}\n")
+    for wrong in ([], ["serve"], ["serve", "--config", "x", "--port", "70000"], ["check", "--config", "x", "--odd"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(wrong)
+        assert ended.value.code == 2
+        assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""The completion window, expiry of files, and deletes: hours pass in a moment through the injected clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from providers.sandbox.process import Sandbox
+from tests.support.stack import ENDS, chat_lines, jsonl, lane
+from tests.whole.lanes.rig import code_of
+from tests.whole.lanes.world import DAY, World, opened
+
+LINES = chat_lines(20)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with Sandbox(options={"openai": {"run_seconds": 10 * DAY, "window_seconds": 30 * DAY}}) as sandbox:
+        key = lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
+        async with opened(tmp_path / "data", sandbox, key) as made:
+            yield made
+
+
+async def codes_of(world: World, file_id: str | None) -> list[str]:
+    return [code_of(row) for row in await world.rows(file_id)]
+
+
+async def test_at_the_end_of_the_window_unsent_parts_expire_and_running_jobs_are_cancelled_once(world: World) -> None:
+    batch = await world.create(LINES)
+    await world.until_true(world.running)
+    await world.pass_time(DAY + 5)
+    ended = await world.until(batch.id, ENDS)
+    assert ended.status == "expired"
+    assert ended.expired_at is not None
+    codes = await codes_of(world, ended.output_file_id) + await codes_of(world, ended.error_file_id)
+    assert len(codes) == len(LINES)
+    assert set(codes) <= {"200", "batch_expired"}
+    assert codes.count("batch_expired") >= 10  # max_jobs_in_flight is 1: the second part was never sent
+    assert len(await world.sandbox.log()) == 1
+    cancels = [entry for entry in await world.sandbox.requests() if entry["op"] == "batches.cancel"]
+    assert len(cancels) == 1
+
+
+async def test_rows_done_before_the_window_ended_are_kept(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=2 * DAY)
+    batch = await world.create(LINES)
+    await world.until_true(world.running)
+    await world.pass_time(DAY + 60)
+    ended = await world.until(batch.id, ENDS)
+    assert ended.status == "expired"
+    codes = await codes_of(world, ended.output_file_id)
+    assert codes
+    assert set(codes) == {"200"}
+
+
+async def test_a_running_batch_keeps_its_file_and_an_ended_one_lets_it_go(world: World) -> None:
+    batch = await world.create(LINES)
+    await world.until_true(world.running)
+    with pytest.raises(openai.ConflictError, match="batch"):
+        await world.client.files.delete(batch.input_file_id)
+    await world.client.batches.cancel(batch.id)
+    ended = await world.until(batch.id, ENDS)
+    assert ended.status == "cancelled"
+    blob = world.gateway.blobs.path(batch.input_file_id)
+    assert blob.exists()
+    assert (await world.client.files.delete(batch.input_file_id)).deleted
+
+
+async def test_an_expired_file_hides_its_name_while_a_running_batch_still_reads_it(world: World) -> None:
+    file = await world.client.files.create(
+        file=("a.jsonl", jsonl(LINES)), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    batch = await world.client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    await world.until_true(world.running)
+    await world.pass_time(3700)
+    with pytest.raises(openai.NotFoundError):
+        await world.client.files.retrieve(file.id)
+    assert world.gateway.blobs.path(file.id).exists()
+    await world.client.batches.cancel(batch.id)
+    ended = await world.until(batch.id, ENDS)
+    assert ended.request_counts.completed + ended.request_counts.failed == len(LINES)
+
+
+async def test_output_files_expire_when_asked_to(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=0.1)
+    file = await world.client.files.create(file=("a.jsonl", jsonl(LINES)), purpose="batch")
+    batch = await world.client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        output_expires_after={"anchor": "created_at", "seconds": 3600},
+    )
+    ended = await world.until(batch.id, ENDS)
+    assert ended.status == "completed"
+    await world.client.files.retrieve(ended.output_file_id)
+    await world.pass_time(3601)
+    with pytest.raises(openai.NotFoundError):
+        await world.client.files.content(ended.output_file_id)
+
+
+async def test_a_lost_create_is_still_looked_for_after_days_in_which_nobody_could_look(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=0.1)
+    down = {"on": "batches.list", "kind": "status", "status": 503, "times": None, "skip": 1}
+    await world.sandbox.faults([{"on": "batches.create", "kind": "drop_after", "times": 1}, down])
+    batch = await world.create(LINES)
+    await world.until_true(lambda: accepted(world))
+    await world.pass_time(3 * DAY)
+    await world.sandbox.faults([])
+    ended = await world.until(batch.id, ENDS)
+    codes = await codes_of(world, ended.output_file_id) + await codes_of(world, ended.error_file_id)
+    assert codes.count("200") == 10
+    assert codes.count("batch_expired") == 10  # the second part was never sent: the window was over
+
+
+async def accepted(world: World) -> bool:
+    return bool(await world.sandbox.log())

@@ -1,0 +1,247 @@
+"""What becomes of each parameter of a chat body in each format: `python -m tools.tables` writes it to `parameters.md`.
+
+Nothing is claimed here. Each cell is what the translator did with a probe: which members of the native body are new or
+changed, or that the line was refused, or what was left out where a route allows that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from providers.base import LineRejected
+from providers.formats.anthropic.requests import to_messages
+from providers.formats.bedrock.invoke import to_converse, to_invoke
+from providers.formats.gemini.requests import to_generate_content
+from providers.formats.shapes import Translated
+
+Json = dict[str, Any]
+
+TOOL: Json = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+PNG, PDF = "data:image/png;base64,iVBORw0KGgo=", "data:application/pdf;base64,JVBERi0xLjc="
+SETTING: Json = {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}
+TEXT: Json = {"type": "text", "text": "hi"}
+WORDS: list[Json] = [{"role": "user", "content": "hi"}]
+CALLED: list[Json] = [*WORDS, {"role": "assistant", "tool_calls": [CALL]}]
+ANSWERED: list[Json] = [*CALLED, {"role": "tool", "tool_call_id": "call_1", "content": "r"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One native format, and the model whose facts are asked: other models of the format may accept less or more."""
+
+    title: str
+    model: str
+    translate: Callable[..., Translated]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is added to a body, and the body that it is added to."""
+
+    name: str
+    adds: Json
+    given: Json = field(default_factory=dict)
+
+
+FORMATS = (
+    Format("Anthropic", "claude-sonnet-4-5", to_messages),
+    Format("Bedrock: Claude", "anthropic.claude-sonnet-4-5-20250929-v1:0", to_invoke),
+    Format("Bedrock: Converse", "amazon.nova-pro-v1:0", to_converse),
+    Format("Bedrock: Nova", "amazon.nova-pro-v1:0", to_invoke),
+    Format("Bedrock: Llama", "meta.llama3-3-70b-instruct-v1:0", to_invoke),
+    Format("Bedrock: gpt-oss", "openai.gpt-oss-120b-1:0", to_invoke),
+    Format("Gemini", "gemini-2.5-flash", to_generate_content),
+    Format("Vertex: Gemini", "gemini-2.5-flash", partial(to_generate_content, vertex=True)),
+)
+
+
+def _asked(*parts: Json) -> Json:
+    return {"messages": [{"role": "user", "content": [TEXT, *parts]}]}
+
+
+def _formed(kind: str, **more: object) -> Json:
+    return {"response_format": {"type": kind, **more}}
+
+
+# Members that group what a caller sets.
+GROUPS = (
+    *("generationConfig", "inferenceConfig", "additionalModelRequestFields"),
+    *("output_config", "metadata", "requestMetadata"),
+)
+PARTED = _asked()
+TOOLED: Json = {"tools": [TOOL]}
+PARAMETERS = (
+    Probe("`max_completion_tokens`", {"max_completion_tokens": 77}),
+    Probe("`max_tokens`", {"max_tokens": 77}),
+    Probe("`temperature` 0.2", {"temperature": 0.2}),
+    Probe("`temperature` 1.5", {"temperature": 1.5}),
+    Probe("`top_p`", {"top_p": 0.5}),
+    Probe("`top_k` (extension)", {"top_k": 7}),
+    Probe("`stop`", {"stop": ["END"]}),
+    Probe("`seed`", {"seed": 7}),
+    Probe("`frequency_penalty`", {"frequency_penalty": 0.5}),
+    Probe("`presence_penalty`", {"presence_penalty": 0.5}),
+    Probe("`logit_bias`", {"logit_bias": {"50256": -100}}),
+    Probe("`n` 2", {"n": 2}),
+    Probe("`logprobs`", {"logprobs": True}),
+    Probe("`top_logprobs`", {"top_logprobs": 3}, {"logprobs": True}),
+    Probe("`tools`", TOOLED),
+    Probe("`tools[].function.strict`", {"tools": [{**TOOL, "function": {**TOOL["function"], "strict": True}}]}, TOOLED),
+    Probe("`functions` (older form)", {"functions": [TOOL["function"]]}),
+    Probe("`tool_choice` none", {"tool_choice": "none"}, TOOLED),
+    Probe("`tool_choice` required", {"tool_choice": "required"}, TOOLED),
+    Probe("`tool_choice` a function", {"tool_choice": {"type": "function", "function": {"name": "f"}}}, TOOLED),
+    Probe("`parallel_tool_calls` false", {"parallel_tool_calls": False}, TOOLED),
+    Probe("`response_format` json_object", _formed("json_object")),
+    Probe("`response_format` json_schema", _formed("json_schema", json_schema={"name": "a", "schema": SCHEMA})),
+    Probe("`reasoning_effort` none", {"reasoning_effort": "none"}),
+    Probe("`reasoning_effort` high", {"reasoning_effort": "high"}),
+    Probe("`verbosity`", {"verbosity": "low"}),
+    Probe("`user`", {"user": "jane"}),
+    Probe("`safety_identifier`", {"safety_identifier": "jane"}),
+    Probe("`metadata`", {"metadata": {"a": "b"}}),
+    Probe("`store`", {"store": True}),
+    Probe("`service_tier` flex", {"service_tier": "flex"}),
+    Probe("`stream`", {"stream": True}),
+    Probe("`modalities` with audio", {"modalities": ["text", "audio"]}),
+    Probe("`audio`", {"audio": {"voice": "alloy", "format": "wav"}}),
+    Probe("`prediction`", {"prediction": {"type": "content", "content": "x"}}),
+    Probe("`web_search_options`", {"web_search_options": {}}),
+    Probe("`prompt_cache_key`", {"prompt_cache_key": "k"}),
+    Probe(
+        "`safety_settings` (extension)",
+        {"safety_settings": [SETTING]},
+    ),
+    Probe("`cache_control` (extension)", {"cache_control": {"type": "ephemeral"}}),
+)
+CONTENTS = (
+    Probe("system message", {"messages": [{"role": "system", "content": "s"}, *WORDS]}),
+    Probe("developer message", {"messages": [{"role": "developer", "content": "s"}, *WORDS]}),
+    Probe("`name` of a message", {"messages": [{**WORDS[0], "name": "jane"}]}),
+    Probe(
+        "image as data",
+        _asked({"type": "image_url", "image_url": {"url": PNG}}),
+        PARTED,
+    ),
+    Probe("image by URL", _asked({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), PARTED),
+    Probe(
+        "PDF as data",
+        _asked({"type": "file", "file": {"file_data": PDF}}),
+        PARTED,
+    ),
+    Probe("file by id", _asked({"type": "file", "file": {"file_id": "file-1"}}), PARTED),
+    Probe("audio", _asked({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}), PARTED),
+    Probe("tool call and result", {"messages": ANSWERED}, TOOLED),
+    Probe("last message of the assistant's", {"messages": [*WORDS, {"role": "assistant", "content": "So"}]}),
+    Probe("`refusal` of the assistant's", {"messages": [*WORDS, {"role": "assistant", "refusal": "no"}, *WORDS]}),
+)
+_HEAD = """\
+# Parameters by format
+
+<!-- made by `make docs` from what the translators do with probes -->
+
+Lanes of OpenAI's own format send a line as it came. What the translators of the other formats make of a chat body:
+
+- a name is the member of the native body that is new or changed;
+- **refused**: the line becomes an error row that names the field, whatever the route says;
+- **lost**: refused, unless the route says `drop_params: true`; then the line runs without it, or with the value shown,
+  and that is recorded in the ledger;
+- **no trace**: taken, with the same native body as without it.
+
+Models differ within a format. Asked were:
+
+{models}
+"""
+
+
+def markdown() -> str:
+    """Return the whole document."""
+    models = "\n".join(f"- `{each.model}` for {each.title}" for each in FORMATS)
+    parts = [_HEAD.format(models=models), "## Parameters\n", *_table(PARAMETERS)]
+    return "\n".join([*parts, "", "## Messages and their parts\n", *_table(CONTENTS)]) + "\n"
+
+
+def _table(probes: tuple[Probe, ...]) -> Iterator[str]:
+    yield f"| | {' | '.join(each.title for each in FORMATS)} |"
+    yield "|---" * (len(FORMATS) + 1) + "|"
+    for probe in probes:
+        yield f"| {probe.name} | {' | '.join(outcome(probe, each) for each in FORMATS)} |"
+
+
+def outcome(probe: Probe, form: Format) -> str:
+    """Return what becomes of a probe, in one cell."""
+    base: Json = {"messages": WORDS, **probe.given}
+    try:
+        native = _native(form, {**base, **probe.adds}, drop=False)
+    except LineRejected:
+        return _lost(probe, form, base)
+    try:
+        before = _native(form, base, drop=False)
+    except LineRejected:  # what the probe stands on is refused itself, and goes in with it
+        before = _native(form, {"messages": WORDS}, drop=False)
+    names = [f"`{each}`" for each in dict.fromkeys(changes(before, native))]
+    gone = [f"without `{each}`" for each in before if each not in native]
+    return ", ".join(names + gone) or "no trace"
+
+
+def _lost(probe: Probe, form: Format, base: Json) -> str:
+    try:
+        made = form.translate(_body(form, {**base, **probe.adds}), model=form.model, drop_params=True)
+    except LineRejected:
+        return "refused"
+    added = {key for key in probe.adds if base.get(key) != probe.adds[key]}
+    values = [name.partition("=")[2] for name in made.dropped if name.partition("=")[0] in added]
+    return f"lost: {values[0]}" if values and values[0] else "lost"
+
+
+def _native(form: Format, body: Json, *, drop: bool) -> Json:
+    made: Json = json.loads(form.translate(_body(form, body), model=form.model, drop_params=drop).body)
+    return made
+
+
+def _body(form: Format, body: Json) -> bytes:
+    return json.dumps({"model": form.model, **body}).encode()
+
+
+def changes(before: object, after: object, path: str = "") -> Iterator[str]:
+    """Yield the path of each member of `after` that is new or changed: the highest, inside of what only groups."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in after.items():
+            inner = f"{path}.{key}" if path else key
+            if key not in before and key in GROUPS:
+                yield from changes({}, value, inner)
+            elif key not in before:
+                yield inner
+            elif value != before[key]:
+                yield from changes(before[key], value, inner)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _list_changes(before, after, f"{path}[]")
+    else:
+        yield path
+
+
+def _list_changes(before: list[Any], after: list[Any], path: str) -> Iterator[str]:
+    if len(before) == len(after):
+        for one, two in zip(before, after, strict=True):
+            if one != two:
+                yield from changes(one, two, path)
+    else:
+        yield from (_kind(each, path) for each in after if each not in before)
+
+
+def _kind(element: object, path: str) -> str:
+    if not isinstance(element, dict):
+        return path
+    word = element.get("type") or element.get("role")
+    return f"{path} {word}" if isinstance(word, str) else f"{path}.{next(iter(element))}"
