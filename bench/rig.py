@@ -21,7 +21,7 @@ from bench import processes
 from bench.client import Client
 from bench.lines import MEGABYTE
 from bench.probe import ControlServer, Series, Watch, largest
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.workers import default_count
 from tests.support.stack import HEADERS, Gateway, lane
 

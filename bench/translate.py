@@ -16,12 +16,12 @@ import orjson
 
 from bench import report
 from bench.lines import chat_bodies
-from providers.formats.anthropic import answers as anthropic_answers
-from providers.formats.anthropic import requests as anthropic_messages
-from providers.formats.bedrock import invoke as bedrock_invoke
-from providers.formats.gemini import answers as gemini_answers
-from providers.formats.gemini import requests as gemini_content
-from providers.formats.shapes import Answer
+from proxy_plugin.providers.formats.anthropic import answers as anthropic_answers
+from proxy_plugin.providers.formats.anthropic import requests as anthropic_messages
+from proxy_plugin.providers.formats.bedrock import invoke as bedrock_invoke
+from proxy_plugin.providers.formats.gemini import answers as gemini_answers
+from proxy_plugin.providers.formats.gemini import requests as gemini_content
+from proxy_plugin.providers.formats.shapes import Answer
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parent.parent

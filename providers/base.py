@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from providers.http import Http
+    from proxy_plugin.providers.http import Http
 
 MARK_LENGTH = 10
 ORDINAL_LENGTH = 8

@@ -11,13 +11,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
-from providers.base import BatchProvider
+from proxy_plugin.providers.base import BatchProvider
 
 GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
-    "anthropic": "providers.lanes.anthropic.lane:ANTHROPIC",
-    "openai": "providers.lanes.openai.lane:OPENAI",
+    "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "openai": "proxy_plugin.providers.lanes.openai.lane:OPENAI",
 }
 ALIASES = {
     "azure": "azure-openai",

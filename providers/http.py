@@ -37,8 +37,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from providers.complaints import read_complaint
+from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.complaints import read_complaint
 
 SEND_CHUNK = 1 << 18
 STORE_CHUNK = 1 << 20

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from providers import catalog
-from providers.base import Cancels, Capabilities, Revokes
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Cancels, Capabilities, Revokes
 
 HEAD = (
     "| provider | `provider:` | endpoints | lines a job | bytes a job | lost create is found by | price |",

@@ -16,7 +16,6 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
-from providers.http import Http, HttpSettings
 from proxy_plugin import logs
 from proxy_plugin.access import callers
 from proxy_plugin.access import own_keys as byok
@@ -34,6 +33,7 @@ from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.errors import ConfigError, NotFound
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.masking import gateway_secret
+from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import DataDirLock, Registry
 from proxy_plugin.storage.tables import files, uploads

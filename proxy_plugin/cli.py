@@ -60,10 +60,7 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
     import sqlite3  # noqa: PLC0415
 
-    from proxy_plugin import (
-        config,
-        logs,
-    )
+    from proxy_plugin import config, logs  # noqa: PLC0415
     from proxy_plugin import masking as secrets  # noqa: PLC0415
     from proxy_plugin.app import serve  # noqa: PLC0415
     from proxy_plugin.errors import ConfigError  # noqa: PLC0415

@@ -14,11 +14,11 @@ from proxy_plugin.access.vault import Vault
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from providers.http import Http
     from proxy_plugin.access.callers import Callers
     from proxy_plugin.clock import Clock
     from proxy_plugin.config import Config
     from proxy_plugin.engine.reconciler import Engine
+    from proxy_plugin.providers.http import Http
     from proxy_plugin.storage.blobs import Blobs
     from proxy_plugin.storage.registry import Registry
     from proxy_plugin.workers import Workers

@@ -10,7 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("seeded", derandomize=True)  # the same examples on every machine
+# The same examples on every machine, however busy it is.
+_PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("patient", **_PATIENT)
+hypothesis.settings.register_profile("seeded", derandomize=True, **_PATIENT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,8 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Property tests are repeatable, but for campaigns."""
-    if not config.getoption("--campaign"):
-        hypothesis.settings.load_profile("seeded")
+    hypothesis.settings.load_profile("patient" if config.getoption("--campaign") else "seeded")
 
 
 @pytest.fixture(scope="session")

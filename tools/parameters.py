@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.bedrock.invoke import to_converse, to_invoke
-from providers.formats.gemini.requests import to_generate_content
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.shapes import Translated
 
 Json = dict[str, Any]
 

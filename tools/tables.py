@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from providers import matrix
+from proxy_plugin.providers import matrix
 from tools import error_codes, parameters
 from tools.error_codes import Code
 

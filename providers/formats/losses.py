@@ -10,7 +10,7 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from providers.base import LineRejected
+from proxy_plugin.providers.base import LineRejected
 
 _NUMBER = re.compile(r"\[\d+\]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")

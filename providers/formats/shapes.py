@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from providers.base import Usage
+from proxy_plugin.providers.base import Usage
 
 
 class Translated(NamedTuple):

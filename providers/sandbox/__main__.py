@@ -1,7 +1,7 @@
-"""`python -m providers.sandbox`: see `providers.sandbox.host` for options, control routes and faults."""
+"""`python -m proxy_plugin.providers.sandbox`: see `host` for options, control routes and faults."""
 
 if __name__ == "__main__":
     # Imported here: the spawned worker processes import this module too, and need no HTTP server.
-    from providers.sandbox.host import main
+    from proxy_plugin.providers.sandbox.host import main
 
     main()

@@ -1,4 +1,4 @@
-"""The `/_sandbox` routes: steering and observing. What they do is listed in `providers.sandbox.host`."""
+"""The `/_sandbox` routes: steering and observing. What they do is listed in `proxy_plugin.providers.sandbox.host`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from providers.sandbox.replies import json_reply
+from proxy_plugin.providers.sandbox.replies import json_reply
 
 if TYPE_CHECKING:
-    from providers.sandbox.dialect import Dialect
-    from providers.sandbox.host import Host
+    from proxy_plugin.providers.sandbox.dialect import Dialect
+    from proxy_plugin.providers.sandbox.host import Host
 
 Answer = Callable[[web.Request], Awaitable[Any]]
 

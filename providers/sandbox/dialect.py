@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from providers.sandbox.clock import Clock
-from providers.sandbox.records import AcceptedCreates, Accounts
-from providers.sandbox.replies import Reply
-from providers.sandbox.work import Work
+from proxy_plugin.providers.sandbox.clock import Clock
+from proxy_plugin.providers.sandbox.records import AcceptedCreates, Accounts
+from proxy_plugin.providers.sandbox.replies import Reply
+from proxy_plugin.providers.sandbox.work import Work
 
 # A request is served in two steps, so that faults fit between them: `Prepare` reads and checks it (raises `Refused`)
 # and changes nothing; the `Act` it returns does the deed. A late accept runs the act when the client is long gone.

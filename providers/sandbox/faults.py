@@ -21,7 +21,7 @@ Kind = Literal[
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One fault. What each field means for which kind stands in `providers.sandbox.host`."""
+    """One fault. What each field means for which kind stands in `proxy_plugin.providers.sandbox.host`."""
 
     kind: Kind
     on: str = "*"

@@ -1,13 +1,13 @@
 """The process that hosts the stand-ins: command line, faults, control routes.
 
-    python -m providers.sandbox [--provider NAME ...] [--host 127.0.0.1] [--port 0] [--dir DIR] [--key KEY ...]
-                                [--options JSON] [--with-parent [PID]]
+    python -m proxy_plugin.providers.sandbox [--provider NAME ...] [--host 127.0.0.1] [--port 0] [--dir DIR]
+                                             [--key KEY ...] [--options JSON] [--with-parent [PID]]
 
 prints one JSON line when it listens, `{"url": ..., "providers": {"openai": ".../openai/v1"}}`, and ends on SIGTERM.
 `--key` is a key of an account of its own, or `ACCOUNT=KEY`; default `sk-sandbox`. `--options` is JSON by provider.
 State lives in memory and in `--dir` (a temporary directory by default) and does not survive the process.
 
-Control routes (JSON; `providers.sandbox.process` has a client):
+Control routes (JSON; `proxy_plugin.providers.sandbox.process` has a client):
 
     GET,POST /_sandbox/faults        the rules in force; a posted list replaces them
     POST /_sandbox/options/PROVIDER  change options, answers all (`openai_options.Options`, `anthropic_options.Options`)
@@ -80,18 +80,18 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from providers.sandbox.clock import Clock
-from providers.sandbox.control import control_routes
-from providers.sandbox.dialect import Act, Dialect, Route, Services
-from providers.sandbox.faults import Faults, Rule
-from providers.sandbox.process import DEFAULT_KEY
-from providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
-from providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
-from providers.sandbox.work import Work
+from proxy_plugin.providers.sandbox.clock import Clock
+from proxy_plugin.providers.sandbox.control import control_routes
+from proxy_plugin.providers.sandbox.dialect import Act, Dialect, Route, Services
+from proxy_plugin.providers.sandbox.faults import Faults, Rule
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
+from proxy_plugin.providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
+from proxy_plugin.providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
+from proxy_plugin.providers.sandbox.work import Work
 
 DIALECTS = {
-    "anthropic": "providers.sandbox.anthropic.dialect:Anthropic",
-    "openai": "providers.sandbox.openai.dialect:OpenAI",
+    "anthropic": "proxy_plugin.providers.sandbox.anthropic.dialect:Anthropic",
+    "openai": "proxy_plugin.providers.sandbox.openai.dialect:OpenAI",
 }
 PARENT_CHECK_SECONDS = 0.2
 
@@ -296,7 +296,7 @@ async def serve(arguments: argparse.Namespace, directory: Path) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("providers.sandbox", description="Stand-ins for provider services.")
+    parser = argparse.ArgumentParser("proxy_plugin.providers.sandbox", description="Stand-ins for provider services.")
     parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), help="default: all")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
@@ -328,4 +328,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             asyncio.run(serve(arguments, directory))
         except (OSError, ValueError) as wrong:  # the address is taken, the directory is not ours, an option is unknown
-            sys.exit(f"providers.sandbox: {wrong}")
+            sys.exit(f"proxy_plugin.providers.sandbox: {wrong}")

@@ -109,9 +109,10 @@ class Sandbox:
 
     def start(self) -> Self:
         """Returns when it listens. Raises `SandboxError` when it does not within half a minute."""
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).absolute().parents[3])  # as it is imported: in a checkout its folder is a link
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "providers.sandbox", f"--with-parent={os.getpid()}", *self._arguments]
+        module = ["-m", "proxy_plugin.providers.sandbox"]
+        command = [sys.executable, *module, f"--with-parent={os.getpid()}", *self._arguments]
         self._process = subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path}
         )

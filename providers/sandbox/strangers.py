@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from providers.sandbox.dialect import Act, Prepare, Route
+from proxy_plugin.providers.sandbox.dialect import Act, Prepare, Route
 
 LIST = "batches.list"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.sandbox.process import DEFAULT_KEY
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
 
 
 @dataclass(frozen=True, slots=True)

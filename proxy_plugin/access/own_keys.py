@@ -19,8 +19,6 @@ import msgspec
 from multidict import MultiMapping
 from pydantic import ValidationError
 
-from providers import catalog
-from providers.base import BatchProvider, Credentials
 from proxy_plugin import hosts as custom_host
 from proxy_plugin import logs
 from proxy_plugin.access.callers import API_KEY, Caller, provider_key
@@ -29,6 +27,8 @@ from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
 from proxy_plugin.errors import BadRequest, GatewayError
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.masking import Masker, keyed_hash, secrets_in
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import BatchProvider, Credentials
 from proxy_plugin.routing.portkey_config import OwnAccount, read_header
 from proxy_plugin.routing.route import Own, Target, own_target
 from proxy_plugin.storage import states

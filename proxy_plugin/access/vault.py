@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from pydantic import SecretStr
 
-from providers.base import Credentials
+from proxy_plugin.providers.base import Credentials
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from providers import catalog
 from proxy_plugin.config.model_list import NO_LANE
 from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
 from proxy_plugin.masking import Masker, secrets_in
+from proxy_plugin.providers import catalog
 from proxy_plugin.routing import portkey_config
 from proxy_plugin.routing.portkey_config import CONDITIONAL, LOADBALANCE, Node, Slug
 

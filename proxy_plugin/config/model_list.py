@@ -22,10 +22,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from providers import catalog
-from providers.base import BatchProvider, Credentials
 from proxy_plugin.config.sections import ModelEntry, VirtualKey, credential_problems
 from proxy_plugin.masking import REFERENCE
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import BatchProvider, Credentials
 
 PREFIX = "model-"
 NO_LANE, DISABLED = "no_batch_lane", "virtual_key_disabled"

@@ -18,8 +18,6 @@ from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from providers import catalog
-from providers.base import BatchProvider
 from proxy_plugin.config.model_list import Models, read_models
 from proxy_plugin.config.sections import (
     OWN_KEY_PREFIX,
@@ -39,6 +37,8 @@ from proxy_plugin.config.sections import (
 from proxy_plugin.config.yaml_document import read_yaml
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.masking import REFERENCE, Masker
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import portkey_config
 
 SECTION = "proxy_plugin"

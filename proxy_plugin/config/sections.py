@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 
-from providers.base import Credentials
 from proxy_plugin.masking import digest
+from proxy_plugin.providers.base import Credentials
 
 SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OWN_KEY_PREFIX = "byok-"  # slugs of accounts that callers bring themselves

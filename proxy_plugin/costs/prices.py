@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from providers.base import Capabilities, Usage
+from proxy_plugin.providers.base import Capabilities, Usage
 
 LITELLM_FILE = "model_prices_and_context_window_backup.json"
 EXTRACT = Path(__file__).with_name("prices.json")

@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import msgspec
 
-from providers import catalog
-from providers.base import Usage
 from proxy_plugin.costs.prices import Price, price
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Usage
 
 MODELS_KEPT = 100  # of one part; names of models may be the caller's own
 OTHERS = ""

@@ -28,11 +28,11 @@ import aiohttp
 import msgspec
 import yaml
 
-from providers.catalog import canonical
-from providers.sandbox import virtual_keys
-from providers.sandbox.process import Sandbox, SandboxError
 from proxy_plugin.demo.lines import write_input
 from proxy_plugin.demo.screen import Screen, Show, megabytes
+from proxy_plugin.providers.catalog import canonical
+from proxy_plugin.providers.sandbox import virtual_keys
+from proxy_plugin.providers.sandbox.process import Sandbox, SandboxError
 
 SLUG = "demo"
 INPUT, OUTPUT, ERRORS = "input.jsonl", "output.jsonl", "error.jsonl"

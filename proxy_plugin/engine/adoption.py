@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import msgspec
 
-from providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
 from proxy_plugin import failpoints
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 

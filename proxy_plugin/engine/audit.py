@@ -13,10 +13,10 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 
-from providers.base import Confirms, Refused, TryLater
 from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import disown, unclaimed
 from proxy_plugin.engine.desk import Desk, Step
+from proxy_plugin.providers.base import Confirms, Refused, TryLater
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow
 

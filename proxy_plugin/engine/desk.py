@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from providers import catalog
-from providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import Layout
 from proxy_plugin.storage.registry import RegistryFull

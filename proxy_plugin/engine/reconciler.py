@@ -14,7 +14,6 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.base import TryLater
 from proxy_plugin import failpoints, logs
 from proxy_plugin.api import uploads as uploads_api
 from proxy_plugin.api.batches import lines as batch_lines
@@ -22,6 +21,7 @@ from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.engine import audit, steps_batch, steps_part, steps_submission
 from proxy_plugin.engine.desk import Desk, Key, Step, backoff
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import Layout
 from proxy_plugin.storage.registry import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts

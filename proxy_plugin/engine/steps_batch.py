@@ -12,8 +12,6 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from providers import catalog
-from providers.base import Capabilities
 from proxy_plugin import failpoints, logs
 from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total
@@ -27,6 +25,8 @@ from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
 from proxy_plugin.lines.merge import Fate, MergeFacts, MergeJob, merge
 from proxy_plugin.lines.scan import Facts, Fault, ScanLimits, endpoint_faults, scan
 from proxy_plugin.lines.split import SplitJob, split
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Capabilities
 from proxy_plugin.routing.endpoints import served
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.tables import batches, files, parts, spending

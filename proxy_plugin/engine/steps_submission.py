@@ -11,11 +11,11 @@ import logging
 import sqlite3
 from functools import partial
 
-from providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
 from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
+from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from providers.base import LineRejected
 from proxy_plugin.lines.envelope import marked, unmarked
+from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing.route import Changes
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode

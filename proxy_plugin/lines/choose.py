@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from providers import catalog
-from providers.base import LineRejected
 from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.conditions import Asked
 from proxy_plugin.routing.portkey_config import NOT_SLUGS

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from providers import catalog
-from providers.base import BatchProvider, Row, Usage, split_native_id
 from proxy_plugin.durable import empty_folder
 from proxy_plugin.failpoints import passing
 from proxy_plugin.lines.manifest import Assignment
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_native_id
 
 CANCELLED, EXPIRED = "batch_cancelled", "batch_expired"
 WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27

@@ -12,9 +12,9 @@ from types import TracebackType
 
 import msgspec
 
-from providers.base import PartFile
 from proxy_plugin.durable import write_atomically
 from proxy_plugin.lines.scan import Fault
+from proxy_plugin.providers.base import PartFile
 
 MANIFEST = "manifest.json"
 ASSIGNMENT = "assignment"

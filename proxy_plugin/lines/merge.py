@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from providers.base import Usage, native_id
 from proxy_plugin.costs.tally import Spent, Tally, total
 from proxy_plugin.durable import FileFacts, HashedFile, empty_folder, sync_folder
 from proxy_plugin.failpoints import passing
@@ -35,6 +34,7 @@ from proxy_plugin.lines.row_store import (
     buckets,
     places,
 )
+from proxy_plugin.providers.base import Usage, native_id
 
 OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
 MISSING = "result_missing"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from providers.base import LineRejected
 from proxy_plugin.durable import sync_folder
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.split import Lanes, SplitJob
 from proxy_plugin.media.parts import Picture, taken_apart
 from proxy_plugin.media.store import MAX_URL, URLS, create, name_of, publish
+from proxy_plugin.providers.base import LineRejected
 
 
 class UrlsJob(msgspec.Struct, frozen=True):

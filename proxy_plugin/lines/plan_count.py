@@ -14,8 +14,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
-from providers import catalog
-from providers.base import LineRejected, Native, Usage
 from proxy_plugin.costs import prices as pricing
 from proxy_plugin.failpoints import passing
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
@@ -24,6 +22,8 @@ from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.lines.split import Cut, Document, OpenPart, SplitJob
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import LineRejected, Native, Usage
 
 K = TypeVar("K")
 MAX_REFUSED = 1_000  # lines told one by one

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from providers.base import Usage
 from proxy_plugin.durable import GrowingFile, GrowingFiles, sync_folder
 from proxy_plugin.lines.manifest import BLOCK
+from proxy_plugin.providers.base import Usage
 
 OK, FAILED, ERROR, NOTE = 1, 2, 3, 4
 """What `text` is: a 2xx response, another response, an error object, nothing (the meta says something of the line)."""

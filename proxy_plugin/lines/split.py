@@ -21,8 +21,6 @@ from typing import Protocol
 
 import msgspec
 
-from providers import catalog
-from providers.base import BatchProvider, Framing, LineIn, LineRejected, Native, Target, make_mark, native_id
 from proxy_plugin.durable import GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.failpoints import passing
 from proxy_plugin.lines.body_changes import BodyEditor
@@ -42,6 +40,17 @@ from proxy_plugin.lines.manifest import (
 from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import (
+    BatchProvider,
+    Framing,
+    LineIn,
+    LineRejected,
+    Native,
+    Target,
+    make_mark,
+    native_id,
+)
 from proxy_plugin.routing.endpoints import is_mixed
 from proxy_plugin.routing.route import EVERYTHING, Rules
 

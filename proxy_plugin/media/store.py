@@ -16,9 +16,9 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from providers.base import LineRejected
 from proxy_plugin.durable import sync_file, sync_folder
 from proxy_plugin.media.parts import Picture, taken_apart
+from proxy_plugin.providers.base import LineRejected
 
 URLS = "urls"  # the list of what is to be fetched: one JSON string a line
 MAX_URL = 8_192  # characters

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from providers.base import Usage
 from proxy_plugin.errors import GatewayError
+from proxy_plugin.providers.base import Usage
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
 

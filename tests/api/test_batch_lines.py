@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.api.batches import lines as batch_lines
 from proxy_plugin.gateway import Gateway as InProcess
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.api.test_app import BATCH_ID, Served, running
 from tests.support.raw_http import raw
 from tests.support.stack import Gateway, chat_lines, jsonl, lane

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
 from proxy_plugin.errors import BadRequest
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl, lane
 
 FORWARD, TIMEOUT = "x-portkey-forward-headers", "x-portkey-request-timeout"

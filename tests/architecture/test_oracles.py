@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.openai.responses_chat import to_chat
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.openai.responses_chat import to_chat
 from tests.oracles import embedding_lines, responses_lines
 from tests.oracles.lines import CONVERSATIONS, bodies, encoded, spoken
 from tests.oracles.meaning import REFUSED, Json, Known, Pair, Tally

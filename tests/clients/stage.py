@@ -13,8 +13,8 @@ from typing import Any
 import openai
 import yaml
 
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.clients.scene import ENDS, PATIENCE
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
 

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.openapi.document import Operation, operations
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from providers.formats.anthropic.answers import to_completion
-from providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from tests.oracles import anthropic_judge as judge
 from tests.oracles.judging import Judged
 from tests.oracles.litellm_side import Peer, litellm

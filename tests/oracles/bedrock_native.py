@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from providers.formats.bedrock.invoke import to_completion, to_converse, to_invoke
+from proxy_plugin.providers.formats.bedrock.invoke import to_completion, to_converse, to_invoke
 from tests.oracles import anthropic_judge, bedrock_answers, bedrock_judge, converse_claude_judge
 from tests.oracles.judging import Judged
 from tests.oracles.lines import spoken

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from providers.formats.embeddings import cohere as cohere_embeddings
-from providers.formats.embeddings import gemini as gemini_embeddings
-from providers.formats.embeddings import mistral as mistral_embeddings
-from providers.formats.embeddings import titan as titan_embeddings
-from providers.formats.embeddings.common import Facts, FanOut
-from providers.formats.embeddings.gemini import Form
-from providers.formats.shapes import Answer, ErrorAnswer, Translated
+from proxy_plugin.providers.formats.embeddings import cohere as cohere_embeddings
+from proxy_plugin.providers.formats.embeddings import gemini as gemini_embeddings
+from proxy_plugin.providers.formats.embeddings import mistral as mistral_embeddings
+from proxy_plugin.providers.formats.embeddings import titan as titan_embeddings
+from proxy_plugin.providers.formats.embeddings.common import Facts, FanOut
+from proxy_plugin.providers.formats.embeddings.gemini import Form
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translated
 from tests.oracles import embedding_judge, embedding_lines, embedding_peers
 from tests.oracles.embedding_peers import EmbeddingPeer
 from tests.oracles.judging import Judged, Translate

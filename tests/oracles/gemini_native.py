@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.formats.gemini.answers import to_completion
-from providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.gemini.answers import to_completion
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from tests.oracles import gemini_answers, gemini_judge
 from tests.oracles.judging import Judged
 from tests.oracles.litellm_side import Peer, litellm, module

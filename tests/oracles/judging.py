@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from providers.base import LineRejected
-from providers.formats.shapes import Answer, Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.shapes import Answer, Translated
 from tests.oracles.lines import bodies, encoded
 from tests.oracles.meaning import REFUSED, Json, Known, Pair, Tally
 from tests.oracles.sdk_types import completion_complaints

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import Any
 
-from providers.formats.bedrock.invoke import to_completion, to_invoke
+from proxy_plugin.providers.formats.bedrock.invoke import to_completion, to_invoke
 from tests.oracles import open_judge
 from tests.oracles.judging import Judged
 from tests.oracles.lines import spoken

@@ -6,9 +6,9 @@ import copy
 import json
 from typing import Any
 
-from providers.formats.openai.responses_answers import to_response
-from providers.formats.openai.responses_chat import to_chat
-from providers.formats.shapes import Answer, Translated
+from proxy_plugin.providers.formats.openai.responses_answers import to_response
+from proxy_plugin.providers.formats.openai.responses_chat import to_chat
+from proxy_plugin.providers.formats.shapes import Answer, Translated
 from tests.oracles import responses_lines
 from tests.oracles.judging import Judged
 from tests.oracles.litellm_side import litellm, module

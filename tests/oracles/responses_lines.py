@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from providers.base import LineRejected
-from providers.formats.openai.responses_chat import to_chat
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.openai.responses_chat import to_chat
 from tests.oracles.lines import ARGUMENTS, NAMES, PDF, PNG, RESULTS, SCHEMAS, TEXTS
 from tests.oracles.meaning import Json
 from tests.oracles.open_judge import chat_results

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from providers.formats.anthropic.answers import to_completion as claude_completion
-from providers.formats.anthropic.requests import Form, to_messages
-from providers.formats.gemini.answers import to_completion as gemini_completion
-from providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.anthropic.answers import to_completion as claude_completion
+from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
+from proxy_plugin.providers.formats.gemini.answers import to_completion as gemini_completion
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from tests.oracles import anthropic_judge, gemini_answers, gemini_judge, vertex_judge
 from tests.oracles.judging import Judged
 from tests.oracles.litellm_side import Peer, litellm, module

@@ -1,4 +1,4 @@
-"""What an answer, a broken answer or none proves: `providers.http` against raw loopback servers."""
+"""What an answer, a broken answer or none proves: `proxy_plugin.providers.http` against raw loopback servers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from providers.complaints import read_complaint
-from providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
+from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.complaints import read_complaint
+from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
 
 KEY = "sk-proj-Zz9quiteSecret0123456789"
 PATIENT = HttpSettings()

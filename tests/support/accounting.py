@@ -9,8 +9,8 @@ from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
-from providers.sandbox.answers import Style, expected_text
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import Style, expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway
 
 Lines = Sequence[Mapping[str, Any]]

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 KEY = "gateway-key-for-tests"
 ENDS = {"completed", "failed", "expired", "cancelled"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from providers import catalog
+from proxy_plugin.providers import catalog
 
 sys.path.insert(0, str(Path(__file__).parent))
 catalog._registered.cache_clear()  # another test module may have asked for names before this one was imported

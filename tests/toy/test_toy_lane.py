@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from providers import catalog
-from providers.base import (
+from proxy_plugin.lines.manifest import PartSpec
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
     Cancels,
@@ -27,8 +28,7 @@ from providers.base import (
     Target,
     TryLater,
 )
-from providers.http import Http
-from proxy_plugin.lines.manifest import PartSpec
+from proxy_plugin.providers.http import Http
 from tests.toy.toy_batch import ToyBatch, chat
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 from tests.toy.toy_service import UNKNOWN_ENGINE, ToyService, served

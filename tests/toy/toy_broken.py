@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from providers.base import LineIn, Native, Target
+from proxy_plugin.providers.base import LineIn, Native, Target
 from tests.toy.toy_lane import CAPABILITIES, ToyLane
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from providers.base import (
+from proxy_plugin.providers.base import (
     Account,
     Capabilities,
     Credentials,
@@ -84,7 +84,7 @@ class ToyCredentials(Credentials):
 
 
 class ToyLane:
-    """See `providers.base.BatchProvider`."""
+    """See `proxy_plugin.providers.base.BatchProvider`."""
 
     credentials: type[Credentials] = ToyCredentials
 

@@ -17,10 +17,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.api.batches.retry import retry_name
 from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.api.test_app import BATCH_ID, running
 from tests.support.accounting import check_own_answer
 from tests.support.raw_http import raw

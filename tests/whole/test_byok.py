@@ -14,11 +14,11 @@ import openai
 import pytest
 import yaml
 
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import Sandbox
 from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.tables import batches
 from tests.api.test_app import WHO, Served, running
 from tests.api.test_batches_api import WANTED, count, stored

@@ -14,8 +14,8 @@ from typing import Any
 import openai
 import pytest
 
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl, lane
 
 LINES = chat_lines(12, marker={5: "[[sandbox:error=429]]"})

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from providers.base import Usage
-from providers.sandbox.process import Sandbox
 from proxy_plugin.costs.tally import MODELS_KEPT, OTHERS, Tally, total
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask
 from tests.support.cli_batch import Cli
 from tests.support.stack import Gateway, GatewayGone, chat_lines, jsonl

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
-from providers.sandbox.answers import expected_text, markers, user_text
 from proxy_plugin.demo.main import CLOSING, ERRORS, INPUT, NOTICE, OUTPUT, DemoFailed, check_counts, check_results, main
+from proxy_plugin.providers.sandbox.answers import expected_text, markers, user_text
 
 LINES = 200
 PATIENCE = 90.0
@@ -220,7 +220,7 @@ def test_both_processes_end_with_the_demo(running: Callable[..., Running], numbe
     demo = running()
     demo.said.until("batch ")
     assert "proxy_plugin serve" in demo.names()
-    assert "providers.sandbox" in demo.names()
+    assert "proxy_plugin.providers.sandbox" in demo.names()
     children = demo.children()
     assert demo.end(number) == code
     _, left = psutil.wait_procs(children, timeout=15)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import free_port
 from tools.tables import README, rendered
 

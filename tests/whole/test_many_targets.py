@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
 from tests.support.stack import Gateway, jsonl
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.media.store import name_of
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway, GatewayGone, jsonl, lane
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40

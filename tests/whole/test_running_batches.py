@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.raw_http import raw
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane

@@ -15,7 +15,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.files_app import FORM_TYPE, closing, part
 from tests.support.stack import HEADERS, KEY, Gateway, chat_lines, jsonl, lane

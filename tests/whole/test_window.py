@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import ENDS, chat_lines, jsonl, lane
 from tests.whole.lanes.rig import code_of
 from tests.whole.lanes.world import DAY, World, opened

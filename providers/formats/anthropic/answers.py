@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from providers.base import Usage
-from providers.formats.json_text import read, read_exactly, write
-from providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.json_text import read, read_exactly, write
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
 
 Block = dict[str, Any]
 

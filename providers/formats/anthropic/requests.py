@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from providers.formats.anthropic.models import LOW_TO_HIGH, MODELS, ModelFacts, ModelTable, Off, Sampling, Thinking
-from providers.formats.anthropic.schemas import enforceable
-from providers.formats.anthropic.tools import bare_tools, is_forced, read_choice, read_tools
-from providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
-from providers.formats.json_text import write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.chat import (
+from proxy_plugin.providers.formats.anthropic.models import (
+    LOW_TO_HIGH,
+    MODELS,
+    ModelFacts,
+    ModelTable,
+    Off,
+    Sampling,
+    Thinking,
+)
+from proxy_plugin.providers.formats.anthropic.schemas import enforceable
+from proxy_plugin.providers.formats.anthropic.tools import bare_tools, is_forced, read_choice, read_tools
+from proxy_plugin.providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.chat import (
     SAME,
     check_rest,
     model_name,
@@ -33,7 +41,7 @@ from providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "Anthropic's Messages API"
 LEAST_BUDGET = 1024  # of thinking.budget_tokens, "Extended thinking"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.formats.json_text import write
-from providers.formats.losses import Losses
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses
 
 Block = dict[str, Any]
 

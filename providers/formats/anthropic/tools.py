@@ -5,12 +5,12 @@ Shapes: Messages API, types of the official SDK 2.12; forced tool use by model: 
 
 from __future__ import annotations
 
-from providers.formats.anthropic.models import ModelFacts
-from providers.formats.anthropic.schemas import enforceable
-from providers.formats.anthropic.turns import Block, cache_mark, tool_name
-from providers.formats.losses import Losses
-from providers.formats.openai.chat import Choice, Function, is_single, read_functions
-from providers.formats.openai.chat import read_choice as read_openai_choice
+from proxy_plugin.providers.formats.anthropic.models import ModelFacts
+from proxy_plugin.providers.formats.anthropic.schemas import enforceable
+from proxy_plugin.providers.formats.anthropic.turns import Block, cache_mark, tool_name
+from proxy_plugin.providers.formats.losses import Losses
+from proxy_plugin.providers.formats.openai.chat import Choice, Function, is_single, read_functions
+from proxy_plugin.providers.formats.openai.chat import read_choice as read_openai_choice
 
 _FORCED = ("any", "tool")
 _WORDS = {"auto": "auto", "none": "none", "required": "any"}

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.turns import (
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.turns import (
     Call,
     Talk,
     is_remote,

@@ -18,10 +18,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from providers.base import Usage
-from providers.formats.anthropic import answers as anthropic_answers
-from providers.formats.json_text import has_long_numbers, read, read_exactly, write
-from providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.anthropic import answers as anthropic_answers
+from proxy_plugin.providers.formats.json_text import has_long_numbers, read, read_exactly, write
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
 
 Block = dict[str, Any]
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from providers.formats.anthropic.models import MODELS as CLAUDE
-from providers.formats.anthropic.requests import read_options
-from providers.formats.anthropic.turns import Turns as ClaudeTurns
-from providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
-from providers.formats.bedrock.turns import Turns, cache_point, read_turns, tool_name
-from providers.formats.json_text import Raw, write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.chat import (
+from proxy_plugin.providers.formats.anthropic.models import MODELS as CLAUDE
+from proxy_plugin.providers.formats.anthropic.requests import read_options
+from proxy_plugin.providers.formats.anthropic.turns import Turns as ClaudeTurns
+from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
+from proxy_plugin.providers.formats.bedrock.turns import Turns, cache_point, read_turns, tool_name
+from proxy_plugin.providers.formats.json_text import Raw, write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.chat import (
     SAME,
     Choice,
     Function,
@@ -39,7 +39,7 @@ from providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
 

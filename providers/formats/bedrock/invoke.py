@@ -12,15 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import Form, to_messages
-from providers.formats.bedrock.answers import error_row, to_completion
-from providers.formats.bedrock.converse import to_converse, to_nova
-from providers.formats.bedrock.models import CONVERSE, INVOKE, MODELS, Family, Invocation, ModelTable, invocation
-from providers.formats.bedrock.openai_models import to_chat
-from providers.formats.bedrock.prompts import to_prompt
-from providers.formats.openai.chat import model_name, read_chat
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
+from proxy_plugin.providers.formats.bedrock.answers import error_row, to_completion
+from proxy_plugin.providers.formats.bedrock.converse import to_converse, to_nova
+from proxy_plugin.providers.formats.bedrock.models import (
+    CONVERSE,
+    INVOKE,
+    MODELS,
+    Family,
+    Invocation,
+    ModelTable,
+    invocation,
+)
+from proxy_plugin.providers.formats.bedrock.openai_models import to_chat
+from proxy_plugin.providers.formats.bedrock.prompts import to_prompt
+from proxy_plugin.providers.formats.openai.chat import model_name, read_chat
+from proxy_plugin.providers.formats.shapes import Translated
 
 __all__ = [
     "CONVERSE",

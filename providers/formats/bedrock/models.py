@@ -18,8 +18,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from providers.base import LineRejected
-from providers.formats.json_text import read
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.json_text import read
 
 Invocation = Literal["InvokeModel", "Converse"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from providers.formats.bedrock.converse import (
+from proxy_plugin.providers.formats.bedrock.converse import (
     NEVER,
     PROVIDER,
     SAMPLING,
@@ -23,11 +23,11 @@ from providers.formats.bedrock.converse import (
     read_effort,
     read_temperature,
 )
-from providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
-from providers.formats.bedrock.turns import tool_name
-from providers.formats.json_text import write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.chat import (
+from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
+from proxy_plugin.providers.formats.bedrock.turns import tool_name
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.chat import (
     SAME,
     Choice,
     check_rest,
@@ -43,7 +43,7 @@ from providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from providers.formats.openai.turns import (
+from proxy_plugin.providers.formats.openai.turns import (
     Talk,
     is_remote,
     parts_of,
@@ -53,7 +53,7 @@ from providers.formats.openai.turns import (
     read_messages,
     read_text,
 )
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from providers.formats.bedrock.converse import (
+from proxy_plugin.providers.formats.bedrock.converse import (
     NEVER,
     PROVIDER,
     SAMPLING,
@@ -25,11 +25,18 @@ from providers.formats.bedrock.converse import (
     read_effort,
     read_temperature,
 )
-from providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable, tools_refused, uses_tools
-from providers.formats.bedrock.turns import tool_name
-from providers.formats.json_text import write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.chat import (
+from proxy_plugin.providers.formats.bedrock.models import (
+    MODELS,
+    Family,
+    ModelFacts,
+    ModelTable,
+    tools_refused,
+    uses_tools,
+)
+from proxy_plugin.providers.formats.bedrock.turns import tool_name
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.chat import (
     SAME,
     check_rest,
     is_single,
@@ -44,8 +51,8 @@ from providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from providers.formats.openai.turns import Talk, parts_of, read_messages, read_text
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.openai.turns import Talk, parts_of, read_messages, read_text
+from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
 Said = list[tuple[str, str]]  # role and text, in turn

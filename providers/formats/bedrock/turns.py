@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from providers.formats.bedrock.models import ModelFacts
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.turns import (
+from proxy_plugin.providers.formats.bedrock.models import ModelFacts
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.turns import (
     Talk,
     is_remote,
     parts_of,

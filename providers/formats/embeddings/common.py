@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from providers.base import LineRejected, Usage
-from providers.formats.json_text import read, write
-from providers.formats.losses import Losses, rejected
-from providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.base import LineRejected, Usage
+from proxy_plugin.providers.formats.json_text import read, write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 MAX_INPUTS = 2048
 ENDPOINT_PARAMS = frozenset({"model", "input", "dimensions", "encoding_format"})

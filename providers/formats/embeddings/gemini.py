@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from providers.formats.embeddings.common import (
+from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
     Facts,
@@ -32,10 +32,10 @@ from providers.formats.embeddings.common import (
     vector_text,
     word,
 )
-from providers.formats.embeddings.common import join as join_parts
-from providers.formats.json_text import write
-from providers.formats.losses import Losses
-from providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.formats.embeddings.common import join as join_parts
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 PROVIDER = "Gemini's embedding API"
 _EXTENSIONS = frozenset({"task_type", "title"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from providers.formats.embeddings.common import (
+from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
     Facts,
@@ -27,10 +27,10 @@ from providers.formats.embeddings.common import (
     token_count,
     vector_text,
 )
-from providers.formats.embeddings.common import join as join_parts
-from providers.formats.json_text import write
-from providers.formats.losses import Losses
-from providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.formats.embeddings.common import join as join_parts
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 PROVIDER = "Mistral's API"
 MODELS = (

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from providers.base import Usage
-from providers.formats.json_text import read, read_exactly, write
-from providers.formats.openai.turns import call_id
-from providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.json_text import read, read_exactly, write
+from proxy_plugin.providers.formats.openai.turns import call_id
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
 
 Block = dict[str, Any]
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from providers.formats.gemini.models import MODELS, ModelFacts, ModelTable, Thinking
-from providers.formats.gemini.tools import add_tools
-from providers.formats.gemini.turns import read_turns
-from providers.formats.json_text import write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.chat import (
+from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, ModelTable, Thinking
+from proxy_plugin.providers.formats.gemini.tools import add_tools
+from proxy_plugin.providers.formats.gemini.turns import read_turns
+from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.chat import (
     Block,
     check_rest,
     flag,
@@ -29,7 +29,7 @@ from providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "Gemini's generateContent"
 MAX_TOP_LOGPROBS = 20

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from providers.formats.gemini.models import ModelFacts
-from providers.formats.gemini.tools import tool_name
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.turns import (
+from proxy_plugin.providers.formats.gemini.models import ModelFacts
+from proxy_plugin.providers.formats.gemini.tools import tool_name
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.turns import (
     Block,
     Call,
     Talk,

@@ -16,9 +16,16 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from providers.base import LineRejected
-from providers.formats.json_text import MAX_DEPTH, has_fractions, has_long_numbers, is_too_deep, read, read_exactly
-from providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.json_text import (
+    MAX_DEPTH,
+    has_fractions,
+    has_long_numbers,
+    is_too_deep,
+    read,
+    read_exactly,
+)
+from proxy_plugin.providers.formats.losses import Losses, rejected
 
 Block = dict[str, Any]
 

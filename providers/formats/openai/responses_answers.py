@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from providers.base import Usage
-from providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
-from providers.formats.shapes import Answer, count
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
+from proxy_plugin.providers.formats.shapes import Answer, count
 
 Block = dict[str, Any]
 

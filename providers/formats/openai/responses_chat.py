@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from providers.base import LineRejected
-from providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
-from providers.formats.losses import Losses, rejected
-from providers.formats.openai.responses_items import Block, read_items
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
+from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.openai.responses_items import Block, read_items
+from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "the chat API of this lane"
 _COPIED = (

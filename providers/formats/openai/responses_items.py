@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.losses import Losses, rejected
 
 Block = dict[str, Any]
 

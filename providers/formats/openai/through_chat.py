@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from providers.base import LineRejected
-from providers.formats.openai import completions, responses_answers, responses_chat
-from providers.formats.shapes import Answer, Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.openai import completions, responses_answers, responses_chat
+from proxy_plugin.providers.formats.shapes import Answer, Translated
 
 CHAT, RESPONSES, COMPLETIONS = "/v1/chat/completions", "/v1/responses", "/v1/completions"
 ENDPOINTS = frozenset({CHAT, RESPONSES, COMPLETIONS})

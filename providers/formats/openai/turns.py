@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from providers.formats.json_text import Raw, TooDeep, object_text
-from providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.json_text import Raw, TooDeep, object_text
+from proxy_plugin.providers.formats.losses import Losses, rejected
 
 Block = dict[str, Any]
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 
-from providers.base import (
+from proxy_plugin.providers.base import (
     Account,
     Capabilities,
     Credentials,
@@ -41,13 +41,13 @@ from providers.base import (
     TryLater,
     split_native_id,
 )
-from providers.formats.openai.through_chat import ENDPOINTS
-from providers.lanes.anthropic.rows import count_rows, custom_id_of, request_element, result_row
+from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of, request_element, result_row
 
 # What needs `providers.http` is imported where it runs: workers only translate and read rows, and aiohttp costs each
 # of them 12 MB and 0.15 s [measured, Python 3.11].
 if TYPE_CHECKING:
-    from providers.http import Origin
+    from proxy_plugin.providers.http import Origin
 
 BATCHES = "messages/batches"
 RESULTS = "results.jsonl"
@@ -84,7 +84,7 @@ class AnthropicCredentials(Credentials):
     @field_validator("custom_host")
     @classmethod
     def _plain_host(cls, host: str | None) -> str | None:
-        from providers.http import plain_url  # noqa: PLC0415 - see above
+        from proxy_plugin.providers.http import plain_url  # noqa: PLC0415 - see above
 
         return None if host is None else plain_url(host)
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from providers.base import LineIn, Native, Row, Target
-from providers.formats.anthropic.answers import error_row, to_completion
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.openai import through_chat
-from providers.formats.shapes import Translated
-from providers.lanes.openai.rows import members
+from proxy_plugin.providers.base import LineIn, Native, Row, Target
+from proxy_plugin.providers.formats.anthropic.answers import error_row, to_completion
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.openai import through_chat
+from proxy_plugin.providers.formats.shapes import Translated
+from proxy_plugin.providers.lanes.openai.rows import members
 
 READ_BYTES = 1 << 20
 LONGEST_REST = 64 << 20  # bytes after the last newline; 300,000 tokens of escaped text are 8 MB at most

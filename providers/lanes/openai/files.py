@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from providers.base import Content, NewFile, OutcomeUnknown, Refused, StoredFile
+from proxy_plugin.providers.base import Content, NewFile, OutcomeUnknown, Refused, StoredFile
 
 if TYPE_CHECKING:
-    from providers.http import Origin
+    from proxy_plugin.providers.http import Origin
 
 PURPOSES = frozenset({"assistants", "fine-tune", "vision", "user_data", "evals"})  # `FilePurpose` beside `batch`
 DESCRIBING = ("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Last-Modified")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 from pydantic import AfterValidator, SecretStr, field_validator
 
-from providers.base import (
+from proxy_plugin.providers.base import (
     Account,
     Capabilities,
     Content,
@@ -42,12 +42,12 @@ from providers.base import (
     Target,
     TryLater,
 )
-from providers.lanes.openai import files as openai_files
-from providers.lanes.openai.rows import request_line, result_row
+from proxy_plugin.providers.lanes.openai import files as openai_files
+from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
 
 # What needs `providers.http` is imported where it runs: workers only translate and read rows, aiohttp costs each 11 MB.
 if TYPE_CHECKING:
-    from providers.http import Origin
+    from proxy_plugin.providers.http import Origin
 
 MARK_KEY = "proxy_plugin"
 PAGE = 100  # the most a list of batches returns at once
@@ -85,7 +85,7 @@ class KeyCredentials(Credentials):
     @field_validator("custom_host")
     @classmethod
     def _plain_host(cls, host: str | None) -> str | None:
-        from providers.http import plain_url  # noqa: PLC0415 - see above
+        from proxy_plugin.providers.http import plain_url  # noqa: PLC0415 - see above
 
         return None if host is None else plain_url(host)
 

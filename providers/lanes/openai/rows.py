@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from providers.base import LineIn, LineRejected, Native, Row, Target, Usage
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
 
 _TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
 _SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")

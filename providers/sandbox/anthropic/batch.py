@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from providers.sandbox.anthropic.lines import CANCELED, ERRORED, EXPIRED, SUCCEEDED
-from providers.sandbox.anthropic.options import Options
-from providers.sandbox.anthropic.params import Rules
+from proxy_plugin.providers.sandbox.anthropic.lines import CANCELED, ERRORED, EXPIRED, SUCCEEDED
+from proxy_plugin.providers.sandbox.anthropic.options import Options
+from proxy_plugin.providers.sandbox.anthropic.params import Rules
 
 _COUNTERS = {"succeeded": SUCCEEDED, "errored": ERRORED, "canceled": CANCELED, "expired": EXPIRED}
 

@@ -19,9 +19,17 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from providers.sandbox.anthropic.batch import Batch
-from providers.sandbox.anthropic.errors import OLD, check_json_body, check_query, list_reply, page, query_limit, refused
-from providers.sandbox.anthropic.lines import (
+from proxy_plugin.providers.sandbox.anthropic.batch import Batch
+from proxy_plugin.providers.sandbox.anthropic.errors import (
+    OLD,
+    check_json_body,
+    check_query,
+    list_reply,
+    page,
+    query_limit,
+    refused,
+)
+from proxy_plugin.providers.sandbox.anthropic.lines import (
     CANCELED,
     EXPIRED,
     Assignment,
@@ -32,10 +40,10 @@ from providers.sandbox.anthropic.lines import (
     examine,
     results_path,
 )
-from providers.sandbox.anthropic.options import Options, Settings
-from providers.sandbox.anthropic.params import Rules
-from providers.sandbox.dialect import Act, Route, Services
-from providers.sandbox.replies import Reply, json_reply
+from proxy_plugin.providers.sandbox.anthropic.options import Options, Settings
+from proxy_plugin.providers.sandbox.anthropic.params import Rules
+from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
+from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 PREFIX = "/anthropic/v1"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from aiohttp import web
 
-from providers.sandbox.anthropic.batches import PREFIX, Batches, new_id
-from providers.sandbox.anthropic.errors import check_version, error_reply, new_request_id, refused
-from providers.sandbox.anthropic.lines import body_path
-from providers.sandbox.anthropic.options import Options, Settings
-from providers.sandbox.dialect import Services
-from providers.sandbox.replies import Refused, Reply
-from providers.sandbox.strangers import crowded, seconds_of
+from proxy_plugin.providers.sandbox.anthropic.batches import PREFIX, Batches, new_id
+from proxy_plugin.providers.sandbox.anthropic.errors import check_version, error_reply, new_request_id, refused
+from proxy_plugin.providers.sandbox.anthropic.lines import body_path
+from proxy_plugin.providers.sandbox.anthropic.options import Options, Settings
+from proxy_plugin.providers.sandbox.dialect import Services
+from proxy_plugin.providers.sandbox.replies import Refused, Reply
+from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
 
 
 class Anthropic:

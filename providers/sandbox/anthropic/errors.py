@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
-from providers.sandbox.replies import Refused, Reply, json_reply
+from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 
 OLD, NEW = "2023-06-01", "2026-10-21"
 VERSIONS = (OLD, NEW)

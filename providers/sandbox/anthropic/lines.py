@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from providers.sandbox.answers import Style, UnknownMarker, markers, user_text
-from providers.sandbox.anthropic.envelope import EnvelopeError, elements, parsed
-from providers.sandbox.anthropic.errors import error_body, error_type
-from providers.sandbox.anthropic.messages import ENDPOINT, empty_message, message
-from providers.sandbox.anthropic.params import ParamsError, Rules, check_params
-from providers.sandbox.anthropic.turns import check_turns
+from proxy_plugin.providers.sandbox.answers import Style, UnknownMarker, markers, user_text
+from proxy_plugin.providers.sandbox.anthropic.envelope import EnvelopeError, elements, parsed
+from proxy_plugin.providers.sandbox.anthropic.errors import error_body, error_type
+from proxy_plugin.providers.sandbox.anthropic.messages import ENDPOINT, empty_message, message
+from proxy_plugin.providers.sandbox.anthropic.params import ParamsError, Rules, check_params
+from proxy_plugin.providers.sandbox.anthropic.turns import check_turns
 
 SUCCEEDED, ERRORED, EXPIRED, CANCELED = range(4)
 MARK = 10  # characters of a prefix that all custom_ids of a batch may share

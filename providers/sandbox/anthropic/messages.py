@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from providers.sandbox.answers import Answer, Style, answer, usage
+from proxy_plugin.providers.sandbox.answers import Answer, Style, answer, usage
 
 ENDPOINT = "/v1/messages"
 

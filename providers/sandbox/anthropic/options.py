@@ -5,9 +5,9 @@ Limits are those of "Message Batches", Claude Platform documentation, 2026-09-26
 
 import msgspec
 
-from providers.sandbox.answers import Style
-from providers.sandbox.settings import Settings as _Settings
-from providers.sandbox.strangers import Crowd
+from proxy_plugin.providers.sandbox.answers import Style
+from proxy_plugin.providers.sandbox.settings import Settings as _Settings
+from proxy_plugin.providers.sandbox.strangers import Crowd
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.sandbox.anthropic.errors import NEW, OLD
+from proxy_plugin.providers.sandbox.anthropic.errors import NEW, OLD
 
 SAMPLING = ("temperature", "top_p", "top_k")
 BETA_LONG_OUTPUT = "output-300k-2026-03-24"

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.sandbox.anthropic.errors import NEW
-from providers.sandbox.anthropic.params import (
+from proxy_plugin.providers.sandbox.anthropic.errors import NEW
+from proxy_plugin.providers.sandbox.anthropic.params import (
     ParamsError,
     Rules,
     check_cache_control,

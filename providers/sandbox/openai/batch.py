@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from providers.sandbox.openai.bodies import ENDPOINTS
-from providers.sandbox.openai.checks import (
+from proxy_plugin.providers.sandbox.openai.bodies import ENDPOINTS
+from proxy_plugin.providers.sandbox.openai.checks import (
     check_known,
     expiry_seconds,
     missing_parameter,
@@ -15,8 +15,8 @@ from providers.sandbox.openai.checks import (
     wrong_type,
     wrong_value,
 )
-from providers.sandbox.openai.lines import Assembled, Examined, Problem
-from providers.sandbox.openai.options import Options
+from proxy_plugin.providers.sandbox.openai.lines import Assembled, Examined, Problem
+from proxy_plugin.providers.sandbox.openai.options import Options
 
 OUTPUT_EXPIRY = 30 * 86400
 TERMINAL = frozenset({"failed", "completed", "expired", "cancelled"})

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from providers.sandbox.dialect import Act, Route, Services
-from providers.sandbox.openai.batch import TERMINAL, Batch, Order, read_order
-from providers.sandbox.openai.checks import (
+from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
+from proxy_plugin.providers.sandbox.openai.batch import TERMINAL, Batch, Order, read_order
+from proxy_plugin.providers.sandbox.openai.checks import (
     check_query,
     json_object,
     list_reply,
@@ -27,8 +27,8 @@ from providers.sandbox.openai.checks import (
     rate_limited,
     refused,
 )
-from providers.sandbox.openai.files import File, Files
-from providers.sandbox.openai.lines import (
+from proxy_plugin.providers.sandbox.openai.files import File, Files
+from proxy_plugin.providers.sandbox.openai.lines import (
     CANCELLED,
     EXPIRED,
     Assignment,
@@ -38,8 +38,8 @@ from providers.sandbox.openai.lines import (
     examine,
     no_such_file,
 )
-from providers.sandbox.openai.options import Settings, Window
-from providers.sandbox.replies import Reply, json_reply
+from proxy_plugin.providers.sandbox.openai.options import Settings, Window
+from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 
 class Batches:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.sandbox.answers import Answer, Style, answer, canonical, usage
+from proxy_plugin.providers.sandbox.answers import Answer, Style, answer, canonical, usage
 
 JSON = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
-from providers.sandbox.openai.bodies import error_body
-from providers.sandbox.replies import Refused, Reply, json_reply
+from proxy_plugin.providers.sandbox.openai.bodies import error_body
+from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 
 LONGEST_BODY = 1024 * 1024  # bytes of a JSON request; a batch create is far below
 

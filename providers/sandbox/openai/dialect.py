@@ -14,14 +14,14 @@ from typing import Any
 
 from aiohttp import web
 
-from providers.sandbox.dialect import Services
-from providers.sandbox.openai.batch import read_order
-from providers.sandbox.openai.batches import Batches
-from providers.sandbox.openai.checks import error_reply, refused
-from providers.sandbox.openai.files import DEFAULT_BATCH_EXPIRY, File, Files
-from providers.sandbox.openai.options import Settings
-from providers.sandbox.replies import Refused, Reply
-from providers.sandbox.strangers import crowded, seconds_of
+from proxy_plugin.providers.sandbox.dialect import Services
+from proxy_plugin.providers.sandbox.openai.batch import read_order
+from proxy_plugin.providers.sandbox.openai.batches import Batches
+from proxy_plugin.providers.sandbox.openai.checks import error_reply, refused
+from proxy_plugin.providers.sandbox.openai.files import DEFAULT_BATCH_EXPIRY, File, Files
+from proxy_plugin.providers.sandbox.openai.options import Settings
+from proxy_plugin.providers.sandbox.replies import Refused, Reply
+from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
 
 
 class OpenAI:

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from providers.sandbox.dialect import Act, Route, Services
-from providers.sandbox.multipart import Form, Malformed, PartHead, boundary_of
-from providers.sandbox.openai.checks import (
+from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
+from proxy_plugin.providers.sandbox.multipart import Form, Malformed, PartHead, boundary_of
+from proxy_plugin.providers.sandbox.openai.checks import (
     check_plain_encoding,
     check_query,
     expiry_seconds,
@@ -26,8 +26,8 @@ from providers.sandbox.openai.checks import (
     wrong_type,
     wrong_value,
 )
-from providers.sandbox.openai.options import Settings, Window
-from providers.sandbox.replies import Reply, json_reply
+from proxy_plugin.providers.sandbox.openai.options import Settings, Window
+from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 DEFAULT_BATCH_EXPIRY = 30 * 86400

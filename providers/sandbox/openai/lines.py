@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from providers.sandbox.answers import Style, UnknownMarker, markers, user_text
-from providers.sandbox.openai.bodies import error_body, input_count, response_body
+from proxy_plugin.providers.sandbox.answers import Style, UnknownMarker, markers, user_text
+from proxy_plugin.providers.sandbox.openai.bodies import error_body, input_count, response_body
 
 RAN_WELL, RAN_BADLY, NOT_RUN = range(3)
 

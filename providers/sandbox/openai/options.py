@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from providers.sandbox import settings
-from providers.sandbox.answers import Style
-from providers.sandbox.strangers import Crowd
+from proxy_plugin.providers.sandbox import settings
+from proxy_plugin.providers.sandbox.answers import Style
+from proxy_plugin.providers.sandbox.strangers import Crowd
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

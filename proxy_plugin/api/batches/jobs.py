@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from providers.base import Usage
 from proxy_plugin.costs.tally import Spent, total
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
+from proxy_plugin.providers.base import Usage
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from providers import catalog
 from proxy_plugin.lines.plan_count import MAX_NAMED, PRICED, Figures, TargetFigures
 from proxy_plugin.lines.scan import Facts, Fault
+from proxy_plugin.providers import catalog
 from proxy_plugin.routing.endpoints import served
 
 _MODELS_NAMED = 10

@@ -22,8 +22,6 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from providers import catalog
-from providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
 from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
 from proxy_plugin.access import own_keys as byok
@@ -35,6 +33,8 @@ from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place

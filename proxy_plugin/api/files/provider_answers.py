@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.errors import BadRequest, Conflict, Forbidden, GatewayError, NotFound, TooLarge, TooManyRequests
+from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
 
 
 class KeyRefused(BadRequest):

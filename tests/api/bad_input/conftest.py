@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.api.bad_input.rig import Rig, make_rig
 from tests.support.stack import lane
 

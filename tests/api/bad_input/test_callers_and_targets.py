@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from providers import catalog
+from proxy_plugin.providers import catalog
 from tests.api.bad_input.rig import FEW_KEY, JSON, LANE, NO_KEYS_KEY, Case, Rig
 from tests.support.stack import chat_lines, jsonl
 

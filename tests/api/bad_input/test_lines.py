@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.answers import expected_text
 from tests.api.bad_input.rig import MAX_LINE, Rig
 from tests.support.stack import chat_lines, jsonl
 

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from providers.base import (
+from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
     Cancels,
@@ -40,11 +40,11 @@ from providers.base import (
     make_mark,
     native_id,
 )
-from providers.catalog import load
-from providers.http import LONGEST_WAIT, Http, HttpSettings
-from providers.lanes.anthropic.lane import ANTHROPIC, AnthropicCredentials, Fence
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.catalog import load
+from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings
+from proxy_plugin.providers.lanes.anthropic.lane import ANTHROPIC, AnthropicCredentials, Fence
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 CHAT = "/v1/chat/completions"
 KEY, OTHER_KEY = "sk-ant-adapter-0123456789abcdef", "sk-ant-other-0123456789abcdef"
@@ -191,7 +191,8 @@ def test_the_lane_says_what_it_can_do() -> None:
 
 
 def test_a_worker_that_translates_does_not_pay_for_an_http_client() -> None:
-    code = "import sys; from providers.catalog import load; load('anthropic'); print('aiohttp' in sys.modules)"
+    load = "from proxy_plugin.providers.catalog import load; load('anthropic')"
+    code = f"import sys; {load}; print('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from providers.base import (
+from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
     Cancels,
@@ -35,11 +35,17 @@ from providers.base import (
     make_mark,
     native_id,
 )
-from providers.catalog import load
-from providers.http import Http, HttpSettings
-from providers.lanes.openai.lane import OPENAI, KeyCredentials, OpenAICompatible, OpenAICredentials, Service
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.catalog import load
+from proxy_plugin.providers.http import Http, HttpSettings
+from proxy_plugin.providers.lanes.openai.lane import (
+    OPENAI,
+    KeyCredentials,
+    OpenAICompatible,
+    OpenAICredentials,
+    Service,
+)
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 CHAT = "/v1/chat/completions"
 KEY, OTHER_KEY = "sk-adapter-0123456789abcdef", "sk-other-0123456789abcdef"

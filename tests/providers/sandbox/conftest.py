@@ -13,7 +13,7 @@ from anthropic.types.messages import MessageBatch
 from openai import AsyncOpenAI, OpenAI
 from openai.types import Batch
 
-from providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 
 ENDS = {"completed", "failed", "expired", "cancelled"}
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.02, "finalize_seconds": 0.0, "cancel_seconds": 0.02}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.sandbox.anthropic.envelope import EnvelopeError, elements
+from proxy_plugin.providers.sandbox.anthropic.envelope import EnvelopeError, elements
 
 NASTY = st.text(st.sampled_from('\\"{}[],: \n\u2028é🙂\ud83dx'), max_size=12)
 VALUES = st.recursive(

@@ -16,7 +16,7 @@ import pytest
 from anthropic import Anthropic
 from anthropic.types.messages import MessageBatch
 
-from providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 
 Make = Callable[..., Any]
 HEADERS = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}

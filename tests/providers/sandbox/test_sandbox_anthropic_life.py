@@ -15,8 +15,8 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 
-from providers.sandbox.answers import expected_text
-from providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 
 Make = Callable[..., Any]
 HEADERS = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}

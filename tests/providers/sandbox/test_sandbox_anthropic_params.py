@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 Make = Callable[..., Any]
 Params = dict[str, Any]

@@ -13,8 +13,8 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types.messages import MessageBatch
 
-from providers.sandbox.answers import expected_text, expected_usage
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text, expected_usage
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 Make = Callable[..., Any]
 ENDPOINT = "/v1/messages"

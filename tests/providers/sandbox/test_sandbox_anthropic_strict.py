@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
 
 Make = Callable[..., Any]
 AUTH = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}

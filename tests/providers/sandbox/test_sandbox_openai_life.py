@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from providers.sandbox.process import Sandbox, SandboxError
+from proxy_plugin.providers.sandbox.process import Sandbox, SandboxError
 
 Make = Callable[..., Any]
 

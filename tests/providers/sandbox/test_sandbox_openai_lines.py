@@ -13,8 +13,8 @@ import pytest
 from openai.types import Batch
 from openai.types.responses import Response
 
-from providers.sandbox.answers import expected_text, expected_usage
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text, expected_usage
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 Make = Callable[..., Any]
 CHAT = "/v1/chat/completions"

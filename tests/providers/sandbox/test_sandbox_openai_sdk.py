@@ -13,8 +13,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types import Batch
 
-from providers.sandbox.answers import expected_text, expected_usage
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import expected_text, expected_usage
+from proxy_plugin.providers.sandbox.process import Sandbox
 
 Make = Callable[..., Any]
 CHAT = "/v1/chat/completions"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
 
 AUTH = {"authorization": f"Bearer {DEFAULT_KEY}"}
 GOOD = {"input_file_id": "file-x", "endpoint": "/v1/chat/completions", "completion_window": "24h"}

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI
 
-from providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,7 +35,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_it_prints_one_line_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "providers.sandbox", "--provider", "openai"]
+    command = [sys.executable, "-m", "proxy_plugin.providers.sandbox", "--provider", "openai"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())
@@ -48,13 +48,13 @@ def test_it_prints_one_line_and_ends_on_sigterm() -> None:
 def test_a_parent_that_is_dead_already_is_noticed() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         dead.wait()
-    command = [sys.executable, "-m", "providers.sandbox", f"--with-parent={dead.pid}"]
+    command = [sys.executable, "-m", "proxy_plugin.providers.sandbox", f"--with-parent={dead.pid}"]
     assert subprocess.run(command, stdout=subprocess.DEVNULL, cwd=ROOT, timeout=10).returncode == 0
 
 
 def test_it_ends_with_its_parent() -> None:
     script = (
-        "import os, signal; from providers.sandbox.process import Sandbox; "
+        "import os, signal; from proxy_plugin.providers.sandbox.process import Sandbox; "
         "s = Sandbox().start(); print(s.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     child = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, check=False)

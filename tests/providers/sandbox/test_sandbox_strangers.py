@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox, SandboxError
+from proxy_plugin.providers.sandbox.process import Sandbox, SandboxError
 
 HEADERS = {
     "openai": {"authorization": "Bearer sk-sandbox"},

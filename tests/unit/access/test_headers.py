@@ -8,11 +8,11 @@ import pytest
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from providers.base import Credentials
 from proxy_plugin.access.callers import Caller, Callers
 from proxy_plugin.access.headers import find_virtual_key, read, resolve_target, response_headers, strip_credentials
 from proxy_plugin.config import Config, VirtualKey, parse
 from proxy_plugin.errors import BadRequest, Forbidden
+from proxy_plugin.providers.base import Credentials
 
 SECRET = "sk-acme-5up3r-s3cr3t"
 CALLER = Caller("dev", "default", ("acme-*", "off"))

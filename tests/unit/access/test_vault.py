@@ -9,8 +9,8 @@ import sys
 import pytest
 from pydantic import SecretStr
 
-from providers.base import Credentials
 from proxy_plugin.access.vault import Vault
+from proxy_plugin.providers.base import Credentials
 
 SECRETS = {"api_key": "sk-own-5up3r-s3cr3t", "secret_text": 'ü"\n'}
 BATCH = "batch_1"
@@ -92,7 +92,8 @@ def test_no_repr_shows_a_key() -> None:
 
 def test_a_gateway_that_seals_nothing_does_not_load_the_cipher() -> None:
     program = (
-        "import sys; from pydantic import SecretStr; import proxy_plugin.app; from proxy_plugin.vault import Vault\n"
+        "import sys; from pydantic import SecretStr\n"
+        "import proxy_plugin.app; from proxy_plugin.access.vault import Vault\n"
         "Vault(); print('cryptography' in sys.modules); Vault(SecretStr('k')); print('cryptography' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from providers import catalog
-from providers.base import Usage
 from proxy_plugin.costs.prices import EXTRACT, Listed, Price, installed, price
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Usage
 
 OPENAI, ANTHROPIC = (catalog.load(name).capabilities for name in ("openai", "anthropic"))
 

@@ -16,9 +16,9 @@ import pytest
 from openai.types import chat
 from pydantic import TypeAdapter
 
-from providers.sandbox.answers import markers, user_text
 from proxy_plugin.demo.lines import LONGEST_ID, body, custom_id, lines, png, write_input
 from proxy_plugin.lines.envelope import decode_envelope
+from proxy_plugin.providers.sandbox.answers import markers, user_text
 
 COUNT = 2000
 ENDPOINT = "/v1/chat/completions"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 
 Json = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.bedrock.invoke import to_converse, to_invoke
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
+from proxy_plugin.providers.formats.shapes import Translated
 from tests.unit.formats.anthropic_lines import HELLO, PDF, PNG, SCHEMA, TOOL, call, calling, result, text
 
 Json = dict[str, Any]

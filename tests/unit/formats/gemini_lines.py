@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 
 Json = dict[str, Any]
 

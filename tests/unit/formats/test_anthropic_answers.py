@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from providers.base import Usage
-from providers.formats.anthropic.answers import error_row, openai_error, to_completion
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.anthropic.answers import error_row, openai_error, to_completion
 
 Json = dict[str, Any]
 

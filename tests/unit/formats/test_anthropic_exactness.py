@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.anthropic.answers import to_completion
-from providers.formats.anthropic.models import MODELS, Sampling
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.models import MODELS, Sampling
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.shapes import Translated
 from tests.unit.formats.anthropic_lines import (
     CHOICES,
     FABLE,

@@ -7,7 +7,7 @@ import string
 
 import pytest
 
-from providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from tests.unit.formats.anthropic_lines import (
     CHOICES,
     HAIKU,

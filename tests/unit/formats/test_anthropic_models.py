@@ -7,9 +7,9 @@ import timeit
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.anthropic.models import MODELS, UNKNOWN, ModelFacts, Off, Sampling, Thinking
-from providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.models import MODELS, UNKNOWN, ModelFacts, Off, Sampling, Thinking
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from tests.unit.formats.anthropic_lines import HAIKU, OPUS_4_1, OPUS_4_6, SONNET_4, body
 
 NAMES = [

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from tests.unit.formats.anthropic_lines import (
     HAIKU,
     HELLO,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from anthropic import transform_schema
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.anthropic.schemas import enforceable
-from providers.formats.losses import Losses
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.anthropic.schemas import enforceable
+from proxy_plugin.providers.formats.losses import Losses
 
 PATH = "response_format.json_schema.schema"
 BOUNDED = {

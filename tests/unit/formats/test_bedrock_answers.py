@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from providers.base import Usage
-from providers.formats.bedrock.answers import error_row, to_completion
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.bedrock.answers import error_row, to_completion
 from tests.unit.formats.bedrock_lines import JSON_VALUES, Json
 
 

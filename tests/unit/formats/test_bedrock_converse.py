@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.formats.bedrock.converse import to_converse, to_nova
+from proxy_plugin.providers.formats.bedrock.converse import to_converse, to_nova
 from tests.unit.formats.anthropic_lines import HELLO, PDF, PNG, SCHEMA, TOOL, call, calling, result, text, user
 from tests.unit.formats.bedrock_lines import (
     CLAUDE,

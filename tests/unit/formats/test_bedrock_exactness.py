@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.bedrock.answers import to_completion
-from providers.formats.bedrock.invoke import to_converse, to_invoke
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.bedrock.answers import to_completion
+from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
+from proxy_plugin.providers.formats.shapes import Translated
 from tests.unit.formats.anthropic_lines import HELLO, TOOL, call, calling, result, text, user
 from tests.unit.formats.bedrock_lines import (
     CLAUDE,

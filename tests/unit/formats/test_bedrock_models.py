@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.bedrock.invoke import to_invoke
-from providers.formats.bedrock.models import CONVERSE, INVOKE, MODELS, Family, ModelFacts, invocation
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.bedrock.invoke import to_invoke
+from proxy_plugin.providers.formats.bedrock.models import CONVERSE, INVOKE, MODELS, Family, ModelFacts, invocation
 from tests.unit.formats.anthropic_lines import HELLO, TOOL, call, calling, result
 from tests.unit.formats.bedrock_lines import (
     CLAUDE,

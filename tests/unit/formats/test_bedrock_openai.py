@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.anthropic.requests import Form, to_messages
-from providers.formats.bedrock.invoke import to_invoke
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
+from proxy_plugin.providers.formats.bedrock.invoke import to_invoke
 from tests.unit.formats.anthropic_lines import (
     FABLE,
     HELLO,

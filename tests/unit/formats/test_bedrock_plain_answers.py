@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.formats.bedrock import answers as bedrock_answers
-from providers.formats.bedrock.answers import to_completion
+from proxy_plugin.providers.formats.bedrock import answers as bedrock_answers
+from proxy_plugin.providers.formats.bedrock.answers import to_completion
 
 NUMBERS = st.integers(-1, 10**30) | st.floats(allow_nan=False) | st.booleans() | st.none()
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=6)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.bedrock.invoke import to_converse, to_invoke
-from providers.formats.bedrock.models import MODELS
-from providers.formats.bedrock.prompts import DIALECTS
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
+from proxy_plugin.providers.formats.bedrock.models import MODELS
+from proxy_plugin.providers.formats.bedrock.prompts import DIALECTS
 from tests.unit.formats.anthropic_lines import HELLO, SCHEMA, TOOL, call, calling, result, text, user
 from tests.unit.formats.bedrock_lines import IMAGE, LLAMA_3, LLAMA_4, MIXTRAL, R1, Json, body, invoke, refused
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Completion
 
-from providers.base import LineRejected, Usage
-from providers.formats.anthropic.answers import to_completion
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.openai.completions import DEFAULT_MAX_TOKENS, to_chat, to_text_completion
+from proxy_plugin.providers.base import LineRejected, Usage
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.openai.completions import DEFAULT_MAX_TOKENS, to_chat, to_text_completion
 
 Json = dict[str, Any]
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
 
-from providers.base import Usage
-from providers.formats.embeddings import cohere, gemini, mistral, titan
-from providers.formats.embeddings.common import Facts
-from providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.embeddings import cohere, gemini, mistral, titan
+from proxy_plugin.providers.formats.embeddings.common import Facts
+from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 Json = dict[str, Any]
 # Spellings that a decoder would change.

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.embeddings.cohere import to_bedrock_cohere_embeddings, to_cohere_embeddings
-from providers.formats.embeddings.common import Facts, FanOut
-from providers.formats.embeddings.gemini import Form, to_gemini_embeddings
-from providers.formats.embeddings.mistral import to_mistral_embeddings
-from providers.formats.embeddings.titan import to_titan_embeddings
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.embeddings.cohere import to_bedrock_cohere_embeddings, to_cohere_embeddings
+from proxy_plugin.providers.formats.embeddings.common import Facts, FanOut
+from proxy_plugin.providers.formats.embeddings.gemini import Form, to_gemini_embeddings
+from proxy_plugin.providers.formats.embeddings.mistral import to_mistral_embeddings
+from proxy_plugin.providers.formats.embeddings.titan import to_titan_embeddings
 
 Json = dict[str, Any]
 Translator = Callable[..., FanOut]

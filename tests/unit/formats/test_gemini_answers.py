@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from providers.base import Usage
-from providers.formats.gemini.answers import error_row, to_completion
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.gemini.answers import error_row, to_completion
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from tests.unit.formats.gemini_lines import (
     ARGON,
     DECLARED,

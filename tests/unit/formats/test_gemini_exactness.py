@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.gemini.answers import to_completion
-from providers.formats.gemini.models import MODELS
-from providers.formats.gemini.requests import to_generate_content
-from providers.formats.shapes import Translated
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.gemini.answers import to_completion
+from proxy_plugin.providers.formats.gemini.models import MODELS
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.shapes import Translated
 from tests.unit.formats.gemini_lines import (
     ARGON,
     FLASH,

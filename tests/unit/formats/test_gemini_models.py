@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.formats.gemini.models import MODELS, UNKNOWN, Homes, ModelFacts, Thinking
+from proxy_plugin.providers.formats.gemini.models import MODELS, UNKNOWN, Homes, ModelFacts, Thinking
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from providers.base import LineRejected
-from providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from tests.unit.formats.gemini_lines import (
     FLASH,
     FLASH_3,

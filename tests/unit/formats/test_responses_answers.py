@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
 
-from providers.base import LineRejected, Usage
-from providers.formats.anthropic.answers import to_completion
-from providers.formats.anthropic.requests import to_messages
-from providers.formats.openai.responses_answers import to_response
-from providers.formats.openai.responses_chat import own_refusal, to_chat
+from proxy_plugin.providers.base import LineRejected, Usage
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.openai.responses_answers import to_response
+from proxy_plugin.providers.formats.openai.responses_chat import own_refusal, to_chat
 
 Json = dict[str, Any]
 USAGE = {

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
-from providers.formats.openai.responses_chat import own_names, own_refusal, to_chat
+from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.openai.responses_chat import own_names, own_refusal, to_chat
 
 Json = dict[str, Any]
 HELLO = {"role": "user", "content": "hi"}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import LineIn, LineRejected, Native, Row, Target, Usage
-from providers.lanes.anthropic.lane import ANTHROPIC
-from providers.lanes.anthropic.rows import count_rows, custom_id_of
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
+from proxy_plugin.providers.lanes.anthropic.lane import ANTHROPIC
+from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of
 
 CHAT = "/v1/chat/completions"
 ID = "abcdefghij0000002s"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from providers.base import LineRejected
 from proxy_plugin.lines.body_changes import BodyEditor
+from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing.route import Changes
 
 EXACT = (  # values that a decoder and an encoder would change

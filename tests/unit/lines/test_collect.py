@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from providers.base import Usage, native_id
 from proxy_plugin.lines.collect import CollectFacts, bounded_lines, collect, one_line
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, StoredRow, rows
+from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import ToyBatch, chat, files_below
 from tests.toy.toy_service import answer_text

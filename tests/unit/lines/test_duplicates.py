@@ -111,7 +111,7 @@ def test_a_missing_folder_is_made_and_removed(tmp_path: Path) -> None:
 PEAK = """
 import sys, tracemalloc
 from pathlib import Path
-from proxy_plugin.duplicates import DuplicateIds
+from proxy_plugin.lines.duplicates import DuplicateIds
 
 folder, name = sys.argv[1:]
 tracemalloc.start()

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers.base import Usage, native_id
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, PartSpec
 from proxy_plugin.lines.merge import merge
 from proxy_plugin.lines.row_store import ERROR, FAILED, NOTE, OK, RowMeta, RowWriter, TruncatedRows, bucket_path
+from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from providers.base import Usage
 from proxy_plugin.durable import GrowingFiles, HashedFile, empty_folder, write_atomically
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
 from proxy_plugin.lines.row_store import (
@@ -28,6 +27,7 @@ from proxy_plugin.lines.row_store import (
     places,
     rows,
 )
+from proxy_plugin.providers.base import Usage
 
 ROWS = [
     StoredRow(3, 0, OK, RowMeta(model="m", usage=Usage(1, 2, 3, 4)), b'{"status_code":200}'),

@@ -283,7 +283,7 @@ def test_it_runs_in_a_spawned_worker(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 from pathlib import Path
-from proxy_plugin.scan import ScanLimits, scan
+from proxy_plugin.lines.scan import ScanLimits, scan
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers.base import split_native_id
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.manifest import ASSIGNMENT, PARTS, REJECTED, REMARKS, read_manifest
 from proxy_plugin.lines.row_store import ERROR, NOTE, StoredRow, rows
 from proxy_plugin.lines.split import split
+from proxy_plugin.providers.base import split_native_id
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS

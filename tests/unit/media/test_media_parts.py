@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import LineRejected
 from proxy_plugin.media.parts import taken_apart
 from proxy_plugin.media.store import Album, Media, name_of
+from proxy_plugin.providers.base import LineRejected
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 3
 URL = "https://pictures.example/a.png?sig=%2F"

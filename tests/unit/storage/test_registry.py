@@ -74,7 +74,8 @@ def test_wal_and_full_synchronous(registry: Registry) -> None:
 
 def test_a_second_gateway_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     lock = DataDirLock(tmp_path)
-    code = "import sys, pathlib; from proxy_plugin.registry import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
+    lock_it = "from proxy_plugin.storage.registry import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
+    code = f"import sys, pathlib; {lock_it}"
     second = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert second.returncode != 0
     assert "DataDirBusy" in second.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.cli_batch import COMMAND, Cli, one_line, until, variables
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
 

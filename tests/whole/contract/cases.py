@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.answers import expected_text
 from tests.toy.toy_service import answer_text
 from tests.whole.contract.sandbox_wire import SandboxWire
 from tests.whole.contract.toy_wire import ToyWire

@@ -1,4 +1,4 @@
-"""The stand-ins of `providers.sandbox` as a `Wire`: what differs between them is data of their cases."""
+"""The stand-ins of `proxy_plugin.providers.sandbox` as a `Wire`: what differs between them is data of their cases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.wire import Call
 
 KEY = "sk-contract-4f1d09c27ab853e6"

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from providers import catalog
+from proxy_plugin.providers import catalog
 from tests.whole.contract.cases import CASES, Case
 
 HERE = Path(__file__).parent
 LOADED = """
 import json, sys, proxy_plugin.app
-print(json.dumps([name for name in sys.modules if name.startswith("providers.")]))
+print(json.dumps([name for name in sys.modules if name.startswith("proxy_plugin.providers.")]))
 """
-REGISTERED = "import json; from providers import catalog; print(json.dumps(catalog.names()))"
+REGISTERED = "import json; from proxy_plugin.providers import catalog; print(json.dumps(catalog.names()))"
 
 
 def _tests() -> set[str]:
@@ -56,6 +56,6 @@ def test_the_gateway_of_a_case_has_no_other_provider(case: Case) -> None:
 
 def test_the_gateway_loads_no_adapter_of_its_own_accord() -> None:
     loaded = set(_python(LOADED, {}))
-    assert {"providers.base", "providers.catalog", "providers.http"} <= loaded
+    assert {"proxy_plugin.providers.base", "proxy_plugin.providers.catalog", "proxy_plugin.providers.http"} <= loaded
     adapters = {reference.partition(":")[0] for reference in catalog.BUILT_IN.values()}
-    assert not loaded & {*adapters, "providers.formats", "providers.sandbox"}
+    assert not loaded & {*adapters, "proxy_plugin.providers.formats", "proxy_plugin.providers.sandbox"}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.sandbox.answers import Style
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.answers import Style
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
 from tests.unit.storage.test_registry import fill

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask, check_answers, check_paid_once, check_strangers_left_alone, history, our_mark
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
 from tests.whole.kills.lives import sample, until_sample

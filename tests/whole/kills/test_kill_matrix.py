@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     check_answers,
     check_one_at_a_time,

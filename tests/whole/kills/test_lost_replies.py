@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import Lines, check_answers, check_paid_once, check_strangers_left_alone, our_mark
 from tests.support.stack import Gateway, chat_lines, jsonl
 from tests.whole.kills.scenes import FOREVER, LANES, Lane, strangers

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     ask,
     check_answers,

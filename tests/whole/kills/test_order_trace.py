@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway, chat_lines, jsonl
 from tests.whole.kills.scenes import LANES, Lane
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once, check_strangers_left_alone
 from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
 from tests.whole.kills.lives import until_settled

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import LANES, QUICK, Elsewhere, Lane, Stand, keys
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.lines.choose import TargetSpec
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import jsonl
 from tests.toy.toy_batch import ToyBatch
 from tests.whole.contract.client import Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import CHAT, LANES, MODEL, code_of, text_of
 

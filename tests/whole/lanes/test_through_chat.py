@@ -9,7 +9,7 @@ import pytest
 from openai.types import Completion
 from openai.types.responses import Response
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import LANES, MODEL, Line
 

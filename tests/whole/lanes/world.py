@@ -13,10 +13,10 @@ from typing import Any
 import openai
 from aiohttp import web
 
-from providers.sandbox.process import Sandbox
 from proxy_plugin.app import setup
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import ENDS, KEY, jsonl
 
 DAY = 86_400

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway, jsonl, lane
 
 NANO, MINI, HAIKU, SONNET = "gpt-4.1-nano", "gpt-4.1-mini", "claude-haiku-4-5", "claude-sonnet-4-5"
