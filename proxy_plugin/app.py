@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -35,6 +34,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.masking import gateway_secret
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import DataDirLock, Registry
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.web.answers import error_answer
@@ -146,7 +146,7 @@ async def _forget_keys(gateway: Gateway) -> None:
         await asyncio.sleep(FORGET_SECONDS)
         try:
             await byok.forget_ended(gateway)
-        except sqlite3.Error as error:
+        except StorageError as error:
             logs.event(LOG, "keys_not_forgotten", level=logging.WARNING, error=error)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy_plugin import __version__
+from proxy_plugin.storage.errors import StorageError
 
 OK, FAILED, NOT_STARTED = 0, 1, 2
 
@@ -58,13 +59,12 @@ def _port(text: str) -> int:
 
 def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
-    import sqlite3  # noqa: PLC0415
 
     from proxy_plugin import config, logs  # noqa: PLC0415
     from proxy_plugin import masking as secrets  # noqa: PLC0415
     from proxy_plugin.app import serve  # noqa: PLC0415
     from proxy_plugin.errors import ConfigError  # noqa: PLC0415
-    from proxy_plugin.storage.registry import DataDirBusy, SchemaTooNew  # noqa: PLC0415
+    from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
     try:
         settings = config.load(command.config)
@@ -72,7 +72,7 @@ def _serve(command: argparse.Namespace) -> int:
         return asyncio.run(serve(settings, command.host, command.port))
     except (ConfigError, DataDirBusy, SchemaTooNew) as error:
         return _complain(str(error), NOT_STARTED)
-    except sqlite3.Error as error:
+    except StorageError as error:
         return _complain(f"the registry in data_dir cannot be opened: {error}", NOT_STARTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -11,9 +11,9 @@ import hypothesis
 import pytest
 
 # The same examples on every machine, however busy it is.
-_PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile("patient", **_PATIENT)
-hypothesis.settings.register_profile("seeded", derandomize=True, **_PATIENT)
+_PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("patient", _PATIENT)
+hypothesis.settings.register_profile("seeded", _PATIENT, derandomize=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,7 +32,7 @@ from proxy_plugin.providers.base import BatchProvider, Credentials
 from proxy_plugin.routing.portkey_config import OwnAccount, read_header
 from proxy_plugin.routing.route import Own, Target, own_target
 from proxy_plugin.storage import states
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from aiohttp import web
 from proxy_plugin import __version__
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import parts, spending
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.web.answers import json_answer
@@ -54,7 +54,7 @@ class Operations:
 OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
 
 
-def _count(conn: sqlite3.Connection) -> Counts:
+def _count(conn: Connection) -> Counts:
     guesses = parts.guesses(conn)
     return Counts(
         batches=dict.fromkeys(states.BATCH, 0)

@@ -77,7 +77,7 @@ def upload_object(request: web.Request, row: UploadRow) -> dict[str, Any]:
     if row.file_id is None:
         return shown
     file_id = row.file_id
-    file = gateway.registry.read(lambda conn: files.visible(conn, row.workspace, file_id, now))
+    file = gateway.registry.read_now(lambda conn: files.visible(conn, row.workspace, file_id, now))
     return shown if file is None else shown | {"file": file_object(file)}
 
 
@@ -223,7 +223,7 @@ def _md5(value: object) -> str | None:
 
 
 def _chosen(gateway: Gateway, upload: UploadRow, part_ids: Sequence[str]) -> list[UploadPartRow]:
-    known = {part.id: part for part in gateway.registry.read(lambda conn: uploads.parts(conn, upload.id))}
+    known = {part.id: part for part in gateway.registry.read_now(lambda conn: uploads.parts(conn, upload.id))}
     chosen: dict[str, UploadPartRow] = {}
     for number, part_id in enumerate(part_ids, 1):
         if part_id not in known:
@@ -292,7 +292,9 @@ def _require_made_of(gateway: Gateway, upload: UploadRow, part_ids: Sequence[str
     if upload.state == "pending":
         raise GatewayError("A stored part is missing.")
     made_of = [
-        part.id for part in gateway.registry.read(lambda conn: uploads.parts(conn, upload.id)) if part.place is not None
+        part.id
+        for part in gateway.registry.read_now(lambda conn: uploads.parts(conn, upload.id))
+        if part.place is not None
     ]
     if status != "completed" or made_of != list(part_ids):
         raise _not_pending(status)
@@ -319,7 +321,7 @@ async def _cancel(gateway: Gateway, upload_id: str, now: float) -> None:
 async def remove_expired(gateway: Gateway) -> int:
     """Remove the parts of uploads that nobody completed in time; return how many uploads."""
     removed, now = 0, gateway.clock.now()
-    while due := gateway.registry.read(lambda conn: uploads.expired(conn, now - GRACE_SECONDS)):
+    while due := gateway.registry.read_now(lambda conn: uploads.expired(conn, now - GRACE_SECONDS)):
         for upload_id in due:
             expire = partial(uploads.expire, upload_id=upload_id, now=now)
             with suppress(Closed):
@@ -341,7 +343,7 @@ def _found(request: web.Request) -> UploadRow:
     upload_id, workspace = foreign_ids.in_path(request, "upload_id"), request[CALLER].workspace
     if not foreign_ids.could_be_ours(upload_id):
         raise NotFound("No such Upload object.", param="id")
-    row = request.app[GATEWAY].registry.read(lambda conn: uploads.visible(conn, workspace, upload_id))
+    row = request.app[GATEWAY].registry.read_now(lambda conn: uploads.visible(conn, workspace, upload_id))
     if row is None:
         raise NotFound(f"No such Upload object: {upload_id}", param="id")
     return row

@@ -6,7 +6,6 @@ its results show our mark it is not cancelled and no row of it is counted; if th
 
 from __future__ import annotations
 
-import sqlite3
 from functools import partial
 from typing import NoReturn
 
@@ -15,6 +14,7 @@ import msgspec
 from proxy_plugin import failpoints
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
@@ -60,7 +60,7 @@ async def identify(
     return silent, True
 
 
-def disown(conn: sqlite3.Connection, row: SubmissionRow, job: str) -> SubmissionRow:
+def disown(conn: Connection, row: SubmissionRow, job: str) -> SubmissionRow:
     """Remember that a job showed another's mark, so that it is not read again."""
     return parts.move_submission(conn, row, row.state, not_ours=_with(row, job))
 
@@ -95,7 +95,7 @@ async def confirm_adopted(desk: Desk, part: PartRow, lane: BatchProvider) -> boo
     return verdict
 
 
-def _confirmed(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, *, ours: bool) -> None:
+def _confirmed(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, *, ours: bool) -> None:
     if ours:
         parts.move_submission(conn, row, "accepted", provisional=0)
         return
@@ -103,16 +103,14 @@ def _confirmed(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Submiss
     _look_again(conn, desk, part, row, "not ours after all", not_ours=_with(row, part.job))
 
 
-def let_go(conn: sqlite3.Connection, desk: Desk, part: PartRow) -> None:
+def let_go(conn: Connection, desk: Desk, part: PartRow) -> None:
     """Look for our job again: the one adopted provisionally was deleted, most likely by the stranger whose it was."""
     row = parts.accepted_submission(conn, part)
     assert row is not None
     _look_again(conn, desk, part, row, "deleted before it was certain")
 
 
-def _look_again(
-    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, **changes: str
-) -> None:
+def _look_again(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, **changes: str) -> None:
     parts.move_submission(conn, row, "unknown", job=None, provisional=0, **changes)
     parts.move(conn, part, "creating", job=None, accepted_at=None, completed=0, failed=0)
     batches.event(conn, part.batch_id, part.n, desk.now(), why, part.job or "")

@@ -9,7 +9,6 @@ that job is counted; it is written down for the operator who pays for it.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,6 +16,7 @@ from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import disown, unclaimed
 from proxy_plugin.engine.desk import Desk, Step
 from proxy_plugin.providers.base import Confirms, Refused, TryLater
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow
 
@@ -61,7 +61,7 @@ async def _doubled(desk: Desk, part: PartRow) -> list[str]:
     return found
 
 
-def _note(conn: sqlite3.Connection, desk: Desk, part: PartRow, doubled: Sequence[str]) -> Sequence[str]:
+def _note(conn: Connection, desk: Desk, part: PartRow, doubled: Sequence[str]) -> Sequence[str]:
     """Give each doubled job to a guess, oldest to oldest; look again later unless nothing is left to be found."""
     now, open_guesses = desk.now(), [row for row in parts.guessed(conn, part) if row.doubled_job is None]
     noted = [job for _, job in zip(open_guesses, doubled, strict=False)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import Layout
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
@@ -83,15 +83,15 @@ class Desk:
         """Return wall-clock seconds."""
         return self.gateway.clock.now()
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[Connection], T]) -> T:
         """Run a point read."""
-        return self.gateway.registry.read(work)
+        return self.gateway.registry.read_now(work)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction; durable when this returns."""
         return await self.gateway.registry.write(work)
 
-    async def insist(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def insist(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction whose loss would cost money; on a full disk it waits until there is space."""
         while True:
             try:
@@ -123,7 +123,7 @@ class Desk:
     async def postpone(self, key: Key, due_at: float) -> None:
         """Let a row rest until `due_at` and count the try."""
 
-        def later(conn: sqlite3.Connection) -> None:
+        def later(conn: Connection) -> None:
             if key.kind == "file":
                 files.postpone(conn, key.id, due_at)
             elif key.kind == "batch":
@@ -208,7 +208,7 @@ class Desk:
 Step = Callable[[Desk, Any], Awaitable[None]]
 
 
-def _row(conn: sqlite3.Connection, key: Key) -> object:
+def _row(conn: Connection, key: Key) -> object:
     if key.kind == "file":
         return files.get(conn, key.id)
     if key.kind == "batch":

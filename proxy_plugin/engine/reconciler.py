@@ -23,7 +23,7 @@ from proxy_plugin.engine.desk import Desk, Key, Step, backoff
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import Layout
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.workers import WorkerDied
 
@@ -62,7 +62,7 @@ class Engine:
 
     async def start(self) -> None:
         """Remove what a dead gateway left half-written, then begin."""
-        live = self._gateway.registry.read(batches.live_ids)
+        live = self._gateway.registry.read_now(batches.live_ids)
         await asyncio.to_thread(self._desk.layout.sweep, live)
         self._state.task = asyncio.create_task(self._run(), name="engine")
 
@@ -97,7 +97,7 @@ class Engine:
         if len(self._state.running) >= PARALLEL:
             return LOOK_AGAIN
         now = self._gateway.clock.now()
-        upcoming = self._gateway.registry.read(lambda c: parts.next_after(c, now))
+        upcoming = self._gateway.registry.read_now(lambda c: parts.next_after(c, now))
         pause = LOOK_AGAIN if upcoming is None else upcoming - now
         if self._state.held:
             pause = min(pause, min(self._state.held.values()) - self._gateway.clock.monotonic())
@@ -107,7 +107,9 @@ class Engine:
         now, moment = self._gateway.clock.now(), self._gateway.clock.monotonic()
         held = {key: until for key, until in self._state.held.items() if until > moment}
         self._state.held = held
-        for key in self._gateway.registry.read(lambda c: _due(c, now, PARALLEL + len(self._state.running) + len(held))):
+        for key in self._gateway.registry.read_now(
+            lambda c: _due(c, now, PARALLEL + len(self._state.running) + len(held))
+        ):
             if len(self._state.running) >= PARALLEL:
                 return
             if key not in self._state.running and key not in held:

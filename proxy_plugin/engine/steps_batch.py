@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Capabilities
 from proxy_plugin.routing.endpoints import served
 from proxy_plugin.routing.route import EVERYTHING, Route
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, spending
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -82,7 +82,7 @@ async def validate(desk: Desk, batch: BatchRow) -> None:
     await desk.write(lambda c: batches.move(c, batch, "splitting", total=facts.lines))
 
 
-def _wait_for_scan(conn: sqlite3.Connection, batch: BatchRow, now: float) -> None:
+def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
     row = files.get(conn, batch.input_file_id)
     if row is not None and row.state == "uploaded":  # else the scan's own transaction has woken the batch
         batches.postpone(conn, batch.id, now + 60)
@@ -170,7 +170,7 @@ def _publish_folder(folder: Path) -> None:
         sync_folder(each)
 
 
-def _commit_manifest(conn: sqlite3.Connection, batch: BatchRow, folder: str, manifest: Manifest, now: float) -> None:
+def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: Manifest, now: float) -> None:
     batches.move(
         conn,
         batch,
@@ -208,7 +208,7 @@ def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
 async def follow(desk: Desk, batch: BatchRow) -> None:
     """Go on to the merge when every part has ended; keep the completion window."""
 
-    def step(conn: sqlite3.Connection) -> None:
+    def step(conn: Connection) -> None:
         now = desk.now()
         if parts.all_ended(conn, batch.id):
             batches.move(conn, batch, "merging", finalizing_at=int(now))
@@ -308,7 +308,7 @@ def _publish(desk: Desk, batch: BatchRow, folder: Path, facts: MergeFacts) -> Pu
 
 
 def _commit_end(
-    conn: sqlite3.Connection,
+    conn: Connection,
     desk: Desk,
     batch: BatchRow,
     rows: list[PartRow],
@@ -342,7 +342,7 @@ def _commit_end(
     )
 
 
-def _book(conn: sqlite3.Connection, config: Config, batch: BatchRow, rows: list[PartRow], facts: MergeFacts) -> None:
+def _book(conn: Connection, config: Config, batch: BatchRow, rows: list[PartRow], facts: MergeFacts) -> None:
     """Keep what the batch cost, and add it to what its workspace has spent on each virtual key.
 
     The sums become labels of /metrics, which anybody may read: a workspace or a virtual key that is not configured is
@@ -372,7 +372,7 @@ def _result_file(batch: BatchRow, file_id: str, what: str, size: int, digest: st
     )
 
 
-def _end_state(conn: sqlite3.Connection, batch: BatchRow, rows: list[PartRow], facts: MergeFacts) -> str:
+def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: MergeFacts) -> str:
     """A stop that found nothing left to stop has lost the race: the batch is then completed.
 
     The rows tell, not the words of the jobs: a job that was cancelled while it wrote its results has them all.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow
 
@@ -40,7 +40,7 @@ async def admit(desk: Desk, part: PartRow) -> None:
         return
     key = desk.virtual_key(part.slug)
 
-    def step(conn: sqlite3.Connection) -> None:
+    def step(conn: Connection) -> None:
         if drop_if_stopping(conn, part):
             return
         jobs, lines = parts.in_flight(conn, part.slug)
@@ -54,7 +54,7 @@ async def admit(desk: Desk, part: PartRow) -> None:
     await desk.write(step)
 
 
-def drop_if_stopping(conn: sqlite3.Connection, part: PartRow) -> bool:
+def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
     """Drop a part that was never accepted if its batch is cancelled or its window is over."""
     batch = batches.get(conn, part.batch_id)
     if batch is None or batch.stopping is None:
@@ -67,7 +67,7 @@ async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
     again = part.staged is not None
 
-    def begin(conn: sqlite3.Connection) -> bool:
+    def begin(conn: Connection) -> bool:
         if drop_if_stopping(conn, part):
             return False
         if not again:
@@ -100,7 +100,7 @@ async def account_or_end(desk: Desk, part: PartRow) -> Account | None:
         return None
 
 
-def refuse(conn: sqlite3.Connection, part: PartRow, refused: Refused, now: float) -> None:
+def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> None:
     """Give a part up: every line of it becomes an error row with the provider's reason."""
     parts.move(conn, part, "refused", refusal=refusal_text(refused))
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
@@ -143,14 +143,14 @@ async def _ended(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStat
         await _vanished(desk, part, error)
 
 
-def _end(conn: sqlite3.Connection, part: PartRow, status: JobStatus) -> None:
+def _end(conn: Connection, part: PartRow, status: JobStatus) -> None:
     reason = (status.end or JobEnd.COMPLETED).value
     results = msgspec.json.encode({"native": dict(status.results)}).decode()
     counts = {"completed": status.completed or 0, "failed": status.failed or 0}
     parts.move(conn, part, "ended", end_reason=reason, results=results, missing_since=None, **counts)
 
 
-def _failed(conn: sqlite3.Connection, desk: Desk, part: PartRow, status: JobStatus) -> None:
+def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> None:
     """Nothing ran. For lack of quota the same part may be submitted again; otherwise its lines are error rows."""
     now = desk.now()
     refused = status.refusal or Refused("The provider failed the job without a reason.", code="job_failed")
@@ -181,7 +181,7 @@ async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobSt
 
 
 def _note_poll(
-    conn: sqlite3.Connection,
+    conn: Connection,
     part: PartRow,
     status: JobStatus,
     asked: float | None,
@@ -305,7 +305,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     await asyncio.to_thread(desk.layout.clear_others, folder, what)
 
 
-def _commit_rows(conn: sqlite3.Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
+def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
     failed, audit_at = part.lines - facts.ok, desk.now() if parts.guessed(conn, part) else None
     parts.move(conn, part, "collected", results=text, completed=facts.ok, failed=max(failed, 0), due_at=audit_at)
     if facts.foreign or facts.corrupt:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from functools import partial
 
 from proxy_plugin import failpoints, logs
@@ -16,6 +15,7 @@ from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell,
 from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
 from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
@@ -31,7 +31,7 @@ async def intend(desk: Desk, part: PartRow) -> None:
         return
     account = desk.account(part).fingerprint
 
-    def step(conn: sqlite3.Connection) -> None:
+    def step(conn: Connection) -> None:
         if drop_if_stopping(conn, part):
             return
         parts.begin_submission(conn, part, account, desk.now())
@@ -63,12 +63,12 @@ async def send(desk: Desk, part: PartRow) -> None:
     await _create(desk, part, lane, sent)
 
 
-def _give_up_unsent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
+def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     parts.move_submission(conn, row, "absent", reason=refused.code, ended_at=desk.now())
     refuse(conn, part, refused, desk.now())
 
 
-def _withdraw(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+def _withdraw(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
     """Take the intent back if the batch is stopping; nothing has been sent."""
     if not drop_if_stopping(conn, part):
         return False
@@ -77,7 +77,7 @@ def _withdraw(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Submissi
 
 
 def _mark_sent(
-    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None
+    conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, fence: str | None
 ) -> SubmissionRow | None:
     """Return None where nothing may be sent now."""
     if _withdraw(conn, desk, part, row) or not _has_turn(conn, desk, part, row):
@@ -85,7 +85,7 @@ def _mark_sent(
     return parts.move_submission(conn, row, "sent", fence=fence, sent_at=desk.now())
 
 
-def _has_turn(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
     """Tell whether the part may be sent, or let it wait: without labels two creates in doubt could be confused.
 
     After the settle time a create in doubt holds nobody up: it may stay so for days, and results tell whose a job is.
@@ -123,7 +123,7 @@ async def _create(desk: Desk, part: PartRow, lane: BatchProvider, sent: Submissi
 
 
 def _accepted(
-    conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str, *, provisional: bool = False
+    conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str, *, provisional: bool = False
 ) -> None:
     now = desk.now()
     parts.move_submission(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
@@ -138,7 +138,7 @@ def _accepted(
     batches.event(conn, part.batch_id, part.n, now, "adopted provisionally" if provisional else "accepted", job)
 
 
-def _not_accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
+def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
     parts.move_submission(conn, row, "refused", reason=f"retry: {error}"[:200], ended_at=now)
@@ -148,7 +148,7 @@ def _not_accepted(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: Subm
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
 
 
-def _refused(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
+def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     parts.move_submission(conn, row, "refused", reason=refused.code, ended_at=desk.now())
     parts.next_turn(conn, part.slug)
     refuse(conn, part, refused, desk.now())
@@ -160,7 +160,7 @@ async def doubt(desk: Desk, part: PartRow) -> None:
     await desk.write(lambda c: _doubt(c, desk, part, row, "the gateway ended during the create"))
 
 
-def _doubt(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str) -> None:
+def _doubt(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str) -> None:
     parts.move_submission(conn, row, "unknown", reason=why[:200])
     parts.change(conn, part, due_at=0.0, tries=0, note="outcome of the create is being looked up")
     batches.event(conn, part.batch_id, part.n, desk.now(), "outcome unknown", why)
@@ -241,11 +241,11 @@ async def _revoke(desk: Desk, part: PartRow, lane: Revokes, row: SubmissionRow) 
     await desk.write(lambda c: parts.move_submission(c, row, "unknown", revoked_at=desk.now()))
 
 
-def _note_revoking(conn: sqlite3.Connection, row: SubmissionRow, at: float) -> SubmissionRow:
+def _note_revoking(conn: Connection, row: SubmissionRow, at: float) -> SubmissionRow:
     return parts.move_submission(conn, row, "unknown", revoking_at=at)
 
 
-def _absent(conn: sqlite3.Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
+def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
     """Give the create up and let the part be sent again; tell whether that is a guess, whose outcome is audited."""
     now, dropped = desk.now(), drop_if_stopping(conn, part)
     proven = desk.lane(part).capabilities.accepts_label or row.revoked_at is not None

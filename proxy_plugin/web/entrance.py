@@ -25,7 +25,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import VirtualKey
 from proxy_plugin.errors import BadRequest, GatewayError, NoSpace, Unavailable
 from proxy_plugin.gateway import Gateway
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server

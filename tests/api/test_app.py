@@ -21,7 +21,8 @@ from proxy_plugin.clock import SystemClock
 from proxy_plugin.config import load, parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.gateway import Gateway
-from proxy_plugin.storage.registry import DataDirBusy, SchemaTooNew, connect
+from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
+from proxy_plugin.storage.registry import connect
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow

@@ -31,13 +31,15 @@ async def create(served: Served, headers: Mapping[str, str] = {}, **fields: Any)
 
 
 def stored(served: Served, batch_id: str) -> BatchRow:
-    row = served.gateway.registry.read(lambda conn: batches.get(conn, batch_id))
+    row = served.gateway.registry.read_now(lambda conn: batches.get(conn, batch_id))
     assert row is not None
     return row
 
 
 def count(served: Served) -> int:
-    return int(served.gateway.registry.read(lambda conn: conn.execute("SELECT COUNT(*) FROM batches").fetchone()[0]))
+    return int(
+        served.gateway.registry.read_now(lambda conn: conn.execute("SELECT COUNT(*) FROM batches").fetchone()[0])
+    )
 
 
 async def test_a_create_is_stored_whole(tmp_path: Path) -> None:

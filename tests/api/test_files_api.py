@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from yarl import URL
 from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -102,7 +102,7 @@ def _row(number: int, **changes: Any) -> FileRow:
     return FileRow(**{name: getattr(row, name) for name in row.__struct_fields__} | changes)
 
 
-def _insert(conn: sqlite3.Connection, rows: Iterable[FileRow]) -> None:
+def _insert(conn: Connection, rows: Iterable[FileRow]) -> None:
     for row in rows:
         files.insert(conn, row)
 
@@ -314,7 +314,7 @@ async def test_deleted_bytes_go_when_nobody_needs_them(served: Served) -> None:
     await served.gateway.registry.write(lambda conn: batches.insert(conn, _batch(needed, "merging"), is_retry=False))
     assert await files_api.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == sorted([kept, needed])
-    stored = served.gateway.registry.read(lambda conn: files.stored_bytes(conn, "alice"))
+    stored = served.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, "alice"))
     assert stored == 4 * len(LINE)
     assert await files_api.remove_unneeded(served.gateway) == 0
 

@@ -57,7 +57,7 @@ class Served:
     def assert_nothing_left(self) -> None:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
-        assert self.gateway.registry.read(files.kept) == set()
+        assert self.gateway.registry.read_now(files.kept) == set()
         assert (self.gateway.uploads, self.gateway.upload_bytes) == (0, {})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from proxy_plugin.api.files import form as ingest
 from proxy_plugin.api.files import spool
 from proxy_plugin.api.files.routes import file_object
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
@@ -51,8 +51,8 @@ class Served:
 
     def rows(self) -> list[FileRow]:
         """Return every row, hidden ones too."""
-        ids = self.gateway.registry.read(files.kept)
-        return self.gateway.registry.read(lambda conn: [row for name in ids if (row := files.get(conn, name))])
+        ids = self.gateway.registry.read_now(files.kept)
+        return self.gateway.registry.read_now(lambda conn: [row for name in ids if (row := files.get(conn, name))])
 
     def assert_nothing_left(self) -> None:
         """No bytes, no row, no claim."""
@@ -362,7 +362,7 @@ async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
         gateway = app[GATEWAY]
         begun, go_on = threading.Event(), threading.Event()
 
-        def hold(_: sqlite3.Connection) -> None:
+        def hold(_: Connection) -> None:
             begun.set()
             go_on.wait(10)
 
@@ -379,9 +379,9 @@ async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
         await until(lambda: gateway.uploads == 0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        assert set(leftovers(tmp_path / "data")) == gateway.registry.read(files.kept)
+        assert set(leftovers(tmp_path / "data")) == gateway.registry.read_now(files.kept)
         assert handlers
-        assert len(gateway.registry.read(files.kept)) == 1
+        assert len(gateway.registry.read_now(files.kept)) == 1
 
 
 # ---- room ----

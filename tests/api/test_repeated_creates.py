@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI
 
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from tests.api.test_app import KEY, OTHER_KEY, TARGET, Served, running
 from tests.api.test_batches_api import WANTED, count, create, stored
@@ -119,7 +119,7 @@ async def test_a_client_that_hangs_up_before_the_answer_finds_its_batch_again(tm
                 client.sendall(head.encode() + body)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await eventually(lambda before=before: count(served) == before + 1)
-            [row] = served.gateway.registry.read(lambda c: batches.page(c, "one", after=None, limit=1)) or []
+            [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
             again = await create(served)
             assert again["id"] == row.id
             assert count(served) == before + 1
@@ -131,7 +131,7 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
     """Also where the embedding application cancels handlers whose client has gone."""
     release, blocked, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
-    def block(conn: sqlite3.Connection) -> None:
+    def block(conn: Connection) -> None:
         loop.call_soon_threadsafe(blocked.set)
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
 
@@ -148,7 +148,7 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
         release.set()
         await blocking
         await eventually(lambda: count(served) == 1)
-        [row] = served.gateway.registry.read(lambda c: batches.page(c, "one", after=None, limit=1)) or []
+        [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
         await eventually(lambda: (stored(served, row.id).due_at or 0) > 0)  # the engine has looked at it
         assert stored(served, row.id).replied_at is None
         assert (await create(served))["id"] == row.id
@@ -166,7 +166,7 @@ async def test_a_client_that_never_reads_counts_as_not_answered(tmp_path: Path) 
             client.connect(("127.0.0.1", served.port))
             client.sendall(head.encode() + body)
             await eventually(lambda: count(served) == 1)
-            [row] = served.gateway.registry.read(lambda c: batches.page(c, "one", after=None, limit=1)) or []
+            [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         again = await create(served, metadata={f"k{n}": "v" * 512 for n in range(16)})
         assert again["id"] == row.id
@@ -232,7 +232,7 @@ async def test_a_retrying_client_creates_one_batch(tmp_path: Path) -> None:
         answer: web.StreamResponse = await handler(request)
         return answer
 
-    def block(conn: sqlite3.Connection) -> None:
+    def block(conn: Connection) -> None:
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
 
     async with running(tmp_path, web.Application(middlewares=[note])) as served:

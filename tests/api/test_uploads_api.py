@@ -95,7 +95,7 @@ class Served(Client):
         return Client(self.port, self.session, BOB)
 
     def stored(self, workspace: str = "alice") -> int:
-        return self.gateway.registry.read(lambda conn: files.stored_bytes(conn, workspace))
+        return self.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, workspace))
 
     async def age(self, upload_id: str, seconds: float) -> None:
         """Let an upload have expired `seconds` ago."""
@@ -162,7 +162,7 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
         "status": "uploaded",
     }
     assert served.gateway.blobs.path(file["id"]).read_bytes() == whole
-    row = served.gateway.registry.read(lambda conn: files.get(conn, file["id"]))
+    row = served.gateway.registry.read_now(lambda conn: files.get(conn, file["id"]))
     assert row is not None
     assert (row.workspace, row.sha256, row.due_at) == ("alice", hashlib.sha256(whole).hexdigest(), 0.0)
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
@@ -443,7 +443,7 @@ async def _file(served: Served, size: int) -> files.FileRow:
     """Return the row of another file that has this size."""
     other = await served.announce(size)
     _, done = await served.complete(other["id"], await served.parts(other["id"], bytes(size)))
-    found = served.gateway.registry.read(lambda conn: files.get(conn, done["file"]["id"]))
+    found = served.gateway.registry.read_now(lambda conn: files.get(conn, done["file"]["id"]))
     assert found is not None
     return msgspec.structs.replace(found, id="file-another")
 

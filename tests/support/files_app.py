@@ -122,7 +122,7 @@ def _config(data_dir: Path, limits: Mapping[str, Any]) -> Config:
 async def _running(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     gateway.registry.open()
-    gateway.blobs.sweep(gateway.registry.read(files.kept) | gateway.registry.read(uploads.kept))
+    gateway.blobs.sweep(gateway.registry.read_now(files.kept) | gateway.registry.read_now(uploads.kept))
     yield
     gateway.registry.close()
     gateway.blobs.close()

@@ -19,6 +19,7 @@ from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from tests.api.test_app import WHO, Served, running
 from tests.api.test_batches_api import WANTED, count, stored
@@ -385,7 +386,7 @@ async def test_no_key_is_kept_of_a_batch_that_was_not_stored_or_has_ended(tmp_pa
         assert served.gateway.vault.held() == {made[1]}
 
 
-def stored_row(conn: sqlite3.Connection, batch_id: str) -> batches.BatchRow:
+def stored_row(conn: Connection, batch_id: str) -> batches.BatchRow:
     row = batches.get(conn, batch_id)
     assert row is not None
     return row

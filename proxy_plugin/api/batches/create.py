@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import secrets
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,8 @@ from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.errors import BadRequest, IdempotencyMismatch
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.routing.endpoints import asked_endpoint
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import Conflict
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import batch_object, deliver, json_answer
@@ -77,11 +78,11 @@ async def _told(gateway: Gateway, storing: Awaitable[BatchRow]) -> BatchRow:
 async def _store(request: web.Request, row: BatchRow) -> BatchRow:
     gateway, asked = request.app[GATEWAY], request[HEADERS]
 
-    def work(conn: sqlite3.Connection) -> BatchRow:
+    def work(conn: Connection) -> BatchRow:
         file = files.visible(conn, row.workspace, row.input_file_id, gateway.clock.now())
         try:
             stored = batches.insert(conn, row, is_retry=asked.retry_count > 0)
-        except sqlite3.IntegrityError:  # the file never was; one that is gone may still be that of an earlier batch
+        except Conflict:  # the file never was; one that is gone may still be that of an earlier batch
             raise no_input_file(row.input_file_id) from None
         if stored.id == row.id and (file is None or file.purpose != "batch"):
             raise no_input_file(row.input_file_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from proxy_plugin.costs.tally import Spent, total
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.providers.base import Usage
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow
@@ -35,7 +35,7 @@ def wanted(request: web.Request) -> bool:
     return bool(asked)
 
 
-def of_batches(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return what is added to each batch: `jobs` by the order of their parts, and what all of them `cost`.
 
     The cost, US dollars at batch prices, is that of the answered lines whose price is known, and absent where none is;

@@ -22,7 +22,7 @@ def batch_id(request: web.Request) -> str:
 def visible(request: web.Request) -> BatchRow:
     """Return the batch in the path if the caller's workspace can see it. Raises NotFound."""
     wanted, workspace = batch_id(request), request[CALLER].workspace
-    row = request.app[GATEWAY].registry.read(lambda conn: batches.visible(conn, workspace, wanted))
+    row = request.app[GATEWAY].registry.read_now(lambda conn: batches.visible(conn, workspace, wanted))
     if row is None:
         raise foreign_ids.no_such_batch(wanted)
     return row

@@ -94,7 +94,7 @@ def _result_paths(gateway: Gateway, batch: BatchRow) -> list[Path]:
     """Return the files of an ended batch that were neither deleted nor have expired."""
     named = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id is not None]
     now = gateway.clock.now()
-    rows = gateway.registry.read(lambda conn: [files.visible(conn, batch.workspace, each, now) for each in named])
+    rows = gateway.registry.read_now(lambda conn: [files.visible(conn, batch.workspace, each, now) for each in named])
     return [gateway.blobs.path(row.id) for row in rows if row is not None]
 
 

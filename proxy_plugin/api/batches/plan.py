@@ -111,7 +111,7 @@ async def _scanned(gateway: Gateway, asked: _Asked) -> FileRow:
 
 def _visible(gateway: Gateway, asked: _Asked) -> FileRow:
     file_id, now = asked.wanted.input_file_id, gateway.clock.now()
-    found = gateway.registry.read(lambda conn: files.visible(conn, asked.workspace, file_id, now))
+    found = gateway.registry.read_now(lambda conn: files.visible(conn, asked.workspace, file_id, now))
     if found is None or found.purpose != "batch":
         raise no_input_file(file_id)
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +11,7 @@ from aiohttp import web
 
 from proxy_plugin import logs
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 
@@ -66,5 +65,5 @@ async def _note_replied(app: web.Application, batch_id: str) -> None:
     gateway = app[GATEWAY]
     try:
         await gateway.registry.write(lambda conn: batches.replied(conn, batch_id, gateway.clock.now()))
-    except (RegistryFull, sqlite3.Error) as error:  # an equal create then gets this batch again
+    except StorageError as error:  # an equal create then gets this batch again
         logs.event(LOG, "reply_not_noted", level=logging.WARNING, error=error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -116,7 +116,7 @@ def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
 async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
     try:
-        earlier = gateway.registry.read(lambda conn: batches.earlier(conn, row, is_retry=is_retry))
+        earlier = gateway.registry.read_now(lambda conn: batches.earlier(conn, row, is_retry=is_retry))
         return earlier or await _copied(gateway, original, row, is_retry=is_retry)
     except batches.KeyReused:
         raise key_reused() from None
@@ -146,7 +146,7 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
 
 def _source(gateway: Gateway, original: BatchRow) -> FileRow:
     now = gateway.clock.now()
-    found = gateway.registry.read(lambda conn: files.visible(conn, original.workspace, original.input_file_id, now))
+    found = gateway.registry.read_now(lambda conn: files.visible(conn, original.workspace, original.input_file_id, now))
     if found is None:
         raise _gone()
     return found
@@ -190,7 +190,7 @@ async def _keep(
 ) -> BatchRow:
     """Make the blob, then both rows. Not to be cancelled: rows that are being committed need their blob."""
 
-    def work(conn: sqlite3.Connection) -> BatchRow:
+    def work(conn: Connection) -> BatchRow:
         earlier = batches.earlier(conn, row, is_retry=is_retry)
         if earlier is not None:
             return earlier

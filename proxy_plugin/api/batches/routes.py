@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +20,7 @@ from proxy_plugin.api.batches.retry import retry
 from proxy_plugin.api.files.routes import Route
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import json_answer
@@ -55,7 +55,7 @@ async def list_batches(request: web.Request) -> web.Response:
     limit, after = _limit(request.query.get("limit")), unquote(request.query.get("after", "")) or None
     with_jobs = batch_jobs.wanted(request)
     workspace = request[CALLER].workspace
-    rows = request.app[GATEWAY].registry.read(
+    rows = request.app[GATEWAY].registry.read_now(
         lambda conn: batches.page(conn, workspace, after=after, limit=limit + 1),
     )
     if rows is None:
@@ -77,7 +77,7 @@ async def cancel(request: web.Request) -> web.Response:
     """`POST /batches/{id}/cancel`: a durable flag; the engine stops what runs."""
     gateway, workspace, batch_id = request.app[GATEWAY], request[CALLER].workspace, batch_lookup.batch_id(request)
 
-    def work(conn: sqlite3.Connection) -> BatchRow:
+    def work(conn: Connection) -> BatchRow:
         row = batches.visible(conn, workspace, batch_id)
         if row is None:
             raise foreign_ids.no_such_batch(batch_id)

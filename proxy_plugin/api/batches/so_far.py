@@ -52,7 +52,7 @@ class SoFar:
 
         Raises FileNotFoundError if the batch ended meanwhile, NoSpace, and OSError.
         """
-        found = gateway.registry.read(lambda conn: parts.of_batch(conn, batch.id))
+        found = gateway.registry.read_now(lambda conn: parts.of_batch(conn, batch.id))
         rows = [row for row in found if row.state in PART_ENDS]
         if batch.split_dir is None or not (rows or batch.rejected):
             yield None

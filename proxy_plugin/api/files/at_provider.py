@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sqlite3
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +34,7 @@ from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
@@ -100,7 +100,7 @@ async def store(request: web.Request, upload: Upload) -> FileRow:
     return row
 
 
-def permitted(conn: sqlite3.Connection, caller: Caller, rows: list[FileRow]) -> list[FileRow]:
+def permitted(conn: Connection, caller: Caller, rows: list[FileRow]) -> list[FileRow]:
     """Return those files of the caller's workspace that its list of virtual keys lets it see."""
     if "*" in caller.virtual_keys:
         return rows
@@ -111,7 +111,7 @@ def permitted(conn: sqlite3.Connection, caller: Caller, rows: list[FileRow]) -> 
 
 def place(gateway: Gateway, row: FileRow) -> Place | None:
     """Return where a provider keeps the bytes of a file, None if they are here."""
-    return gateway.registry.read(lambda conn: provider_files.place(conn, row.id))
+    return gateway.registry.read_now(lambda conn: provider_files.place(conn, row.id))
 
 
 async def delete(request: web.Request, where: Place) -> None:

@@ -59,7 +59,7 @@ def require_room(gateway: Gateway, workspace: str | None, count: int) -> None:
     """Raise NoSpace unless `count` more bytes fit on the disk and, where one is given, in the workspace."""
     limits = gateway.config.limits
     if workspace is not None and limits.max_workspace_bytes is not None:
-        stored = gateway.registry.read(lambda conn: files.stored_bytes(conn, workspace))
+        stored = gateway.registry.read_now(lambda conn: files.stored_bytes(conn, workspace))
         if stored + gateway.upload_bytes.get(workspace, 0) + count > limits.max_workspace_bytes:
             raise NoSpace(
                 f"The workspace would store more than its {limits.max_workspace_bytes} bytes; nothing was stored."

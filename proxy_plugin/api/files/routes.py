@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from proxy_plugin.api.files.form import precheck, receive
 from proxy_plugin.api.ids import no_such_file
 from proxy_plugin.errors import BadRequest, Conflict, GatewayError
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileInUse, FileRow
 from proxy_plugin.web.answers import json_answer
@@ -109,7 +109,7 @@ async def remove_unneeded(gateway: Gateway) -> int:
     """
     removed = 0
     now = gateway.clock.now()
-    while due := gateway.registry.read(lambda conn: files.removable(conn, now)):
+    while due := gateway.registry.read_now(lambda conn: files.removable(conn, now)):
         for file_id in due:
             removed += await _remove(gateway, file_id, now)
     return removed
@@ -133,8 +133,8 @@ def _file_id(request: web.Request) -> str:
 def _found(request: web.Request) -> FileRow:
     """Return the file in the path if the caller's workspace can see it. Raises NotFound."""
     gateway, file_id, workspace = request.app[GATEWAY], _file_id(request), request[CALLER].workspace
-    row = gateway.registry.read(lambda conn: files.visible(conn, workspace, file_id, gateway.clock.now()))
-    if row is None or not gateway.registry.read(lambda c: provider_files.permitted(c, request[CALLER], [row])):
+    row = gateway.registry.read_now(lambda conn: files.visible(conn, workspace, file_id, gateway.clock.now()))
+    if row is None or not gateway.registry.read_now(lambda c: provider_files.permitted(c, request[CALLER], [row])):
         raise no_such_file(file_id)
     return row
 
@@ -159,7 +159,7 @@ async def list_files(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     page = _page(request, gateway.clock.now())
     if page.limit <= SMALL_PAGE:
-        body = gateway.registry.read(lambda conn: _page_body(conn, page))
+        body = gateway.registry.read_now(lambda conn: _page_body(conn, page))
     else:
         body = await gateway.registry.scan(lambda conn: _page_body(conn, page))
     if body is None:
@@ -178,7 +178,7 @@ def _page(request: web.Request, now: float) -> _Page:
     return _Page(request[CALLER], now, after, int(limit), order, query.get("purpose") or None)
 
 
-def _page_body(conn: sqlite3.Connection, page: _Page) -> bytes | None:
+def _page_body(conn: Connection, page: _Page) -> bytes | None:
     """Return the JSON of the page, made slice by slice; None if the cursor names nothing."""
     ids: list[str] = []
     objects: list[bytes] = []
@@ -200,7 +200,7 @@ def _page_body(conn: sqlite3.Connection, page: _Page) -> bytes | None:
     return b'{"object":"list","data":[%b],%b' % (b",".join(objects[: page.limit]), tail[1:])
 
 
-def _slice(conn: sqlite3.Connection, page: _Page, after: str | None, limit: int) -> list[FileRow] | None:
+def _slice(conn: Connection, page: _Page, after: str | None, limit: int) -> list[FileRow] | None:
     return files.page(
         conn, page.caller.workspace, now=page.now, after=after, limit=limit, order=page.order, purpose=page.purpose
     )

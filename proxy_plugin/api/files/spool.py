@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from proxy_plugin import failpoints
 from proxy_plugin.api.files.room import DISK_FULL, Claim, is_full
 from proxy_plugin.durable import write_all
 from proxy_plugin.errors import BadRequest, NoSpace, TooLarge
-from proxy_plugin.storage.registry import RegistryFull
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web.multipart import Malformed
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
         gateway.uploads -= 1
 
 
-async def keep(
-    gateway: Gateway, spool: Spool, name: str, insert: Callable[[sqlite3.Connection], T], *, place: str
-) -> T:
+async def keep(gateway: Gateway, spool: Spool, name: str, insert: Callable[[Connection], T], *, place: str) -> T:
     """Make the blob and then the row; return what `insert` does. `place` names the failpoints on the way.
 
     Not to be cancelled: a row that is being committed needs its blob.

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TypeVar
 
 import msgspec
 
+from proxy_plugin.storage.connection import Cursor
+
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-def one(kind: type[R], cursor: sqlite3.Cursor) -> R | None:
+def one(kind: type[R], cursor: Cursor) -> R | None:
     """Return the first row as `kind`, or None."""
     row = cursor.fetchone()
     return None if row is None else kind(**dict(row))
 
 
-def many(kind: type[R], cursor: sqlite3.Cursor) -> list[R]:
+def many(kind: type[R], cursor: Cursor) -> list[R]:
     """Return all rows as `kind`."""
     return [kind(**dict(row)) for row in cursor]
 

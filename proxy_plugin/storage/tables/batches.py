@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many, one
 
 RETRY_WINDOW = 30 * 60.0  # a create that says it is a retry equals one this recent
@@ -78,7 +78,7 @@ _COLUMNS = columns(BatchRow)
 _NAMED = ", ".join(f":{name}" for name in BatchRow.__struct_fields__)
 
 
-def insert(conn: sqlite3.Connection, row: BatchRow, *, is_retry: bool) -> BatchRow:
+def insert(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow:
     """Add a batch, or return the earlier one that this create repeats. Decided inside the transaction.
 
     With an Idempotency-Key: the same key within 24 h is the same batch; KeyReused if the request differs. Without:
@@ -92,12 +92,12 @@ def insert(conn: sqlite3.Connection, row: BatchRow, *, is_retry: bool) -> BatchR
     return row
 
 
-def earlier(conn: sqlite3.Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | None:
+def earlier(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | None:
     """Return the batch that `insert` would return instead of adding this one. Raises KeyReused."""
     return _by_key(conn, row) if row.idempotency_key else _repeated(conn, row, is_retry=is_retry)
 
 
-def _by_key(conn: sqlite3.Connection, row: BatchRow) -> BatchRow | None:
+def _by_key(conn: Connection, row: BatchRow) -> BatchRow | None:
     query = (
         f"SELECT {_COLUMNS} FROM batches WHERE workspace = ? AND idempotency_key = ? AND created_at > ?"
         " ORDER BY seq DESC LIMIT 1"
@@ -109,7 +109,7 @@ def _by_key(conn: sqlite3.Connection, row: BatchRow) -> BatchRow | None:
     return earlier
 
 
-def _repeated(conn: sqlite3.Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | None:
+def _repeated(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | None:
     query = (
         f"SELECT {_COLUMNS} FROM batches WHERE workspace = ? AND caller = ? AND request_hash = ?"
         " AND idempotency_key IS NULL ORDER BY seq DESC LIMIT 1"
@@ -122,23 +122,23 @@ def _repeated(conn: sqlite3.Connection, row: BatchRow, *, is_retry: bool) -> Bat
     return earlier if unseen or (is_retry and age <= RETRY_WINDOW) else None
 
 
-def replied(conn: sqlite3.Connection, batch_id: str, now: float) -> None:
+def replied(conn: Connection, batch_id: str, now: float) -> None:
     """Remember that the client has been given the reply to its create."""
     conn.execute("UPDATE batches SET replied_at = ? WHERE id = ? AND replied_at IS NULL", (now, batch_id))
 
 
-def get(conn: sqlite3.Connection, batch_id: str) -> BatchRow | None:
+def get(conn: Connection, batch_id: str) -> BatchRow | None:
     """Return a batch of any workspace (the engine's view)."""
     return one(BatchRow, conn.execute(f"SELECT {_COLUMNS} FROM batches WHERE id = ?", (batch_id,)))
 
 
-def visible(conn: sqlite3.Connection, workspace: str, batch_id: str) -> BatchRow | None:
+def visible(conn: Connection, workspace: str, batch_id: str) -> BatchRow | None:
     """Return a batch that this workspace can see."""
     row = get(conn, batch_id)
     return row if row is not None and row.workspace == workspace else None
 
 
-def page(conn: sqlite3.Connection, workspace: str, *, after: str | None, limit: int) -> list[BatchRow] | None:
+def page(conn: Connection, workspace: str, *, after: str | None, limit: int) -> list[BatchRow] | None:
     """Return up to `limit` batches, newest first, behind the cursor `after`; None if the cursor names nothing."""
     start = None
     if after is not None:
@@ -153,18 +153,18 @@ def page(conn: sqlite3.Connection, workspace: str, *, after: str | None, limit: 
     return many(BatchRow, conn.execute(query, {"workspace": workspace, "start": start, "limit": limit}))
 
 
-def due(conn: sqlite3.Connection, now: float, limit: int) -> list[BatchRow]:
+def due(conn: Connection, now: float, limit: int) -> list[BatchRow]:
     """Return batches that want a step now, oldest first."""
     query = f"SELECT {_COLUMNS} FROM batches WHERE due_at <= ? ORDER BY due_at LIMIT ?"
     return many(BatchRow, conn.execute(query, (now, limit)))
 
 
-def wake(conn: sqlite3.Connection, batch_id: str) -> None:
+def wake(conn: Connection, batch_id: str) -> None:
     """Let the engine look at the batch at once."""
     conn.execute("UPDATE batches SET due_at = 0 WHERE id = ? AND due_at IS NOT NULL", (batch_id,))
 
 
-def postpone(conn: sqlite3.Connection, batch_id: str, due_at: float, *, tries: int = 0) -> None:
+def postpone(conn: Connection, batch_id: str, due_at: float, *, tries: int = 0) -> None:
     """Look at the batch again at `due_at`, unless something has woken it meanwhile."""
     conn.execute(
         "UPDATE batches SET due_at = ?, tries = tries + ? WHERE id = ? AND due_at IS NOT NULL",
@@ -172,7 +172,7 @@ def postpone(conn: sqlite3.Connection, batch_id: str, due_at: float, *, tries: i
     )
 
 
-def move(conn: sqlite3.Connection, batch: BatchRow, state: str, **changes: Any) -> BatchRow:
+def move(conn: Connection, batch: BatchRow, state: str, **changes: Any) -> BatchRow:
     """Move a batch one legal step; raises states.IllegalStep. `changes` are columns."""
     states.check("batch", batch.state, state)
     values: dict[str, Any] = {"due_at": 0.0, "tries": 0} | changes | {"state": state}
@@ -184,13 +184,13 @@ def move(conn: sqlite3.Connection, batch: BatchRow, state: str, **changes: Any) 
     return moved
 
 
-def end(conn: sqlite3.Connection, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
+def end(conn: Connection, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
     """Move a batch to a terminal state and stamp it. Its caller's credentials have served."""
     event(conn, batch.id, None, now, state)
     return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
 
 
-def cancel(conn: sqlite3.Connection, batch: BatchRow, now: float) -> BatchRow:
+def cancel(conn: Connection, batch: BatchRow, now: float) -> BatchRow:
     """Set the durable cancel flag; an earlier one stays. Raises NotCancellable, decided inside the transaction."""
     query = (
         "UPDATE batches SET cancelling_at = COALESCE(cancelling_at, :now), due_at = 0 WHERE id = :id"
@@ -208,14 +208,14 @@ def cancel(conn: sqlite3.Connection, batch: BatchRow, now: float) -> BatchRow:
     return row
 
 
-def deadline(conn: sqlite3.Connection, batch: BatchRow, now: float) -> None:
+def deadline(conn: Connection, batch: BatchRow, now: float) -> None:
     """Set the durable flag that the completion window is over, and wake the parts."""
     conn.execute("UPDATE batches SET deadline_at = COALESCE(deadline_at, ?) WHERE id = ?", (int(now), batch.id))
     conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch.id,))
     event(conn, batch.id, None, now, "window over")
 
 
-def event(conn: sqlite3.Connection, batch_id: str, part: int | None, at: float, what: str, detail: str = "") -> None:
+def event(conn: Connection, batch_id: str, part: int | None, at: float, what: str, detail: str = "") -> None:
     """Keep one line of a batch's history. `detail` holds no user content and no secret."""
     conn.execute(
         "INSERT INTO events (batch_id, part, at, what, detail) VALUES (?, ?, ?, ?, ?)",
@@ -223,7 +223,7 @@ def event(conn: sqlite3.Connection, batch_id: str, part: int | None, at: float, 
     )
 
 
-def armed(conn: sqlite3.Connection, batch_id: str, sealed: str | None, now: float) -> None:
+def armed(conn: Connection, batch_id: str, sealed: str | None, now: float) -> None:
     """Wake the parts of a batch whose caller gave its credentials again, and keep these if they were sealed."""
     query = (
         "UPDATE batches SET sealed = COALESCE(?, sealed) WHERE id = ?"
@@ -234,13 +234,13 @@ def armed(conn: sqlite3.Connection, batch_id: str, sealed: str | None, now: floa
         event(conn, batch_id, None, now, "credentials given again")
 
 
-def ended(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> list[str]:
+def ended(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
     """Return those of the batches that have reached a terminal state."""
     found = (get(conn, batch_id) for batch_id in batch_ids)
     return [row.id for row in found if row is not None and row.state in states.BATCH_ENDS]
 
 
-def without_files(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> list[str]:
+def without_files(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
     """Return those of the batches that have ended and whose output and error files are gone, or never were."""
     query = (
         "SELECT 1 FROM batches b WHERE b.id = ? AND NOT EXISTS (SELECT 1 FROM files f"
@@ -249,7 +249,7 @@ def without_files(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> list[st
     return [each for each in ended(conn, batch_ids) if conn.execute(query, (each,)).fetchone()]
 
 
-def live_ids(conn: sqlite3.Connection) -> set[str]:
+def live_ids(conn: Connection) -> set[str]:
     """Return the ids of batches that have not ended."""
     rows = conn.execute("SELECT id FROM batches WHERE state IN ('validating', 'splitting', 'running', 'merging')")
     return {row[0] for row in rows}

@@ -6,11 +6,10 @@ batch needs them (`removable`, `mark_removed`).
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 
 from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many, one
 
 _LIVE_BATCH = (
@@ -47,14 +46,14 @@ _COLUMNS = columns(FileRow)
 _NAMED = ", ".join(f":{name}" for name in FileRow.__struct_fields__)
 
 
-def insert(conn: sqlite3.Connection, row: FileRow) -> None:
+def insert(conn: Connection, row: FileRow) -> None:
     """Add a file and count its bytes to its workspace, unless they are not kept here."""
     conn.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
     if row.removed_at is None:
         add_bytes(conn, row.workspace, row.bytes)
 
 
-def add_bytes(conn: sqlite3.Connection, workspace: str, count: int) -> None:
+def add_bytes(conn: Connection, workspace: str, count: int) -> None:
     """Keep the running count of bytes a workspace stores."""
     conn.execute(
         "INSERT INTO workspaces (name, bytes) VALUES (?, ?)"
@@ -63,25 +62,25 @@ def add_bytes(conn: sqlite3.Connection, workspace: str, count: int) -> None:
     )
 
 
-def stored_bytes(conn: sqlite3.Connection, workspace: str) -> int:
+def stored_bytes(conn: Connection, workspace: str) -> int:
     """Return how many bytes a workspace stores."""
     row = conn.execute("SELECT bytes FROM workspaces WHERE name = ?", (workspace,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def visible(conn: sqlite3.Connection, workspace: str, file_id: str, now: float) -> FileRow | None:
+def visible(conn: Connection, workspace: str, file_id: str, now: float) -> FileRow | None:
     """Return a file that this workspace can see now."""
     query = f"SELECT {_COLUMNS} FROM files WHERE id = :id AND workspace = :workspace AND {_VISIBLE}"
     return one(FileRow, conn.execute(query, {"id": file_id, "workspace": workspace, "now": now}))
 
 
-def get(conn: sqlite3.Connection, file_id: str) -> FileRow | None:
+def get(conn: Connection, file_id: str) -> FileRow | None:
     """Return a file whether or not its name is hidden."""
     return one(FileRow, conn.execute(f"SELECT {_COLUMNS} FROM files WHERE id = ?", (file_id,)))
 
 
 def page(
-    conn: sqlite3.Connection,
+    conn: Connection,
     workspace: str,
     *,
     now: float,
@@ -108,7 +107,7 @@ def page(
     return many(FileRow, conn.execute(query, values))
 
 
-def hide(conn: sqlite3.Connection, workspace: str, file_id: str, now: float) -> bool:
+def hide(conn: Connection, workspace: str, file_id: str, now: float) -> bool:
     """Delete a file's name; False if there is none. Raises FileInUse while a running batch reads it."""
     row = visible(conn, workspace, file_id, now)
     if row is None:
@@ -119,13 +118,13 @@ def hide(conn: sqlite3.Connection, workspace: str, file_id: str, now: float) -> 
     return True
 
 
-def due(conn: sqlite3.Connection, now: float, limit: int) -> list[FileRow]:
+def due(conn: Connection, now: float, limit: int) -> list[FileRow]:
     """Return files that wait for their scan."""
     query = f"SELECT {_COLUMNS} FROM files WHERE due_at <= ? ORDER BY due_at LIMIT ?"
     return many(FileRow, conn.execute(query, (now, limit)))
 
 
-def scanned(conn: sqlite3.Connection, file_id: str, state: str, facts: str | None) -> None:
+def scanned(conn: Connection, file_id: str, state: str, facts: str | None) -> None:
     """Record the outcome of a scan and wake the batches that wait for it."""
     row = get(conn, file_id)
     if row is None or row.state != "uploaded":
@@ -135,14 +134,14 @@ def scanned(conn: sqlite3.Connection, file_id: str, state: str, facts: str | Non
     conn.execute("UPDATE batches SET due_at = 0 WHERE input_file_id = ? AND state = 'validating'", (file_id,))
 
 
-def postpone(conn: sqlite3.Connection, file_id: str, due_at: float) -> None:
+def postpone(conn: Connection, file_id: str, due_at: float) -> None:
     """Try the scan again later."""
     conn.execute(
         "UPDATE files SET due_at = ?, tries = tries + 1 WHERE id = ? AND due_at IS NOT NULL", (due_at, file_id)
     )
 
 
-def removable(conn: sqlite3.Connection, now: float, limit: int = 100) -> list[str]:
+def removable(conn: Connection, now: float, limit: int = 100) -> list[str]:
     """Return ids of files whose bytes nobody can ask for any more."""
     query = (
         "SELECT id FROM files WHERE removed_at IS NULL AND (hidden_at IS NOT NULL OR expires_at <= ?)"
@@ -151,7 +150,7 @@ def removable(conn: sqlite3.Connection, now: float, limit: int = 100) -> list[st
     return [row[0] for row in conn.execute(query, (now, limit))]
 
 
-def mark_removed(conn: sqlite3.Connection, file_id: str, now: float) -> bool:
+def mark_removed(conn: Connection, file_id: str, now: float) -> bool:
     """Give the bytes back to the workspace's count, once; False if a batch has come to need them meanwhile."""
     found = conn.execute(
         "UPDATE files SET removed_at = ?, hidden_at = COALESCE(hidden_at, ?), due_at = NULL"
@@ -164,6 +163,6 @@ def mark_removed(conn: sqlite3.Connection, file_id: str, now: float) -> bool:
     return True
 
 
-def kept(conn: sqlite3.Connection) -> set[str]:
+def kept(conn: Connection) -> set[str]:
     """Return the ids of all files whose bytes are kept."""
     return {row[0] for row in conn.execute("SELECT id FROM files WHERE removed_at IS NULL")}

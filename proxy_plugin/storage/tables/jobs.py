@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from proxy_plugin.costs.tally import Spent
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many, parts, spending
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
@@ -22,12 +22,12 @@ class Job(NamedTuple):
     spent: list[Spent]
 
 
-def of_batches(conn: sqlite3.Connection, batch_ids: Iterable[str]) -> dict[str, list[Job]]:
+def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, list[Job]]:
     """Return the jobs of each batch by the order of their parts."""
     return {batch_id: _of_batch(conn, batch_id) for batch_id in batch_ids}
 
 
-def _of_batch(conn: sqlite3.Connection, batch_id: str) -> list[Job]:
+def _of_batch(conn: Connection, batch_id: str) -> list[Job]:
     attempts: dict[int, list[SubmissionRow]] = defaultdict(list)
     for row in many(SubmissionRow, conn.execute(_SUBMISSIONS, (batch_id,))):
         attempts[row.part].append(row)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, columns, many, one
 
 NO_ROOM = "waits for room on its virtual key"
@@ -77,22 +77,22 @@ _SUB_NAMED = ", ".join(f":{name}" for name in SubmissionRow.__struct_fields__)
 _IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
 
 
-def insert(conn: sqlite3.Connection, row: PartRow) -> None:
+def insert(conn: Connection, row: PartRow) -> None:
     """Add a part of a manifest."""
     conn.execute(f"INSERT INTO parts ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
 
 
-def get(conn: sqlite3.Connection, batch_id: str, n: int) -> PartRow | None:
+def get(conn: Connection, batch_id: str, n: int) -> PartRow | None:
     """Return one part."""
     return one(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? AND n = ?", (batch_id, n)))
 
 
-def of_batch(conn: sqlite3.Connection, batch_id: str) -> list[PartRow]:
+def of_batch(conn: Connection, batch_id: str) -> list[PartRow]:
     """Return all parts of a batch in order."""
     return many(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? ORDER BY n", (batch_id,)))
 
 
-def due(conn: sqlite3.Connection, now: float, limit: int) -> list[PartRow]:
+def due(conn: Connection, now: float, limit: int) -> list[PartRow]:
     """Return parts that want a step now, longest waiting first."""
     return many(
         PartRow,
@@ -100,14 +100,14 @@ def due(conn: sqlite3.Connection, now: float, limit: int) -> list[PartRow]:
     )
 
 
-def next_after(conn: sqlite3.Connection, now: float) -> float | None:
+def next_after(conn: Connection, now: float) -> float | None:
     """Return when, after `now`, the next file, batch or part wants a step."""
     queries = (f"SELECT MIN(due_at) FROM {table} WHERE due_at > ?" for table in ("parts", "batches", "files"))
     times = (conn.execute(query, (now,)).fetchone()[0] for query in queries)
     return min((time for time in times if time is not None), default=None)
 
 
-def postpone(conn: sqlite3.Connection, batch_id: str, n: int, due_at: float) -> None:
+def postpone(conn: Connection, batch_id: str, n: int, due_at: float) -> None:
     """Look at the part again at `due_at` and count the try."""
     conn.execute(
         "UPDATE parts SET due_at = ?, tries = tries + 1 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL",
@@ -115,7 +115,7 @@ def postpone(conn: sqlite3.Connection, batch_id: str, n: int, due_at: float) -> 
     )
 
 
-def counts_changed(conn: sqlite3.Connection, batch_id: str) -> None:
+def counts_changed(conn: Connection, batch_id: str) -> None:
     """Sum what the last polls said into the batch."""
     conn.execute(
         "UPDATE batches SET (completed, failed) = (SELECT COALESCE(SUM(completed), 0), COALESCE(SUM(failed), 0)"
@@ -124,7 +124,7 @@ def counts_changed(conn: sqlite3.Connection, batch_id: str) -> None:
     )
 
 
-def move(conn: sqlite3.Connection, part: PartRow, state: str, **changes: Any) -> PartRow:
+def move(conn: Connection, part: PartRow, state: str, **changes: Any) -> PartRow:
     """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch."""
     states.check("part", part.state, state)
     ended = state in states.PART_ENDS
@@ -141,12 +141,12 @@ def move(conn: sqlite3.Connection, part: PartRow, state: str, **changes: Any) ->
     return moved
 
 
-def change(conn: sqlite3.Connection, part: PartRow, **changes: Any) -> PartRow:
+def change(conn: Connection, part: PartRow, **changes: Any) -> PartRow:
     """Change columns of a part without a step."""
     return _update(conn, part, changes)
 
 
-def _update(conn: sqlite3.Connection, part: PartRow, values: dict[str, Any]) -> PartRow:
+def _update(conn: Connection, part: PartRow, values: dict[str, Any]) -> PartRow:
     sets = ", ".join(f"{name} = :{name}" for name in values)
     query = f"UPDATE parts SET {sets} WHERE batch_id = :id AND n = :n AND state = :was RETURNING {_COLUMNS}"
     moved = one(PartRow, conn.execute(query, values | {"id": part.batch_id, "n": part.n, "was": part.state}))
@@ -155,7 +155,7 @@ def _update(conn: sqlite3.Connection, part: PartRow, values: dict[str, Any]) -> 
     return moved
 
 
-def in_flight(conn: sqlite3.Connection, slug: str) -> tuple[int, int]:
+def in_flight(conn: Connection, slug: str) -> tuple[int, int]:
     """Return (jobs, lines) of one virtual key that are at its provider or on the way there."""
     row = conn.execute(
         f"SELECT COUNT(*), COALESCE(SUM(lines), 0) FROM parts WHERE slug = ? AND state IN ({_IN_FLIGHT})",
@@ -164,36 +164,36 @@ def in_flight(conn: sqlite3.Connection, slug: str) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def open_submission(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+def open_submission(conn: Connection, part: PartRow) -> SubmissionRow | None:
     """Return the part's newest submission if nothing proves its outcome yet."""
     newest = _newest(conn, part)
     return newest if newest is not None and newest.state in {"intent", "sent", "unknown"} else None
 
 
-def _newest(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+def _newest(conn: Connection, part: PartRow) -> SubmissionRow | None:
     query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
     return one(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
 
 
-def accepted_submission(conn: sqlite3.Connection, part: PartRow) -> SubmissionRow | None:
+def accepted_submission(conn: Connection, part: PartRow) -> SubmissionRow | None:
     """Return the submission whose job the part follows."""
     newest = _newest(conn, part)
     return newest if newest is not None and newest.state == "accepted" else None
 
 
-def submissions(conn: sqlite3.Connection, batch_id: str, part: int) -> list[SubmissionRow]:
+def submissions(conn: Connection, batch_id: str, part: int) -> list[SubmissionRow]:
     """Return all submissions of a part, first first."""
     query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n"
     return many(SubmissionRow, conn.execute(query, (batch_id, part)))
 
 
-def claimed(conn: sqlite3.Connection, jobs: Iterable[str]) -> set[str]:
+def claimed(conn: Connection, jobs: Iterable[str]) -> set[str]:
     """Return those of the native jobs that certainly are another submission's; one adopted provisionally is not."""
     query = "SELECT 1 FROM submissions WHERE job = ? AND provisional = 0 LIMIT 1"
     return {job for job in jobs if conn.execute(query, (job,)).fetchone()}
 
 
-def has_turn(conn: sqlite3.Connection, row: SubmissionRow, since: float) -> bool:
+def has_turn(conn: Connection, row: SubmissionRow, since: float) -> bool:
     """Tell whether no other create of the same account, sent after `since`, is in doubt. One given up is not."""
     query = (
         "SELECT 1 FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
@@ -203,7 +203,7 @@ def has_turn(conn: sqlite3.Connection, row: SubmissionRow, since: float) -> bool
     return conn.execute(query, (row.account, since, row.batch_id, row.part, row.n)).fetchone() is None
 
 
-def next_turn(conn: sqlite3.Connection, slug: str) -> None:
+def next_turn(conn: Connection, slug: str) -> None:
     """Wake one of the parts that wait for a create of this virtual key to be resolved; the others look by themselves.
 
     Woken together, each of them would ask the provider for a fence, and one could go on.
@@ -213,7 +213,7 @@ def next_turn(conn: sqlite3.Connection, slug: str) -> None:
         conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", tuple(row))
 
 
-def begin_submission(conn: sqlite3.Connection, part: PartRow, account: str, now: float) -> SubmissionRow:
+def begin_submission(conn: Connection, part: PartRow, account: str, now: float) -> SubmissionRow:
     """Write down the intent to create the part's job."""
     newest = _newest(conn, part)
     row = SubmissionRow(
@@ -228,7 +228,7 @@ def begin_submission(conn: sqlite3.Connection, part: PartRow, account: str, now:
     return row
 
 
-def move_submission(conn: sqlite3.Connection, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
+def move_submission(conn: Connection, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
     """Move a submission one legal step, or change its columns where `state` is its own."""
     if state != row.state:
         states.check("submission", row.state, state)
@@ -245,7 +245,7 @@ def move_submission(conn: sqlite3.Connection, row: SubmissionRow, state: str, **
     return moved
 
 
-def unresolved(conn: sqlite3.Connection) -> list[tuple[str, int]]:
+def unresolved(conn: Connection) -> list[tuple[str, int]]:
     """Return (slug, count) of submissions whose outcome is unknown and looked for, for operators."""
     rows = conn.execute(
         "SELECT p.slug, COUNT(*) FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
@@ -254,13 +254,13 @@ def unresolved(conn: sqlite3.Connection) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def guessed(conn: sqlite3.Connection, part: PartRow) -> list[SubmissionRow]:
+def guessed(conn: Connection, part: PartRow) -> list[SubmissionRow]:
     """Return the submissions of a part that were given up on a guess, first first."""
     query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? AND guessed = 1 ORDER BY n"
     return many(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
 
 
-def guesses(conn: sqlite3.Connection) -> list[tuple[str, int, int]]:
+def guesses(conn: Connection) -> list[tuple[str, int, int]]:
     """Return (slug, sent again on a guess, jobs that were thereby made twice), for operators."""
     again = (
         "EXISTS (SELECT 1 FROM submissions a WHERE a.batch_id = s.batch_id AND a.part = s.part"
@@ -273,20 +273,20 @@ def guesses(conn: sqlite3.Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def all_ended(conn: sqlite3.Connection, batch_id: str) -> bool:
+def all_ended(conn: Connection, batch_id: str) -> bool:
     """Tell whether every part of a batch has reached its last state."""
     ends = ", ".join(f"'{state}'" for state in sorted(states.PART_ENDS))
     query = f"SELECT 1 FROM parts WHERE batch_id = ? AND state NOT IN ({ends}) LIMIT 1"
     return conn.execute(query, (batch_id,)).fetchone() is None
 
 
-def any_accepted(conn: sqlite3.Connection, batch_id: str) -> bool:
+def any_accepted(conn: Connection, batch_id: str) -> bool:
     """Tell whether a provider ever took and kept a part of this batch."""
     query = "SELECT 1 FROM submissions WHERE batch_id = ? AND state = 'accepted' LIMIT 1"
     return conn.execute(query, (batch_id,)).fetchone() is not None
 
 
-def wake(conn: sqlite3.Connection, part: PartRow) -> None:
+def wake(conn: Connection, part: PartRow) -> None:
     """Let the engine look at the part at once."""
     conn.execute(
         "UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL", (part.batch_id, part.n)

@@ -6,11 +6,11 @@ the first moment, because no bytes of it are here. This table says where they ar
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 import msgspec
 
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, one
 from proxy_plugin.storage.tables import files as base
 from proxy_plugin.storage.tables.files import FileRow
@@ -27,7 +27,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = columns(Place)
 
 
-def insert(conn: sqlite3.Connection, row: FileRow, place: Place, *, spare_id: str) -> FileRow:
+def insert(conn: Connection, row: FileRow, place: Place, *, spare_id: str) -> FileRow:
     """Add a file and return it as it was stored: as `spare_id` if a file has its id already, whoever owns that."""
     if base.get(conn, row.id) is not None:
         row = msgspec.structs.replace(row, id=spare_id)
@@ -39,12 +39,12 @@ def insert(conn: sqlite3.Connection, row: FileRow, place: Place, *, spare_id: st
     return row
 
 
-def place(conn: sqlite3.Connection, file_id: str) -> Place | None:
+def place(conn: Connection, file_id: str) -> Place | None:
     """Return where the bytes of a file are, None for a file that the gateway itself stores."""
     return one(Place, conn.execute(f"SELECT {_COLUMNS} FROM provider_files WHERE id = ?", (file_id,)))
 
 
-def slugs(conn: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+def slugs(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return {file id: virtual key} of those files that a provider keeps."""
     query = "SELECT id, slug FROM provider_files WHERE id IN (SELECT value FROM json_each(?))"
     return {row[0]: row[1] for row in conn.execute(query, (msgspec.json.encode(ids).decode(),))}

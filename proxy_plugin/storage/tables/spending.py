@@ -6,12 +6,12 @@ sums are only added to: they outlive batches, and reading them costs the same af
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 import msgspec
 
 from proxy_plugin.costs.tally import Spent
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many
 
 _COLUMNS = columns(Spent)
@@ -41,25 +41,25 @@ _ADD_UP = (
 )
 
 
-def insert(conn: sqlite3.Connection, batch_id: str, spent: Iterable[Spent]) -> None:
+def insert(conn: Connection, batch_id: str, spent: Iterable[Spent]) -> None:
     """Keep what a batch cost. Its state must change in the same transaction, or it could be counted twice."""
     rows = [msgspec.structs.asdict(each) | {"batch_id": batch_id} for each in spent]
     conn.executemany(f"INSERT INTO spending (batch_id, {_COLUMNS}) VALUES (:batch_id, {_NAMED})", rows)
 
 
-def of_batch(conn: sqlite3.Connection, batch_id: str) -> list[Spent]:
+def of_batch(conn: Connection, batch_id: str) -> list[Spent]:
     """Return what a batch cost, by part and model; nothing before it has ended."""
     query = f"SELECT {_COLUMNS} FROM spending WHERE batch_id = ? ORDER BY part, model"
     return many(Spent, conn.execute(query, (batch_id,)))
 
 
-def add_up(conn: sqlite3.Connection, workspace: str, virtual_key: str, spent: Spent) -> None:
+def add_up(conn: Connection, workspace: str, virtual_key: str, spent: Spent) -> None:
     """Add to the sums of a workspace on a virtual key."""
     counted = {name: getattr(spent, name) for name in _COUNTED} | {"cost": spent.cost or 0.0}
     conn.execute(_ADD_UP, counted | {"workspace": workspace, "virtual_key": virtual_key})
 
 
-def totals(conn: sqlite3.Connection) -> list[Total]:
+def totals(conn: Connection) -> list[Total]:
     """Return the sums of every workspace on every virtual key."""
     query = f"SELECT {_TOTALS} FROM spending_totals ORDER BY workspace, virtual_key"
     return many(Total, conn.execute(query))

@@ -5,11 +5,11 @@ A part's bytes live in the blob named by its id, and are counted to the workspac
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 import msgspec
 
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, files, many, one
 from proxy_plugin.storage.tables.files import FileRow
 
@@ -61,18 +61,18 @@ _PART_COLUMNS = columns(UploadPartRow)
 _PART_NAMED = ", ".join(f":{name}" for name in UploadPartRow.__struct_fields__)
 
 
-def insert(conn: sqlite3.Connection, row: UploadRow) -> None:
+def insert(conn: Connection, row: UploadRow) -> None:
     """Add an upload."""
     conn.execute(f"INSERT INTO uploads ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
 
 
-def visible(conn: sqlite3.Connection, workspace: str, upload_id: str) -> UploadRow | None:
+def visible(conn: Connection, workspace: str, upload_id: str) -> UploadRow | None:
     """Return an upload of this workspace, whatever its state."""
     query = f"SELECT {_COLUMNS} FROM uploads WHERE id = ? AND workspace = ?"
     return one(UploadRow, conn.execute(query, (upload_id, workspace)))
 
 
-def add_part(conn: sqlite3.Connection, part: UploadPartRow) -> None:
+def add_part(conn: Connection, part: UploadPartRow) -> None:
     """Add a part and count its bytes to the workspace. Raises Closed, TooMuch.
 
     The bytes may come to twice those of the upload: a part whose reply was lost is sent again, and the first one stays.
@@ -87,13 +87,13 @@ def add_part(conn: sqlite3.Connection, part: UploadPartRow) -> None:
     files.add_bytes(conn, upload.workspace, part.bytes)
 
 
-def parts(conn: sqlite3.Connection, upload_id: str) -> list[UploadPartRow]:
+def parts(conn: Connection, upload_id: str) -> list[UploadPartRow]:
     """Return all parts of an upload; those of the completed file come first, in its order."""
     query = f"SELECT {_PART_COLUMNS} FROM upload_parts WHERE upload_id = ? ORDER BY place IS NULL, place, created_at"
     return many(UploadPartRow, conn.execute(query, (upload_id,)))
 
 
-def complete(conn: sqlite3.Connection, upload_id: str, file: FileRow, part_ids: Sequence[str]) -> list[str]:
+def complete(conn: Connection, upload_id: str, file: FileRow, part_ids: Sequence[str]) -> list[str]:
     """Add the file, which has all bytes, and give up the parts; return the ids of their blobs. Raises Closed.
 
     The parts began to be put together in time, so an upload that has expired meanwhile is completed all the same.
@@ -106,32 +106,32 @@ def complete(conn: sqlite3.Connection, upload_id: str, file: FileRow, part_ids: 
     return _give_up_parts(conn, upload, file.created_at)
 
 
-def cancel(conn: sqlite3.Connection, upload_id: str, now: float) -> list[str]:
+def cancel(conn: Connection, upload_id: str, now: float) -> list[str]:
     """Cancel a pending upload and give up its parts; return the ids of their blobs. Raises Closed."""
     upload = _pending(conn, upload_id, now)
     conn.execute("UPDATE uploads SET state = 'cancelled' WHERE id = ?", (upload_id,))
     return _give_up_parts(conn, upload, now)
 
 
-def expire(conn: sqlite3.Connection, upload_id: str, now: float) -> list[str]:
+def expire(conn: Connection, upload_id: str, now: float) -> list[str]:
     """Note that an upload has expired and give up its parts; return the ids of their blobs. Raises Closed."""
     upload = _pending(conn, upload_id, 0)
     conn.execute("UPDATE uploads SET state = 'expired' WHERE id = ?", (upload_id,))
     return _give_up_parts(conn, upload, now)
 
 
-def expired(conn: sqlite3.Connection, before: float, limit: int = 100) -> list[str]:
+def expired(conn: Connection, before: float, limit: int = 100) -> list[str]:
     """Return ids of uploads that expired at or before this moment and still have the state of a pending one."""
     query = "SELECT id FROM uploads WHERE state = 'pending' AND expires_at <= ? LIMIT ?"
     return [row[0] for row in conn.execute(query, (before, limit))]
 
 
-def kept(conn: sqlite3.Connection) -> set[str]:
+def kept(conn: Connection) -> set[str]:
     """Return the ids of all parts whose bytes are kept."""
     return {row[0] for row in conn.execute("SELECT id FROM upload_parts WHERE removed_at IS NULL")}
 
 
-def _pending(conn: sqlite3.Connection, upload_id: str, now: float) -> UploadRow:
+def _pending(conn: Connection, upload_id: str, now: float) -> UploadRow:
     row = one(UploadRow, conn.execute(f"SELECT {_COLUMNS} FROM uploads WHERE id = ?", (upload_id,)))
     assert row is not None
     if row.status(now) != "pending":
@@ -139,7 +139,7 @@ def _pending(conn: sqlite3.Connection, upload_id: str, now: float) -> UploadRow:
     return row
 
 
-def _give_up_parts(conn: sqlite3.Connection, upload: UploadRow, now: float) -> list[str]:
+def _give_up_parts(conn: Connection, upload: UploadRow, now: float) -> list[str]:
     query = "UPDATE upload_parts SET removed_at = ? WHERE upload_id = ? AND removed_at IS NULL RETURNING id, bytes"
     given_up = conn.execute(query, (int(now), upload.id)).fetchall()
     files.add_bytes(conn, upload.workspace, -sum(row[1] for row in given_up))

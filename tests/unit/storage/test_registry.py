@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy_plugin.storage.registry import DataDirBusy, DataDirLock, Registry, RegistryFull, SchemaTooNew
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew
+from proxy_plugin.storage.registry import DataDirLock, Registry
 
 
 @pytest.fixture
@@ -26,13 +28,13 @@ def add(name: str) -> object:
     return lambda conn: conn.execute("INSERT INTO workspaces (name, bytes) VALUES (?, 1)", (name,)).rowcount
 
 
-def names(conn: sqlite3.Connection) -> list[str]:
+def names(conn: Connection) -> list[str]:
     return [row[0] for row in conn.execute("SELECT name FROM workspaces ORDER BY name")]
 
 
 async def test_a_write_is_seen_by_readers_and_by_the_next_process(registry: Registry, tmp_path: Path) -> None:
     await registry.write(add("a"))  # type: ignore[arg-type]
-    assert registry.read(names) == ["a"]
+    assert registry.read_now(names) == ["a"]
     assert await registry.scan(names) == ["a"]
     code = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT name FROM workspaces').fetchall())"
     out = subprocess.run([sys.executable, "-c", code, tmp_path / "registry.sqlite3"], capture_output=True, text=True)
@@ -40,33 +42,33 @@ async def test_a_write_is_seen_by_readers_and_by_the_next_process(registry: Regi
 
 
 async def test_a_failing_write_in_a_group_is_undone_alone(registry: Registry) -> None:
-    def fail(conn: sqlite3.Connection) -> None:
+    def fail(conn: Connection) -> None:
         conn.execute("INSERT INTO workspaces (name, bytes) VALUES ('half', 1)")
         raise KeyError("defect")
 
     works = [add("a"), fail, add("b"), add("a")]
     results = await asyncio.gather(*(registry.write(w) for w in works), return_exceptions=True)  # type: ignore[arg-type]
-    assert [type(r) for r in results] == [int, KeyError, int, sqlite3.IntegrityError]
-    assert registry.read(names) == ["a", "b"]
+    assert [type(r) for r in results] == [int, KeyError, int, Conflict]
+    assert registry.read_now(names) == ["a", "b"]
 
 
 async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
     await registry.write(add("n"))  # type: ignore[arg-type]
 
-    def bump(conn: sqlite3.Connection) -> None:
+    def bump(conn: Connection) -> None:
         conn.execute("UPDATE workspaces SET bytes = bytes + 1 WHERE name = 'n'")
 
     await asyncio.gather(*(registry.write(bump) for _ in range(300)))
-    assert registry.read(lambda c: c.execute("SELECT bytes FROM workspaces").fetchone()[0]) == 301
+    assert registry.read_now(lambda c: c.execute("SELECT bytes FROM workspaces").fetchone()[0]) == 301
 
 
 async def test_the_reader_cannot_write(registry: Registry) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        registry.read(add("x"))  # type: ignore[arg-type]
+        registry.read_now(add("x"))  # type: ignore[arg-type]
 
 
 def test_wal_and_full_synchronous(registry: Registry) -> None:
-    pragmas = registry.read(
+    pragmas = registry.read_now(
         lambda c: (c.execute("PRAGMA journal_mode").fetchone()[0], c.execute("PRAGMA synchronous").fetchone()[0])
     )
     assert pragmas == ("wal", 2)
@@ -111,7 +113,7 @@ async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path)
         for n in range(40):
             await registry.write(add(f"id-{n}" + "x" * 4000))  # type: ignore[arg-type]
         assert bool(registry.full), "the disk was meant to be full"
-        assert len(registry.read(names)) == 41
+        assert len(registry.read_now(names)) == 41
         filler.unlink()
         registry.recover_space(free=1 << 40, reserve=0)
         assert not bool(registry.full)
@@ -131,10 +133,10 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
             for n in range(10_000):
                 await registry.write(add(f"{n:05d}" + "x" * 100_000))  # type: ignore[arg-type]
                 stored += 1
-        assert len(registry.read(names)) == stored
+        assert len(registry.read_now(names)) == stored
         filler.unlink()
         await registry.write(add("after"))  # type: ignore[arg-type]
-        assert len(registry.read(names)) == stored + 1
+        assert len(registry.read_now(names)) == stored + 1
     finally:
         registry.close()
 

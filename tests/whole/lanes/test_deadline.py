@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy_plugin.storage.connection import Connection
 from tests.whole.lanes.rig import CANCELLED, EXPIRED, MISSING, Stand, chats, check_rows, read_ledger
 from tests.whole.lanes.world import DAY, World, opened
 
@@ -78,7 +78,7 @@ async def test_on_deadline_wait_lets_everything_finish(stand: Stand, world: Worl
     assert await world.calls("batches.cancel") == []
 
 
-def _wait(conn: sqlite3.Connection, batch_id: str) -> None:
+def _wait(conn: Connection, batch_id: str) -> None:
     (route,) = conn.execute("SELECT route FROM batches WHERE id = ?", (batch_id,)).fetchone()
     changed = json.dumps(json.loads(route) | {"on_deadline": "wait"})
     conn.execute("UPDATE batches SET route = ?, due_at = 0 WHERE id = ?", (changed, batch_id))
@@ -87,7 +87,7 @@ def _wait(conn: sqlite3.Connection, batch_id: str) -> None:
 async def _rests_beyond(world: World, batch: Any) -> bool:
     """Tell whether the engine has seen that the window is over: it looks again only after that."""
     query = "SELECT due_at FROM batches WHERE id = ?"
-    (due_at,) = world.gateway.registry.read(lambda conn: conn.execute(query, (batch.id,)).fetchone())
+    (due_at,) = world.gateway.registry.read_now(lambda conn: conn.execute(query, (batch.id,)).fetchone())
     return bool(due_at > world.clock.now() > batch.expires_at)
 
 
