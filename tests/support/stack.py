@@ -45,6 +45,13 @@ class Gateway:
     virtual_keys: dict[str, dict[str, Any]]
     engine: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
+    api_keys: list[dict[str, Any]] = field(default_factory=list)  # beside the one of the tests, which comes first
+    server: dict[str, Any] = field(default_factory=dict)
+    configs: dict[str, Any] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)  # other sections of ours; each replaces what is here
+    litellm: dict[str, Any] = field(default_factory=dict)  # LiteLLM's sections, beside ours
+    env: dict[str, str] = field(default_factory=dict)  # of the process
+    asks: dict[str, str] = field(default_factory=dict)  # headers of every call, over HEADERS
     data_dir: Path | None = None
     wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
     process: subprocess.Popen[bytes] | None = None
@@ -60,19 +67,20 @@ class Gateway:
     def write_config(self) -> None:
         """Write the config file from the fields."""
         ours = {
-            "server": {"host": "127.0.0.1", "port": self.port},
+            "server": {"host": "127.0.0.1", "port": self.port} | self.server,
             "storage": {"data_dir": str(self.data)},
-            "api_keys": [{"name": "tests", "key": KEY}],
+            "api_keys": [{"name": "tests", "key": KEY}, *self.api_keys],
             "virtual_keys": self.virtual_keys,
+            "configs": self.configs,
             "engine": {"poll_seconds_first": 0.05, "poll_seconds_max": 0.3} | self.engine,
             "limits": {"disk_reserve_bytes": 0} | self.limits,
         }
-        self.config.write_text(yaml.safe_dump({"proxy_plugin": ours}))
+        self.config.write_text(yaml.safe_dump(self.litellm | {"proxy_plugin": ours | self.sections}))
 
     def start(self, *, fail: str = "", wait: bool = True, env: Mapping[str, str] | None = None) -> None:
         """Start the process; with `wait` return when it is healthy, or gone at a failpoint."""
         command = [*self.wrap, sys.executable, "-m", "proxy_plugin", "serve", "--config", str(self.config)]
-        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | dict(env or {})
+        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | self.env | dict(env or {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
         if wait:
@@ -125,7 +133,8 @@ class Gateway:
         url = (self.url.removesuffix("/v1") if root else self.url) + path
         data = None if body is None else json.dumps(body).encode() if not isinstance(body, bytes) else body
         request = urllib.request.Request(url, data=data, method=method)
-        for name, value in (HEADERS | {"content-type": "application/json"} | dict(headers or {})).items():
+        asked = HEADERS | {"content-type": "application/json"} | self.asks | dict(headers or {})
+        for name, value in asked.items():
             request.add_header(name, value)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:

@@ -21,7 +21,6 @@ OTHERS = {"x-portkey-api-key": OTHER_KEY}
 class Client(Gateway):
     """See `Gateway`. `answers` is the text of everything that the gateway ever answered."""
 
-    env: Mapping[str, str] = field(default_factory=dict)
     endpoint: str = CHAT
     answers: list[str] = field(default_factory=list, repr=False)
 
@@ -32,7 +31,7 @@ class Client(Gateway):
         self.config.write_text(yaml.safe_dump(whole))
 
     def start(self, *, fail: str = "", wait: bool = True, env: Mapping[str, str] | None = None) -> None:
-        super().start(fail=fail, wait=wait, env={**self.env, **(env or {})})
+        super().start(fail=fail, wait=wait, env=env)
         assert not wait or self.alive(), f"the gateway does not start:\n{self.tail()}"
 
     def call(
