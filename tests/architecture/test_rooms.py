@@ -38,13 +38,8 @@ KNOWN: set[str] = {  # breaches that stood when the rooms were built; each goes 
     "proxy_plugin.access.own_keys -> proxy_plugin.gateway",
     "proxy_plugin.access.resolve -> proxy_plugin.gateway",
     "proxy_plugin.access.resolve -> proxy_plugin.web.entrance",
-    "proxy_plugin.engine.reconciler -> proxy_plugin.api.batches.lines",
-    "proxy_plugin.engine.reconciler -> proxy_plugin.api.files.routes",
-    "proxy_plugin.engine.reconciler -> proxy_plugin.api.uploads",
-    "proxy_plugin.engine.steps_batch -> proxy_plugin.web.answers",
     "proxy_plugin.gateway -> proxy_plugin.engine.reconciler",
     "proxy_plugin.media.parts -> proxy_plugin.lines.envelope",
-    "proxy_plugin.storage.blobs -> proxy_plugin.api.files.room",
     "proxy_plugin.access.one_account -> proxy_plugin.gateway",
 }
 MOST_MODULES, MOST_LINES, MOST_IN_A_FUNCTION = 20, 400, 40

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from proxy_plugin.costs.tally import Spent, total
+from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.providers.base import Usage
@@ -16,7 +16,6 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow
-from proxy_plugin.web.answers import usage_object
 
 INCLUDE = ("include", "include[]")  # the second is how SDKs write a list
 JOBS = "jobs"

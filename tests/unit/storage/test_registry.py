@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew
-from proxy_plugin.storage.registry import DataDirLock, Registry
+from proxy_plugin.storage.registry import Registry
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_wal_and_full_synchronous(registry: Registry) -> None:
 
 def test_a_second_gateway_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     lock = DataDirLock(tmp_path)
-    lock_it = "from proxy_plugin.storage.registry import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
+    lock_it = "from proxy_plugin.storage.data_dir import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
     code = f"import sys, pathlib; {lock_it}"
     second = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert second.returncode != 0
