@@ -39,7 +39,6 @@ class Gateway:
     engine: Engine = field(init=False)
     stopping: bool = False
     uploads: int = 0  # running now; a graceful stop waits for them
-    fetching: int = 0  # batches whose pictures are fetched now
     vault: Vault = field(default_factory=Vault, repr=False)
     upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
 

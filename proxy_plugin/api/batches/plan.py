@@ -19,7 +19,8 @@ from proxy_plugin.access.resolve import resolve
 from proxy_plugin.api.batches.create import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.ids import no_input_file
-from proxy_plugin.engine.steps_batch import file_faults, lane_faults, split_job
+from proxy_plugin.engine.steps_batch import file_faults, lane_faults
+from proxy_plugin.engine.worker_jobs import split_job
 from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
@@ -121,7 +122,7 @@ def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJo
     limit = gateway.config.limits.max_line_bytes
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limit if facts.longest_line > limit else None,
         repeated=frozenset(repeated),
