@@ -9,14 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEEDED = """
-    workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, service, line, ordinal,
-    envelope, fault, part, manifest, partition, mark, native id, sink, remark, loss, album, job, submission, intent, fence,
-    sent, doubt, sighting, control, settle, absent, revoke, adopt, provisional, confirm, guess, audit, stranger, step,
-    reconciler, desk, failpoint, ballast, blob, spool, row, attempt, fate, verdict, ledger, tally, sandbox, stand-in,
-    dialect, case, scene
+    workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, service, line,
+    ordinal, envelope, fault, part, manifest, partition, mark, native id, sink, remark, loss, album, job,
+    submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt, provisional,
+    confirm, guess, audit, stranger, step, reconciler, desk, failpoint, ballast, blob, spool, row, attempt,
+    fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
-ENTRIES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([^|`]+)` \|$", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE)
+ENTRIES = re.findall(
+    r"^\| ([^|]+) \| ([^|]+) \| `([^|`]+)` \|$", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE
+)
 
 
 def test_every_word_of_the_design_is_defined_once() -> None:
