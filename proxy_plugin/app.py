@@ -38,8 +38,9 @@ from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import DataDirLock, Registry
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.web.answers import error_answer
-from proxy_plugin.web.entrance import Entrance, Handler, Known
+from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream
+from proxy_plugin.web.served import Handler, Served
 from proxy_plugin.workers import Workers
 
 LOG = logging.getLogger("proxy_plugin")
@@ -47,13 +48,6 @@ ROOTS = ("/v1", "")
 OURS = ("/files", "/uploads", "/batches")  # below them, what is no route is answered 404 here, never elsewhere
 ANYTHING = "{rest:(?s:.*)}"  # newlines too: an escaped one must not lead past our routes
 SHARED = {models_api.MODEL_PATH}  # the upstream has the other methods: DELETE is for fine-tuned models
-NEW_WORK = {
-    ("POST", "/files"),
-    ("POST", "/batches"),
-    ("POST", batches_api.PLAN),
-    ("POST", batches_api.RETRY),
-    *uploads_api.NEW_WORK,
-}
 DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
 HEADER_BYTES = 32 * 1024  # of one header: configs come in one; beyond it aiohttp answers by itself, as plain text
@@ -160,18 +154,18 @@ def _add_routes(app: web.Application, entrance: Entrance) -> None:
     for path, handler in operations.ROUTES.items():
         if path not in taken:
             app.router.add_route(hdrs.METH_GET, path, handler)
-    for route, about in _ours():
-        if _shape(about.template) in taken:
-            raise ConfigError(f"the application already serves {about.template}; set up the gateway before adding it")
-        added = app.router.add_route(route.method, about.template, route.handler, expect_handler=entrance.expect)
-        entrance.routes[added] = about
+    for route in _ours():
+        if _shape(route.path) in taken:
+            raise ConfigError(f"the application already serves {route.path}; set up the gateway before adding it")
+        added = app.router.add_route(route.method, route.path, route.handler, expect_handler=entrance.expect)
+        entrance.routes[added] = route
 
 
 def _shape(template: str) -> str:
     return re.sub(r"\{[^}]*\}", "{}", template)
 
 
-def _ours() -> Iterator[tuple[files_api.Route, Known]]:
+def _ours() -> Iterator[Served]:
     """Yield our routes under both roots, and behind them what answers the paths and methods that we do not have."""
     routes = (*files_api.ROUTES, *uploads_api.ROUTES, *batches_api.ROUTES, *models_api.ROUTES)
     paths = dict.fromkeys(route.path for route in routes)
@@ -179,11 +173,11 @@ def _ours() -> Iterator[tuple[files_api.Route, Known]]:
         for path in paths:
             here = [route for route in routes if route.path == path]
             if path not in SHARED:
-                here.append(files_api.Route(hdrs.METH_ANY, path, _wrong_method([route.method for route in here])))
+                here.append(Served(hdrs.METH_ANY, path, _wrong_method([route.method for route in here])))
             for route in here:
-                yield route, Known(root + path, (route.method, path) in NEW_WORK, route.precheck)
+                yield route._replace(path=root + path)
         for path in OURS:
-            yield files_api.Route(hdrs.METH_ANY, path, _no_route), Known(f"{root}{path}/{ANYTHING}")
+            yield Served(hdrs.METH_ANY, f"{root}{path}/{ANYTHING}", _no_route)
 
 
 def _wrong_method(allowed: list[str]) -> Handler:

@@ -11,7 +11,7 @@ from proxy_plugin.config import VirtualKey
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.routing.portkey_config import Account, OwnAccount, Slug, read_header
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 
 def named(request: web.Request) -> VirtualKey | OwnAccount | str | None:

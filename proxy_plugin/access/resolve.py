@@ -53,7 +53,7 @@ from proxy_plugin.routing.route import (
     When,
     encode_route,
 )
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 RETIRED = "virtual_key_retired"
 _LINES = "lines"

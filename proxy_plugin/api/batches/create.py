@@ -27,7 +27,7 @@ from proxy_plugin.storage.errors import Conflict
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import batch_object, deliver, json_answer
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
 LOG = logging.getLogger("proxy_plugin.batches")

@@ -17,7 +17,7 @@ from proxy_plugin.errors import Unavailable
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables import files
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 if TYPE_CHECKING:
     from proxy_plugin.gateway import Gateway

@@ -29,7 +29,7 @@ from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 from proxy_plugin.workers import WorkerDied, Workers
 

@@ -37,7 +37,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
 _NAME = re.compile(r"(?P<stem>.*?)(?:\.retry(?P<count>[0-9]{0,4}))?(?P<suffix>\.[^.]*)?", re.DOTALL)

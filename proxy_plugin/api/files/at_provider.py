@@ -38,7 +38,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 LOG = logging.getLogger("proxy_plugin.files")
 PURPOSES = ("assistants", "evals", "fine-tune", "user_data", "vision")  # OpenAI's description, 2026-08-21, beside batch

@@ -32,7 +32,7 @@ from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
 
 if TYPE_CHECKING:
