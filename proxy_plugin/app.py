@@ -30,8 +30,8 @@ from proxy_plugin.clock import Clock, SystemClock
 from proxy_plugin.config import Config, load, parse
 from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.errors import ConfigError, NotFound
+from proxy_plugin.fingerprints import gateway_secret
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.masking import gateway_secret
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.errors import StorageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -47,10 +46,6 @@ class Gateway:
     def data_dir(self) -> Path:
         """Return the folder that everything durable is in."""
         return self.config.storage.data_dir
-
-    def fingerprint(self, account: str) -> str:
-        """Return a keyed hash that changes when the account behind a virtual key does."""
-        return hmac.new(self.secret, account.encode(), "sha256").hexdigest()[:32]
 
     def recover_space(self) -> None:
         """Take the ballast's space again once the disk has room. Blocking."""

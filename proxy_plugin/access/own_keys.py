@@ -25,8 +25,9 @@ from proxy_plugin.access.callers import API_KEY, Caller, provider_key
 from proxy_plugin.access.headers import CONFIG, PREFIX, PROVIDER
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
 from proxy_plugin.errors import BadRequest, GatewayError
+from proxy_plugin.fingerprints import fingerprint, keyed_hash
 from proxy_plugin.gateway import Gateway
-from proxy_plugin.masking import Masker, keyed_hash, secrets_in
+from proxy_plugin.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
 from proxy_plugin.routing.portkey_config import OwnAccount, read_header
@@ -131,7 +132,7 @@ async def _brought(
     secrets = {field: text for field, text in texts.items() if _is_secret(credentials, field)}
     if not secrets:  # never the identity of the machine that the gateway runs on
         raise source.no_key()
-    slug = OWN_KEY_PREFIX + gateway.fingerprint(adapter.account_key(credentials))[:12]
+    slug = OWN_KEY_PREFIX + fingerprint(gateway.secret, adapter.account_key(credentials))[:12]
     fields = {field: text for field, text in texts.items() if field not in secrets}
     own = Own(fields, tuple(sorted(secrets)), _hash(gateway, name, texts))
     return Brought(VirtualKey(slug=slug, provider=name, credentials=credentials), own, secrets)

@@ -23,9 +23,9 @@ from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.errors import BadRequest
+from proxy_plugin.fingerprints import keyed_hash
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.choose import NOT_ALLOWED
-from proxy_plugin.masking import keyed_hash
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.portkey_config import (
     CONDITIONAL,

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
@@ -170,7 +171,7 @@ class Desk:
         http = self.gateway.http
         if carried := forwarded_headers(self.batch(part.batch_id).route):
             http = http.carrying(carried)
-        return Account(part.slug, credentials, http, self.gateway.fingerprint(text))
+        return Account(part.slug, credentials, http, fingerprint(self.gateway.secret, text))
 
     def _credentials(self, part: PartRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):

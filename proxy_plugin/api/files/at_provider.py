@@ -31,6 +31,7 @@ from proxy_plugin.api import ids as foreign_ids
 from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
@@ -218,9 +219,9 @@ def _lane(request: web.Request, key: VirtualKey) -> _Lane:
     gateway = request.app[GATEWAY]
     adapter: BatchProvider = catalog.load(key.provider)
     assert isinstance(adapter, StoresFiles)
-    fingerprint = gateway.fingerprint(adapter.account_key(key.credentials))
+    known_as = fingerprint(gateway.secret, adapter.account_key(key.credentials))
     http = gateway.http.carrying(forwarded(request.headers))
-    account = Account(key.slug, key.credentials, http, fingerprint)
+    account = Account(key.slug, key.credentials, http, known_as)
     return _Lane(adapter, account, adapter.capabilities.title)
 
 
