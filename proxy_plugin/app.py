@@ -17,7 +17,6 @@ from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin import logs
 from proxy_plugin.access import callers
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.api import models as models_api
 from proxy_plugin.api import operations
@@ -139,7 +138,7 @@ async def _forget_keys(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(FORGET_SECONDS)
         try:
-            await byok.forget_ended(gateway)
+            await gateway.own_keys.forget_ended()
         except StorageError as error:
             logs.event(LOG, "keys_not_forgotten", level=logging.WARNING, error=error)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
 
 if TYPE_CHECKING:
@@ -36,11 +37,21 @@ class Gateway:
     http: Http
     secret: bytes = field(repr=False)  # keys account fingerprints
     engine: Engine = field(init=False)
+    own_keys: OwnKeys = field(init=False)
     stopping: bool = False
     uploads: int = 0  # running now; a graceful stop waits for them
     fetching: int = 0  # batches whose pictures are fetched now
     vault: Vault = field(default_factory=Vault, repr=False)
     upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
+
+    def __post_init__(self) -> None:
+        """Join what callers bring to the parts that keep it."""
+        parts = (self.config, self.vault, self.registry, self.secret, self.clock)
+        self.own_keys = OwnKeys(*parts, wake=self.wake)
+
+    def wake(self) -> None:
+        """Tell the engine to look for due rows now."""
+        self.engine.wake()
 
     @property
     def data_dir(self) -> Path:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
@@ -176,7 +175,7 @@ class Desk:
     def _credentials(self, part: PartRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
             return self._configured(part.slug).credentials
-        found = byok.credentials(self.gateway, self.batch(part.batch_id))
+        found = self.gateway.own_keys.credentials(self.batch(part.batch_id))
         if found is None:
             raise CredentialsMissing(part.slug)
         return found

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 
 from proxy_plugin import failpoints
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.api import ids as foreign_ids
 from proxy_plugin.api.batches import jobs as batch_jobs
 from proxy_plugin.api.batches import lookup as batch_lookup
@@ -33,7 +32,7 @@ async def retrieve(request: web.Request) -> web.Response:
     """`GET /batches/{id}`: from the registry; no provider is asked. `include=jobs` adds its native jobs."""
     with_jobs = batch_jobs.wanted(request)
     row = batch_lookup.visible(request)
-    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], row)
+    await request.app[GATEWAY].own_keys.offered(request.headers, request[CALLER], row)
     [batch] = await _shown(request, [row], with_jobs=with_jobs)
     return json_answer(batch)
 
@@ -87,7 +86,7 @@ async def cancel(request: web.Request) -> web.Response:
     except batches.NotCancellable as error:
         raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
     failpoints.passing("cancel.after")
-    await byok.offered(gateway, request.headers, request[CALLER], row)
+    await gateway.own_keys.offered(request.headers, request[CALLER], row)
     gateway.engine.wake()
     return json_answer(shown(gateway, row))
 
