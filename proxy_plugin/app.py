@@ -108,7 +108,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
 
 
 async def _refuse_new_work(app: web.Application) -> None:
-    app[GATEWAY].stopping = True
+    app[GATEWAY].traffic.stopping = True
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
@@ -126,9 +126,9 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(gateway.http.close)
         stack.push_async_callback(gateway.workers.close)
         stack.push_async_callback(app[so_far.SO_FAR].close)
-        gateway.engine = Engine(gateway)
-        stack.push_async_callback(gateway.engine.stop)
-        await gateway.engine.start()
+        gateway.engine = engine = Engine(gateway)
+        stack.push_async_callback(engine.stop)
+        await engine.start()
         stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway), name="forget keys"))
         app[operations.OPERATIONS].started = True
         yield
@@ -227,7 +227,7 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
         await _drain(gateway)
     finally:
         await runner.cleanup()
-    logs.event(LOG, "stopped", uploads_cut=gateway.uploads)
+    logs.event(LOG, "stopped", uploads_cut=gateway.traffic.uploads)
     return 0
 
 
@@ -257,9 +257,9 @@ def _stop_signal() -> asyncio.Event:
 
 
 async def _drain(gateway: Gateway) -> None:
-    gateway.stopping = True
-    logs.event(LOG, "stopping", uploads=gateway.uploads)
+    gateway.traffic.stopping = True
+    logs.event(LOG, "stopping", uploads=gateway.traffic.uploads)
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
-            while gateway.uploads:  # noqa: ASYNC110 - a number that uploads change; an event would be one more thing to keep
+            while gateway.traffic.uploads:  # noqa: ASYNC110 - a number that uploads change; an event would be one more thing to keep
                 await asyncio.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -78,6 +78,7 @@ class Desk:
 
     gateway: Gateway
     layout: Layout
+    fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
 
     def now(self) -> float:
         """Return wall-clock seconds."""

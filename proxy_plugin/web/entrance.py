@@ -115,7 +115,7 @@ class Entrance:
         asked = request[HEADERS] = headers.read(request.headers)
         logs.TRACE_ID.set(asked.trace_id)
         caller = self._gateway.callers.authenticate(request.headers, request.remote)
-        if route.new_work and self._gateway.stopping:
+        if route.new_work and self._gateway.traffic.stopping:
             raise Unavailable("The gateway is stopping and takes no new work; nothing was done.")
         request[CALLER] = caller
         return asked

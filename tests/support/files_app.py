@@ -67,7 +67,7 @@ def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blo
         http=cast("Any", None),
         secret=b"",
     )
-    gateway.engine = cast("Any", IdleEngine())
+    gateway.engine = IdleEngine()
     app = web.Application(middlewares=[_entrance])
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(_running)
