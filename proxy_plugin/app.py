@@ -1,4 +1,4 @@
-"""The gateway as part of any aiohttp application (`setup`), and as a process of its own (`serve`)."""
+"""The gateway as part of any aiohttp application: its parts, joined to each other and to the application."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import asyncio
 import logging
 import os
 import re
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin import logs
-from proxy_plugin.access import callers
+from proxy_plugin.access.callers import Callers
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.api import models as models_api
 from proxy_plugin.api import operations
@@ -36,7 +34,6 @@ from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import DataDirLock, Registry
 from proxy_plugin.storage.tables import files, uploads
-from proxy_plugin.web.answers import error_answer
 from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream
 from proxy_plugin.web.served import Handler, Served
@@ -47,11 +44,7 @@ ROOTS = ("/v1", "")
 OURS = ("/files", "/uploads", "/batches")  # below them, what is no route is answered 404 here, never elsewhere
 ANYTHING = "{rest:(?s:.*)}"  # newlines too: an escaped one must not lead past our routes
 SHARED = {models_api.MODEL_PATH}  # the upstream has the other methods: DELETE is for fine-tuned models
-DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
-READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
-HEADER_BYTES = 32 * 1024  # of one header: configs come in one; beyond it aiohttp answers by itself, as plain text
 FORGET_SECONDS = 10.0  # between looks for batches that have ended and whose caller's key is still in memory
-LAST_SECONDS = 10.0  # then for all other requests
 
 
 def setup(
@@ -62,7 +55,7 @@ def setup(
     Requests for other paths go to the application's own handlers, without the key of this gateway that they carried;
     if `server.upstream` is set, what the application does not serve is streamed there. Raises ConfigError for a
     configuration with problems and for an application that already serves our paths. On start-up the application
-    raises registry.DataDirBusy if another gateway owns the data directory, registry.SchemaTooNew or OSError.
+    raises DataDirBusy if another gateway owns the data directory, SchemaTooNew or OSError.
     """
     gateway = _gateway(_configuration(config), clock or SystemClock())
     server = gateway.config.server
@@ -96,7 +89,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
     secret = gateway_secret(data_dir)
     return Gateway(
         config=config,
-        callers=callers.Callers(config, secret),
+        callers=Callers(config, secret),
         clock=clock,
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
@@ -188,78 +181,3 @@ def _wrong_method(allowed: list[str]) -> Handler:
 
 async def _no_route(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
     raise NotFound("This gateway has no such route.")
-
-
-async def _nobody_behind(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-    return error_answer(NotFound("This gateway serves files and batches only: it has no upstream for other requests."))
-
-
-async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code 0. `host` and `port` replace those of the configuration.
-
-    The first signal refuses new uploads and creates, lets running uploads and the engine's running step finish, and
-    ends; a second one ends at once. Nothing depends on either: what a SIGKILL cuts off goes on at the next start.
-    Raises ConfigError, and on start-up what `setup` names or OSError for an address that cannot be bound.
-    """
-    host = config.server.host if host is None else host
-    callers.require_loopback(config, host)
-    app = web.Application()
-    gateway = setup(app, config)
-    app.on_response_prepare.append(_hide_server)
-    if config.server.upstream is None:
-        app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=LAST_SECONDS,
-        read_bufsize=READ_BUFFER,
-        max_field_size=HEADER_BYTES,
-        auto_decompress=False,
-    )
-    asked_to_stop = _stop_signal()
-    _log_doubts(config)
-    try:
-        await runner.setup()
-        site = web.TCPSite(runner, host, config.server.port if port is None else port)
-        await site.start()
-        logs.event(LOG, "listening", host=host, port=site.port, upstream=config.server.upstream is not None)
-        await asked_to_stop.wait()
-        await _drain(gateway)
-    finally:
-        await runner.cleanup()
-    logs.event(LOG, "stopped", uploads_cut=gateway.traffic.uploads)
-    return 0
-
-
-def _log_doubts(config: Config) -> None:
-    for warning in config.warnings:
-        logs.event(LOG, "config_warning", level=logging.WARNING, warning=warning)
-    for slug, reason in config.disabled.items():
-        logs.event(LOG, "virtual_key_disabled", level=logging.WARNING, virtual_key=slug, reason=reason)
-
-
-async def _hide_server(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001
-    if response.headers.get(hdrs.SERVER) == SERVER_SOFTWARE:
-        del response.headers[hdrs.SERVER]
-
-
-def _stop_signal() -> asyncio.Event:
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-
-    def stop(number: int) -> None:
-        if asked.is_set():
-            os._exit(128 + number)
-        asked.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    return asked
-
-
-async def _drain(gateway: Gateway) -> None:
-    gateway.traffic.stopping = True
-    logs.event(LOG, "stopping", uploads=gateway.traffic.uploads)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while gateway.traffic.uploads:  # noqa: ASYNC110 - a number that uploads change; an event would be one more thing to keep
-                await asyncio.sleep(0.05)

@@ -61,9 +61,9 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
     from proxy_plugin import config, logs  # noqa: PLC0415
-    from proxy_plugin.app import serve  # noqa: PLC0415
     from proxy_plugin.errors import ConfigError  # noqa: PLC0415
     from proxy_plugin.masking import Masker, secrets_in  # noqa: PLC0415
+    from proxy_plugin.serve import serve  # noqa: PLC0415
     from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
     try:

@@ -16,11 +16,11 @@ import yaml
 from aiohttp import web
 
 from proxy_plugin import setup
-from proxy_plugin.app import serve
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.config import load, parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.serve import serve
 from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 from proxy_plugin.storage.registry import connect
 from proxy_plugin.storage.tables import batches, files, parts

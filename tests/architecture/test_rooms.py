@@ -25,7 +25,8 @@ FLOORS: tuple[set[str], ...] = (
     {"gateway"},
     {"engine", "web"},
     {"api"},
-    {"app", "serve"},
+    {"app"},
+    {"serve"},
     {"cli"},
     {"__main__"},
 )
