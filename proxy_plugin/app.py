@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from proxy_plugin import logs
 from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.api import models as models_api
 from proxy_plugin.api import operations
@@ -60,7 +61,7 @@ def setup(
     gateway = _gateway(_configuration(config), clock or SystemClock())
     server = gateway.config.server
     upstream = Upstream(server.upstream, gateway.callers, server.ca_bundle) if server.upstream else None
-    entrance = Entrance(gateway, upstream)
+    entrance = Entrance(gateway.config, gateway.callers, gateway.traffic, upstream)
     app[GATEWAY] = gateway
     app[replies.REPLIES] = replies.Replies()
     app[so_far.SO_FAR] = so_far.SoFar()
@@ -122,16 +123,16 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
         gateway.engine = engine = Engine(gateway)
         stack.push_async_callback(engine.stop)
         await engine.start()
-        stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway), name="forget keys"))
+        stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway.own_keys), name="forget keys"))
         app[operations.OPERATIONS].started = True
         yield
 
 
-async def _forget_keys(gateway: Gateway) -> None:
+async def _forget_keys(own_keys: OwnKeys) -> None:
     while True:
         await asyncio.sleep(FORGET_SECONDS)
         try:
-            await gateway.own_keys.forget_ended()
+            await own_keys.forget_ended()
         except StorageError as error:
             logs.event(LOG, "keys_not_forgotten", level=logging.WARNING, error=error)
 

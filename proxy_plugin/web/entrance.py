@@ -19,9 +19,10 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from proxy_plugin import logs
 from proxy_plugin.access import headers
-from proxy_plugin.config import VirtualKey
+from proxy_plugin.access.callers import Callers
+from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.errors import BadRequest, GatewayError, NoSpace, Unavailable
-from proxy_plugin.gateway import Gateway
+from proxy_plugin.gateway import Traffic
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
@@ -39,10 +40,9 @@ CLIENT_GONE = 499  # in the log only, as nginx writes it
 class Entrance:
     """Guards the routes in `routes`; hands what the application does not serve to the upstream, if there is one."""
 
-    def __init__(self, gateway: Gateway, upstream: Upstream | None) -> None:
+    def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
-        self._gateway = gateway
-        self._upstream = upstream
+        self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -52,7 +52,7 @@ class Entrance:
             return await self._answer(request, handler, route)
         if self._upstream is not None and request.match_info.http_exception is not None:
             return await self._answer(request, self._upstream.forward, None)
-        return await handler(without_our_keys(request, self._gateway.callers))
+        return await handler(without_our_keys(request, self._callers))
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect` of one of our routes: 100 for a request that may go on, else the refusal itself."""
@@ -85,7 +85,7 @@ class Entrance:
         caller = request.get(CALLER)
         if caller is None or asked.slug is None or asked.config is not None or not caller.allows(asked.slug):
             return None
-        return self._gateway.config.virtual_keys.get(asked.slug)
+        return self._config.virtual_keys.get(asked.slug)
 
     async def _answer(self, request: web.Request, handler: Handler, route: Served | None) -> web.StreamResponse:
         """Run a handler and log it; `route` is None for a request that is passed on and authenticates elsewhere."""
@@ -114,8 +114,8 @@ class Entrance:
             return request[HEADERS]
         asked = request[HEADERS] = headers.read(request.headers)
         logs.TRACE_ID.set(asked.trace_id)
-        caller = self._gateway.callers.authenticate(request.headers, request.remote)
-        if route.new_work and self._gateway.traffic.stopping:
+        caller = self._callers.authenticate(request.headers, request.remote)
+        if route.new_work and self._traffic.stopping:
             raise Unavailable("The gateway is stopping and takes no new work; nothing was done.")
         request[CALLER] = caller
         return asked
