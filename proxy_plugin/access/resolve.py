@@ -10,22 +10,20 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from aiohttp import web
 from msgspec import UNSET
+from multidict import MultiMapping
 
 from proxy_plugin.access import headers
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.brought import Brought
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
-from proxy_plugin.access.own_keys import Brought
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.errors import BadRequest
-from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.choose import NOT_ALLOWED
-from proxy_plugin.masking import keyed_hash
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.portkey_config import (
     CONDITIONAL,
@@ -53,7 +51,6 @@ from proxy_plugin.routing.route import (
     When,
     encode_route,
 )
-from proxy_plugin.web.entrance import CALLER, HEADERS
 
 RETIRED = "virtual_key_retired"
 _LINES = "lines"
@@ -73,23 +70,26 @@ class Resolved(NamedTuple):
     option: str = headers.WHOLE_CONFIG
 
 
-async def resolve(request: web.Request) -> Resolved:
-    """Return where a request's batch goes. Raises BadRequest, also where nothing could be reached; Forbidden."""
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
-    node = _config(asked, gateway.config)
-    own = await _own_accounts(gateway, node, caller)
-    chosen = await _chosen(request) if _needs_headers(node) else None
+async def resolve(
+    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+) -> Resolved:
+    """Return where a batch goes that is asked for with the headers `sent`, of which `asked` is what was read.
+
+    Raises BadRequest, also where nothing could be reached; Forbidden.
+    """
+    node = _node(asked, config)
+    own = await _own_accounts(own_keys, node, caller)
+    chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
-    builder = _Builder(gateway.config, caller, own, chosen)
-    route = builder.route(node, _metadata(asked.metadata), forwarded(request.headers))
+    builder = _Builder(config, caller, own, chosen)
+    route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
     brought = _one_key([*own.values(), *([chosen] if isinstance(chosen, Brought) else [])])
-    return Resolved(
-        encode_route(route), route.provider, _same(gateway, asked, route, chosen, brought), brought, _option(node)
-    )
+    same = _same(own_keys, asked, route, chosen, brought)
+    return Resolved(encode_route(route), route.provider, same, brought, _option(node))
 
 
-def _config(asked: RequestHeaders, config: Config) -> Node:
+def _node(asked: RequestHeaders, config: Config) -> Node:
     if asked.config is None:
         return Node("", Settings())
     return read_header(asked.config, config.configs, headers.CONFIG)
@@ -99,11 +99,11 @@ def _needs_headers(node: Node) -> bool:
     return any(target.settings.account is None for target in node.targets())
 
 
-async def _own_accounts(gateway: Gateway, node: Node, caller: Caller) -> dict[int, Brought]:
+async def _own_accounts(own_keys: OwnKeys, node: Node, caller: Caller) -> dict[int, Brought]:
     """Return the accounts whose keys the config brings."""
     accounts = {id(each.settings.account): each.settings.account for each in node.targets()}
     return {
-        key: await byok.choose_in_config(gateway, account, caller)
+        key: await own_keys.choose_in_config(account, caller)
         for key, account in accounts.items()
         if isinstance(account, OwnAccount)
     }
@@ -121,13 +121,14 @@ def _one_key(brought: Iterable[Brought]) -> Brought | None:
     return next(iter(found.values()), None)
 
 
-async def _chosen(request: web.Request) -> VirtualKey | Brought | None:
+async def _chosen(
+    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+) -> VirtualKey | Brought | None:
     """Return the account that the headers name."""
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
     if asked.slug is not None:
-        return headers.find_virtual_key(asked.slug, caller, gateway.config)
+        return headers.find_virtual_key(asked.slug, caller, config)
     if asked.provider is not None:
-        return await byok.choose(gateway, request.headers, asked.provider, caller)
+        return await own_keys.choose(sent, asked.provider, caller)
     return None
 
 
@@ -142,7 +143,7 @@ def _metadata(text: str | None) -> dict[str, str]:
 
 
 def _same(
-    gateway: Gateway, asked: RequestHeaders, route: Route, chosen: VirtualKey | Brought | None, brought: Brought | None
+    own_keys: OwnKeys, asked: RequestHeaders, route: Route, chosen: VirtualKey | Brought | None, brought: Brought | None
 ) -> list[str]:
     """Return what the caller asked for, not what the configuration makes of it: a reload makes no retry a second batch.
 
@@ -153,9 +154,9 @@ def _same(
     if brought is not None:
         found.append(brought.own.key)
     if asked.config is not None:
-        found.append(keyed_hash(gateway.secret, f"config\0{asked.config.strip()}"))
+        found.append(own_keys.hashed(f"config\0{asked.config.strip()}"))
     if route.forward:
-        found.append(keyed_hash(gateway.secret, f"forward\0{sorted(route.forward.items())}"))
+        found.append(own_keys.hashed(f"forward\0{sorted(route.forward.items())}"))
     metadata = route.rules.metadata if route.rules else {}
     return [*found, *(f"{name}\0{value}" for name, value in sorted(metadata.items()))]
 

@@ -24,7 +24,7 @@ from proxy_plugin.config.sections import (
     SLUG,
     ApiKey,
     Config,
-    Engine,
+    EngineSettings,
     Limits,
     Options,
     Secrets,
@@ -277,7 +277,7 @@ class _Parse:
 _SECTIONS: dict[str, type[Settings]] = {
     "server": Server,
     "storage": Storage,
-    "engine": Engine,
+    "engine": EngineSettings,
     "limits": Limits,
     "secrets": Secrets,
 }

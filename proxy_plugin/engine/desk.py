@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
@@ -78,6 +78,7 @@ class Desk:
 
     gateway: Gateway
     layout: Layout
+    fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
 
     def now(self) -> float:
         """Return wall-clock seconds."""
@@ -170,12 +171,12 @@ class Desk:
         http = self.gateway.http
         if carried := forwarded_headers(self.batch(part.batch_id).route):
             http = http.carrying(carried)
-        return Account(part.slug, credentials, http, self.gateway.fingerprint(text))
+        return Account(part.slug, credentials, http, fingerprint(self.gateway.secret, text))
 
     def _credentials(self, part: PartRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
             return self._configured(part.slug).credentials
-        found = byok.credentials(self.gateway, self.batch(part.batch_id))
+        found = self.gateway.own_keys.credentials(self.batch(part.batch_id))
         if found is None:
             raise CredentialsMissing(part.slug)
         return found

@@ -16,11 +16,11 @@ import yaml
 from aiohttp import web
 
 from proxy_plugin import setup
-from proxy_plugin.app import serve
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.config import load, parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.serve import serve
 from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 from proxy_plugin.storage.registry import connect
 from proxy_plugin.storage.tables import batches, files, parts
@@ -279,7 +279,7 @@ async def test_while_stopping_new_work_is_refused_and_the_rest_is_served(tmp_pat
         await served.put_file()
         await served.put_batch()
         assert (await served.call("GET", "/readyz"))[:2] == (200, {"status": "ready"})
-        served.gateway.stopping = True
+        served.gateway.traffic.stopping = True
         assert (await served.call("GET", "/readyz"))[:2] == (503, {"status": "stopping"})
         assert (await served.call("GET", "/healthz"))[0] == 200
         wanted = {"input_file_id": "file-1", "endpoint": "/v1/embeddings"}
@@ -307,11 +307,11 @@ async def test_metrics_count_by_state_and_tell_nothing_private(tmp_path: Path) -
         await served.put_batch()
         await served.put_batch("batch_second", state="completed")
         await served.put_batch("batch_third", state="completed")
-        served.gateway.uploads = 2
+        served.gateway.traffic.uploads = 2
         async with served.session.get(served.url + "/metrics") as answer:
             text = await answer.text()
             assert answer.content_type == "text/plain"
-        served.gateway.uploads = 0
+        served.gateway.traffic.uploads = 0
         samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         assert samples['proxy_plugin_batches{state="completed"}'] == "2"
         assert samples['proxy_plugin_batches{state="running"}'] == "1"

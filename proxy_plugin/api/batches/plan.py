@@ -15,8 +15,7 @@ import msgspec
 from aiohttp import web
 
 from proxy_plugin.access import headers
-from proxy_plugin.access.resolve import resolve
-from proxy_plugin.api.batches.create import Wanted, idempotency_key, wanted_in
+from proxy_plugin.api.batches.create import Wanted, idempotency_key, resolved_route, wanted_in
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.engine.steps_batch import file_faults, lane_faults, split_job
@@ -29,7 +28,7 @@ from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 from proxy_plugin.workers import WorkerDied, Workers
 
@@ -74,7 +73,7 @@ class _Asked(NamedTuple):
 
 async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
-    resolved = await resolve(request)
+    resolved = await resolved_route(request)
     body = wanted_in(await json_object(request))
     idempotency_key(request[HEADERS])
     asked = _Asked(body, decode_route(resolved.route), request[CALLER].workspace)
