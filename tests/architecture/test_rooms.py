@@ -43,7 +43,6 @@ KNOWN: set[str] = {  # breaches that stood when the rooms were built; each goes 
     "proxy_plugin.engine.reconciler -> proxy_plugin.api.uploads",
     "proxy_plugin.engine.steps_batch -> proxy_plugin.web.answers",
     "proxy_plugin.gateway -> proxy_plugin.engine.reconciler",
-    "proxy_plugin.media.parts -> proxy_plugin.lines.envelope",
     "proxy_plugin.storage.blobs -> proxy_plugin.api.files.room",
     "proxy_plugin.access.one_account -> proxy_plugin.gateway",
 }
