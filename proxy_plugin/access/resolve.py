@@ -24,13 +24,11 @@ from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.lines.choose import NOT_ALLOWED
 from proxy_plugin.masking import keyed_hash
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.portkey_config import (
     CONDITIONAL,
     LOADBALANCE,
-    NOT_SLUGS,
     Node,
     OwnAccount,
     Settings,
@@ -39,6 +37,8 @@ from proxy_plugin.routing.portkey_config import (
 )
 from proxy_plugin.routing.route import (
     EVERYTHING,
+    NOT_ALLOWED,
+    NOT_SLUGS,
     ByLine,
     Case,
     Name,

@@ -21,9 +21,10 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.choose import spec as target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts, MergeJob, merge
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
 from proxy_plugin.lines.scan import Facts, Fault, ScanLimits, endpoint_faults, scan
 from proxy_plugin.lines.split import SplitJob, split
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Capabilities
 from proxy_plugin.routing.endpoints import served

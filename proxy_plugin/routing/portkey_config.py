@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.routing import conditions
-from proxy_plugin.routing.route import Changes
+from proxy_plugin.routing.route import NOT_SLUGS, Changes
 
 MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
@@ -29,7 +29,6 @@ SINGLE, LOADBALANCE, CONDITIONAL, FALLBACK = "single", "loadbalance", "condition
 MODES = (SINGLE, LOADBALANCE, CONDITIONAL)
 SAVED_PREFIX = "pc-"
 INVALID_ID = "Invalid config id passed"
-NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
 PROBLEMS_SHOWN, _PATH_SHOWN = 5, 120
 
 _STEERING = {

@@ -7,10 +7,15 @@ from the vault.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 from msgspec import Raw
+
+NOT_ALLOWED = "model_not_allowed"
+NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -198,3 +203,8 @@ def forwarded_headers(text: str) -> dict[str, str]:
     if '"forward":{' not in text:  # as above: every step of every part comes here
         return {}
     return decode_route(text).forward or {}
+
+
+def allowed(patterns: Iterable[str], name: str) -> bool:
+    """Tell whether a name is one of the globs, or fits one."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
