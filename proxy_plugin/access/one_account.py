@@ -10,7 +10,8 @@ from proxy_plugin.access.own_keys import Brought
 from proxy_plugin.config import VirtualKey
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.routing.portkey_config import Account, OwnAccount, Slug, read_header
+from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.web.entrance import CALLER, HEADERS
 
 
@@ -42,7 +43,7 @@ async def chosen(request: web.Request) -> VirtualKey | Brought | None:
     return found
 
 
-def _in_config(request: web.Request) -> Account | None:
+def _in_config(request: web.Request) -> NamedAccount | None:
     asked = request[HEADERS]
     if asked.config is None:
         return None

@@ -29,7 +29,8 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.masking import Masker, keyed_hash, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
-from proxy_plugin.routing.portkey_config import OwnAccount, read_header
+from proxy_plugin.routing.config_tree import OwnAccount
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import Own, Target, own_target
 from proxy_plugin.storage import states
 from proxy_plugin.storage.errors import RegistryFull

@@ -26,15 +26,8 @@ from proxy_plugin.errors import BadRequest
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.masking import keyed_hash
 from proxy_plugin.routing import conditions
-from proxy_plugin.routing.portkey_config import (
-    CONDITIONAL,
-    LOADBALANCE,
-    Node,
-    OwnAccount,
-    Settings,
-    Slug,
-    read_header,
-)
+from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import (
     EVERYTHING,
     NOT_ALLOWED,
@@ -91,7 +84,7 @@ async def resolve(request: web.Request) -> Resolved:
 
 def _config(asked: RequestHeaders, config: Config) -> Node:
     if asked.config is None:
-        return Node("", Settings())
+        return Node("", TargetSettings())
     return read_header(asked.config, config.configs, headers.CONFIG)
 
 
@@ -215,7 +208,7 @@ class _Builder:
             node.settings.strict,
         )
 
-    def _leaf(self, settings: Settings) -> Rule:
+    def _leaf(self, settings: TargetSettings) -> Rule:
         account = settings.account or self._chosen
         if isinstance(account, Slug):
             account = self._virtual_key(account.slug)
@@ -257,7 +250,7 @@ class _Builder:
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
-        slugs = {slug: self._place(_target(key, Settings(), None)) for slug, key in open_keys.items()}
+        slugs = {slug: self._place(_target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
@@ -286,7 +279,7 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: Settings, model: str | None) -> Target:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> Target:
     key = account.account if isinstance(account, Brought) else account
     return Target(
         slug=key.slug,
