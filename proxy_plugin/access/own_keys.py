@@ -19,8 +19,7 @@ import msgspec
 from multidict import MultiMapping
 from pydantic import ValidationError
 
-from proxy_plugin import hosts as custom_host
-from proxy_plugin import logs
+from proxy_plugin import hosts, logs
 from proxy_plugin.access.callers import API_KEY, Caller, provider_key
 from proxy_plugin.access.headers import CONFIG, PREFIX, PROVIDER
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
@@ -31,7 +30,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
 from proxy_plugin.routing.config_tree import OwnAccount
 from proxy_plugin.routing.portkey_config import read_header
-from proxy_plugin.routing.route import Own, Target, own_target
+from proxy_plugin.routing.route import Own, StoredTarget, own_target
 from proxy_plugin.storage import states
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches
@@ -125,7 +124,7 @@ async def _brought(
 ) -> Brought:
     for field, text in texts.items():
         if field == "custom_host" or field.endswith("_url"):  # all of these say where a credential is sent
-            await custom_host.check(text, gateway.config.server.custom_hosts, param=source.param(field))
+            await hosts.check(text, gateway.config.server.custom_hosts, param=source.param(field))
         if field.endswith("_json") and not text.startswith("{"):
             raise BadRequest(f"{source.name(field)} must hold the JSON text itself.", param=source.param(field))
     credentials = _validated(adapter, texts, source)
@@ -220,7 +219,7 @@ async def storing(gateway: Gateway, row: BatchRow, brought: Brought | None, stor
     return stored
 
 
-def stored_target(row: BatchRow) -> Target | None:
+def stored_target(row: BatchRow) -> StoredTarget | None:
     """Return the target whose credentials the caller brought, None for a batch on virtual keys alone."""
     return own_target(row.route)
 
@@ -237,7 +236,7 @@ def credentials(gateway: Gateway, row: BatchRow) -> Credentials | None:
     return found
 
 
-def _same(gateway: Gateway, target: Target, secrets: Mapping[str, str]) -> Credentials | None:
+def _same(gateway: Gateway, target: StoredTarget, secrets: Mapping[str, str]) -> Credentials | None:
     """Return the credentials if these secrets are the ones that the batch was created with."""
     assert isinstance(target.byok, Own)
     texts = {**target.byok.fields, **secrets}
@@ -273,7 +272,9 @@ async def offered(gateway: Gateway, sent: MultiMapping[str], caller: Caller, row
             return
 
 
-def _offers(gateway: Gateway, target: Target, sent: MultiMapping[str], caller: Caller) -> Iterator[dict[str, str]]:
+def _offers(
+    gateway: Gateway, target: StoredTarget, sent: MultiMapping[str], caller: Caller
+) -> Iterator[dict[str, str]]:
     """Yield the credentials that a request carries: in headers of their own, and in its config."""
     try:
         adapter = catalog.load(target.provider)

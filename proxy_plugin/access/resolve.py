@@ -41,7 +41,7 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
     encode_route,
@@ -167,7 +167,7 @@ class _Builder:
 
     def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
         self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
-        self._targets: list[Target] = []
+        self._targets: list[StoredTarget] = []
         self._names: Names | None = None
         self._asks_metadata = False
 
@@ -230,7 +230,7 @@ class _Builder:
     def _known(self, slug: str) -> bool:
         return self._caller.allows(slug) and (slug in self._config.virtual_keys or slug in self._config.disabled)
 
-    def _place(self, target: Target) -> int:
+    def _place(self, target: StoredTarget) -> int:
         if target not in self._targets:
             self._targets.append(target)
         return self._targets.index(target)
@@ -279,9 +279,9 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> Target:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
     key = account.account if isinstance(account, Brought) else account
-    return Target(
+    return StoredTarget(
         slug=key.slug,
         provider=key.provider,
         model=model,

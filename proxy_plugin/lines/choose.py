@@ -32,7 +32,7 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
     allowed,
@@ -61,7 +61,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     changes: Changes = NO_CHANGES
 
 
-def target_spec(target: Target) -> TargetSpec:
+def target_spec(target: StoredTarget) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
     lane = catalog.load(target.provider).capabilities
     return TargetSpec(

@@ -23,12 +23,12 @@ from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
 from proxy_plugin.lines.row_store import (
     NOTE,
     OK,
-    Place,
     RowReader,
+    Span,
     StoredRow,
     bucket_path,
     buckets,
-    places,
+    spans,
 )
 from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
@@ -149,7 +149,7 @@ class _Stores:
                 self.of_bucket[bucket].append(store)
 
 
-class _Places:
+class _Spans:
     """Where at most one row of each line of a bucket is."""
 
     def __init__(self, count: int) -> None:
@@ -157,8 +157,8 @@ class _Places:
         self.offsets = array("Q", [0]) * count
         self.lengths = array("I", [0]) * count
 
-    def put(self, at: int, store: int, place: Place) -> None:
-        self.stores[at], self.offsets[at], self.lengths[at] = store, place.offset, place.length
+    def put(self, at: int, store: int, span: Span) -> None:
+        self.stores[at], self.offsets[at], self.lengths[at] = store, span.offset, span.length
 
 
 class _Chosen:
@@ -168,33 +168,33 @@ class _Chosen:
         bucket = start // BLOCK
         self._parts, self._stores = stores.parts, stores
         self._paths = {store: bucket_path(stores.folders[store], bucket) for store in stores.of_bucket[bucket]}
-        self._answers, self._notes = _Places(stop - start), _Places(stop - start)
+        self._answers, self._notes = _Spans(stop - start), _Spans(stop - start)
         self._kinds = bytearray(stop - start)
         for store, path in self._paths.items():
-            for place in places(path):
-                if not start <= place.ordinal < stop or not self._belongs(store, place):
+            for span in spans(path):
+                if not start <= span.ordinal < stop or not self._belongs(store, span):
                     raise ValueError(f"the rows of part {self._parts[store]} hold a row of another part or batch")
-                self._consider(place.ordinal - start, store, place)
+                self._consider(span.ordinal - start, store, span)
 
     def rows(self, reader: RowReader, at: int) -> tuple[StoredRow | None, StoredRow | None]:
         """Return the row that counts and what the split noted of the line."""
         return self._read(reader, self._answers, at), self._read(reader, self._notes, at)
 
-    def _belongs(self, store: int, place: Place) -> bool:
-        return place.kind == NOTE or place.part == self._parts[store]
+    def _belongs(self, store: int, span: Span) -> bool:
+        return span.kind == NOTE or span.part == self._parts[store]
 
-    def _consider(self, at: int, store: int, place: Place) -> None:
-        if place.kind == NOTE:
-            self._notes.put(at, store, place)
+    def _consider(self, at: int, store: int, span: Span) -> None:
+        if span.kind == NOTE:
+            self._notes.put(at, store, span)
             return
         known = self._kinds[at]
         if known:
             self._stores.superseded += 1
-        if not known or (place.kind == OK and known != OK):
-            self._kinds[at] = place.kind
-            self._answers.put(at, store, place)
+        if not known or (span.kind == OK and known != OK):
+            self._kinds[at] = span.kind
+            self._answers.put(at, store, span)
 
-    def _read(self, reader: RowReader, kept: _Places, at: int) -> StoredRow | None:
+    def _read(self, reader: RowReader, kept: _Spans, at: int) -> StoredRow | None:
         store = kept.stores[at]
         if store < 0:
             return None

@@ -41,7 +41,7 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_CHANGES = Changes()
 
 
-class Target(msgspec.Struct, frozen=True):
+class StoredTarget(msgspec.Struct, frozen=True):
     """One account as the split needs it. Limits are the operator's, None where the lane's own count."""
 
     slug: str
@@ -143,7 +143,7 @@ EVERYTHING = Rules()
 class Route(msgspec.Struct, frozen=True):
     """What create resolved and stored. `strict`: any line that its lane cannot express fails the batch."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[StoredTarget, ...]
     strict: bool = False
     on_deadline: str = "cancel"
     rules: Rules | msgspec.UnsetType = msgspec.UNSET
@@ -191,7 +191,7 @@ def decode_route(text: str) -> Route:
     return _decode(text)
 
 
-def own_target(text: str) -> Target | None:
+def own_target(text: str) -> StoredTarget | None:
     """Return the stored target whose credentials the caller brought, None for a batch on virtual keys."""
     if '"byok":{' not in text:  # status reads come here: a route over hundreds of accounts is not decoded for them
         return None
