@@ -20,7 +20,7 @@ from proxy_plugin.fingerprints import fingerprint, keyed_hash
 from proxy_plugin.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
-from proxy_plugin.routing.portkey_config import OwnAccount
+from proxy_plugin.routing.config_tree import OwnAccount
 from proxy_plugin.routing.route import Own
 
 KEY_FIELD = "api_key"  # the one field that is not read from a header of its own name

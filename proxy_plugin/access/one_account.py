@@ -11,7 +11,8 @@ from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.errors import BadRequest
-from proxy_plugin.routing.portkey_config import Account, OwnAccount, Slug, read_header
+from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
+from proxy_plugin.routing.portkey_config import read_header
 
 
 def named(config: Config, asked: RequestHeaders, caller: Caller) -> VirtualKey | OwnAccount | str | None:
@@ -43,7 +44,7 @@ async def chosen(
     return found
 
 
-def _in_config(config: Config, asked: RequestHeaders) -> Account | None:
+def _in_config(config: Config, asked: RequestHeaders) -> NamedAccount | None:
     if asked.config is None:
         return None
     node = read_header(asked.config, config.configs, headers.CONFIG)

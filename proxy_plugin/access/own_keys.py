@@ -34,8 +34,9 @@ from proxy_plugin.errors import GatewayError
 from proxy_plugin.fingerprints import keyed_hash
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Credentials
-from proxy_plugin.routing.portkey_config import OwnAccount, read_header
-from proxy_plugin.routing.route import Own, Target, own_target
+from proxy_plugin.routing.config_tree import OwnAccount
+from proxy_plugin.routing.portkey_config import read_header
+from proxy_plugin.routing.route import Own, StoredTarget, own_target
 from proxy_plugin.storage import states
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.registry import Registry
@@ -133,7 +134,7 @@ class OwnKeys:
         for batch_id in await self._registry.scan(batches.ended, held) if held else ():
             self._vault.forget(batch_id)
 
-    def _same(self, target: Target, secrets: Mapping[str, str]) -> Credentials | None:
+    def _same(self, target: StoredTarget, secrets: Mapping[str, str]) -> Credentials | None:
         """Return the credentials if these secrets are the ones that the batch was created with."""
         assert isinstance(target.byok, Own)
         texts = {**target.byok.fields, **secrets}
@@ -144,7 +145,7 @@ class OwnKeys:
         except (catalog.UnknownProvider, ImportError, AttributeError, ValidationError):
             return None  # another version of the gateway
 
-    def _offers(self, target: Target, sent: MultiMapping[str], caller: Caller) -> Iterator[dict[str, str]]:
+    def _offers(self, target: StoredTarget, sent: MultiMapping[str], caller: Caller) -> Iterator[dict[str, str]]:
         """Yield the credentials that a request carries: in headers of their own, and in its config."""
         try:
             adapter = catalog.load(target.provider)
@@ -172,6 +173,6 @@ class OwnKeys:
         self._wake()
 
 
-def stored_target(row: BatchRow) -> Target | None:
+def stored_target(row: BatchRow) -> StoredTarget | None:
     """Return the target whose credentials the caller brought, None for a batch on virtual keys alone."""
     return own_target(row.route)

@@ -23,20 +23,13 @@ from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.errors import BadRequest
-from proxy_plugin.lines.choose import NOT_ALLOWED
 from proxy_plugin.routing import conditions
-from proxy_plugin.routing.portkey_config import (
-    CONDITIONAL,
-    LOADBALANCE,
-    NOT_SLUGS,
-    Node,
-    OwnAccount,
-    Settings,
-    Slug,
-    read_header,
-)
+from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import (
     EVERYTHING,
+    NOT_ALLOWED,
+    NOT_SLUGS,
     ByLine,
     Case,
     Name,
@@ -46,7 +39,7 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
     encode_route,
@@ -91,7 +84,7 @@ async def resolve(
 
 def _node(asked: RequestHeaders, config: Config) -> Node:
     if asked.config is None:
-        return Node("", Settings())
+        return Node("", TargetSettings())
     return read_header(asked.config, config.configs, headers.CONFIG)
 
 
@@ -175,7 +168,7 @@ class _Builder:
 
     def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
         self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
-        self._targets: list[Target] = []
+        self._targets: list[StoredTarget] = []
         self._names: Names | None = None
         self._asks_metadata = False
 
@@ -216,7 +209,7 @@ class _Builder:
             node.settings.strict,
         )
 
-    def _leaf(self, settings: Settings) -> Rule:
+    def _leaf(self, settings: TargetSettings) -> Rule:
         account = settings.account or self._chosen
         if isinstance(account, Slug):
             account = self._virtual_key(account.slug)
@@ -238,7 +231,7 @@ class _Builder:
     def _known(self, slug: str) -> bool:
         return self._caller.allows(slug) and (slug in self._config.virtual_keys or slug in self._config.disabled)
 
-    def _place(self, target: Target) -> int:
+    def _place(self, target: StoredTarget) -> int:
         if target not in self._targets:
             self._targets.append(target)
         return self._targets.index(target)
@@ -258,7 +251,7 @@ class _Builder:
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
-        slugs = {slug: self._place(_target(key, Settings(), None)) for slug, key in open_keys.items()}
+        slugs = {slug: self._place(_target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
@@ -287,9 +280,9 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: Settings, model: str | None) -> Target:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
     key = account.account if isinstance(account, Brought) else account
-    return Target(
+    return StoredTarget(
         slug=key.slug,
         provider=key.provider,
         model=model,

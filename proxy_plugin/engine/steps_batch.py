@@ -18,15 +18,14 @@ from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine import pictures as media
 from proxy_plugin.engine.desk import Desk, Step
 from proxy_plugin.gateway import Gateway
-from proxy_plugin.lines.choose import spec as target_spec
+from proxy_plugin.lines.batch_faults import errors_text, file_faults
+from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts, MergeJob, merge
-from proxy_plugin.lines.scan import Facts, Fault, ScanLimits, endpoint_faults, scan
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
+from proxy_plugin.lines.scan import MAX_FAULTS, Facts, Fault, ScanLimits, scan
 from proxy_plugin.lines.split import SplitJob, split
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Capabilities
-from proxy_plugin.routing.endpoints import served
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, spending
@@ -37,7 +36,6 @@ from proxy_plugin.web.answers import usage_object
 from proxy_plugin.workers import WorkerDied
 
 LOG = logging.getLogger("proxy_plugin.engine")
-MAX_FAULTS = 100
 OUTPUT_KEPT = 30 * 86_400  # seconds, unless the client asked for less
 UNNAMED = "(other)"  # no workspace and no virtual key can be called so
 UNANSWERED = {"cancelled", "expired", "missing"}  # outcomes of lines that no provider answered
@@ -74,11 +72,11 @@ async def validate(desk: Desk, batch: BatchRow) -> None:
     if row.state == "uploaded":
         await desk.write(lambda c: _wait_for_scan(c, batch, desk.now()))
         return
-    faults = file_faults(row, batch.endpoint, desk.route(batch))
-    if faults:
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors(faults)))
+    facts = None if row.facts is None else msgspec.json.decode(row.facts, type=Facts)
+    faults = file_faults(facts, batch.endpoint, desk.route(batch))
+    if facts is None or faults:
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text(faults)))
         return
-    facts = msgspec.json.decode(row.facts or "", type=Facts)
     await desk.write(lambda c: batches.move(c, batch, "splitting", total=facts.lines))
 
 
@@ -86,36 +84,6 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
     row = files.get(conn, batch.input_file_id)
     if row is not None and row.state == "uploaded":  # else the scan's own transaction has woken the batch
         batches.postpone(conn, batch.id, now + 60)
-
-
-def file_faults(row: FileRow, endpoint: str, route: Route) -> list[Fault]:
-    """Return what fails every batch of a scanned file for this endpoint and route: the first 100 faults by line."""
-    if row.facts is None:
-        return [Fault("unreadable_file", "The file could not be read; upload it again.", None, None)]
-    facts = msgspec.json.decode(row.facts, type=Facts)
-    found = [*lane_faults(endpoint, route), *facts.faults, *endpoint_faults(facts, *served(endpoint))]
-    return sorted(found, key=lambda fault: fault.line or 0)[:MAX_FAULTS]
-
-
-def lane_faults(endpoint: str, route: Route) -> list[Fault]:
-    """Return the fault of a batch for which no target has a lane; where one has, the lines of the others tell it."""
-    endpoints, lanes = served(endpoint), _lanes(route)
-    if not lanes or any(not lane.endpoints.isdisjoint(endpoints) for lane in lanes):
-        return []
-    known = ", ".join(sorted(lanes[0].endpoints))
-    text = f"{lanes[0].title} has no batch lane for {endpoint}; it has {known}."
-    return [Fault("unsupported_endpoint", text, "endpoint", None)]
-
-
-def _lanes(route: Route) -> list[Capabilities]:
-    names = dict.fromkeys(target.provider for target in route.targets)
-    return [catalog.load(name).capabilities for name in names]
-
-
-def _errors(faults: list[Fault]) -> str:
-    data = [{"code": f.code, "message": f.message, "param": f.param, "line": f.line} for f in faults]
-    kept = [{name: value for name, value in entry.items() if value is not None} for entry in data]
-    return msgspec.json.encode({"object": "list", "data": kept}).decode()
 
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:
@@ -136,11 +104,11 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     except WorkerDied:
         if batch.tries < WORKER_GIVES_UP:
             raise
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors([UNSPLITTABLE])))
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text([UNSPLITTABLE])))
         await asyncio.to_thread(desk.layout.clear_ended, batch.id)
         return
     if manifest.faults:
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors([*manifest.faults])))
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text(manifest.faults)))
         await asyncio.to_thread(desk.layout.clear_ended, batch.id)
         return
     await asyncio.to_thread(_publish_folder, folder)
@@ -389,7 +357,7 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
 
 def _refusals(rows: list[PartRow]) -> str:
     reasons = [msgspec.json.decode(row.refusal, type=dict[str, Any]) for row in rows if row.refusal]
-    return _errors([Fault(r["code"], r["message"], r.get("param"), None) for r in reasons][:MAX_FAULTS])
+    return errors_text([Fault(r["code"], r["message"], r.get("param"), None) for r in reasons][:MAX_FAULTS])
 
 
 STEPS: dict[str, Step] = {

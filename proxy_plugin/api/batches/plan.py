@@ -18,9 +18,10 @@ from proxy_plugin.access import headers
 from proxy_plugin.api.batches.create import Wanted, idempotency_key, resolved_route, wanted_in
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.ids import no_input_file
-from proxy_plugin.engine.steps_batch import file_faults, lane_faults, split_job
+from proxy_plugin.engine.steps_batch import split_job
 from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts
 from proxy_plugin.routing.endpoints import served
@@ -88,7 +89,7 @@ async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
     file = await _scanned(gateway, asked)
     endpoint = asked.wanted.endpoint
     facts = None if file.facts is None else msgspec.json.decode(file.facts, type=Facts)
-    faults = file_faults(file, endpoint, asked.route)
+    faults = file_faults(facts, endpoint, asked.route)
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn():

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from proxy_plugin.lines.collect import CollectFacts
 from proxy_plugin.lines.manifest import PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts
+from proxy_plugin.lines.merge import MergeFacts
 from proxy_plugin.lines.row_store import rows
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 
