@@ -67,7 +67,8 @@ class Finder(ast.NodeVisitor):
 
 
 def _defaults(node: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr]]:
-    return zip(node.args[len(node.args) - len(node.defaults) :], node.defaults, strict=True)
+    named = [*node.posonlyargs, *node.args]
+    return zip(named[len(named) - len(node.defaults) :], node.defaults, strict=True)
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
