@@ -27,7 +27,7 @@ from proxy_plugin.providers.marks import (
 )
 
 if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Http
+    from proxy_plugin.providers.http import Http, Origin
 
 __all__ = [
     "MARK_LENGTH",
@@ -94,7 +94,6 @@ class Capabilities:
     endpoints: frozenset[str]
     input_mode: InputMode
     default_host: str
-    aliases: tuple[str, ...] = ()  # LiteLLM's names
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
     framing: Framing = Framing()
     max_lines: int | None = None  # of one native job
@@ -126,6 +125,12 @@ class Account:
     credentials: Credentials = field(repr=False)
     http: Http = field(repr=False)
     fingerprint: str = ""
+
+    def origin(
+        self, base_url: str, secret_headers: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Origin:
+        """Bind calls to a base URL, see `Http.origin`. Accounts of different callers may share a slug, no pause."""
+        return self.http.origin(f"{self.slug}\x1f{self.fingerprint}", base_url, secret_headers, headers)
 
 
 @dataclass(frozen=True, slots=True)
