@@ -32,8 +32,9 @@ from proxy_plugin.fingerprints import gateway_secret
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import StorageError
-from proxy_plugin.storage.registry import DataDirLock, Registry
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream

@@ -16,7 +16,7 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts
@@ -77,7 +77,7 @@ class Desk:
     """One gateway's means for its steps."""
 
     gateway: Gateway
-    layout: Layout
+    folders: BatchFolders
     fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
 
     def now(self) -> float:
@@ -183,7 +183,7 @@ class Desk:
 
     def folder(self, part: PartRow) -> Path:
         """Return the folder of the part's batch."""
-        return self.layout.folder(part.batch_id)
+        return self.folders.folder(part.batch_id)
 
     def document(self, part: PartRow) -> PartFile:
         """Return the part's native document."""

@@ -45,7 +45,7 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
 
     Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
     """
-    gateway, folder = desk.gateway, desk.layout.media(batch.id)
+    gateway, folder = desk.gateway, desk.folders.media(batch.id)
     limits = gateway.config.limits
     if len(desk.fetching) >= BATCHES_AT_ONCE:
         raise NotYet(PAUSE_SECONDS)

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from proxy_plugin import failpoints, logs
 from proxy_plugin.config import Config
-from proxy_plugin.costs.tally import total
+from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine import pictures as media
 from proxy_plugin.engine.desk import Desk, Step
@@ -32,7 +32,6 @@ from proxy_plugin.storage.tables import batches, files, parts, spending
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow
-from proxy_plugin.web.answers import usage_object
 from proxy_plugin.workers import WorkerDied
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -88,7 +87,7 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:
     """Translate the lines into native documents and write down the manifest, once and for all."""
-    folder = desk.layout.attempt(batch.id, "split")
+    folder = desk.folders.new(batch.id, "split")
     row = desk.read(lambda c: files.get(c, batch.input_file_id))
     assert row is not None
     route = desk.route(batch)
@@ -105,18 +104,18 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
         if batch.tries < WORKER_GIVES_UP:
             raise
         await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text([UNSPLITTABLE])))
-        await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+        await asyncio.to_thread(desk.folders.clear_ended, batch.id)
         return
     if manifest.faults:
         await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text(manifest.faults)))
-        await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+        await asyncio.to_thread(desk.folders.clear_ended, batch.id)
         return
     await asyncio.to_thread(_publish_folder, folder)
     failpoints.passing("split.acted")
     await desk.write(lambda c: _commit_manifest(c, batch, folder.name, manifest, desk.now()))
-    await asyncio.to_thread(desk.layout.clear_others, folder, "split")
+    await asyncio.to_thread(desk.folders.clear_others, folder, "split")
     if route.fetches_media:
-        await asyncio.to_thread(desk.layout.clear_media, batch.id)
+        await asyncio.to_thread(desk.folders.clear_media, batch.id)
 
 
 def split_job(gateway: Gateway, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str) -> SplitJob:
@@ -193,7 +192,7 @@ async def follow(desk: Desk, batch: BatchRow) -> None:
 async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     """Write output, errors and ledger in input order, check the sum, and publish all of it in one transaction."""
     rows = desk.read(lambda c: parts.of_batch(c, batch.id))
-    folder = desk.layout.attempt(batch.id, "merge")
+    folder = desk.folders.new(batch.id, "merge")
     facts = await desk.gateway.workers.run(merge, merge_job(desk, batch, rows, folder))
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
@@ -202,11 +201,11 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     failpoints.passing("merge.published")
     ended = await desk.write(lambda c: _commit_end(c, desk, batch, rows, facts, published))
     logs.event(LOG, "batch_ended", state=ended.state, lines=facts.total)
-    await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+    await asyncio.to_thread(desk.folders.clear_ended, batch.id)
 
 
 def merge_job(desk: Desk, batch: BatchRow, rows: list[PartRow], folder: Path) -> MergeJob:
-    home = desk.layout.folder(batch.id)
+    home = desk.folders.folder(batch.id)
     split_dir = home / (batch.split_dir or "")
     stored = {row.n: msgspec.json.decode(row.results or "{}", type=dict[str, Any]) for row in rows}
     return MergeJob(
@@ -269,7 +268,7 @@ def _publish(desk: Desk, batch: BatchRow, folder: Path, facts: MergeFacts) -> Pu
         if file_id is not None:
             blobs.adopt(folder / name, file_id)
         names.append(file_id)
-    ledger = desk.layout.ledger(batch.id)
+    ledger = desk.folders.ledger(batch.id)
     (folder / "ledger.jsonl").replace(ledger)
     sync_folder(ledger.parent)
     return Published(*names)

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from proxy_plugin.api import uploads as uploads_api
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.tables import files, uploads
 from tests.support.files_app import (
@@ -419,10 +419,10 @@ async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Serve
     assert await served.part(upload["id"], LINE) == _closed("expired")
     assert await served.complete(upload["id"], ids) == _closed("expired")
     assert await served.post(f"/uploads/{upload['id']}/cancel") == _closed("expired")
-    assert await uploads_api.remove_expired(served.gateway) == 0, "what began in time may end"
-    await served.age(upload["id"], uploads_api.GRACE_SECONDS)
-    assert await uploads_api.remove_expired(served.gateway) == 1
-    assert await uploads_api.remove_expired(served.gateway) == 0
+    assert await housekeeping.remove_expired(served.gateway) == 0, "what began in time may end"
+    await served.age(upload["id"], housekeeping.GRACE_SECONDS)
+    assert await housekeeping.remove_expired(served.gateway) == 1
+    assert await housekeeping.remove_expired(served.gateway) == 0
     assert leftovers(served.data_dir) == kept
     assert served.stored() == len(LINE)
     assert await served.complete(upload["id"], ids) == _closed("expired")

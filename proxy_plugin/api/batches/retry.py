@@ -26,14 +26,15 @@ from proxy_plugin.api.batches import lookup as batch_lookup
 from proxy_plugin.api.batches.create import Wanted, conclude, expiry, key_reused, metadata, new_row, resolved_route
 from proxy_plugin.api.batches.lines import require_ended
 from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
-from proxy_plugin.api.files.room import Claim, to_the_end
+from proxy_plugin.api.files.room import Claim
 from proxy_plugin.durable import FileFacts
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -128,7 +129,7 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
-        ledger=str(Layout(gateway.data_dir).ledger(original.id)),
+        ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
     )
     try:
         size = await gateway.workers.run(measure, failed)

@@ -25,10 +25,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy_plugin.api.files import at_provider as provider_files
-from proxy_plugin.api.files.room import require_room, to_the_end
+from proxy_plugin.api.files.room import require_room
 from proxy_plugin.api.files.spool import Bound, Spool, keep, spooling
 from proxy_plugin.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking

@@ -1,4 +1,4 @@
-"""The Files routes: create, list, retrieve, delete, content; and the end of files that nobody can ask for any more."""
+"""The Files routes: create, list, retrieve, delete, content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.served import Served
 
 if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.blobs import Blobs
 
 LIMITS = range(1, 10_000 + 1)  # of a page; "List files", OpenAI's openapi.yaml of 2026-08-21
@@ -101,26 +100,6 @@ async def delete_file(request: web.Request) -> web.Response:
     except FileInUse:
         raise Conflict("A batch that has not ended needs this file. Cancel it or wait for its end.") from None
     return json_answer({"id": file_id, "object": "file", "deleted": True})
-
-
-async def remove_unneeded(gateway: Gateway) -> int:
-    """Remove the bytes of deleted and expired files that no batch needs; return how many files.
-
-    The row goes first: a crash in between leaves a blob without a row, which the sweep at the start removes.
-    """
-    removed = 0
-    now = gateway.clock.now()
-    while due := gateway.registry.read_now(lambda conn: files.removable(conn, now)):
-        for file_id in due:
-            removed += await _remove(gateway, file_id, now)
-    return removed
-
-
-async def _remove(gateway: Gateway, file_id: str, now: float) -> bool:
-    marked = await gateway.registry.write(lambda conn: files.mark_removed(conn, file_id, now))
-    if marked:
-        await gateway.blobs.write(gateway.blobs.remove, file_id)
-    return marked
 
 
 def _file_id(request: web.Request) -> str:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy_plugin import failpoints
-from proxy_plugin.api.files.room import DISK_FULL, Claim, is_full
+from proxy_plugin.api.files.room import DISK_FULL, Claim
 from proxy_plugin.durable import write_all
 from proxy_plugin.errors import BadRequest, NoSpace, TooLarge
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.space import is_full
 from proxy_plugin.web.multipart import Malformed
 
 if TYPE_CHECKING:
