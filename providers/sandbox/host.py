@@ -1,4 +1,4 @@
-"""The process that hosts the stand-ins: command line, requests and their faults. The manual is README.md beside this."""
+"""The process that hosts the stand-ins: command line, requests, faults. The manual is README.md beside this."""
 
 import argparse
 import asyncio
@@ -23,36 +23,37 @@ from proxy_plugin.providers.sandbox.faults import Faults, Rule
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
 from proxy_plugin.providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
+from proxy_plugin.providers.sandbox.stand_ins import every
 from proxy_plugin.providers.sandbox.work import Work
 
-DIALECTS = {
-    "anthropic": "proxy_plugin.providers.sandbox.anthropic.dialect:Anthropic",
-    "openai": "proxy_plugin.providers.sandbox.openai.dialect:OpenAI",
-}
+DIALECTS = {each.provider: each.dialect for each in every()}
 PARENT_CHECK_SECONDS = 0.2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Host:
-    """All dialects of one process, and what they share."""
+    """All dialects of one process by the names under which they are served, and what they share."""
 
-    def __init__(self, names: Sequence[str], keys: Sequence[str], options: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self, served: Mapping[str, str], keys: Sequence[str], options: Mapping[str, Any], directory: Path
+    ) -> None:
+        """`served`: name -> whose dialect is spoken under it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._keys = keys
         self.clock, self.work, self.accounts = Clock(), Work(), Accounts(keys)
         self.faults, self.requests, self.violations = Faults(), Requests(), list[dict[str, Any]]()
         self.accepted: dict[str, AcceptedCreates] = {}
         self.dialects: dict[str, Dialect] = {}
-        for name in names:
-            self._add(name, options.get(name, {}), directory)
+        for name, dialect in served.items():
+            self._add(name, dialect, options.get(name, {}), directory)
 
-    def _add(self, name: str, options: Mapping[str, Any], directory: Path) -> None:
+    def _add(self, name: str, dialect: str, options: Mapping[str, Any], directory: Path) -> None:
         folder = directory / name
         folder.mkdir(parents=True, exist_ok=True)
         self.accepted[name] = AcceptedCreates(name, directory / f"accepted-{name}.jsonl")
-        services = Services(self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
-        module, _, attribute = DIALECTS[name].partition(":")
+        services = Services(name, self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
+        module, _, attribute = DIALECTS[dialect].partition(":")
         build = getattr(importlib.import_module(module), attribute)
         self.dialects[name] = cast("Dialect", build(services, options))
 
@@ -233,7 +234,7 @@ async def serve(arguments: argparse.Namespace, directory: Path) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("proxy_plugin.providers.sandbox", description="Stand-ins for provider services.")
-    parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), help="default: all")
+    parser.add_argument("--provider", action="append", type=_served, help="NAME or NAME=DIALECT; default: all")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--dir", type=Path, help="default: a temporary directory")
@@ -248,10 +249,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="end when the parent process ends; its PID is safer than asking for it when it may be dead already",
     )
     found = parser.parse_args(argv)
-    found.provider, found.key = found.provider or sorted(DIALECTS), found.key or [DEFAULT_KEY]
-    if unknown := set(found.options) - set(DIALECTS):
+    found.provider, found.key = dict(found.provider or map(_served, DIALECTS)), found.key or [DEFAULT_KEY]
+    if unknown := set(found.options) - {*DIALECTS, *found.provider}:
         parser.error(f"--options: no provider is called {', '.join(sorted(unknown))}")
     return found
+
+
+def _served(text: str) -> tuple[str, str]:
+    """The name under which a dialect is served, and whose dialect it is."""
+    name, _, dialect = text.partition("=")
+    if (dialect or name) not in DIALECTS:
+        raise argparse.ArgumentTypeError(f"no stand-in is called {dialect or name}; there are {', '.join(DIALECTS)}")
+    return name, dialect or name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
