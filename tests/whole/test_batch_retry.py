@@ -21,9 +21,10 @@ from proxy_plugin.api.batches.retry import retry_name
 from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.api.test_app import BATCH_ID, running
 from tests.support.accounting import check_own_answer
 from tests.support.raw_http import raw
+from tests.support.rows import BATCH_ID, put_batch, put_file
+from tests.support.served import running
 from tests.support.stack import KEY, Gateway, GatewayGone, chat_lines, jsonl, lane
 
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
@@ -329,8 +330,8 @@ def test_on_a_full_disk_a_retry_is_507_and_nothing_is_left(full: str, sandbox: S
 
 async def test_a_stopping_gateway_takes_no_retry(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state="completed", output_file_id="file-1", failed=1)
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state="completed", output_file_id="file-1", failed=1)
         served.gateway.stopping = True
         status, answer, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/retry")
         assert (status, answer["error"]["code"]) == (503, "unavailable")

@@ -21,8 +21,8 @@ from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
-from tests.api.test_app import WHO, Served, running
-from tests.api.test_batches_api import WANTED, count, stored
+from tests.support.rows import put_file
+from tests.support.served import WANTED, WHO, Served, count, running, stored
 from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl
 
 OWN, OTHER = "sk-own-5up3r-s3cr3t-key", "sk-other-5up3r-s3cr3t-key"
@@ -242,7 +242,7 @@ async def refused(served: Served, headers: Mapping[str, str], status: int = 400)
 
 async def test_what_is_missing_is_said_by_header(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         gateway_key = WHO["x-portkey-api-key"]
         provider = {"x-portkey-provider": "openai"}
         for headers in (
@@ -261,7 +261,7 @@ async def test_what_is_missing_is_said_by_header(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_used_is_said_by_header_and_never_shown(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for more, param in (
             ({"x-portkey-provider": OWN}, "x-portkey-provider"),
             ({"x-portkey-provider": "@cf/meta/llama"}, "x-portkey-provider"),
@@ -277,7 +277,7 @@ async def test_what_cannot_be_used_is_said_by_header_and_never_shown(tmp_path: P
 async def test_a_custom_host_needs_a_key_of_ones_own_and_the_operators_word(tmp_path: Path) -> None:
     here = {"x-portkey-custom-host": "http://127.0.0.1:9/v1"}
     async with running(tmp_path, server={"custom_hosts": ["127.0.0.1:9"]}) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         error = await refused(served, WHO | {"x-portkey-virtual-key": "lane"} | here)
         assert error["param"] == "x-portkey-custom-host"
         elsewhere = BRING | {"x-portkey-custom-host": "http://127.0.0.1:10/v1"}
@@ -290,7 +290,7 @@ async def test_a_custom_host_needs_a_key_of_ones_own_and_the_operators_word(tmp_
 
 async def test_a_virtual_key_is_stronger_than_a_key_of_ones_own(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for more in ({"x-portkey-provider": "@lane"}, {"x-portkey-virtual-key": "lane"}):
             status, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | more)
             assert status == 200
@@ -300,7 +300,7 @@ async def test_a_virtual_key_is_stronger_than_a_key_of_ones_own(tmp_path: Path) 
 
 async def test_the_row_names_the_account_and_holds_no_secret(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         fields = {"x-portkey-openai-organization": "org-1", "x-portkey-provider": "openai"}
         status, batch, headers = await served.call("POST", "/v1/batches", WANTED, BRING | fields)
         assert (status, headers["x-portkey-provider"]) == (200, "openai")
@@ -320,7 +320,7 @@ async def test_the_row_names_the_account_and_holds_no_secret(tmp_path: Path) -> 
 async def test_creates_with_different_keys_are_different(tmp_path: Path) -> None:
     again = {"x-stainless-retry-count": "1"}
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         made = []
         for key in (OWN, OTHER, OWN):
             headers = BRING | again | {"Authorization": f"Bearer {key}"}
@@ -336,7 +336,7 @@ async def test_creates_with_different_keys_are_different(tmp_path: Path) -> None
 
 async def test_a_repeated_create_gives_the_key_back(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         _, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING)
         served.gateway.vault.forget(batch["id"])
         _, same, _ = await served.call("POST", "/v1/batches", WANTED, BRING | {"x-stainless-retry-count": "1"})
@@ -347,7 +347,7 @@ async def test_a_repeated_create_gives_the_key_back(tmp_path: Path) -> None:
 
 async def test_only_all_of_the_same_credentials_give_the_key_back(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         organization = {"x-portkey-openai-organization": "org-1"}
         _, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | organization)
         served.gateway.vault.forget(batch["id"])
@@ -372,7 +372,7 @@ async def test_no_key_is_kept_of_a_batch_that_was_not_stored_or_has_ended(tmp_pa
     async with running(tmp_path, secrets={"seal_key": SEAL_KEY}) as served:
         assert (await served.call("POST", "/v1/batches", WANTED, BRING))[0] == 404
         assert not served.gateway.vault.held()
-        await served.put_file()
+        await put_file(served.gateway.registry)
         made = [(await served.call("POST", "/v1/batches", WANTED, BRING))[1]["id"] for _ in range(2)]
         assert served.gateway.vault.held() == set(made)
         row = stored(served, made[0])

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from proxy_plugin import __version__, cli
-from tests.api.test_app import configuration
+from tests.support.served import configuration
 from tests.support.stack import Gateway, free_port
 
 LANE = {"provider": "openai", "api_key": "sk-sandbox-key", "custom_host": "http://127.0.0.1:9/v1"}

@@ -17,6 +17,7 @@ from tests.support.stack import KEY, Gateway
 OTHER_KEY, FEW_KEY, NO_KEYS_KEY = "key-of-another-workspace", "key-with-one-account", "key-with-no-account"
 LANE = {"x-portkey-virtual-key": "lane"}
 JSON = {"content-type": "application/json"}
+ORDER = {"input_file_id": "file-unknown", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 INVALID = "invalid_request_error"
 MAX_LINE, MAX_FILE = 4000, 2**20
 

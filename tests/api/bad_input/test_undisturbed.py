@@ -6,11 +6,11 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.api.bad_input.callers_and_targets import CALLERS, TARGETS
+from tests.api.bad_input.create_bodies import BODIES, FIELDS, UPLOADS
+from tests.api.bad_input.forms import END, FORM, FORMS, PURPOSE, part
+from tests.api.bad_input.paths import PATHS
 from tests.api.bad_input.rig import JSON, LANE, OTHER_KEY, Rig
-from tests.api.bad_input.test_callers_and_targets import CALLERS, TARGETS
-from tests.api.bad_input.test_create_bodies import BODIES, FIELDS, UPLOADS
-from tests.api.bad_input.test_forms import END, FORM, FORMS, PURPOSE, part
-from tests.api.bad_input.test_states import PATHS
 from tests.support.stack import chat_lines, jsonl
 
 AT_ONCE = 4

@@ -14,6 +14,7 @@ import pytest
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew
 from proxy_plugin.storage.registry import DataDirLock, Registry
+from tests.support.full_disk import fill
 
 
 @pytest.fixture
@@ -139,13 +140,3 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
         assert len(registry.read_now(names)) == stored + 1
     finally:
         registry.close()
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as stream:
-        for size in (1 << 20, 1 << 12, 1 << 8):
-            try:
-                while stream.write(b"\0" * size):
-                    pass
-            except OSError:
-                continue
