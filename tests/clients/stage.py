@@ -6,12 +6,10 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
-import yaml
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
@@ -25,23 +23,6 @@ FOREVER = {"openai": {"run_seconds": 86_000.0}}
 STRANGER = "a-stranger"
 
 
-@dataclass
-class Workspaces(Gateway):
-    """A gateway whose callers each have a workspace of their own."""
-
-    callers: Sequence[str] = ()
-
-    def write_config(self) -> None:
-        """Write the config file with a key for every caller."""
-        super().write_config()
-        config = yaml.safe_load(self.config.read_text())
-        config["proxy_plugin"]["api_keys"] = [
-            {"name": name, "key": key_of(name), "workspace": name, "virtual_keys": ["lane", "slow"]}
-            for name in (*self.callers, STRANGER)
-        ]
-        self.config.write_text(yaml.safe_dump(config))
-
-
 def key_of(client: str) -> str:
     """Return the gateway key of a client."""
     return f"gateway-key-of-{client}"
@@ -53,7 +34,11 @@ def stage(home: Path, clients: Sequence[str]) -> Iterator[dict[str, Path]]:
     home.mkdir(parents=True, exist_ok=True)
     with Sandbox(providers=["openai"]) as quick, Sandbox(providers=["openai"], options=FOREVER) as slow:
         keys = {"lane": lane(quick, models=[LINES[0]["body"]["model"]]), "slow": lane(slow)}
-        gateway = Workspaces(home, keys, callers=clients)
+        workspaces = [
+            {"name": name, "key": key_of(name), "workspace": name, "virtual_keys": ["lane", "slow"]}
+            for name in (*clients, STRANGER)
+        ]
+        gateway = Gateway(home, keys, sections={"api_keys": workspaces})
         gateway.start()
         try:
             yield _scenes(home, gateway.url, clients)

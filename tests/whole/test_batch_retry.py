@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,12 +57,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox))
-    config = yaml.safe_load(made.config.read_text())
     narrow = {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["wide"]}  # of the same workspace
     other = {"name": "picky", "key": PICKY_KEY, "models": ["another-model"]}
-    config["proxy_plugin"]["api_keys"] += [narrow, other]
-    made.config.write_text(yaml.safe_dump(config))
+    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox), api_keys=[narrow, other])
     made.start()
     yield made
     made.close()
@@ -230,10 +226,8 @@ def test_a_wrong_body_is_400(gateway: Gateway, batch: dict[str, Any], body: byte
 @pytest.fixture
 def open_gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that lets callers bring keys for the sandbox."""
-    made = Gateway(tmp_path, keys(sandbox))
-    config = yaml.safe_load(made.config.read_text())
-    config["proxy_plugin"]["server"]["custom_hosts"] = [urlsplit(sandbox.url("openai")).netloc]
-    made.config.write_text(yaml.safe_dump(config))
+    hosts = {"custom_hosts": [urlsplit(sandbox.url("openai")).netloc]}
+    made = Gateway(tmp_path, keys(sandbox), server=hosts)
     made.start()
     yield made
     made.close()

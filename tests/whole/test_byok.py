@@ -12,7 +12,6 @@ from typing import Any
 
 import openai
 import pytest
-import yaml
 
 from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
@@ -34,16 +33,9 @@ HOUR = 3600.0
 
 @dataclass
 class OwnKeys(Gateway):
-    """A gateway without virtual keys that allows the sandbox's host. `sections` replace those of the configuration."""
+    """A gateway without virtual keys that allows the sandbox's host."""
 
-    sections: dict[str, Any] = field(default_factory=dict)
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        written["proxy_plugin"]["server"]["custom_hosts"] = ["127.0.0.1"]
-        written["proxy_plugin"] |= self.sections
-        self.config.write_text(yaml.safe_dump(written))
+    server: dict[str, Any] = field(default_factory=lambda: {"custom_hosts": ["127.0.0.1"]})
 
     def restart(self) -> None:
         """Die without a word and come back with the configuration of now."""

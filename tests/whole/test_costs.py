@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.costs.tally import MODELS_KEPT, OTHERS, Tally, total
 from proxy_plugin.providers.base import Usage
@@ -40,15 +39,7 @@ OF_OPENAI = {"id", "object", "endpoint", "model", "errors", "input_file_id", "co
 
 
 class Accounts(Gateway):
-    """A gateway with an account `oa` at OpenAI, `cl` at Anthropic, two workspaces, and callers' own hosts."""
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        ours = written["proxy_plugin"]
-        ours["api_keys"].append({"name": "others", "key": SECOND, "workspace": "second"})
-        ours["server"]["custom_hosts"] = ["127.0.0.1"]
-        self.config.write_text(yaml.safe_dump(written))
+    """A gateway whose batches name their account themselves, and which is asked what they cost."""
 
     def run(self, lines: list[dict[str, Any]], **headers: str) -> dict[str, Any]:
         """Run a batch to its end and return it with its jobs."""
@@ -102,7 +93,9 @@ def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Accounts]:
     sandbox.control.reset()
     for name in ("openai", "anthropic"):
         sandbox.control.options(name, **QUICK)
-    made = Accounts(tmp_path, {"oa": account("openai"), "cl": account("anthropic")})
+    keys, second = {"oa": account("openai"), "cl": account("anthropic")}, {"key": SECOND, "workspace": "second"}
+    hosts = {"custom_hosts": ["127.0.0.1"]}
+    made = Accounts(tmp_path, keys, api_keys=[{"name": "others", **second}], server=hosts)
     made.start()
     yield made
     made.close()

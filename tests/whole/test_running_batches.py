@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
@@ -37,10 +36,8 @@ def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
     sandbox.control.reset()
     sandbox.control.options("openai", **QUICK)
     narrow = {"max_lines_per_job": 10, "max_jobs_in_flight": 1, "models": ["gpt-4.1-nano"], "settle_seconds": 30}
-    made = Gateway(tmp_path, {"lane": lane(sandbox, **narrow)})
-    config = yaml.safe_load(made.config.read_text())
-    config["proxy_plugin"]["api_keys"].append({"name": "others", "key": OTHER["x-portkey-api-key"], "workspace": "two"})
-    made.config.write_text(yaml.safe_dump(config))
+    others = {"name": "others", "key": OTHER["x-portkey-api-key"], "workspace": "two"}
+    made = Gateway(tmp_path, {"lane": lane(sandbox, **narrow)}, api_keys=[others])
     made.start()
     yield made
     made.close()
