@@ -40,9 +40,9 @@ from tests.support.files_app import (
     process,
     send,
     serving,
-    until,
 )
 from tests.support.rows import CREATED, batch_row, file_row
+from tests.support.waiting import eventually
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes: several blocks, and every offset tells its place
 
@@ -420,7 +420,7 @@ async def test_a_client_that_leaves_a_download_frees_the_file(served: Served) ->
         writer.write(_get(f"/v1/files/{file_id}/content"))
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert _open_descriptors(path) == 1
-    await until(lambda: _open_descriptors(path) == 0)
+    await eventually(lambda: _open_descriptors(path) == 0)
 
 
 def _open_descriptors(path: Path) -> int:

@@ -29,9 +29,9 @@ from tests.support.files_app import (
     part,
     post_head,
     serving,
-    until,
 )
 from tests.support.uploads import MEGABYTE, Client
+from tests.support.waiting import eventually
 
 UNKNOWN = f"upload_{secrets.token_hex(12)}"
 
@@ -355,7 +355,7 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
     body = part("data", bytes(1000), "blob") + closing()
     async with connected(served.port) as (reader, writer):
         writer.write(post_head(len(body), f"/v1/uploads/{upload['id']}/parts") + body[:500])
-        await until(lambda: served.gateway.uploads == 1)
+        await eventually(lambda: served.gateway.uploads == 1)
         assert (await served.post(f"/uploads/{upload['id']}/cancel"))[0] == 200
         writer.write(body[500:])
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.clients.scene import ENDS, PATIENCE
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 FAILS = 5  # the number of the line that the model refuses
 LINES = chat_lines(12, marker={FAILS: "[[sandbox:error=429]]"})
@@ -79,11 +79,9 @@ def _started(url: str, name: str, path: Path) -> str:
 
 
 def _ended(url: str, name: str, batch_id: str) -> dict[str, str]:
-    deadline = time.monotonic() + PATIENCE
     with _client(url, name) as client:
-        while (batch := client.batches.retrieve(batch_id)).status not in ENDS:
-            assert time.monotonic() < deadline, batch
-            time.sleep(0.05)
+        until(lambda: client.batches.retrieve(batch_id).status in ENDS, f"the end of {batch_id}", PATIENCE)
+        batch = client.batches.retrieve(batch_id)
     assert batch.status == "completed", batch
     assert batch.output_file_id, batch
     assert batch.error_file_id, batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from proxy_plugin.storage.tables import batches
 from tests.support.rows import put_file
 from tests.support.served import WANTED, WHO, Served, count, running, stored
 from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl
+from tests.support.waiting import until
 
 OWN, OTHER = "sk-own-5up3r-s3cr3t-key", "sk-other-5up3r-s3cr3t-key"
 SEAL_KEY = "seal-5up3r-s3cr3t"
@@ -77,22 +77,17 @@ def begin(caller: openai.OpenAI) -> str:
     """Upload, create, and return the batch's id when its job runs at the provider."""
     file = caller.files.create(file=("in.jsonl", jsonl(LINES)), purpose="batch")
     batch = caller.batches.create(input_file_id=file.id, **CREATE)  # type: ignore[arg-type]
-    return until(caller, batch.id, {"in_progress"}).id
+    return reached(caller, batch.id, {"in_progress"}).id
 
 
-def until(caller: openai.OpenAI, batch_id: str, statuses: set[str]) -> openai.types.Batch:
-    deadline = time.monotonic() + 20
-    while (batch := caller.batches.retrieve(batch_id)).status not in statuses:
-        assert time.monotonic() < deadline, batch
-        time.sleep(0.03)
-    return batch
+def reached(caller: openai.OpenAI, batch_id: str, statuses: set[str]) -> openai.types.Batch:
+    """Return the batch when it has one of the statuses."""
+    until(lambda: caller.batches.retrieve(batch_id).status in statuses, lambda: caller.batches.retrieve(batch_id))
+    return caller.batches.retrieve(batch_id)
 
 
 def until_at_provider(sandbox: Sandbox, jobs: int) -> None:
-    deadline = time.monotonic() + 20
-    while len(sandbox.control.log()) < jobs:
-        assert time.monotonic() < deadline, sandbox.control.log()
-        time.sleep(0.03)
+    until(lambda: len(sandbox.control.log()) >= jobs, sandbox.control.log)
 
 
 def check(caller: openai.OpenAI, batch: openai.types.Batch) -> None:
@@ -136,7 +131,7 @@ def test_a_key_of_ones_own_comes_back_after_a_restart(gateway: OwnKeys, sandbox:
         assert listed.errors is not None, "a list gives no key back"
         assert caller.batches.retrieve(batch_id).errors is None
         sandbox.control.advance(HOUR + 60)
-        check(caller, until(nobody, batch_id, ENDS))
+        check(caller, reached(nobody, batch_id, ENDS))
         gateway.kill()
         assert "gateway.log" in gateway.traces("credentials_given_again")
         assert any(name.startswith("registry.sqlite3") for name in gateway.traces(batch_id))
@@ -154,7 +149,7 @@ def test_a_cancel_gives_the_key_back_too(gateway: OwnKeys, sandbox: Sandbox) -> 
         cancelling = caller.batches.cancel(batch_id)
         assert (cancelling.status, cancelling.errors) == ("cancelling", None)
         with plain(gateway) as nobody:
-            ended = until(nobody, batch_id, ENDS)
+            ended = reached(nobody, batch_id, ENDS)
         assert ended.status == "cancelled"
         assert ended.request_counts is not None
         assert ended.request_counts.completed + ended.request_counts.failed == len(LINES)
@@ -170,7 +165,7 @@ def test_a_sealed_key_survives_a_restart_by_itself(gateway: OwnKeys, sandbox: Sa
         gateway.restart()
         assert nobody.batches.retrieve(batch_id).errors is None
         sandbox.control.advance(HOUR + 60)
-        check(nobody, until(nobody, batch_id, ENDS))
+        check(nobody, reached(nobody, batch_id, ENDS))
         assert sealed(gateway, batch_id) is None
         gateway.kill()
         assert gateway.traces(OWN, SEAL_KEY) == []
@@ -194,7 +189,7 @@ def test_under_another_seal_key_the_caller_is_asked_and_what_it_gives_is_sealed(
         assert sealed(gateway, batch_id) not in (None, first)
         gateway.restart()
         sandbox.control.advance(HOUR + 60)
-        check(nobody, until(nobody, batch_id, ENDS))
+        check(nobody, reached(nobody, batch_id, ENDS))
 
 
 @pytest.mark.parametrize("gateway", [{"api_keys": []}], indirect=True)

@@ -17,6 +17,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.raw_http import raw
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
 HELD = 600.0  # seconds that a held job would take; `advance` ends it
@@ -41,14 +42,6 @@ def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
     made.start()
     yield made
     made.close()
-
-
-def until(check: Any, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.03)
-    return found
 
 
 def jobs(gateway: Gateway, batch_id: str) -> list[dict[str, Any]]:
