@@ -199,13 +199,6 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(await asyncio.wait_for(reader.readexactly(length), 20))
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    """Return when the condition holds; fail after a while."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 def leftovers(data_dir: Path) -> list[str]:
     """Return every file below `files` and `tmp`."""
     return sorted(path.name for folder in ("files", "tmp") for path in (data_dir / folder).rglob("*") if path.is_file())

@@ -9,8 +9,8 @@ import pytest
 
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.tables import files
-from tests.api.test_uploads_api import MEGABYTE, Client
 from tests.support.files_app import LINE, build, leftovers, process, serving
+from tests.support.uploads import MEGABYTE, Client
 
 
 async def test_joining_keeps_the_reserve_of_the_disk(small_disk: Path) -> None:
