@@ -81,7 +81,7 @@ async def readyz(request: web.Request) -> web.Response:
 def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
     if not operations.started:
         return "starting"
-    if gateway.stopping:
+    if gateway.traffic.stopping:
         return "stopping"
     return "disk full" if gateway.registry.full else None
 
@@ -108,7 +108,7 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) 
     yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", _by("virtual_key", doubled))
     for column, name, about in _SPENT:
         yield _counter(name, about, _spent(counts.spent, column))
-    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.uploads)])
+    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
     yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
 
 

@@ -35,7 +35,7 @@ from proxy_plugin.api.files.form import (
     read_form,
 )
 from proxy_plugin.api.files.room import require_room
-from proxy_plugin.api.files.routes import Route, file_object
+from proxy_plugin.api.files.routes import file_object
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
 from proxy_plugin.errors import BadRequest, GatewayError, NotFound, TooLarge
 from proxy_plugin.gateway import GATEWAY
@@ -43,8 +43,9 @@ from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.storage.tables.uploads import MAX_PARTS, Closed, UploadPartRow, UploadRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.request_body import json_object
+from proxy_plugin.web.served import Served
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -347,9 +348,8 @@ def _not_pending(status: str) -> BadRequest:
 
 
 ROUTES = [
-    Route(hdrs.METH_POST, "/uploads", create_upload),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/parts", add_part, precheck_part),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/complete", complete_upload),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/cancel", cancel_upload),
+    Served(hdrs.METH_POST, "/uploads", create_upload, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/parts", add_part, precheck_part, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/complete", complete_upload, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/cancel", cancel_upload),
 ]
-NEW_WORK = {(route.method, route.path) for route in ROUTES[:3]}

@@ -10,8 +10,8 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
-from proxy_plugin.access import own_keys
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
@@ -70,7 +70,7 @@ class Desk:
 
     gateway: Gateway
     folders: BatchFolders
-    fetching: set[str] = field(default_factory=set)  # batches whose pictures are fetched now
+    fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
 
     def now(self) -> float:
         """Return wall-clock seconds."""
@@ -137,12 +137,12 @@ class Desk:
         http = self.gateway.http
         if carried := forwarded_headers(batch.route):
             http = http.carrying(carried)
-        return Account(part.slug, credentials, http, self.gateway.fingerprint(text))
+        return Account(part.slug, credentials, http, fingerprint(self.gateway.secret, text))
 
     def _credentials(self, part: PartRow, batch: BatchRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
             return self._configured(part.slug).credentials
-        found = own_keys.credentials(self.gateway, batch)
+        found = self.gateway.own_keys.credentials(batch)
         if found is None:
             raise CredentialsMissing(part.slug)
         return found

@@ -112,7 +112,7 @@ class _Turn:
 
     async def cut_off(self) -> bool:
         """Tell whether what has begun should not be tried again."""
-        return self._desk.gateway.stopping or await self.unwanted()
+        return self._desk.gateway.traffic.stopping or await self.unwanted()
 
     async def over(self) -> bool:
         """Tell whether nothing more should begin."""

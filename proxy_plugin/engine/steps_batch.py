@@ -14,21 +14,16 @@ from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine import pictures
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
+from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
-from proxy_plugin.lines.scan import Facts, Fault, endpoint_faults
+from proxy_plugin.lines.scan import Facts, Fault
 from proxy_plugin.lines.split import split
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Capabilities
-from proxy_plugin.routing.endpoints import served
-from proxy_plugin.routing.route import Route
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.workers import WorkerDied
 
-MAX_FAULTS = 100
 UNSPLITTABLE = Fault("internal_error", "The file could not be translated: the process that did it died.", None, None)
 
 
@@ -39,11 +34,11 @@ async def validate(desk: Desk, batch: BatchRow) -> None:
     if row.state == "uploaded":
         await desk.write(_wait_for_scan, batch, desk.now())
         return
-    faults = file_faults(row, batch.endpoint, desk.route(batch))
-    if faults:
+    facts = None if row.facts is None else msgspec.json.decode(row.facts, type=Facts)
+    faults = file_faults(facts, batch.endpoint, desk.route(batch))
+    if facts is None or faults:
         await _fail(desk, batch, faults)
         return
-    facts = msgspec.json.decode(row.facts or "", type=Facts)
     await desk.write(batches.move, batch, "splitting", total=facts.lines)
 
 
@@ -55,37 +50,6 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
 
 async def _fail(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:
     await desk.write(batches.end, batch, "failed", desk.now(), errors=errors_text(faults))
-
-
-def file_faults(row: FileRow, endpoint: str, route: Route) -> list[Fault]:
-    """Return what fails every batch of a scanned file for this endpoint and route: the first 100 faults by line."""
-    if row.facts is None:
-        return [Fault("unreadable_file", "The file could not be read; upload it again.", None, None)]
-    facts = msgspec.json.decode(row.facts, type=Facts)
-    found = [*lane_faults(endpoint, route), *facts.faults, *endpoint_faults(facts, *served(endpoint))]
-    return sorted(found, key=lambda fault: fault.line or 0)[:MAX_FAULTS]
-
-
-def lane_faults(endpoint: str, route: Route) -> list[Fault]:
-    """Return the fault of a batch for which no target has a lane; where one has, the lines of the others tell it."""
-    endpoints, lanes = served(endpoint), _lanes(route)
-    if not lanes or any(not lane.endpoints.isdisjoint(endpoints) for lane in lanes):
-        return []
-    known = ", ".join(sorted(lanes[0].endpoints))
-    text = f"{lanes[0].title} has no batch lane for {endpoint}; it has {known}."
-    return [Fault("unsupported_endpoint", text, "endpoint", None)]
-
-
-def _lanes(route: Route) -> list[Capabilities]:
-    names = dict.fromkeys(target.provider for target in route.targets)
-    return [catalog.load(name).capabilities for name in names]
-
-
-def errors_text(faults: Iterable[Fault]) -> str:
-    """Return the value of the column `errors`: OpenAI's list of why a batch failed."""
-    data = [{"code": f.code, "message": f.message, "param": f.param, "line": f.line} for f in faults]
-    kept = [{name: value for name, value in entry.items() if value is not None} for entry in data]
-    return msgspec.json.encode({"object": "list", "data": kept}).decode()
 
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:

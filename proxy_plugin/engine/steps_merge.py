@@ -15,10 +15,10 @@ from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine.desk import Desk
-from proxy_plugin.engine.steps_batch import MAX_FAULTS, errors_text
 from proxy_plugin.engine.worker_jobs import merge_job
+from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, merge
-from proxy_plugin.lines.scan import Fault
+from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, spending
 from proxy_plugin.storage.tables.batches import BatchRow

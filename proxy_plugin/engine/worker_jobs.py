@@ -7,11 +7,12 @@ from pathlib import Path
 
 from msgspec import structs
 
-from proxy_plugin.lines import choose
+from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS
-from proxy_plugin.lines.merge import Fate, MergeJob
+from proxy_plugin.lines.merge import MergeJob
 from proxy_plugin.lines.split import SplitJob
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.blobs import Blobs
@@ -31,7 +32,7 @@ def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_
         folder=folder,
         source_sha256=row.sha256,
         endpoint=endpoint,
-        targets=tuple(map(choose.spec, route.targets)),
+        targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
     )
 

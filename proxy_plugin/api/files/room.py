@@ -23,7 +23,7 @@ def require_room(gateway: Gateway, workspace: str | None, count: int) -> None:
     limits = gateway.config.limits
     if workspace is not None and limits.max_workspace_bytes is not None:
         stored = gateway.registry.read_now(lambda conn: files.stored_bytes(conn, workspace))
-        if stored + gateway.upload_bytes.get(workspace, 0) + count > limits.max_workspace_bytes:
+        if stored + gateway.traffic.upload_bytes.get(workspace, 0) + count > limits.max_workspace_bytes:
             raise NoSpace(
                 f"The workspace would store more than its {limits.max_workspace_bytes} bytes; nothing was stored."
                 " Delete files that are no longer needed."
@@ -57,7 +57,7 @@ class Claim:
 
     def _change(self, count: int) -> None:
         if self._workspace is not None:
-            claims = self._gateway.upload_bytes
+            claims = self._gateway.traffic.upload_bytes
             claims[self._workspace] = claims.get(self._workspace, 0) + count
             if not claims[self._workspace]:
                 del claims[self._workspace]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, unquote
 
 import orjson
@@ -28,7 +28,8 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileInUse, FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.served import Served
 
 if TYPE_CHECKING:
     from proxy_plugin.storage.blobs import Blobs
@@ -317,23 +318,11 @@ def _read_exactly(source: int, offset: int, count: int) -> bytes:
     return data
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Route(NamedTuple):
-    """`precheck` is called before the body is invited (`Expect: 100-continue`); it raises GatewayError."""
-
-    method: str
-    path: str
-    handler: Handler
-    precheck: Callable[[web.Request], None] | None = None
-
-
 ROUTES = [
-    Route(hdrs.METH_POST, "/files", create_file, precheck),
-    Route(hdrs.METH_GET, "/files", list_files),
-    Route(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
-    Route(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
-    Route(hdrs.METH_GET, "/files/{file_id}/content", file_content),
-    Route(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_POST, "/files", create_file, precheck, new_work=True),
+    Served(hdrs.METH_GET, "/files", list_files),
+    Served(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
+    Served(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
+    Served(hdrs.METH_GET, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
 ]

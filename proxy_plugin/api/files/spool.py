@@ -51,7 +51,7 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
     Without a workspace the room on the disk alone is claimed. A stop of the gateway waits until this is left. Raises
     NoSpace, and BadRequest for a form that was Malformed.
     """
-    gateway.uploads += 1
+    gateway.traffic.uploads += 1
     try:
         with Claim(gateway, workspace) as claim:
             claim.cover(least)
@@ -69,7 +69,7 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
             raise NoSpace(DISK_FULL) from None
         raise
     finally:
-        gateway.uploads -= 1
+        gateway.traffic.uploads -= 1
 
 
 async def keep(gateway: Gateway, spool: Spool, name: str, insert: Callable[[Connection], T], *, place: str) -> T:

@@ -15,6 +15,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew, StorageError
 from proxy_plugin.storage.registry import Registry
+from tests.support.full_disk import fill
 
 
 @pytest.fixture
@@ -146,13 +147,3 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
         assert len(registry.read_now(names)) == stored + 1
     finally:
         registry.close()
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as stream:
-        for size in (1 << 20, 1 << 12, 1 << 8):
-            try:
-                while stream.write(b"\0" * size):
-                    pass
-            except OSError:
-                continue
