@@ -58,12 +58,13 @@ async def test_every_part_is_sent_once_although_replies_are_lost(world: World) -
 async def test_cancels_that_come_at_any_moment_are_told_once_to_every_job(world: World) -> None:
     await world.sandbox.options("openai", run_seconds=60)
     batches = [await world.create(LINES) for _ in range(BATCHES)]
+    await world.until_true(world.running)
     for number, batch in enumerate(batches):
         await asyncio.sleep(0.1 * number)
         await world.client.batches.cancel(batch.id)
     for batch in await asyncio.gather(*(world.until(batch.id, ENDS) for batch in batches)):
         assert batch.status == "cancelled"
         assert sum((await codes_of(world, batch)).values()) == len(LINES)
-    cancelled = Counter(entry["path"] for entry in await world.calls("batches.cancel"))
+    cancelled = Counter(entry["id"] for entry in await world.calls("batches.cancel"))
     assert set(cancelled.values()) == {1}
     assert len(cancelled) == len(await world.sandbox.log())
