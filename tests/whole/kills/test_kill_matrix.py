@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     check_answers,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     ask,
