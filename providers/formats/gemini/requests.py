@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy_plugin.providers.formats.bodies import Block
 from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, Thinking
 from proxy_plugin.providers.formats.gemini.tools import add_tools
 from proxy_plugin.providers.formats.gemini.turns import read_turns
@@ -18,7 +19,6 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
-    Block,
     check_rest,
     flag,
     model_name,
