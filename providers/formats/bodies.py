@@ -16,14 +16,18 @@ def read_object(body: bytes, exact: Collection[str] = ()) -> Block:
     """Read a body; long numbers in its members `exact` keep every digit (`json_text.Literal`). Raises LineRejected."""
     try:
         given = read(body)
-        if isinstance(given, dict) and not given.keys().isdisjoint(exact):
-            values = [given.get(key) for key in exact]
-            given = read_exactly(body) if has_long_numbers(body) and has_fractions(values) else given
+        if isinstance(given, dict):
+            if not given.keys().isdisjoint(exact) and has_long_numbers(body):
+                return _exactly(body, given, exact)
+            return given
     except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
-    return given
+        pass
+    raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
+
+
+def _exactly(body: bytes, given: Block, exact: Collection[str]) -> Block:
+    found: Block = read_exactly(body) if has_fractions([given.get(key) for key in exact]) else given
+    return found
 
 
 def leftovers(given: Block, *, same: Mapping[str, Collection[object]], never: Mapping[str, str]) -> Block:

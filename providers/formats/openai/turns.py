@@ -108,7 +108,7 @@ class Talk:
     def read_tool(self, message: Block, path: str) -> None:
         """Read the result of a tool call, or of a legacy function call, which is known by its name."""
         native_id, name = self.answered(message, path)
-        known = self.TOOL if message.get("name") == name else self.TOOL - {"name"}
+        known = self.TOOL if message.get("name", name) == name else self.TOOL - {"name"}
         self.losses.add_unknown(message, known, path)
         self.add_result(native_id, name, message, path)
 
