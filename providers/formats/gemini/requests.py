@@ -1,7 +1,7 @@
 """An OpenAI chat body as a generateContent request, for the Gemini API and for Vertex.
 
 Shapes: types of Google's google-genai 3.4, with the ranges of `generationConfig`; `safety_settings` is LiteLLM's name
-for what OpenAI has no field for. What single models accept is data: `gemini_models`.
+for what OpenAI has no field for. What single models accept is data: `gemini.models`.
 
 What Gemini cannot honour is refused by name, or left out and recorded where the route allows it (`losses`). A value
 that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.

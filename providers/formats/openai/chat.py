@@ -2,7 +2,7 @@
 
 Readers return None (or an empty list) for what is absent or null, and raise LineRejected with the caller's own path for
 what OpenAI would not take either. Shapes: OpenAI's chat completions, SDK 3.52. Nothing here knows a provider: limits,
-names and remedies are handed in. What a format cannot honour goes through `Losses`. The conversation: `openai_turns`.
+names and remedies are handed in. What a format cannot honour goes through `Losses`. The conversation: `turns`.
 
     read_chat, model_name, check_rest                           the body, and parameters without a place
     read_limit, read_number, read_count, read_stops, read_level, read_format, pseudonym
