@@ -11,7 +11,7 @@ T = TypeVar("T")
 PAUSE = 0.02  # seconds between looks
 
 
-def until(seen: Callable[[], T | None], what: str = "", seconds: float = 60) -> T:
+def until(seen: Callable[[], T], what: str = "", seconds: float = 60) -> T:
     """Return the first true value of `seen`. Fails after `seconds`, which no passing test ever needs."""
     deadline = time.monotonic() + seconds
     while not (found := seen()):
@@ -20,7 +20,7 @@ def until(seen: Callable[[], T | None], what: str = "", seconds: float = 60) -> 
     return found
 
 
-async def eventually(seen: Callable[[], T | None], what: str = "", seconds: float = 60) -> T:
+async def eventually(seen: Callable[[], T], what: str = "", seconds: float = 60) -> T:
     """Return the first true value of `seen`, while the event loop goes on. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := seen()):
