@@ -27,7 +27,10 @@ def key_and_host(url: str, key: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandIn:
-    """One stand-in. Operations are named as in fault rules and logs, paths are relative to its base URL."""
+    """One stand-in. Paths are relative to its base URL, operations are named as in fault rules and logs.
+
+    Every dialect of this folder calls those of its jobs `batches.create`, `.list`, `.retrieve` and `.cancel`.
+    """
 
     provider: str  # the name under which it is served
     dialect: str  # `module:CLASS`, see `dialect.Dialect`

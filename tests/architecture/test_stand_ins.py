@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LANES = {path.name for path in (ROOT / "providers" / "lanes").iterdir() if (path / "__init__.py").exists()}
 PROVIDERS = [case.stand_in for case in CASES if case.name in catalog.BUILT_IN]
 
+JOBS = {"batches.create", "batches.list", "batches.retrieve", "batches.cancel"}
+
 
 def name_of(stand_in: StandIn) -> str:
     return stand_in.provider
@@ -55,7 +57,7 @@ async def test_a_record_is_true_of_its_dialect(stand_in: StandIn, tmp_path: Path
     try:
         dialect = host.dialects[stand_in.provider]
         paths = {route.operation: route.path for route in dialect.routes}
-        assert stand_in.calls <= paths.keys()
+        assert stand_in.calls | JOBS <= paths.keys()
         assert paths[stand_in.create] == f"/{stand_in.jobs}"
         assert not stand_in.uploads or f"/{stand_in.uploads}" in paths.values()
         assert dialect.credentials & {header.lower() for header in stand_in.headers("sk-some")}
