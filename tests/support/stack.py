@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import find
 
 KEY = "gateway-key-for-tests"
 ENDS = {"completed", "failed", "expired", "cancelled"}
@@ -234,5 +235,4 @@ def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
 def lane(sandbox: Sandbox, **options: Any) -> dict[str, Any]:
     """Return virtual key settings that lead to the sandbox, to OpenAI's stand-in unless `provider` says another."""
     provider = str(options.get("provider", "openai"))
-    base = {"provider": provider, "api_key": "sk-sandbox", "custom_host": sandbox.url(provider), "settle_seconds": 0.5}
-    return base | options
+    return find(provider).virtual_key(sandbox.url(provider), **{"settle_seconds": 0.5, **options})
