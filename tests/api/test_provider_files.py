@@ -29,6 +29,7 @@ OWN, ANOTHERS = "sk-own-5up3r-s3cr3t-key", "sk-another-5up3r-s3cr3t-key"
 DATA = b'{"messages":[]}\n' * 5000
 NAME = 'späte "Daten" 🙂.jsonl'
 MEGABYTE = 2**20
+pytestmark = pytest.mark.sandbox(keys=[DEFAULT_KEY, OWN, ANOTHERS])
 API_KEYS: list[dict[str, Any]] = [
     {"name": "other", "key": OTHER_KEY, "workspace": "other"},
     {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["claude*"]},
@@ -53,24 +54,12 @@ class Shared(Gateway):
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(keys=[DEFAULT_KEY, OWN, ANOTHERS]) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     claude = {"provider": "anthropic", "api_key": "sk-sandbox", "custom_host": sandbox.url("anthropic")}
     made = Shared(tmp_path_factory.mktemp("files"), {"lane": lane(sandbox), "claude": claude})
     made.start()
     yield made
     made.close()
-
-
-@pytest.fixture
-def gateway(running: Shared, sandbox: Sandbox) -> Shared:
-    sandbox.control.faults([])
-    return running
 
 
 @pytest.fixture

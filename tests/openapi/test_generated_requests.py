@@ -72,8 +72,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with Sandbox(providers=["openai"], options={"openai": {"run_seconds": 0.1}}) as sandbox, requests.Session() as http:
+def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with requests.Session() as http:
         gateway = Gateway(tmp_path_factory.mktemp("world"), {"lane": lane(sandbox, models=[MODEL])})
         gateway.start()
         try:

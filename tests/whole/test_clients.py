@@ -23,12 +23,11 @@ VIRTUAL = {"x-portkey-virtual-key": "lane"}
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Sandbox() as sandbox:
-        made = Gateway(tmp_path_factory.mktemp("clients"), {"lane": lane(sandbox), "slow": lane(sandbox)})
-        made.start()
-        yield made
-        made.close()
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("clients"), {"lane": lane(sandbox), "slow": lane(sandbox)})
+    made.start()
+    yield made
+    made.close()
 
 
 def check(output: str, error: str) -> None:

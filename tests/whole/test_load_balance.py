@@ -26,12 +26,10 @@ CONFIG = {
 PROVIDERS = {"red": "openai", "north": "anthropic"}
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    keys = [f"{slug}=sk-{slug}" for slug in PROVIDERS]
-    options = {name: {"answers": "echo", "run_seconds": 0.1} for name in PROVIDERS.values()}
-    with Sandbox(providers=[*PROVIDERS.values()], keys=keys, options=options) as started:
-        yield started
+pytestmark = pytest.mark.sandbox(
+    keys=[f"{slug}=sk-{slug}" for slug in PROVIDERS],
+    options={name: {"answers": "echo", "run_seconds": 0.1} for name in PROVIDERS.values()},
+)
 
 
 @pytest.fixture

@@ -48,17 +48,10 @@ class ManyAccounts(Gateway):
         return [json.loads(line) for line in content.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    keys = [f"{account}=sk-{account}" for account in ACCOUNTS]
-    options = {name: {"answers": "echo", "run_seconds": 0.1} for name in ("openai", "anthropic")}
-    with Sandbox(providers=["openai", "anthropic"], keys=keys, options=options) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def fresh(sandbox: Sandbox) -> None:
-    sandbox.control.reset()
+pytestmark = pytest.mark.sandbox(
+    keys=[f"{account}=sk-{account}" for account in ACCOUNTS],
+    options={name: {"answers": "echo", "run_seconds": 0.1} for name in ("openai", "anthropic")},
+)
 
 
 @pytest.fixture(scope="module")

@@ -117,13 +117,6 @@ def inline(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    quick = {"openai": {"validate_seconds": 0.01, "run_seconds": 0.02, "finalize_seconds": 0.01}}
-    with Sandbox(providers=["openai", "anthropic"], options=quick | {"anthropic": {"run_seconds": 0.02}}) as running:
-        yield running
-
-
 @pytest.fixture
 def pictures() -> Iterator[Pictures]:
     made = Pictures()

@@ -16,12 +16,14 @@ from tests.whole.lanes.world import DAY, World, opened
 LINES = chat_lines(20)
 
 
+pytestmark = pytest.mark.sandbox(options={"openai": {"run_seconds": 10 * DAY, "window_seconds": 30 * DAY}})
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with Sandbox(options={"openai": {"run_seconds": 10 * DAY, "window_seconds": 30 * DAY}}) as sandbox:
-        key = lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
-        async with opened(tmp_path / "data", sandbox, key) as made:
-            yield made
+async def world(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[World]:
+    key = lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
+    async with opened(tmp_path / "data", sandbox, key) as made:
+        yield made
 
 
 async def codes_of(world: World, file_id: str | None) -> list[str]:
