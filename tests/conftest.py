@@ -24,6 +24,9 @@ _STAND_INS = pytest.StashKey[StandIns]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--campaign` runs the long forms of seeded tests in full."""
     parser.addoption("--campaign", action="store_true", help="run whole campaigns, not the seeded slice")
+    parser.addoption(
+        "--before", type=Path, help="a checkout of an earlier version, whose killed gateways this one takes over"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

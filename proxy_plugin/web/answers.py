@@ -16,7 +16,6 @@ import orjson
 from aiohttp import web
 
 from proxy_plugin.errors import GatewayError
-from proxy_plugin.providers.base import Usage
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
 
@@ -60,17 +59,6 @@ def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
         "metadata": _value(row.metadata),
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def usage_object(used: Usage) -> dict[str, Any]:
-    """Return token counts as OpenAI's Batch has them."""
-    return {
-        "input_tokens": used.input_tokens,
-        "input_tokens_details": {"cached_tokens": used.cached_tokens},
-        "output_tokens": used.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
-        "total_tokens": used.input_tokens + used.output_tokens,
-    }
 
 
 def _value(text: str | None) -> Any:

@@ -11,9 +11,9 @@ import yaml
 from aiohttp import web
 
 from proxy_plugin import setup
-from proxy_plugin.app import serve
 from proxy_plugin.config import load, parse
 from proxy_plugin.errors import ConfigError
+from proxy_plugin.serve import serve
 from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 from proxy_plugin.storage.registry import connect
 from tests.support.rows import BATCH_ID, put_batch, put_file, put_part
@@ -153,7 +153,7 @@ async def test_while_stopping_new_work_is_refused_and_the_rest_is_served(tmp_pat
         await put_file(served.gateway.registry)
         await put_batch(served.gateway.registry)
         assert (await served.call("GET", "/readyz"))[:2] == (200, {"status": "ready"})
-        served.gateway.stopping = True
+        served.gateway.traffic.stopping = True
         assert (await served.call("GET", "/readyz"))[:2] == (503, {"status": "stopping"})
         assert (await served.call("GET", "/healthz"))[0] == 200
         wanted = {"input_file_id": "file-1", "endpoint": "/v1/embeddings"}
@@ -181,11 +181,11 @@ async def test_metrics_count_by_state_and_tell_nothing_private(tmp_path: Path) -
         await put_batch(served.gateway.registry)
         await put_batch(served.gateway.registry, "batch_second", state="completed")
         await put_batch(served.gateway.registry, "batch_third", state="completed")
-        served.gateway.uploads = 2
+        served.gateway.traffic.uploads = 2
         async with served.session.get(served.url + "/metrics") as answer:
             text = await answer.text()
             assert answer.content_type == "text/plain"
-        served.gateway.uploads = 0
+        served.gateway.traffic.uploads = 0
         samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         assert samples['proxy_plugin_batches{state="completed"}'] == "2"
         assert samples['proxy_plugin_batches{state="running"}'] == "1"

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.api.batches import lines as batch_lines
+from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.storage.batch_folders import BatchFolders
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import Served, running
@@ -150,10 +152,10 @@ async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -
         await ended(served)
         path = ledger(served.gateway)
         for file_id in ("file-out", "file-err"):
-            await batch_lines.remove_ledgers(served.gateway)
+            await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
             assert path.exists()
             await removed(served, file_id)
-        await batch_lines.remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
         assert not path.parent.exists()
         status, answer, _ = await served.call("GET", f"/v1/batches/{BATCH_ID}/lines")
         assert (status, "were removed" in answer["error"]["message"]) == (404, True)
@@ -164,7 +166,7 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
         await put_file(served.gateway.registry)
         await put_batch(served.gateway.registry, state="running")
         path, other = ledger(served.gateway), ledger(served.gateway, "batch_unknown")
-        await batch_lines.remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
         assert path.exists()
         assert other.exists()
 

@@ -19,6 +19,7 @@ from openai import AsyncOpenAI
 from yarl import URL
 
 from proxy_plugin.api.files import routes as files_api
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
@@ -289,11 +290,11 @@ async def test_deleted_bytes_go_when_nobody_needs_them(served: Served) -> None:
             "deleted": True,
         }
     await served.gateway.registry.write(lambda conn: batches.insert(conn, _batch(needed, "merging"), is_retry=False))
-    assert await files_api.remove_unneeded(served.gateway) == 1
+    assert await housekeeping.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == sorted([kept, needed])
     stored = served.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, "alice"))
     assert stored == 4 * len(LINE)
-    assert await files_api.remove_unneeded(served.gateway) == 0
+    assert await housekeeping.remove_unneeded(served.gateway) == 0
 
 
 async def test_expired_bytes_go_too(served: Served) -> None:
@@ -302,10 +303,10 @@ async def test_expired_bytes_go_too(served: Served) -> None:
         form(LINE, part("expires_after[anchor]", b"created_at"), part("expires_after[seconds]", b"3600")),
     )
     assert status == 200
-    assert await files_api.remove_unneeded(served.gateway) == 0
+    assert await housekeeping.remove_unneeded(served.gateway) == 0
     served.gateway.clock.offset = 3601.0  # type: ignore[attr-defined]
     assert (await served.json(f"/files/{file['id']}"))[0] == 404
-    assert await files_api.remove_unneeded(served.gateway) == 1
+    assert await housekeeping.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == []
 
 
@@ -408,7 +409,7 @@ async def test_a_delete_does_not_cut_a_running_download(served: Served) -> None:
         writer.write(_get(f"/v1/files/{file_id}/content", connection="close"))
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         await served.json(f"/files/{file_id}", method="DELETE")
-        assert await files_api.remove_unneeded(served.gateway) == 1
+        assert await housekeeping.remove_unneeded(served.gateway) == 1
         assert leftovers(served.data_dir) == []
         assert await asyncio.wait_for(reader.read(-1), 20) == content
 

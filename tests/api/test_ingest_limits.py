@@ -61,9 +61,9 @@ async def test_a_disk_that_fills_up_under_an_upload(small_disk: Path) -> None:
             status, found = await answer(reader)
             assert (status, found["error"]["code"]) == (507, "insufficient_storage")
             writer.close()
-            await eventually(lambda: gateway.uploads == 0)
+            await eventually(lambda: gateway.traffic.uploads == 0)
             assert leftovers(small_disk / "data") == []
-            assert gateway.upload_bytes == {}
+            assert gateway.traffic.upload_bytes == {}
 
 
 def _fill(path: Path) -> None:

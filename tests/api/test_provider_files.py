@@ -19,7 +19,7 @@ from aiohttp import web
 from proxy_plugin.api.files.provider_answers import as_answer
 from proxy_plugin.providers.base import Account, NewFile, OutcomeUnknown
 from proxy_plugin.providers.http import Http, HttpSettings
-from proxy_plugin.providers.lanes.openai.lane import OPENAI, OpenAICredentials
+from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.support.files_app import FORM_TYPE, closing, leftovers, part
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.routing.route import ByLine, Route, Rules, Share, To, When, decode_route
@@ -303,7 +302,7 @@ async def test_a_config_may_bring_a_key_beside_virtual_keys(tmp_path: Path) -> N
             served.gateway.vault.forget(batch["id"])
             _, shown, _ = await served.call("GET", path, headers=WHO | headers)
             assert "errors" not in shown
-            assert byok.credentials(served.gateway, row) is not None
+            assert served.gateway.own_keys.credentials(row) is not None
 
 
 async def test_a_batch_takes_one_key_of_its_caller(tmp_path: Path) -> None:

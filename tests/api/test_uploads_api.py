@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from proxy_plugin.api import uploads as uploads_api
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.tables import files, uploads
 from tests.support.files_app import (
@@ -121,7 +121,7 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
     assert leftovers(served.data_dir) == [file["id"]]
     assert served.stored() == len(whole)
-    assert (served.gateway.uploads, served.gateway.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
 async def test_completing_twice_returns_the_same(served: Served) -> None:
@@ -282,7 +282,7 @@ async def test_a_part_that_cannot_be_stored(served: Served, body: bytes, message
     async with served.session.post(url, data=body, headers=auth() | {"Content-Type": FORM_TYPE}) as reply:
         assert (reply.status, await reply.json()) == (400, _error(message, param))
     assert leftovers(served.data_dir) == []
-    assert (served.gateway.uploads, served.gateway.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
 NO_IDS = "`part_ids` is required: the ids of the parts, in the order of the file."
@@ -355,13 +355,13 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
     body = part("data", bytes(1000), "blob") + closing()
     async with connected(served.port) as (reader, writer):
         writer.write(post_head(len(body), f"/v1/uploads/{upload['id']}/parts") + body[:500])
-        await eventually(lambda: served.gateway.uploads == 1)
+        await eventually(lambda: served.gateway.traffic.uploads == 1)
         assert (await served.post(f"/uploads/{upload['id']}/cancel"))[0] == 200
         writer.write(body[500:])
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")
         assert b"its status is `cancelled`" in await reader.readuntil(b"}}")
     assert leftovers(served.data_dir) == []
-    assert (served.stored(), served.gateway.upload_bytes) == (0, {})
+    assert (served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
 
 
 async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Served) -> None:
@@ -372,10 +372,10 @@ async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Serve
     assert await served.part(upload["id"], LINE) == _closed("expired")
     assert await served.complete(upload["id"], ids) == _closed("expired")
     assert await served.post(f"/uploads/{upload['id']}/cancel") == _closed("expired")
-    assert await uploads_api.remove_expired(served.gateway) == 0, "what began in time may end"
-    await served.age(upload["id"], uploads_api.GRACE_SECONDS)
-    assert await uploads_api.remove_expired(served.gateway) == 1
-    assert await uploads_api.remove_expired(served.gateway) == 0
+    assert await housekeeping.remove_expired(served.gateway) == 0, "what began in time may end"
+    await served.age(upload["id"], housekeeping.GRACE_SECONDS)
+    assert await housekeeping.remove_expired(served.gateway) == 1
+    assert await housekeeping.remove_expired(served.gateway) == 0
     assert leftovers(served.data_dir) == kept
     assert served.stored() == len(LINE)
     assert await served.complete(upload["id"], ids) == _closed("expired")

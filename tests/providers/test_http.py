@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from proxy_plugin.providers.complaints import read_complaint
 from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
+from proxy_plugin.providers.http.complaints import read_complaint
 from tests.support.certificates import CERTIFICATE, CERTIFICATE_KEY
 
 KEY = "sk-proj-Zz9quiteSecret0123456789"

@@ -33,7 +33,8 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads
-from proxy_plugin.web.entrance import CALLER, HEADERS, _close_after
+from proxy_plugin.web.entrance import _close_after
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 ALICE, BOB = "key-of-alice", "key-of-bob"
 BOUNDARY = "test-boundary-1f7c"
@@ -66,12 +67,12 @@ def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blo
         http=cast("Any", None),
         secret=b"",
     )
-    gateway.engine = cast("Any", IdleEngine())
+    gateway.engine = IdleEngine()
     app = web.Application(middlewares=[_entrance])
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(_running)
-    for method, path, handler, _ in ROUTES:
-        app.router.add_route(method, f"/v1{path}", handler, expect_handler=_expect)
+    for route in ROUTES:
+        app.router.add_route(route.method, f"/v1{route.path}", route.handler, expect_handler=_expect)
     return app
 
 

@@ -12,7 +12,7 @@ PAUSE = 0.02  # seconds between looks
 Told = str | Callable[[], object]  # what was waited for, or what to say of it when it did not come
 
 
-def until(seen: Callable[[], T], what: Told = "", seconds: float = 60) -> T:
+def until(seen: Callable[[], T | None], what: Told = "", seconds: float = 60) -> T:
     """Return the first true value of `seen`. Fails after `seconds`, which no passing test ever needs."""
     deadline = time.monotonic() + seconds
     while not (found := seen()):
@@ -21,16 +21,16 @@ def until(seen: Callable[[], T], what: Told = "", seconds: float = 60) -> T:
     return found
 
 
-async def eventually(seen: Callable[[], T], what: Told = "", seconds: float = 60) -> T:
+async def eventually(seen: Callable[[], T | None], what: Told = "", seconds: float = 60) -> T:
     """Return the first true value of `seen`, while the event loop goes on. Fails after `seconds`."""
 
-    async def look() -> T:
+    async def look() -> T | None:
         return seen()
 
     return await answered(look, what or str(seen), seconds)
 
 
-async def answered(asked: Callable[[], Awaitable[T]], what: Told = "", seconds: float = 60) -> T:
+async def answered(asked: Callable[[], Awaitable[T | None]], what: Told = "", seconds: float = 60) -> T:
     """Return the first true value of the coroutine function `asked`. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := await asked()):

@@ -318,7 +318,7 @@ async def test_a_stopping_gateway_takes_no_retry(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
         await put_file(served.gateway.registry)
         await put_batch(served.gateway.registry, state="completed", output_file_id="file-1", failed=1)
-        served.gateway.stopping = True
+        served.gateway.traffic.stopping = True
         status, answer, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/retry")
         assert (status, answer["error"]["code"]) == (503, "unavailable")
 

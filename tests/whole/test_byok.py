@@ -12,7 +12,6 @@ from typing import Any
 import openai
 import pytest
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.providers.sandbox.answers import expected_text
@@ -357,7 +356,7 @@ async def test_no_key_is_kept_of_a_batch_that_was_not_stored_or_has_ended(tmp_pa
         assert row.sealed is not None
         await served.gateway.registry.write(lambda c: batches.end(c, stored_row(c, made[0]), "failed", 1.0))
         assert stored(served, made[0]).sealed is None
-        await byok.forget_ended(served.gateway)
+        await served.gateway.own_keys.forget_ended()
         assert served.gateway.vault.held() == {made[1]}
         _, shown, _ = await served.call("GET", f"/v1/batches/{made[0]}", headers=BRING)
         assert (shown["status"], shown.get("errors")) == ("failed", None)

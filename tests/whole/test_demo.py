@@ -19,7 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from proxy_plugin.demo.main import CLOSING, ERRORS, INPUT, NOTICE, OUTPUT, DemoFailed, check_counts, check_results, main
+from proxy_plugin.demo.check import check_counts, check_results
+from proxy_plugin.demo.job import CLOSING
+from proxy_plugin.demo.main import NOTICE, main
+from proxy_plugin.demo.plan import ERRORS, INPUT, OUTPUT
+from proxy_plugin.demo.screen import DemoFailed
 from proxy_plugin.providers.sandbox.answers import expected_text, markers, user_text
 from tests.support.waiting import until
 

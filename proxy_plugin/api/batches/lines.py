@@ -1,4 +1,4 @@
-"""`GET /batches/{id}/lines`: the ledger of an ended batch, whole or chosen, and the end of ledgers.
+"""`GET /batches/{id}/lines`: the ledger of an ended batch, whole or chosen.
 
 The ledger is read, searched and chosen from by threads, a block of 256 KiB at a time, so neither memory nor the event
 loop knows how long it is. It is kept as long as the batch's output or error file is.
@@ -6,7 +6,6 @@ loop knows how long it is. It is kept as long as the batch's output or error fil
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -20,8 +19,7 @@ from proxy_plugin.api.batches import lookup as batch_lookup
 from proxy_plugin.errors import BadRequest, Conflict, NotFound
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
-from proxy_plugin.storage.batch_folders import Layout
-from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
 
 if TYPE_CHECKING:
@@ -96,7 +94,7 @@ def require_ended(batch: BatchRow, what: str) -> None:
 def open_ledger(gateway: Gateway, batch: BatchRow) -> int:
     """Return a descriptor of an ended batch's ledger. Raises Conflict if there never was one, NotFound if it went."""
     with suppress(FileNotFoundError):
-        return os.open(Layout(gateway.data_dir).ledger(batch.id), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(BatchFolders(gateway.data_dir).ledger(batch.id), os.O_RDONLY | os.O_CLOEXEC)
     if batch.output_file_id is None and batch.error_file_id is None:
         raise Conflict("This batch failed before any line was sent; its `errors` say why.", code="no_lines")
     raise NotFound("The records of this batch's lines were removed with its output and error files.")
@@ -198,11 +196,3 @@ class Chosen:
     def _number_at(self, begin: int) -> int:
         head = os.pread(self._source, 32, begin)
         return int(head.removeprefix(_LINE).split(b",", 1)[0])
-
-
-async def remove_ledgers(gateway: Gateway) -> None:
-    """Remove what is left of batches that have ended and have neither an output nor an error file any more."""
-    layout = Layout(gateway.data_dir)
-    kept = await asyncio.to_thread(layout.kept)
-    for batch_id in await gateway.registry.scan(lambda conn: batches.without_files(conn, kept)):
-        await asyncio.to_thread(layout.remove, batch_id)

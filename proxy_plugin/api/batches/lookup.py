@@ -8,7 +8,7 @@ from proxy_plugin.api import ids as foreign_ids
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 
 def batch_id(request: web.Request) -> str:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import hdrs, web
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.api.batches import lookup as batch_lookup
 from proxy_plugin.api.batches.so_far import SO_FAR
 from proxy_plugin.errors import Unavailable
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables import files
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 if TYPE_CHECKING:
     from proxy_plugin.gateway import Gateway
@@ -31,7 +30,7 @@ _ORDINAL_AT, _ORDINAL_LENGTH = len(b'{"id":"batch_req_') + 10, 8  # in a row: be
 
 async def output(request: web.Request) -> web.StreamResponse:
     """GET and HEAD /batches/{batch_id}/output: JSONL, whatever the client accepts; nothing yet is an empty body."""
-    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], batch_lookup.visible(request))
+    await request.app[GATEWAY].own_keys.offered(request.headers, request[CALLER], batch_lookup.visible(request))
     for _ in range(LOOKS):
         batch = batch_lookup.visible(request)
         if request.method == hdrs.METH_HEAD and batch.state not in states.BATCH_ENDS:

@@ -23,14 +23,14 @@ from aiohttp import hdrs, web
 
 from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.brought import KEY_HEADER, Brought
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
-from proxy_plugin.access.own_keys import Brought
 from proxy_plugin.api import ids as foreign_ids
 from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
@@ -38,7 +38,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 LOG = logging.getLogger("proxy_plugin.files")
 PURPOSES = ("assistants", "evals", "fine-tune", "user_data", "vision")  # OpenAI's description, 2026-08-21, beside batch
@@ -76,7 +76,7 @@ def precheck(request: web.Request, purpose: str | None) -> None:
     """
     if purpose not in PURPOSES:
         return
-    account = one_account.named(request)
+    account = one_account.named(request.app[GATEWAY].config, request[HEADERS], request[CALLER])
     if account is None:
         raise _no_target(purpose)
     if isinstance(account, VirtualKey):
@@ -158,7 +158,7 @@ def _no_target(purpose: str) -> BadRequest:
 
 
 async def _target(request: web.Request, purpose: str) -> VirtualKey:
-    account = await one_account.chosen(request)
+    account = await _chosen(request)
     if account is None:
         raise _no_target(purpose)
     return account.account if isinstance(account, Brought) else account
@@ -214,13 +214,18 @@ async def _keep(gateway: Gateway, lane: _Lane, key: VirtualKey, row: FileRow, st
 # ---- the account ----
 
 
+async def _chosen(request: web.Request) -> VirtualKey | Brought | None:
+    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
+    return await one_account.chosen(gateway.config, gateway.own_keys, asked, caller, request.headers)
+
+
 def _lane(request: web.Request, key: VirtualKey) -> _Lane:
     gateway = request.app[GATEWAY]
     adapter: BatchProvider = catalog.load(key.provider)
     assert isinstance(adapter, StoresFiles)
-    fingerprint = gateway.fingerprint(adapter.account_key(key.credentials))
+    known_as = fingerprint(gateway.secret, adapter.account_key(key.credentials))
     http = gateway.http.carrying(forwarded(request.headers))
-    account = Account(key.slug, key.credentials, http, fingerprint)
+    account = Account(key.slug, key.credentials, http, known_as)
     return _Lane(adapter, account, adapter.capabilities.title)
 
 
@@ -236,19 +241,19 @@ async def _reach(request: web.Request, where: Place) -> _Lane:
 
 
 async def _brought(request: web.Request, where: Place) -> VirtualKey:
-    found = await one_account.chosen(request)
+    found = await _chosen(request)
     if not isinstance(found, Brought):
         raise BadRequest(
             f"A provider key of your own stored this file. Send `{headers.PROVIDER}: {where.provider}` and that key in "
             "Authorization again, with the other credential headers of the upload.",
-            param=byok.KEY_HEADER,
+            param=KEY_HEADER,
             code="provider_key_missing",
         )
     key = found.account
     if key.slug != where.slug:
         raise BadRequest(
             "Another provider key, or the same one for another host, stored this file; send that one.",
-            param=byok.KEY_HEADER,
+            param=KEY_HEADER,
             code="provider_key_mismatch",
         )
     return key

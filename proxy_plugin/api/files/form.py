@@ -25,14 +25,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy_plugin.api.files import at_provider as provider_files
-from proxy_plugin.api.files.room import require_room, to_the_end
+from proxy_plugin.api.files.room import require_room
 from proxy_plugin.api.files.spool import Bound, Spool, keep, spooling
 from proxy_plugin.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def precheck_form(request: web.Request, bound: Bound) -> None:
     """Do the same for a form whose file may have `bound`."""
     gateway = request.app[GATEWAY]
     limits = gateway.config.limits
-    if gateway.stopping:
+    if gateway.traffic.stopping:
         raise Unavailable("The gateway is stopping; send the file again in a moment.")
-    if gateway.uploads >= limits.max_uploads:
+    if gateway.traffic.uploads >= limits.max_uploads:
         raise TooManyRequests(f"{limits.max_uploads} uploads are running already; try again in a moment.")
     _boundary(request)
     bound.check((request.content_length or 0) - FORM_BYTES)  # gzip makes nothing larger that is worth its name

@@ -6,14 +6,8 @@ Content-Length promises is claimed at the start, what comes beyond it block by b
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import time
-from collections.abc import Awaitable
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from proxy_plugin.errors import NoSpace
 from proxy_plugin.storage.tables import files
@@ -21,38 +15,7 @@ from proxy_plugin.storage.tables import files
 if TYPE_CHECKING:
     from proxy_plugin.gateway import Gateway
 
-T = TypeVar("T")
-LOOK_SECONDS = 1.0  # between two questions to the file system
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FULL = "The disk is full; nothing was stored. The gateway's operator has to make room."
-
-
-class Space:
-    """What the disk under a folder can still take beside what is already claimed and not yet written."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._room = 0
-        self._unwritten = 0
-        self._looked = float("-inf")
-
-    def room(self) -> int:
-        """Return the unclaimed free bytes; the file system's part of it is at most a second old."""
-        moment = time.monotonic()
-        if moment - self._looked >= LOOK_SECONDS:
-            self._looked = moment
-            disk = os.statvfs(self._folder)
-            self._room = disk.f_bavail * disk.f_frsize - self._unwritten
-        return self._room
-
-    def claim(self, count: int) -> None:
-        """Set `count` free bytes aside; negative gives them back."""
-        self._room -= count
-        self._unwritten += count
-
-    def wrote(self, count: int) -> None:
-        """Note that `count` claimed bytes are in a file: now the file system itself counts them."""
-        self._unwritten -= count
 
 
 def require_room(gateway: Gateway, workspace: str | None, count: int) -> None:
@@ -60,7 +23,7 @@ def require_room(gateway: Gateway, workspace: str | None, count: int) -> None:
     limits = gateway.config.limits
     if workspace is not None and limits.max_workspace_bytes is not None:
         stored = gateway.registry.read_now(lambda conn: files.stored_bytes(conn, workspace))
-        if stored + gateway.upload_bytes.get(workspace, 0) + count > limits.max_workspace_bytes:
+        if stored + gateway.traffic.upload_bytes.get(workspace, 0) + count > limits.max_workspace_bytes:
             raise NoSpace(
                 f"The workspace would store more than its {limits.max_workspace_bytes} bytes; nothing was stored."
                 " Delete files that are no longer needed."
@@ -94,7 +57,7 @@ class Claim:
 
     def _change(self, count: int) -> None:
         if self._workspace is not None:
-            claims = self._gateway.upload_bytes
+            claims = self._gateway.traffic.upload_bytes
             claims[self._workspace] = claims.get(self._workspace, 0) + count
             if not claims[self._workspace]:
                 del claims[self._workspace]
@@ -107,27 +70,3 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._gateway.blobs.space.claim(self._written)  # those bytes are the file system's to count, kept or removed
         self._change(-self._claimed)
-
-
-def is_full(error: OSError) -> bool:
-    """Tell whether the disk or a quota of the file system was the reason."""
-    return error.errno in NO_SPACE
-
-
-async def to_the_end(work: Awaitable[T]) -> T:
-    """Await `work` to its end, however often this task is cancelled meanwhile; only then is it cancelled.
-
-    A thread that writes cannot be stopped: whoever cleans up behind it has to wait for it.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # asyncio would complain that nobody asked
-        raise cancelled
-    return task.result()

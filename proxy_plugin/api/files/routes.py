@@ -1,16 +1,16 @@
-"""The Files routes: create, list, retrieve, delete, content; and the end of files that nobody can ask for any more."""
+"""The Files routes: create, list, retrieve, delete, content."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, unquote
 
 import orjson
@@ -28,10 +28,10 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileInUse, FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.served import Served
 
 if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.blobs import Blobs
 
 LIMITS = range(1, 10_000 + 1)  # of a page; "List files", OpenAI's openapi.yaml of 2026-08-21
@@ -100,26 +100,6 @@ async def delete_file(request: web.Request) -> web.Response:
     except FileInUse:
         raise Conflict("A batch that has not ended needs this file. Cancel it or wait for its end.") from None
     return json_answer({"id": file_id, "object": "file", "deleted": True})
-
-
-async def remove_unneeded(gateway: Gateway) -> int:
-    """Remove the bytes of deleted and expired files that no batch needs; return how many files.
-
-    The row goes first: a crash in between leaves a blob without a row, which the sweep at the start removes.
-    """
-    removed = 0
-    now = gateway.clock.now()
-    while due := gateway.registry.read_now(lambda conn: files.removable(conn, now)):
-        for file_id in due:
-            removed += await _remove(gateway, file_id, now)
-    return removed
-
-
-async def _remove(gateway: Gateway, file_id: str, now: float) -> bool:
-    marked = await gateway.registry.write(lambda conn: files.mark_removed(conn, file_id, now))
-    if marked:
-        await gateway.blobs.write(gateway.blobs.remove, file_id)
-    return marked
 
 
 def _file_id(request: web.Request) -> str:
@@ -338,23 +318,11 @@ def _read_exactly(source: int, offset: int, count: int) -> bytes:
     return data
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Route(NamedTuple):
-    """`precheck` is called before the body is invited (`Expect: 100-continue`); it raises GatewayError."""
-
-    method: str
-    path: str
-    handler: Handler
-    precheck: Callable[[web.Request], None] | None = None
-
-
 ROUTES = [
-    Route(hdrs.METH_POST, "/files", create_file, precheck),
-    Route(hdrs.METH_GET, "/files", list_files),
-    Route(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
-    Route(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
-    Route(hdrs.METH_GET, "/files/{file_id}/content", file_content),
-    Route(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_POST, "/files", create_file, precheck, new_work=True),
+    Served(hdrs.METH_GET, "/files", list_files),
+    Served(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
+    Served(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
+    Served(hdrs.METH_GET, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
 ]

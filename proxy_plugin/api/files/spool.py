@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy_plugin import failpoints
-from proxy_plugin.api.files.room import DISK_FULL, Claim, is_full
+from proxy_plugin.api.files.room import DISK_FULL, Claim
 from proxy_plugin.durable import write_all
 from proxy_plugin.errors import BadRequest, NoSpace, TooLarge
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.space import is_full
 from proxy_plugin.web.multipart import Malformed
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
     Without a workspace the room on the disk alone is claimed. A stop of the gateway waits until this is left. Raises
     NoSpace, and BadRequest for a form that was Malformed.
     """
-    gateway.uploads += 1
+    gateway.traffic.uploads += 1
     try:
         with Claim(gateway, workspace) as claim:
             claim.cover(least)
@@ -68,7 +69,7 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
             raise NoSpace(DISK_FULL) from None
         raise
     finally:
-        gateway.uploads -= 1
+        gateway.traffic.uploads -= 1
 
 
 async def keep(gateway: Gateway, spool: Spool, name: str, insert: Callable[[Connection], T], *, place: str) -> T:

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 
 from proxy_plugin.lines.collect import CollectFacts
 from proxy_plugin.lines.manifest import PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts
+from proxy_plugin.lines.merge import MergeFacts
 from proxy_plugin.lines.row_store import rows
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
 from tests.toy.generated import CASES, FAST, Case
 from tests.toy.toy_batch import TARGET, ToyBatch, files_below
