@@ -19,10 +19,11 @@ from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.batch_folders import BatchFolders
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import Served, running
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.stack import Gateway, lane
 
 LINES = chat_lines(12, marker={2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"})
 LINES[3]["custom_id"] = "\ud83d"  # half a pair, which JSON can carry

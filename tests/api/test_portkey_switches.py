@@ -15,7 +15,8 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 FORWARD, TIMEOUT = "x-portkey-forward-headers", "x-portkey-request-timeout"
 MODELS = {"openai": "gpt-4.1-nano", "anthropic": "claude-haiku-4-5"}

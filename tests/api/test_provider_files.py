@@ -22,7 +22,8 @@ from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.support.files_app import FORM_TYPE, closing, leftovers, part
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 OTHER_KEY, NARROW_KEY = "gateway-key-of-another-workspace", "gateway-key-without-the-lane"
 OWN, ANOTHERS = "sk-own-5up3r-s3cr3t-key", "sk-another-5up3r-s3cr3t-key"

@@ -23,7 +23,8 @@ from schemathesis.specs.openapi.checks import (
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.openapi.document import Operation, operations
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 EXAMPLES, OF_A_CAMPAIGN = 30, 400
 OF_A_FILE = {"createBatch", "planBatch"}  # their body names a file

@@ -20,6 +20,8 @@ from typing import Any
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.lines import chat_lines as chat_lines  # noqa: PLC0414 - the kill, contract, lane and plan tests ask here
+from tests.support.lines import jsonl as jsonl  # noqa: PLC0414
 
 KEY = "gateway-key-for-tests"
 ENDS = {"completed", "failed", "expired", "cancelled"}
@@ -206,29 +208,6 @@ class Gateway:
         content = self.call("GET", f"/files/{file_id}/content")
         assert isinstance(content, bytes)
         return [json.loads(line) for line in content.splitlines()]
-
-
-def chat_lines(
-    count: int, *, tag: str = "", marker: Mapping[int, str] | None = None, model: str = "gpt-4.1-nano"
-) -> list[dict[str, Any]]:
-    """Return chat lines whose ids and texts are all different; `marker` puts a sandbox marker into some."""
-    return [
-        {
-            "custom_id": f"line/{n} {tag}é🙂",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {
-                "model": model,
-                "messages": [{"role": "user", "content": f"Say {n} {tag} {(marker or {}).get(n, '')}"}],
-            },
-        }
-        for n in range(count)
-    ]
-
-
-def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return lines as the bytes of an input file."""
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 def lane(sandbox: Sandbox, **options: Any) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_own_answer
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import running
-from tests.support.stack import KEY, Gateway, GatewayGone, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, GatewayGone, lane
 from tests.support.stand_ins import QUICK
 
 FAILING = {2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"}

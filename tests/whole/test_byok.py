@@ -18,9 +18,10 @@ from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
+from tests.support.lines import chat_lines, jsonl
 from tests.support.rows import put_file
 from tests.support.served import WANTED, WHO, Served, count, running, stored
-from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl
+from tests.support.stack import ENDS, KEY, Gateway
 from tests.support.waiting import until
 
 OWN, OTHER = "sk-own-5up3r-s3cr3t-key", "sk-other-5up3r-s3cr3t-key"

@@ -16,7 +16,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, KEY, Gateway, lane
 
 LINES = chat_lines(12, marker={5: "[[sandbox:error=429]]"})
 VIRTUAL = {"x-portkey-virtual-key": "lane"}

@@ -17,7 +17,8 @@ from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask
 from tests.support.cli_batch import Cli
-from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
 from tests.support.stand_ins import QUICK
 from tests.support.waiting import until
 

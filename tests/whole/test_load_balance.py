@@ -12,7 +12,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_paid_once
-from tests.support.stack import Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway
 
 COUNT = 10_000
 MODELS = {"red": "gpt-4.1-nano", "north": "claude-haiku-4-5"}

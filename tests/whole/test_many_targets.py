@@ -12,7 +12,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
-from tests.support.stack import Gateway, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway
 
 COUNT = 12_000
 ACCOUNTS = ("red", "green", "blue", "yellow", "north", "south", "east")

@@ -17,7 +17,8 @@ import pytest
 
 from proxy_plugin.media.store import name_of
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import Gateway, GatewayGone, jsonl, lane
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway, GatewayGone, lane
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 HAIKU, NANO = "claude-haiku-4-5", "gpt-4.1-nano"

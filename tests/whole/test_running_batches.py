@@ -15,8 +15,9 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, lane
 from tests.support.stand_ins import QUICK
 from tests.support.waiting import until
 

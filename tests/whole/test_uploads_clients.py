@@ -17,7 +17,8 @@ import pytest
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.files_app import FORM_TYPE, closing, part
-from tests.support.stack import HEADERS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import HEADERS, KEY, Gateway, lane
 from tests.support.waiting import until
 
 LINES = chat_lines(40, marker={5: "[[sandbox:error=400]]"})

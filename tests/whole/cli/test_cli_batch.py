@@ -14,7 +14,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.cli_batch import COMMAND, Cli, one_line, variables
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 from tests.support.waiting import until
 
 HELD = {"run_seconds": 600}
