@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.stack import ENDS, Gateway, GatewayGone, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
 
 OTHER_KEY = "gateway-key-of-another-workspace"
 OTHERS = {"x-portkey-api-key": OTHER_KEY}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.support.stack import jsonl
+from tests.support.lines import jsonl
 from tests.whole.contract.cases import Case, Odd
 from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, line_of, lines_of
 from tests.whole.contract.client import Client

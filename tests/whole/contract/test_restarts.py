@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from tests.support.stack import jsonl
+from tests.support.lines import jsonl
 from tests.support.waiting import until
 from tests.whole.contract.cases import Case, Wires, keeper_of
 from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, lines_of

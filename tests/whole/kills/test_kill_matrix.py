@@ -18,7 +18,8 @@ from tests.support.accounting import (
     check_strangers_left_alone,
     history,
 )
-from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway
 from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until_settled
 from tests.whole.kills.scenes import COUNT, LANES, MARKED, PARTS, PER_JOB, Lane, Scene, around
 

@@ -17,7 +17,8 @@ from proxy_plugin.app import setup
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, KEY, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import ENDS, KEY
 
 DAY = 86_400
 Rows = list[dict[str, Any]]

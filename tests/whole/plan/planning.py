@@ -11,7 +11,8 @@ from typing import Any
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import every, find
-from tests.support.stack import Gateway, jsonl, lane
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway, lane
 
 (MINI, NANO), (HAIKU, SONNET) = find("openai").models, find("anthropic").models
 OTHER_KEY = "key-of-another-workspace"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import GatewayGone, jsonl, lane
+from tests.support.lines import jsonl
+from tests.support.stack import GatewayGone, lane
 from tests.whole.plan.planning import CHAT, HAIKU, LINES, NANO, OTHER_KEY, Planning, line, sandbox, started
 
 MINI = "gpt-4o-mini"  # $0.075 and $0.3 a million tokens in a batch
