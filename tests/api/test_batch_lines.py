@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.api.batches import lines as batch_lines
+from proxy_plugin.api.batches.lines import Chosen, Selection, remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.api.test_app import BATCH_ID, Served, running
@@ -151,10 +151,10 @@ async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -
         await ended(served)
         path = ledger(served.gateway)
         for file_id in ("file-out", "file-err"):
-            await batch_lines.remove_ledgers(served.gateway)
+            await remove_ledgers(served.gateway)
             assert path.exists()
             await removed(served, file_id)
-        await batch_lines.remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway)
         assert not path.parent.exists()
         status, answer, _ = await served.call("GET", f"/v1/batches/{BATCH_ID}/lines")
         assert (status, "were removed" in answer["error"]["message"]) == (404, True)
@@ -165,7 +165,7 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
         await served.put_file()
         await served.put_batch(state="running")
         path, other = ledger(served.gateway), ledger(served.gateway, "batch_unknown")
-        await batch_lines.remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway)
         assert path.exists()
         assert other.exists()
 
@@ -176,10 +176,10 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
 def chosen(
     path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
 ) -> Iterator[bytes]:
-    reader = batch_lines.Wanted({"outcome": outcomes} if outcomes else {}, after, limit)
+    reader = Selection({"outcome": outcomes} if outcomes else {}, after, limit)
     source = os.open(path, os.O_RDONLY)
     try:
-        selection = batch_lines.Chosen(source, reader)
+        selection = Chosen(source, reader)
         while (block := selection.block()) is not None:
             yield block
     finally:

@@ -14,10 +14,10 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from proxy_plugin.api.batches.objects import batch_object
 from proxy_plugin.routing.endpoints import ENDPOINTS
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.web.answers import batch_object
 from tests.api.test_app import BATCH_ID, KEY, OTHER_KEY, TARGET, WHO, Served, running
 from tests.api.test_middleware import wire
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,17 +24,18 @@ from aiohttp import hdrs, web
 from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
 from proxy_plugin.access import own_keys as byok
-from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import Brought
-from proxy_plugin.api import ids as foreign_ids
+from proxy_plugin.api.files.content import disposition
 from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
-from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
+from proxy_plugin.api.files.room import Store
+from proxy_plugin.api.ids import could_be_ours
+from proxy_plugin.config import OWN_KEY_PREFIX, Config, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
-from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
-from proxy_plugin.storage.connection import Connection
+from proxy_plugin.providers.http import Http
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
@@ -61,7 +62,15 @@ class Upload(NamedTuple):
     lifetime: int | None
 
 
-class _Lane(NamedTuple):
+class Accounts(NamedTuple):
+    """The accounts that are configured and what calling a provider takes. `fingerprint` hashes an `account_key`."""
+
+    config: Config
+    http: Http
+    fingerprint: Callable[[str], str]
+
+
+class _Reach(NamedTuple):
     """A provider that stores files, and the account to use there."""
 
     stores: StoresFiles
@@ -83,63 +92,51 @@ def precheck(request: web.Request, purpose: str | None) -> None:
         _stores(account.provider, purpose)
 
 
-async def store(request: web.Request, upload: Upload) -> FileRow:
+async def store(request: web.Request, kept: Store, accounts: Accounts, upload: Upload) -> FileRow:
     """Give a spooled upload to the provider that the request names and return its row. Raises GatewayError."""
-    gateway = request.app[GATEWAY]
     key = await _target(request, upload.purpose)
     await asyncio.to_thread(_stores, key.provider, upload.purpose)  # the first use imports the provider
-    lane = _lane(request, key)
+    reach = _reach(request, accounts, key)
     try:
         file = NewFile(upload.path, upload.filename, upload.purpose, upload.lifetime)
-        stored = await lane.stores.store_file(lane.account, file)
+        stored = await reach.stores.store_file(reach.account, file)
     except ProviderError as error:
         logs.event(LOG, "provider_file_not_stored", level=logging.WARNING, error=error, virtual_key=key.slug)
-        raise as_answer(error, lane.title, lost=LOST_UPLOAD) from error
-    row = await _keep(gateway, lane, key, _row(request, upload, stored), stored)
+        raise as_answer(error, reach.title, lost=LOST_UPLOAD) from error
+    row = _row(request[CALLER].workspace, int(kept.clock.now()), upload, stored)
+    row = await _keep(kept.registry, reach, key, row, stored)
     logs.event(LOG, "provider_file_stored", virtual_key=key.slug, bytes=row.bytes, kept_id=row.id == stored.id)
     return row
 
 
-def permitted(conn: Connection, caller: Caller, rows: list[FileRow]) -> list[FileRow]:
-    """Return those files of the caller's workspace that its list of virtual keys lets it see."""
-    if "*" in caller.virtual_keys:
-        return rows
-    slugs = provider_files.slugs(conn, [row.id for row in rows])
-    hidden = {each for each, slug in slugs.items() if not (slug.startswith(OWN_KEY_PREFIX) or caller.allows(slug))}
-    return [row for row in rows if row.id not in hidden]
-
-
-def place(gateway: Gateway, row: FileRow) -> Place | None:
-    """Return where a provider keeps the bytes of a file, None if they are here."""
-    return gateway.registry.read_now(lambda conn: provider_files.place(conn, row.id))
-
-
-async def delete(request: web.Request, where: Place) -> None:
+async def delete(request: web.Request, accounts: Accounts, where: Place) -> None:
     """Delete a file at its provider; one that is gone there is deleted. Raises GatewayError."""
-    lane = await _reach(request, where)
+    reach = await _reach_of(request, accounts, where)
     try:
-        await lane.stores.delete_file(lane.account, where.provider_id)
+        await reach.stores.delete_file(reach.account, where.provider_id)
     except ProviderError as error:
-        raise as_answer(error, lane.title, lost=LOST_CALL) from error
+        raise as_answer(error, reach.title, lost=LOST_CALL) from error
 
 
-async def content(request: web.Request, row: FileRow, where: Place, disposition: str) -> web.StreamResponse:
+async def content(request: web.Request, accounts: Accounts, row: FileRow, where: Place) -> web.StreamResponse:
     """Stream a file from its provider, with `Range` as the provider serves it. HEAD is answered from the row."""
-    response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: disposition, "X-Content-Type-Options": "nosniff"})
+    response = web.StreamResponse(
+        headers={hdrs.CONTENT_DISPOSITION: disposition(row.filename), "X-Content-Type-Options": "nosniff"}
+    )
     response.content_type = "application/octet-stream"
     if request.method == hdrs.METH_HEAD:
         response.content_length = row.bytes
         await response.prepare(request)
         return response
-    lane = await _reach(request, where)
+    reach = await _reach_of(request, accounts, where)
     asked = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     try:
-        async with lane.stores.read_file(lane.account, where.provider_id, asked) as found:
+        async with reach.stores.read_file(reach.account, where.provider_id, asked) as found:
             response.set_status(found.status)
             response.headers.update(found.headers)
             taken = await _copy(request, response, found, row.bytes)
     except ProviderError as error:
-        raise as_answer(error, lane.title, lost=LOST_CALL) from error
+        raise as_answer(error, reach.title, lost=LOST_CALL) from error
     if not taken:
         raise ConnectionResetError("the client has gone")
     return response
@@ -178,11 +175,10 @@ def _stores(provider: str, purpose: str) -> None:
         )
 
 
-def _row(request: web.Request, upload: Upload, stored: StoredFile) -> FileRow:
-    now = int(request.app[GATEWAY].clock.now())
+def _row(workspace: str, now: int, upload: Upload, stored: StoredFile) -> FileRow:
     return FileRow(
-        id=stored.id if foreign_ids.could_be_ours(stored.id) else _own_id(),
-        workspace=request[CALLER].workspace,
+        id=stored.id if could_be_ours(stored.id) else _own_id(),
+        workspace=workspace,
         purpose=upload.purpose,
         filename=upload.filename,
         bytes=upload.size if stored.bytes is None else stored.bytes,
@@ -198,41 +194,37 @@ def _own_id() -> str:
     return f"file-{secrets.token_hex(12)}"
 
 
-async def _keep(gateway: Gateway, lane: _Lane, key: VirtualKey, row: FileRow, stored: StoredFile) -> FileRow:
+async def _keep(registry: Registry, reach: _Reach, key: VirtualKey, row: FileRow, stored: StoredFile) -> FileRow:
     """Insert the row. If that fails nobody could ever reach the file, so it is taken back."""
     where = Place(slug=key.slug, provider=key.provider, provider_id=stored.id)
     try:
-        return await gateway.registry.write(
-            lambda conn: provider_files.insert(conn, row, where, spare_id=_own_id()),
-        )
+        return await registry.write(provider_files.insert, row, where, spare_id=_own_id())
     except Exception:
         with suppress(ProviderError):
-            await lane.stores.delete_file(lane.account, stored.id)
+            await reach.stores.delete_file(reach.account, stored.id)
         raise
 
 
 # ---- the account ----
 
 
-def _lane(request: web.Request, key: VirtualKey) -> _Lane:
-    gateway = request.app[GATEWAY]
+def _reach(request: web.Request, accounts: Accounts, key: VirtualKey) -> _Reach:
     adapter: BatchProvider = catalog.load(key.provider)
     assert isinstance(adapter, StoresFiles)
-    fingerprint = gateway.fingerprint(adapter.account_key(key.credentials))
-    http = gateway.http.carrying(forwarded(request.headers))
+    fingerprint = accounts.fingerprint(adapter.account_key(key.credentials))
+    http = accounts.http.carrying(forwarded(request.headers))
     account = Account(key.slug, key.credentials, http, fingerprint)
-    return _Lane(adapter, account, adapter.capabilities.title)
+    return _Reach(adapter, account, adapter.capabilities.title)
 
 
-async def _reach(request: web.Request, where: Place) -> _Lane:
+async def _reach_of(request: web.Request, accounts: Accounts, where: Place) -> _Reach:
     """Return the account that has a file. Raises Conflict if the gateway has it no more, BadRequest for own keys."""
-    gateway = request.app[GATEWAY]
     if where.slug.startswith(OWN_KEY_PREFIX):
-        return _lane(request, await _brought(request, where))
-    key = gateway.config.virtual_keys.get(where.slug)
+        return _reach(request, accounts, await _brought(request, where))
+    key = accounts.config.virtual_keys.get(where.slug)
     if key is None or key.provider != where.provider:
         raise Conflict(f"The virtual key {where.slug}, which stored this file, is not configured any more.")
-    return _lane(request, key)
+    return _reach(request, accounts, key)
 
 
 async def _brought(request: web.Request, where: Place) -> VirtualKey:
