@@ -6,7 +6,7 @@ Measured on 2 busy cores: 200 MB in 0.7 to 1 s with its sync and 3 MB of growth;
 (58 MB where the server keeps aiohttp's `read_bufsize` of 256 KiB instead of 64) and no gap of the loop above 60 ms.
 
 The parser is python-multipart's: 4,300 MB/s in 64 KiB chunks, no growth, bounded headers, one kind of error. The one
-that is much faster lets a cut body pass; `proxy_plugin.multipart` has the comparison, `bench/multipart.py` makes it.
+that is much faster lets a cut body pass; `web.multipart` has the comparison, `bench/multipart.py` makes it.
 """
 
 from __future__ import annotations
