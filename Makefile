@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-oracles check fix docs bench kills fuzz clients clean
+.PHONY: help demo test test-oracles check fix docs bench kills upgrade fuzz clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
+	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
 	@echo "make clients every method of every stock client against the gateway (minutes; needs Node, or CLIENTS=--skip-node)"
 
@@ -61,6 +62,9 @@ bench: $(VENV)/.dev
 
 kills: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/whole/kills
+
+upgrade: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --campaign --before=$(BEFORE) tests/whole/kills/test_kill_matrix.py
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi

@@ -5,8 +5,8 @@
 Parsers that are not installed are left out (`pip install multipart streaming-form-data`). Each measurement runs in a
 process of its own. "growth" is the peak resident size minus the size before the first byte. "lines" is JSONL, "crlf"
 the same with CRLF line ends, "decoys" a body of unfinished boundaries, what somebody who wants to burn CPU would send.
-Every parser is asked as `proxy_plugin.multipart` would: python-multipart itself does not complain of a missing closing
-boundary, but its `on_end` tells.
+Every parser is asked as `proxy_plugin.web.multipart` would: python-multipart itself does not complain of a missing
+closing boundary, but its `on_end` tells.
 """
 
 from __future__ import annotations

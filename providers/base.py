@@ -2,23 +2,11 @@
 
 An adapter is one stateless object. Its pure half (`translate`, `row`) runs in worker processes, its calling
 half on the gateway's event loop. The gateway decides when to act and remembers what happened; the adapter
-knows how the provider is spoken to.
-
-Every call has three ways to fail, and no fourth:
-
-    ProviderError
-     |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
-     |- Refused         the provider will not take this: give up and tell why
-     `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
-
-and one line has one:
-
-    LineRejected        this lane cannot express this line
+knows how the provider is spoken to. A call fails in one of three ways, a line in one: see `errors`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -28,47 +16,56 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.marks import (
+    MARK_LENGTH,
+    NATIVE_ID_LENGTH,
+    ORDINAL_LENGTH,
+    make_mark,
+    native_id,
+    split_native_id,
+)
+
 if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Http
+    from proxy_plugin.providers.http import Http, Origin
 
-MARK_LENGTH = 10
-ORDINAL_LENGTH = 8
-NATIVE_ID_LENGTH = MARK_LENGTH + ORDINAL_LENGTH
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-class ProviderError(Exception):
-    """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
-
-    timed_out = False  # no answer came in time
-
-
-class TryLater(ProviderError):
-    """Repeat the call, not before `after` seconds from now where the provider said so."""
-
-    def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
-        super().__init__(message)
-        self.after, self.status = after, status
-
-
-class OutcomeUnknown(ProviderError):
-    """The request left, no answer proves what became of it. Only raised by `create` and `StoresFiles.store_file`."""
-
-
-class Refused(ProviderError):
-    """The provider said no for good. `code`, `message`, `param` go into the error row of every line of the part."""
-
-    def __init__(self, message: str, *, code: str, status: int | None = None, param: str | None = None) -> None:
-        super().__init__(f"{code}: HTTP {status}" if status else code)
-        self.message, self.code, self.status, self.param = message, code, status, param
-
-
-class LineRejected(Exception):
-    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy."""
-
-    def __init__(self, message: str, *, code: str = "unsupported_parameter", param: str | None = None) -> None:
-        super().__init__(message)
-        self.message, self.code, self.param = message, code, param
+__all__ = [
+    "MARK_LENGTH",
+    "NATIVE_ID_LENGTH",
+    "ORDINAL_LENGTH",
+    "Account",
+    "BatchProvider",
+    "Cancels",
+    "Capabilities",
+    "Confirms",
+    "Content",
+    "Credentials",
+    "Framing",
+    "InputMode",
+    "JobEnd",
+    "JobState",
+    "JobStatus",
+    "LineIn",
+    "LineRejected",
+    "Native",
+    "NewFile",
+    "OutcomeUnknown",
+    "PartFile",
+    "ProviderError",
+    "Refused",
+    "Revokes",
+    "Row",
+    "Sighting",
+    "StoredFile",
+    "StoresFiles",
+    "Submission",
+    "Target",
+    "TryLater",
+    "Usage",
+    "make_mark",
+    "native_id",
+    "split_native_id",
+]
 
 
 class InputMode(Enum):
@@ -97,7 +94,6 @@ class Capabilities:
     endpoints: frozenset[str]
     input_mode: InputMode
     default_host: str
-    aliases: tuple[str, ...] = ()  # LiteLLM's names
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
     framing: Framing = Framing()
     max_lines: int | None = None  # of one native job
@@ -129,6 +125,12 @@ class Account:
     credentials: Credentials = field(repr=False)
     http: Http = field(repr=False)
     fingerprint: str = ""
+
+    def origin(
+        self, base_url: str, secret_headers: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Origin:
+        """Bind calls to a base URL, see `Http.origin`. Accounts of different callers may share a slug, no pause."""
+        return self.http.origin(f"{self.slug}\x1f{self.fingerprint}", base_url, secret_headers, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,31 +387,3 @@ class StoresFiles(Protocol):
 
     async def delete_file(self, account: Account, file: str) -> None:
         """Delete a file. One that is not there is no error. Raises `TryLater` or `Refused`."""
-
-
-def native_id(mark: str, ordinal: int) -> str:
-    """Return the custom id a line has at the provider: mark + 8 base-36 digits, 18 characters `[a-z0-9]`."""
-    digits = ""
-    for _ in range(ORDINAL_LENGTH):
-        ordinal, rest = divmod(ordinal, 36)
-        digits = _DIGITS[rest] + digits
-    if ordinal:
-        raise ValueError("ordinal does not fit 8 base-36 digits")
-    return mark + digits
-
-
-def split_native_id(native: str) -> tuple[str, int] | None:
-    """Return (mark, ordinal), or None for an id that is not of our form."""
-    if len(native) != NATIVE_ID_LENGTH or not native.isascii() or not native.isalnum() or native != native.lower():
-        return None
-    return native[:MARK_LENGTH], int(native[MARK_LENGTH:], 36)
-
-
-def make_mark(*facts: str) -> str:
-    """Return a part's mark: 10 characters `[a-z0-9]` (51 bits) from a hash of the facts that define the part."""
-    number = int.from_bytes(hashlib.sha256("\x1f".join(facts).encode()).digest()[:16], "big")
-    mark = ""
-    for _ in range(MARK_LENGTH):
-        number, rest = divmod(number, 36)
-        mark += _DIGITS[rest]
-    return mark

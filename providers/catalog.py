@@ -17,9 +17,9 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
-    "openai": "proxy_plugin.providers.lanes.openai.lane:OPENAI",
+    "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
 }
-ALIASES = {
+ALIASES = {  # LiteLLM's names
     "azure": "azure-openai",
     "vertex_ai": "vertex-ai",
     "gemini": "google",
@@ -49,6 +49,11 @@ def names() -> tuple[str, ...]:
 def canonical(name: str) -> str:
     """Return Portkey's name for a provider given under Portkey's or LiteLLM's."""
     return ALIASES.get(name, name)
+
+
+def aliases(name: str) -> tuple[str, ...]:
+    """Return LiteLLM's names for a provider, where they differ from Portkey's."""
+    return tuple(alias for alias, own in ALIASES.items() if own == name)
 
 
 @cache

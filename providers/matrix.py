@@ -22,7 +22,7 @@ def _row(name: str) -> str:
     endpoints = ", ".join(sorted(f"`{path}`" for path in facts.endpoints))
     found = "our mark in its list" if facts.accepts_label else "marks in its results"
     found += ", revocable" if isinstance(lane, Revokes) else ""
-    names = ", ".join(f"`{each}`" for each in (name, *facts.aliases))
+    names = ", ".join(f"`{each}`" for each in (name, *catalog.aliases(name)))
     cells = [facts.title, names, endpoints, _number(facts.max_lines), _number(facts.max_bytes), found]
     price = f"{1 - facts.discount:.0%}".replace("%", " %")
     cells.append(price + ("" if isinstance(lane, Cancels) else " (no cancel)"))

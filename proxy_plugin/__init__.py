@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxy_plugin.app import setup
+    from proxy_plugin.config import Config
+    from proxy_plugin.errors import ConfigError
+    from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 
-__all__ = ["__version__", "setup"]
+__all__ = ["Config", "ConfigError", "DataDirBusy", "SchemaTooNew", "__version__", "setup"]
 __version__ = "0.1.0"
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataDirBusy": "storage.errors",
+    "SchemaTooNew": "storage.errors",
+    "setup": "app",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import the gateway on first use: worker processes import this package too and must stay light."""
-    if name == "setup":
-        from proxy_plugin.app import setup  # noqa: PLC0415
-
-        return setup
+    """Import a name on first use: worker processes import this package too and must stay light."""
+    if name in _HOMES:
+        return getattr(import_module(f"proxy_plugin.{_HOMES[name]}"), name)
     raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""The gateway as part of any aiohttp application (`setup`), and as a process of its own (`serve`)."""
+"""The gateway as part of any aiohttp application: its parts, joined to each other and to the application."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import logging
 import os
 import re
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin import logs
-from proxy_plugin.access import callers
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.api import models as models_api
 from proxy_plugin.api import operations
@@ -30,16 +28,17 @@ from proxy_plugin.clock import Clock, SystemClock
 from proxy_plugin.config import Config, load, parse
 from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.errors import ConfigError, NotFound
+from proxy_plugin.fingerprints import gateway_secret
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.masking import gateway_secret
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import StorageError
-from proxy_plugin.storage.registry import DataDirLock, Registry
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads
-from proxy_plugin.web.answers import error_answer
-from proxy_plugin.web.entrance import Entrance, Handler, Known
+from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream
+from proxy_plugin.web.served import Handler, Served
 from proxy_plugin.workers import Workers
 
 LOG = logging.getLogger("proxy_plugin")
@@ -47,18 +46,7 @@ ROOTS = ("/v1", "")
 OURS = ("/files", "/uploads", "/batches")  # below them, what is no route is answered 404 here, never elsewhere
 ANYTHING = "{rest:(?s:.*)}"  # newlines too: an escaped one must not lead past our routes
 SHARED = {models_api.MODEL_PATH}  # the upstream has the other methods: DELETE is for fine-tuned models
-NEW_WORK = {
-    ("POST", "/files"),
-    ("POST", "/batches"),
-    ("POST", batches_api.PLAN),
-    ("POST", batches_api.RETRY),
-    *uploads_api.NEW_WORK,
-}
-DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
-READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
-HEADER_BYTES = 32 * 1024  # of one header: configs come in one; beyond it aiohttp answers by itself, as plain text
 FORGET_SECONDS = 10.0  # between looks for batches that have ended and whose caller's key is still in memory
-LAST_SECONDS = 10.0  # then for all other requests
 
 
 def setup(
@@ -69,12 +57,12 @@ def setup(
     Requests for other paths go to the application's own handlers, without the key of this gateway that they carried;
     if `server.upstream` is set, what the application does not serve is streamed there. Raises ConfigError for a
     configuration with problems and for an application that already serves our paths. On start-up the application
-    raises registry.DataDirBusy if another gateway owns the data directory, registry.SchemaTooNew or OSError.
+    raises DataDirBusy if another gateway owns the data directory, SchemaTooNew or OSError.
     """
     gateway = _gateway(_configuration(config), clock or SystemClock())
     server = gateway.config.server
     upstream = Upstream(server.upstream, gateway.callers, server.ca_bundle) if server.upstream else None
-    entrance = Entrance(gateway, upstream)
+    entrance = Entrance(gateway.config, gateway.callers, gateway.traffic, upstream)
     app[GATEWAY] = gateway
     app[replies.REPLIES] = replies.Replies()
     app[so_far.SO_FAR] = so_far.SoFar()
@@ -103,7 +91,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
     secret = gateway_secret(data_dir)
     return Gateway(
         config=config,
-        callers=callers.Callers(config, secret),
+        callers=Callers(config, secret),
         clock=clock,
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
@@ -115,7 +103,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
 
 
 async def _refuse_new_work(app: web.Application) -> None:
-    app[GATEWAY].stopping = True
+    app[GATEWAY].traffic.stopping = True
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
@@ -133,19 +121,19 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(gateway.http.close)
         stack.push_async_callback(gateway.workers.close)
         stack.push_async_callback(app[so_far.SO_FAR].close)
-        gateway.engine = Engine(gateway)
-        stack.push_async_callback(gateway.engine.stop)
-        await gateway.engine.start()
-        stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway), name="forget keys"))
+        gateway.engine = engine = Engine(gateway)
+        stack.push_async_callback(engine.stop)
+        await engine.start()
+        stack.push_async_callback(_ended, asyncio.create_task(_forget_keys(gateway.own_keys), name="forget keys"))
         app[operations.OPERATIONS].started = True
         yield
 
 
-async def _forget_keys(gateway: Gateway) -> None:
+async def _forget_keys(own_keys: OwnKeys) -> None:
     while True:
         await asyncio.sleep(FORGET_SECONDS)
         try:
-            await byok.forget_ended(gateway)
+            await own_keys.forget_ended()
         except StorageError as error:
             logs.event(LOG, "keys_not_forgotten", level=logging.WARNING, error=error)
 
@@ -160,18 +148,18 @@ def _add_routes(app: web.Application, entrance: Entrance) -> None:
     for path, handler in operations.ROUTES.items():
         if path not in taken:
             app.router.add_route(hdrs.METH_GET, path, handler)
-    for route, about in _ours():
-        if _shape(about.template) in taken:
-            raise ConfigError(f"the application already serves {about.template}; set up the gateway before adding it")
-        added = app.router.add_route(route.method, about.template, route.handler, expect_handler=entrance.expect)
-        entrance.routes[added] = about
+    for route in _ours():
+        if _shape(route.path) in taken:
+            raise ConfigError(f"the application already serves {route.path}; set up the gateway before adding it")
+        added = app.router.add_route(route.method, route.path, route.handler, expect_handler=entrance.expect)
+        entrance.routes[added] = route
 
 
 def _shape(template: str) -> str:
     return re.sub(r"\{[^}]*\}", "{}", template)
 
 
-def _ours() -> Iterator[tuple[files_api.Route, Known]]:
+def _ours() -> Iterator[Served]:
     """Yield our routes under both roots, and behind them what answers the paths and methods that we do not have."""
     routes = (*files_api.ROUTES, *uploads_api.ROUTES, *batches_api.ROUTES, *models_api.ROUTES)
     paths = dict.fromkeys(route.path for route in routes)
@@ -179,11 +167,11 @@ def _ours() -> Iterator[tuple[files_api.Route, Known]]:
         for path in paths:
             here = [route for route in routes if route.path == path]
             if path not in SHARED:
-                here.append(files_api.Route(hdrs.METH_ANY, path, _wrong_method([route.method for route in here])))
+                here.append(Served(hdrs.METH_ANY, path, _wrong_method([route.method for route in here])))
             for route in here:
-                yield route, Known(root + path, (route.method, path) in NEW_WORK, route.precheck)
+                yield route._replace(path=root + path)
         for path in OURS:
-            yield files_api.Route(hdrs.METH_ANY, path, _no_route), Known(f"{root}{path}/{ANYTHING}")
+            yield Served(hdrs.METH_ANY, f"{root}{path}/{ANYTHING}", _no_route)
 
 
 def _wrong_method(allowed: list[str]) -> Handler:
@@ -195,78 +183,3 @@ def _wrong_method(allowed: list[str]) -> Handler:
 
 async def _no_route(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
     raise NotFound("This gateway has no such route.")
-
-
-async def _nobody_behind(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
-    return error_answer(NotFound("This gateway serves files and batches only: it has no upstream for other requests."))
-
-
-async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code 0. `host` and `port` replace those of the configuration.
-
-    The first signal refuses new uploads and creates, lets running uploads and the engine's running step finish, and
-    ends; a second one ends at once. Nothing depends on either: what a SIGKILL cuts off goes on at the next start.
-    Raises ConfigError, and on start-up what `setup` names or OSError for an address that cannot be bound.
-    """
-    host = config.server.host if host is None else host
-    callers.require_loopback(config, host)
-    app = web.Application()
-    gateway = setup(app, config)
-    app.on_response_prepare.append(_hide_server)
-    if config.server.upstream is None:
-        app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=LAST_SECONDS,
-        read_bufsize=READ_BUFFER,
-        max_field_size=HEADER_BYTES,
-        auto_decompress=False,
-    )
-    asked_to_stop = _stop_signal()
-    _log_doubts(config)
-    try:
-        await runner.setup()
-        site = web.TCPSite(runner, host, config.server.port if port is None else port)
-        await site.start()
-        logs.event(LOG, "listening", host=host, port=site.port, upstream=config.server.upstream is not None)
-        await asked_to_stop.wait()
-        await _drain(gateway)
-    finally:
-        await runner.cleanup()
-    logs.event(LOG, "stopped", uploads_cut=gateway.uploads)
-    return 0
-
-
-def _log_doubts(config: Config) -> None:
-    for warning in config.warnings:
-        logs.event(LOG, "config_warning", level=logging.WARNING, warning=warning)
-    for slug, reason in config.disabled.items():
-        logs.event(LOG, "virtual_key_disabled", level=logging.WARNING, virtual_key=slug, reason=reason)
-
-
-async def _hide_server(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001
-    if response.headers.get(hdrs.SERVER) == SERVER_SOFTWARE:
-        del response.headers[hdrs.SERVER]
-
-
-def _stop_signal() -> asyncio.Event:
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-
-    def stop(number: int) -> None:
-        if asked.is_set():
-            os._exit(128 + number)
-        asked.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    return asked
-
-
-async def _drain(gateway: Gateway) -> None:
-    gateway.stopping = True
-    logs.event(LOG, "stopping", uploads=gateway.uploads)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while gateway.uploads:  # noqa: ASYNC110 - a number that uploads change; an event would be one more thing to keep
-                await asyncio.sleep(0.05)

@@ -61,14 +61,14 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
     from proxy_plugin import config, logs  # noqa: PLC0415
-    from proxy_plugin import masking as secrets  # noqa: PLC0415
-    from proxy_plugin.app import serve  # noqa: PLC0415
     from proxy_plugin.errors import ConfigError  # noqa: PLC0415
+    from proxy_plugin.masking import Masker, secrets_in  # noqa: PLC0415
+    from proxy_plugin.serve import serve  # noqa: PLC0415
     from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
     try:
         settings = config.load(command.config)
-        logs.setup("info", secrets.Masker(secrets.secrets_in(settings)))
+        logs.setup("info", Masker(secrets_in(settings)))
         return asyncio.run(serve(settings, command.host, command.port))
     except (ConfigError, DataDirBusy, SchemaTooNew) as error:
         return _complain(str(error), NOT_STARTED)

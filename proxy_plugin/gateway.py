@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import hmac
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
+from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
+from proxy_plugin.clock import Clock
+from proxy_plugin.config import Config
+from proxy_plugin.providers.http import Http
+from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.registry import Registry
+from proxy_plugin.workers import Workers
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from proxy_plugin.access.callers import Callers
-    from proxy_plugin.clock import Clock
-    from proxy_plugin.config import Config
-    from proxy_plugin.engine.reconciler import Engine
-    from proxy_plugin.providers.http import Http
-    from proxy_plugin.storage.blobs import Blobs
-    from proxy_plugin.storage.registry import Registry
-    from proxy_plugin.workers import Workers
+class Wakes(Protocol):
+    """What is told that there is something to do: the engine."""
+
+    def wake(self) -> None:
+        """Look for due rows now."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What the requests of one gateway do now."""
+
+    stopping: bool = False  # no new work is taken
+    uploads: int = 0  # running; a graceful stop waits for them
+    upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
 
 
 @dataclass(slots=True)
 class Gateway:
-    """The parts of one running gateway. `engine` and `http` exist from start-up to shutdown."""
+    """The parts of one running gateway. `engine` exists from start-up to shutdown."""
 
     config: Config
     callers: Callers
@@ -36,21 +48,20 @@ class Gateway:
     workers: Workers
     http: Http
     secret: bytes = field(repr=False)  # keys account fingerprints
-    engine: Engine = field(init=False)
-    stopping: bool = False
-    uploads: int = 0  # running now; a graceful stop waits for them
-    fetching: int = 0  # batches whose pictures are fetched now
+    engine: Wakes = field(init=False)
+    own_keys: OwnKeys = field(init=False)
+    traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
-    upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
+
+    def __post_init__(self) -> None:
+        """Join what callers bring to the parts that keep it."""
+        parts = (self.config, self.vault, self.registry, self.secret, self.clock)
+        self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
 
     @property
     def data_dir(self) -> Path:
         """Return the folder that everything durable is in."""
         return self.config.storage.data_dir
-
-    def fingerprint(self, account: str) -> str:
-        """Return a keyed hash that changes when the account behind a virtual key does."""
-        return hmac.new(self.secret, account.encode(), "sha256").hexdigest()[:32]
 
     def recover_space(self) -> None:
         """Take the ballast's space again once the disk has room. Blocking."""

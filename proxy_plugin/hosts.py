@@ -32,14 +32,14 @@ _EMBEDS_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Address:
     """Where a URL leads: a host name or IP address in lower case, without brackets, and a port."""
 
     host: str
     port: int
 
     @property
-    def address(self) -> IPv4Address | IPv6Address | None:
+    def ip(self) -> IPv4Address | IPv6Address | None:
         """Return the host as an IP address, None for a name."""
         try:
             return ip_address(self.host)
@@ -57,17 +57,17 @@ async def resolve(host: str, port: int) -> list[str]:
 
 async def check(url: str, listed: Iterable[str], *, param: str, resolve: Resolve = resolve) -> None:
     """Raise BadRequest, which shows nothing of the URL, unless the operator allows it. `param` is its header."""
-    place = _place(url)
-    if place is None or not await _allowed(place, [entry.lower() for entry in listed], resolve):
+    address = _address(url)
+    if address is None or not await _allowed(address, [entry.lower() for entry in listed], resolve):
         raise BadRequest(INVALID, param=param, code="invalid_custom_host")
 
 
-def is_listed(place: Place, listed: Iterable[str]) -> bool:
-    """Tell whether an entry names this place or covers it."""
-    return any(_names(entry, place) or _covers(entry, place) for entry in map(str.lower, listed))
+def is_listed(address: Address, listed: Iterable[str]) -> bool:
+    """Tell whether an entry names this address or covers it."""
+    return any(_names(entry, address) or _covers(entry, address) for entry in map(str.lower, listed))
 
 
-def _place(url: str) -> Place | None:
+def _address(url: str) -> Address | None:
     """Read a base URL strictly: what parsers read differently is no URL here."""
     if not _VISIBLE.fullmatch(url) or set(url) & set('\\%?#"<>'):
         return None
@@ -78,37 +78,37 @@ def _place(url: str) -> Place | None:
         return None
     if parts.scheme not in _PORTS or not _NETLOC.fullmatch(parts.netloc) or port == 0:
         return None
-    place = Place(host or "", _PORTS[parts.scheme] if port is None else port)
-    return place if _is_host(place) else None
+    address = Address(host or "", _PORTS[parts.scheme] if port is None else port)
+    return address if _is_host(address) else None
 
 
-def _is_host(place: Place) -> bool:
-    if place.address is not None:
+def _is_host(address: Address) -> bool:
+    if address.ip is not None:
         return True
-    labels = place.host.split(".")
+    labels = address.host.split(".")
     named = all(_LABEL.fullmatch(label) for label in labels) and not _NUMBER.fullmatch(labels[-1])
-    return named and len(labels) <= MAX_LABELS and len(place.host) <= 253
+    return named and len(labels) <= MAX_LABELS and len(address.host) <= 253
 
 
-async def _allowed(place: Place, listed: list[str], resolve: Resolve) -> bool:
-    if any(_names(entry, place) for entry in listed):
+async def _allowed(address: Address, listed: list[str], resolve: Resolve) -> bool:
+    if any(_names(entry, address) for entry in listed):
         return True
-    if place.address is not None or not any(_covers(entry, place) for entry in listed):
+    if address.ip is not None or not any(_covers(entry, address) for entry in listed):
         return False
     try:
-        addresses = await resolve(place.host, place.port)
+        addresses = await resolve(address.host, address.port)
     except (OSError, UnicodeError):
         return False
     return bool(addresses) and all(is_public(address) for address in addresses)
 
 
-def _names(entry: str, place: Place) -> bool:
+def _names(entry: str, address: Address) -> bool:
     """Tell whether an entry names this very host, and its port if the entry has one."""
-    address = place.address
+    ip = address.ip
     hosts = {_plain(entry)}
-    if entry.endswith(f":{place.port}") and (not isinstance(address, IPv6Address) or entry.startswith("[")):
-        hosts.add(_plain(entry.removesuffix(f":{place.port}")))
-    return (place.host if address is None else str(address)) in hosts
+    if entry.endswith(f":{address.port}") and (not isinstance(ip, IPv6Address) or entry.startswith("[")):
+        hosts.add(_plain(entry.removesuffix(f":{address.port}")))
+    return (address.host if ip is None else str(ip)) in hosts
 
 
 def _plain(entry: str) -> str:
@@ -119,10 +119,10 @@ def _plain(entry: str) -> str:
         return entry
 
 
-def _covers(entry: str, place: Place) -> bool:
+def _covers(entry: str, address: Address) -> bool:
     host, _, port = entry.partition(":")
-    below = host.startswith("*.") and place.host.endswith(host[1:]) and len(place.host) > len(host[1:])
-    return below and port in ("", str(place.port))
+    below = host.startswith("*.") and address.host.endswith(host[1:]) and len(address.host) > len(host[1:])
+    return below and port in ("", str(address.port))
 
 
 def is_public(text: str) -> bool:

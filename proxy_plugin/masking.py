@@ -1,25 +1,17 @@
-"""Secrets: hidden in texts, compared without a timing trace, and the gateway's own key for fingerprints."""
+"""Secrets, hidden in texts."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr
 
-from proxy_plugin.durable import sync_folder
-from proxy_plugin.errors import ConfigError
-
 HIDDEN = "***"
 REFERENCE = "os.environ/"  # a value that starts like this names an environment variable, as in LiteLLM
-SECRET_BYTES = 32
 _WHOLE_WORD_BELOW = 8  # shorter secrets are hidden as whole words only, or "dev" would eat half of "device"
 _SECRET_NAME = re.compile(
     r"api_?key$|secret|token$|passw|private_key|credential|authorization|service_account_json", re.IGNORECASE
@@ -105,59 +97,3 @@ def _members(value: object) -> Iterator[tuple[str, object]]:
         yield from value
     elif is_dataclass(value):
         yield from ((each.name, getattr(value, each.name)) for each in fields(value))
-
-
-def keyed_hash(key: bytes, text: str) -> str:
-    """Return 64 hex digits that are equal for equal texts and tell nothing of them without the key."""
-    return hmac.new(key, _bytes(text), hashlib.sha256).hexdigest()
-
-
-def digest(text: str) -> bytes:
-    """Return the SHA-256 of a text: what keys are compared by, so that lengths do not show either."""
-    return hashlib.sha256(_bytes(text)).digest()
-
-
-def same(one: str, other: str) -> bool:
-    """Tell whether two texts are equal, in a time that does not depend on where they differ."""
-    return hmac.compare_digest(digest(one), digest(other))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # aiohttp decodes odd header bytes into lone surrogates
-
-
-def gateway_secret(data_dir: Path) -> bytes:
-    """Return the 32 bytes in `data_dir/secret` that fingerprints are keyed with, making the file on the first start.
-
-    The file has mode 0600 and is complete and durable before it has its name. Raises ConfigError if it cannot be
-    read, cannot be made, or does not hold 32 bytes.
-    """
-    path = data_dir / "secret"
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            _create_secret(path)
-        secret = path.read_bytes()
-        path.chmod(0o600)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    if len(secret) != SECRET_BYTES:
-        raise ConfigError(
-            f"{path}: must hold {SECRET_BYTES} bytes; restore it from a backup, or remove it while no job runs"
-        )
-    return secret
-
-
-def _create_secret(path: Path) -> None:
-    beside = path.with_name(f".secret-{os.urandom(6).hex()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, os.urandom(SECRET_BYTES))
-        os.fsync(descriptor)
-        path.hardlink_to(beside)  # unlike a rename it never replaces the secret of a gateway that was faster
-    except FileExistsError:
-        pass
-    finally:
-        os.close(descriptor)
-        beside.unlink()
-    sync_folder(path.parent)

@@ -19,6 +19,9 @@ hypothesis.settings.register_profile("seeded", _PATIENT, derandomize=True)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--campaign` runs the long forms of seeded tests in full."""
     parser.addoption("--campaign", action="store_true", help="run whole campaigns, not the seeded slice")
+    parser.addoption(
+        "--before", type=Path, help="a checkout of an earlier version, whose killed gateways this one takes over"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

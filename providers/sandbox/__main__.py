@@ -1,4 +1,4 @@
-"""`python -m proxy_plugin.providers.sandbox`: see `host` for options, control routes and faults."""
+"""`python -m proxy_plugin.providers.sandbox`: README.md is the manual."""
 
 if __name__ == "__main__":
     # Imported here: the spawned worker processes import this module too, and need no HTTP server.

@@ -6,7 +6,7 @@ answered twice is noticed by whoever knows the input: compare with `expected_tex
 whatever its own form of the body is.
 
 Markers in the user text choose an odd behaviour, `[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`; they are listed in
-`providers.sandbox.host`. A marker that does not exist is answered with an error, so that a typing error in a test
+README.md. A marker that does not exist is answered with an error, so that a typing error in a test
 does not pass unnoticed.
 """
 

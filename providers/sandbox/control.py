@@ -1,4 +1,4 @@
-"""The `/_sandbox` routes: steering and observing. What they do is listed in `proxy_plugin.providers.sandbox.host`."""
+"""The `/_sandbox` routes: steering and observing. README.md lists what they do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable

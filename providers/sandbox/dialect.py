@@ -31,14 +31,23 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the host lends to a dialect. `directory` is the dialect's own; `spawn` keeps a background task alive."""
+    """What the host lends to a dialect.
 
+    `name` is the one under which it is served. `directory` is the dialect's own; `spawn` keeps a background task alive.
+    """
+
+    name: str
     clock: Clock
     work: Work
     accepted: AcceptedCreates
     accounts: Accounts
     directory: Path
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+    @property
+    def prefix(self) -> str:
+        """The path of the first version of an API."""
+        return f"/{self.name}/v1"
 
 
 class Dialect(Protocol):

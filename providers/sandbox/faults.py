@@ -1,4 +1,4 @@
-"""Fault rules: which request goes wrong, and how. The vocabulary is documented in `providers.sandbox.host`."""
+"""Fault rules: which request goes wrong, and how. README.md documents the vocabulary."""
 
 import random
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ Kind = Literal[
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One fault. What each field means for which kind stands in `proxy_plugin.providers.sandbox.host`."""
+    """One fault. What each field means for which kind stands in README.md."""
 
     kind: Kind
     on: str = "*"

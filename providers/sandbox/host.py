@@ -1,68 +1,4 @@
-"""The process that hosts the stand-ins: command line, faults, control routes.
-
-    python -m proxy_plugin.providers.sandbox [--provider NAME ...] [--host 127.0.0.1] [--port 0] [--dir DIR]
-                                             [--key KEY ...] [--options JSON] [--with-parent [PID]]
-
-prints one JSON line when it listens, `{"url": ..., "providers": {"openai": ".../openai/v1"}}`, and ends on SIGTERM.
-`--key` is a key of an account of its own, or `ACCOUNT=KEY`; default `sk-sandbox`. `--options` is JSON by provider.
-State lives in memory and in `--dir` (a temporary directory by default) and does not survive the process.
-
-Control routes (JSON; `proxy_plugin.providers.sandbox.process` has a client):
-
-    GET,POST /_sandbox/faults        the rules in force; a posted list replaces them
-    POST /_sandbox/options/PROVIDER  change options, answers all (`openai_options.Options`, `anthropic_options.Options`)
-    POST /_sandbox/keys              a list that replaces all keys
-    POST /_sandbox/strangers/PROVIDER  {key, batches, lines, model, run_seconds, metadata, endpoint}: somebody else uses
-                                     the account (the last two where the provider's batches have them); with the option
-                                     `strangers_on_list` {batches, lines, run_seconds: [..]} of every provider they come
-                                     before each answer of the list of batches (`strangers.Crowd`)
-    POST /_sandbox/advance           {seconds}: the clock jumps forward
-    POST /_sandbox/reset             forget everything
-    GET /_sandbox/log                accepted creates {at, provider, account, batch_id, lines, ...}, each fsynced to
-                                     DIR/accepted-PROVIDER.jsonl before it is answered or a fault acts; OpenAI's have
-                                     input_file_id and metadata, Anthropic's mark: the 10 characters with which all
-                                     custom_ids begin, or null
-    GET /_sandbox/jobs               all batches: status, counts, lines_run (what somebody pays for: lines that a model
-                                     saw; with Anthropic those that succeeded), metadata or mark, ...
-    GET /_sandbox/requests           every request {at, provider, op, status, account, id, fault}; status 0: no answer
-    GET /_sandbox/violations         headers that must not reach a provider: x-portkey-*, second credentials (no values)
-    GET /_sandbox/accounts           names of the accounts
-
-Faults. A rule is `{kind, on, times, skip, ...}`. It meets the requests that fit `on` (an operation such as
-`batches.create`, or "*"), `provider`, `account` and `id` (the object in the path), lets the first `skip` (0) of them
-pass, then fires `times` (1; null: always), each time with probability `chance` (1.0, from `seed`). The first rule that
-fires takes the request; later rules do not see it. An accepted create is in the log before its fault shows.
-
-    status            answer `status` (500) with `message`, `code`, `headers`, `retry_after` (seconds) and
-                      `retry_after_ms`, or with the raw text `body`, and do nothing
-    redirect          answer 307 to `url` and do nothing
-    drop              close the connection and do nothing
-    late              close the connection now, act `seconds` later although the client is gone
-    status_after      act, then answer as `status` does
-    drop_after        act, then close the connection without an answer
-    stall             act, then answer only after `seconds`
-    truncate          announce the whole length, send `bytes` (0) bytes of the body, close
-    truncate_chunked  chunked, without a length: end cleanly after `bytes` (0) bytes
-    slow              send the body with `rate` bytes a second
-
-`status`, `redirect` and `drop` read the request's body first unless `drain` is false; `reset` closes with RST.
-
-Markers in a line's user text ("row" is one of the error file at OpenAI, an `errored` or `expired` result at Anthropic):
-
-    [[sandbox:error=400]]     an answer of that HTTP status; 4xx, 5xx: an error row; 0: an empty answer that counts as
-                              completed, as users have seen
-    [[sandbox:refusal]]       the model refuses
-    [[sandbox:tool_call]]     calls the first tool (also where `tool_choice` demands a call)
-    [[sandbox:length=N]]      an answer of N characters, which a token limit (4 characters each) may cut
-    [[sandbox:timeout]]       a `request_timeout` or `timeout_error` row
-    [[sandbox:expire]]        a `batch_expired` or expired row; the line does not run
-    [[sandbox:missing]]       counted as completed, in no results
-    [[sandbox:duplicate]]     the row appears twice
-    [[sandbox:foreign]]       one more row in the results, with a custom_id nobody sent; `foreign=ID` chooses it
-
-With the option `answers` "echo" of every provider a text is "echo: " and the last user text (`answers`), so that all of
-them answer one line alike; by default ("digest") it names a hash of the whole body.
-"""
+"""The process that hosts the stand-ins: command line, requests, faults. The manual is README.md beside this."""
 
 import argparse
 import asyncio
@@ -87,36 +23,37 @@ from proxy_plugin.providers.sandbox.faults import Faults, Rule
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
 from proxy_plugin.providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
+from proxy_plugin.providers.sandbox.stand_ins import every
 from proxy_plugin.providers.sandbox.work import Work
 
-DIALECTS = {
-    "anthropic": "proxy_plugin.providers.sandbox.anthropic.dialect:Anthropic",
-    "openai": "proxy_plugin.providers.sandbox.openai.dialect:OpenAI",
-}
+DIALECTS = {each.provider: each.dialect for each in every()}
 PARENT_CHECK_SECONDS = 0.2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Host:
-    """All dialects of one process, and what they share."""
+    """All dialects of one process by the names under which they are served, and what they share."""
 
-    def __init__(self, names: Sequence[str], keys: Sequence[str], options: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self, served: Mapping[str, str], keys: Sequence[str], options: Mapping[str, Any], directory: Path
+    ) -> None:
+        """`served`: name -> whose dialect is spoken under it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._keys = keys
         self.clock, self.work, self.accounts = Clock(), Work(), Accounts(keys)
         self.faults, self.requests, self.violations = Faults(), Requests(), list[dict[str, Any]]()
         self.accepted: dict[str, AcceptedCreates] = {}
         self.dialects: dict[str, Dialect] = {}
-        for name in names:
-            self._add(name, options.get(name, {}), directory)
+        for name, dialect in served.items():
+            self._add(name, dialect, options.get(name, {}), directory)
 
-    def _add(self, name: str, options: Mapping[str, Any], directory: Path) -> None:
+    def _add(self, name: str, dialect: str, options: Mapping[str, Any], directory: Path) -> None:
         folder = directory / name
         folder.mkdir(parents=True, exist_ok=True)
         self.accepted[name] = AcceptedCreates(name, directory / f"accepted-{name}.jsonl")
-        services = Services(self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
-        module, _, attribute = DIALECTS[name].partition(":")
+        services = Services(name, self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
+        module, _, attribute = DIALECTS[dialect].partition(":")
         build = getattr(importlib.import_module(module), attribute)
         self.dialects[name] = cast("Dialect", build(services, options))
 
@@ -297,7 +234,7 @@ async def serve(arguments: argparse.Namespace, directory: Path) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("proxy_plugin.providers.sandbox", description="Stand-ins for provider services.")
-    parser.add_argument("--provider", action="append", choices=sorted(DIALECTS), help="default: all")
+    parser.add_argument("--provider", action="append", type=_served, help="NAME or NAME=DIALECT; default: all")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--dir", type=Path, help="default: a temporary directory")
@@ -312,10 +249,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="end when the parent process ends; its PID is safer than asking for it when it may be dead already",
     )
     found = parser.parse_args(argv)
-    found.provider, found.key = found.provider or sorted(DIALECTS), found.key or [DEFAULT_KEY]
-    if unknown := set(found.options) - set(DIALECTS):
+    found.provider, found.key = dict(found.provider or map(_served, DIALECTS)), found.key or [DEFAULT_KEY]
+    if unknown := set(found.options) - {*DIALECTS, *found.provider}:
         parser.error(f"--options: no provider is called {', '.join(sorted(unknown))}")
     return found
+
+
+def _served(text: str) -> tuple[str, str]:
+    """The name under which a dialect is served, and whose dialect it is."""
+    name, _, dialect = text.partition("=")
+    if (dialect or name) not in DIALECTS:
+        raise argparse.ArgumentTypeError(f"no stand-in is called {dialect or name}; there are {', '.join(DIALECTS)}")
+    return name, dialect or name
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -27,7 +27,7 @@ class SandboxError(RuntimeError):
 
 
 class Control:
-    """The control routes of a sandbox at `url`, for plain synchronous code. What they do: `providers.sandbox.host`."""
+    """The control routes of a sandbox at `url`, for plain synchronous code. What they do: README.md."""
 
     def __init__(self, url: str) -> None:
         self.url = url

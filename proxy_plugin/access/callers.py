@@ -14,7 +14,7 @@ from multidict import MultiMapping
 
 from proxy_plugin.config import ApiKey, Config
 from proxy_plugin.errors import ConfigError, Forbidden, Unauthenticated
-from proxy_plugin.masking import digest, keyed_hash
+from proxy_plugin.fingerprints import digest, keyed_hash
 
 API_KEY = "x-portkey-api-key"
 AUTHORIZATION = "authorization"

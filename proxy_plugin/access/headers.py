@@ -12,7 +12,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.errors import BadRequest, Forbidden
 from proxy_plugin.masking import mask
-from proxy_plugin.routing.portkey_config import NOT_SLUGS
+from proxy_plugin.routing.route import NOT_SLUGS
 
 PREFIX = "x-portkey-"
 TRACE_ID = "x-portkey-trace-id"

@@ -10,35 +10,26 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from aiohttp import web
 from msgspec import UNSET
+from multidict import MultiMapping
 
 from proxy_plugin.access import headers
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.brought import Brought
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
-from proxy_plugin.access.own_keys import Brought
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.errors import BadRequest
-from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.lines.choose import NOT_ALLOWED
-from proxy_plugin.masking import keyed_hash
 from proxy_plugin.routing import conditions
-from proxy_plugin.routing.portkey_config import (
-    CONDITIONAL,
-    LOADBALANCE,
-    NOT_SLUGS,
-    Node,
-    OwnAccount,
-    Settings,
-    Slug,
-    read_header,
-)
+from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import (
     EVERYTHING,
+    NOT_ALLOWED,
+    NOT_SLUGS,
     ByLine,
     Case,
     Name,
@@ -48,12 +39,11 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
     encode_route,
 )
-from proxy_plugin.web.entrance import CALLER, HEADERS
 
 RETIRED = "virtual_key_retired"
 _LINES = "lines"
@@ -73,25 +63,28 @@ class Resolved(NamedTuple):
     option: str = headers.WHOLE_CONFIG
 
 
-async def resolve(request: web.Request) -> Resolved:
-    """Return where a request's batch goes. Raises BadRequest, also where nothing could be reached; Forbidden."""
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
-    node = _config(asked, gateway.config)
-    own = await _own_accounts(gateway, node, caller)
-    chosen = await _chosen(request) if _needs_headers(node) else None
+async def resolve(
+    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+) -> Resolved:
+    """Return where a batch goes that is asked for with the headers `sent`, of which `asked` is what was read.
+
+    Raises BadRequest, also where nothing could be reached; Forbidden.
+    """
+    node = _node(asked, config)
+    own = await _own_accounts(own_keys, node, caller)
+    chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
-    builder = _Builder(gateway.config, caller, own, chosen)
-    route = builder.route(node, _metadata(asked.metadata), forwarded(request.headers))
+    builder = _Builder(config, caller, own, chosen)
+    route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
     brought = _one_key([*own.values(), *([chosen] if isinstance(chosen, Brought) else [])])
-    return Resolved(
-        encode_route(route), route.provider, _same(gateway, asked, route, chosen, brought), brought, _option(node)
-    )
+    same = _same(own_keys, asked, route, chosen, brought)
+    return Resolved(encode_route(route), route.provider, same, brought, _option(node))
 
 
-def _config(asked: RequestHeaders, config: Config) -> Node:
+def _node(asked: RequestHeaders, config: Config) -> Node:
     if asked.config is None:
-        return Node("", Settings())
+        return Node("", TargetSettings())
     return read_header(asked.config, config.configs, headers.CONFIG)
 
 
@@ -99,11 +92,11 @@ def _needs_headers(node: Node) -> bool:
     return any(target.settings.account is None for target in node.targets())
 
 
-async def _own_accounts(gateway: Gateway, node: Node, caller: Caller) -> dict[int, Brought]:
+async def _own_accounts(own_keys: OwnKeys, node: Node, caller: Caller) -> dict[int, Brought]:
     """Return the accounts whose keys the config brings."""
     accounts = {id(each.settings.account): each.settings.account for each in node.targets()}
     return {
-        key: await byok.choose_in_config(gateway, account, caller)
+        key: await own_keys.choose_in_config(account, caller)
         for key, account in accounts.items()
         if isinstance(account, OwnAccount)
     }
@@ -121,13 +114,14 @@ def _one_key(brought: Iterable[Brought]) -> Brought | None:
     return next(iter(found.values()), None)
 
 
-async def _chosen(request: web.Request) -> VirtualKey | Brought | None:
+async def _chosen(
+    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+) -> VirtualKey | Brought | None:
     """Return the account that the headers name."""
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
     if asked.slug is not None:
-        return headers.find_virtual_key(asked.slug, caller, gateway.config)
+        return headers.find_virtual_key(asked.slug, caller, config)
     if asked.provider is not None:
-        return await byok.choose(gateway, request.headers, asked.provider, caller)
+        return await own_keys.choose(sent, asked.provider, caller)
     return None
 
 
@@ -142,7 +136,7 @@ def _metadata(text: str | None) -> dict[str, str]:
 
 
 def _same(
-    gateway: Gateway, asked: RequestHeaders, route: Route, chosen: VirtualKey | Brought | None, brought: Brought | None
+    own_keys: OwnKeys, asked: RequestHeaders, route: Route, chosen: VirtualKey | Brought | None, brought: Brought | None
 ) -> list[str]:
     """Return what the caller asked for, not what the configuration makes of it: a reload makes no retry a second batch.
 
@@ -153,9 +147,9 @@ def _same(
     if brought is not None:
         found.append(brought.own.key)
     if asked.config is not None:
-        found.append(keyed_hash(gateway.secret, f"config\0{asked.config.strip()}"))
+        found.append(own_keys.hashed(f"config\0{asked.config.strip()}"))
     if route.forward:
-        found.append(keyed_hash(gateway.secret, f"forward\0{sorted(route.forward.items())}"))
+        found.append(own_keys.hashed(f"forward\0{sorted(route.forward.items())}"))
     metadata = route.rules.metadata if route.rules else {}
     return [*found, *(f"{name}\0{value}" for name, value in sorted(metadata.items()))]
 
@@ -174,7 +168,7 @@ class _Builder:
 
     def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
         self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
-        self._targets: list[Target] = []
+        self._targets: list[StoredTarget] = []
         self._names: Names | None = None
         self._asks_metadata = False
 
@@ -215,7 +209,7 @@ class _Builder:
             node.settings.strict,
         )
 
-    def _leaf(self, settings: Settings) -> Rule:
+    def _leaf(self, settings: TargetSettings) -> Rule:
         account = settings.account or self._chosen
         if isinstance(account, Slug):
             account = self._virtual_key(account.slug)
@@ -237,7 +231,7 @@ class _Builder:
     def _known(self, slug: str) -> bool:
         return self._caller.allows(slug) and (slug in self._config.virtual_keys or slug in self._config.disabled)
 
-    def _place(self, target: Target) -> int:
+    def _place(self, target: StoredTarget) -> int:
         if target not in self._targets:
             self._targets.append(target)
         return self._targets.index(target)
@@ -257,7 +251,7 @@ class _Builder:
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
-        slugs = {slug: self._place(_target(key, Settings(), None)) for slug, key in open_keys.items()}
+        slugs = {slug: self._place(_target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
@@ -286,9 +280,9 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: Settings, model: str | None) -> Target:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
     key = account.account if isinstance(account, Brought) else account
-    return Target(
+    return StoredTarget(
         slug=key.slug,
         provider=key.provider,
         model=model,

@@ -20,7 +20,7 @@ from proxy_plugin.storage.tables import batches, files, provider_files, uploads
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.uploads import UploadRow
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 SHOWN = 64  # characters of an id that an answer repeats
 _OURS = re.compile(r"[A-Za-z0-9_-]{1,128}")

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from proxy_plugin.access.callers import Caller
-from proxy_plugin.api.files.routes import Route
 from proxy_plugin.api.ids import in_path
 from proxy_plugin.config.sections import Config
 from proxy_plugin.errors import NotFound
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.lines.choose import allowed
+from proxy_plugin.routing.route import allowed
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.served import Served
 
 MODEL_PATH = "/models/{model:(?s:.+)}"
 STARTED = web.AppKey("proxy_plugin.models_since", int)  # wall-clock second; models have no better birthday here
@@ -89,6 +89,6 @@ async def retrieve_model(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    Route(hdrs.METH_GET, "/models", list_models),
-    Route(hdrs.METH_GET, MODEL_PATH, retrieve_model),
+    Served(hdrs.METH_GET, "/models", list_models),
+    Served(hdrs.METH_GET, MODEL_PATH, retrieve_model),
 ]

@@ -15,7 +15,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import parts, spending
+from proxy_plugin.storage.tables import batches, parts, spending
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.web.answers import json_answer
 
@@ -59,10 +59,8 @@ OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
 def _count(conn: Connection) -> Counts:
     guesses = parts.guesses(conn)
     return Counts(
-        batches=dict.fromkeys(states.BATCH, 0)
-        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state"))),
-        parts=dict.fromkeys(states.PART, 0)
-        | dict(map(tuple, conn.execute("SELECT state, COUNT(*) FROM parts GROUP BY state"))),
+        batches=dict.fromkeys(states.BATCH, 0) | batches.by_state(conn),
+        parts=dict.fromkeys(states.PART, 0) | parts.by_state(conn),
         unresolved=dict(parts.unresolved(conn)),
         resent={slug: resent for slug, resent, _ in guesses},
         doubled={slug: doubled for slug, _, doubled in guesses},
@@ -85,7 +83,7 @@ async def readyz(request: web.Request) -> web.Response:
 def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
     if not operations.started:
         return "starting"
-    if gateway.stopping:
+    if gateway.traffic.stopping:
         return "stopping"
     return "disk full" if gateway.registry.full else None
 
@@ -112,7 +110,7 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) 
     yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", _by("virtual_key", doubled))
     for column, name, about in _SPENT:
         yield _counter(name, about, _spent(counts.spent, column))
-    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.uploads)])
+    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
     yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
 
 

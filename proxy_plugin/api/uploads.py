@@ -17,7 +17,6 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
@@ -34,27 +33,27 @@ from proxy_plugin.api.files.form import (
     precheck_form,
     read_form,
 )
-from proxy_plugin.api.files.room import Store, require_room, to_the_end
-from proxy_plugin.api.files.routes import Route, file_object, store_of
+from proxy_plugin.api.files.room import Store, require_room
+from proxy_plugin.api.files.routes import file_object, store_of
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
 from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.uploads import MAX_PARTS, Closed, UploadPartRow, UploadRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.request_body import json_object
+from proxy_plugin.web.served import Served
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.blobs import Blobs
 
 MAX_PART_BYTES = 64 * 2**20  # "Add upload part", OpenAI API reference, and what openai-python sends
 LIFE_SECONDS = 3600  # "Create upload", OpenAI API reference
-GRACE_SECONDS = 600.0  # in which a part or a completion that began in time may end
 MIME_CHARACTERS = 256
 PART_FIELD = "data"
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
@@ -326,23 +325,6 @@ async def _remove_blobs(blobs: Blobs, names: Sequence[str]) -> None:
         await blobs.write(blobs.remove, name)
 
 
-async def remove_expired(gateway: Gateway) -> int:
-    """Remove the parts of uploads that nobody completed in time; return how many uploads."""
-    removed, now = 0, gateway.clock.now()
-    while due := gateway.registry.read_now(lambda conn: uploads.expired(conn, now - GRACE_SECONDS)):
-        for upload_id in due:
-            expire = partial(uploads.expire, upload_id=upload_id, now=now)
-            with suppress(Closed):
-                await _remove(gateway, await gateway.registry.write(expire))
-                removed += 1
-    return removed
-
-
-async def _remove(gateway: Gateway, part_ids: Sequence[str]) -> None:
-    for part_id in part_ids:
-        await gateway.blobs.write(gateway.blobs.remove, part_id)
-
-
 def _require_pending(upload: UploadRow, now: float) -> None:
     if (status := upload.status(now)) != "pending":
         raise _not_pending(status)
@@ -353,9 +335,8 @@ def _not_pending(status: str) -> BadRequest:
 
 
 ROUTES = [
-    Route(hdrs.METH_POST, "/uploads", create_upload),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/parts", add_part, precheck_part),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/complete", complete_upload),
-    Route(hdrs.METH_POST, "/uploads/{upload_id}/cancel", cancel_upload),
+    Served(hdrs.METH_POST, "/uploads", create_upload, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/parts", add_part, precheck_part, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/complete", complete_upload, new_work=True),
+    Served(hdrs.METH_POST, "/uploads/{upload_id}/cancel", cancel_upload),
 ]
-NEW_WORK = {(route.method, route.path) for route in ROUTES[:3]}

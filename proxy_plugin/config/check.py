@@ -10,7 +10,7 @@ from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, Vi
 from proxy_plugin.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.routing import portkey_config
-from proxy_plugin.routing.portkey_config import CONDITIONAL, LOADBALANCE, Node, Slug
+from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slug
 
 _EVERYBODY = "  everybody on this machine  workspace default; virtual keys *"
 

@@ -24,7 +24,7 @@ from proxy_plugin.config.sections import (
     SLUG,
     ApiKey,
     Config,
-    Engine,
+    EngineSettings,
     Limits,
     Options,
     Secrets,
@@ -40,6 +40,7 @@ from proxy_plugin.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import portkey_config
+from proxy_plugin.routing.config_tree import OwnAccount, Slug
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
@@ -218,9 +219,9 @@ class _Parse:
         for target in node.every_target():
             where = f"{path}.{target.path}" if target.path else path
             account = target.settings.account
-            if isinstance(account, portkey_config.Slug) and account.slug not in slugs:
+            if isinstance(account, Slug) and account.slug not in slugs:
                 self.problems.append(f"{where}: unknown virtual key{_suggestion(account.slug, slugs)}")
-            elif isinstance(account, portkey_config.OwnAccount):
+            elif isinstance(account, OwnAccount):
                 self._adapter({"provider": account.provider}, where, {})
 
     def _required(self, raw: object, path: str) -> tuple[Any, dict[str, str]]:
@@ -277,7 +278,7 @@ class _Parse:
 _SECTIONS: dict[str, type[Settings]] = {
     "server": Server,
     "storage": Storage,
-    "engine": Engine,
+    "engine": EngineSettings,
     "limits": Limits,
     "secrets": Secrets,
 }

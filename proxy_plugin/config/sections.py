@@ -1,4 +1,4 @@
-"""The configuration as typed sections. `config` reads them from a file; what stands here is checked and frozen."""
+"""The configuration as typed sections. `read` reads them from a file; what stands here is checked and frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 
-from proxy_plugin.masking import digest
+from proxy_plugin.fingerprints import digest
 from proxy_plugin.providers.base import Credentials
 
 SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -119,7 +119,7 @@ class VirtualKey(Options):
     credentials: Credentials = Field(repr=False)
 
 
-class Engine(Settings):
+class EngineSettings(Settings):
     """The background engine. `workers` None: chosen by the number of cores."""
 
     poll_seconds_first: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5
@@ -127,7 +127,7 @@ class Engine(Settings):
     workers: Positive | None = None
 
     @model_validator(mode="after")
-    def _ordered(self) -> Engine:
+    def _ordered(self) -> EngineSettings:
         if self.poll_seconds_first > self.poll_seconds_max:
             raise ValueError("poll_seconds_first is above poll_seconds_max")
         return self
@@ -193,7 +193,7 @@ class Config:
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    engine: Engine = field(default_factory=Engine)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     secrets: Secrets = field(default_factory=Secrets)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written

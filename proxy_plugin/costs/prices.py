@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from proxy_plugin.providers.base import Capabilities, Usage
+from proxy_plugin.providers.catalog import aliases
 
 LITELLM_FILE = "model_prices_and_context_window_backup.json"
 EXTRACT = Path(__file__).with_name("prices.json")
@@ -47,7 +48,7 @@ class Price(msgspec.Struct, frozen=True):
 
 def price(lane: Capabilities, model: str) -> Price | None:
     """Return the batch price of a model in a lane, None where it is not known."""
-    listed = _find(_listed(), (lane.provider, *lane.aliases), model)
+    listed = _find(_listed(), (lane.provider, *aliases(lane.provider)), model)
     if listed is None or listed.input_cost_per_token is None:
         return None
     share = 1 - lane.discount

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -131,6 +132,17 @@ class _Sums:
             reasoning_tokens=min(self.reasoning, _MOST),
             cost=round(self.cost, _DIGITS) if self.lines > self.unpriced else None,
         )
+
+
+def usage_object(used: Usage) -> dict[str, Any]:
+    """Return token counts as OpenAI's Batch has them."""
+    return {
+        "input_tokens": used.input_tokens,
+        "input_tokens_details": {"cached_tokens": used.cached_tokens},
+        "output_tokens": used.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+        "total_tokens": used.input_tokens + used.output_tokens,
+    }
 
 
 @lru_cache(4096)

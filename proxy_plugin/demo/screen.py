@@ -19,6 +19,10 @@ PLAIN_PAUSE = 1.0  # seconds at least between two lines about the same thing
 Show = Callable[[int, str], None]
 
 
+class DemoFailed(Exception):
+    """The demo cannot go on, or found what must not be. The message is for the person in front of the screen."""
+
+
 class Screen:
     """Progress bars on a terminal; elsewhere, as in CI, plain lines without control codes."""
 

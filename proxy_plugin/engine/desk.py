@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts
@@ -77,7 +77,8 @@ class Desk:
     """One gateway's means for its steps."""
 
     gateway: Gateway
-    layout: Layout
+    folders: BatchFolders
+    fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
 
     def now(self) -> float:
         """Return wall-clock seconds."""
@@ -170,19 +171,19 @@ class Desk:
         http = self.gateway.http
         if carried := forwarded_headers(self.batch(part.batch_id).route):
             http = http.carrying(carried)
-        return Account(part.slug, credentials, http, self.gateway.fingerprint(text))
+        return Account(part.slug, credentials, http, fingerprint(self.gateway.secret, text))
 
     def _credentials(self, part: PartRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
             return self._configured(part.slug).credentials
-        found = byok.credentials(self.gateway, self.batch(part.batch_id))
+        found = self.gateway.own_keys.credentials(self.batch(part.batch_id))
         if found is None:
             raise CredentialsMissing(part.slug)
         return found
 
     def folder(self, part: PartRow) -> Path:
         """Return the folder of the part's batch."""
-        return self.layout.folder(part.batch_id)
+        return self.folders.folder(part.batch_id)
 
     def document(self, part: PartRow) -> PartFile:
         """Return the part's native document."""

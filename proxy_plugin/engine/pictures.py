@@ -45,17 +45,17 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
 
     Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
     """
-    gateway, folder = desk.gateway, desk.layout.media(batch.id)
+    gateway, folder = desk.gateway, desk.folders.media(batch.id)
     limits = gateway.config.limits
-    if gateway.fetching >= BATCHES_AT_ONCE:
+    if len(desk.fetching) >= BATCHES_AT_ONCE:
         raise NotYet(PAUSE_SECONDS)
-    gateway.fetching += 1
+    desk.fetching.add(batch.id)
     try:
         if not await asyncio.to_thread((folder / URLS).exists):
             await gateway.workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
         whole = await _fetch(desk, batch, folder)
     finally:
-        gateway.fetching -= 1
+        desk.fetching.discard(batch.id)
     more = f"the file names more than {limits.max_media_files} pictures (limits.max_media_files); split it"
     return Media(str(folder), more if whole else _STOPPED, limits.max_line_bytes, limits.max_file_bytes)
 
@@ -113,7 +113,7 @@ class _Turn:
 
     def cut_off(self) -> bool:
         """Tell whether what has begun should not be tried again."""
-        return self._desk.gateway.stopping or self.unwanted()
+        return self._desk.gateway.traffic.stopping or self.unwanted()
 
     def over(self) -> bool:
         """Tell whether nothing more should begin."""

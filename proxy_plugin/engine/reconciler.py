@@ -15,14 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy_plugin import failpoints, logs
-from proxy_plugin.api import uploads as uploads_api
-from proxy_plugin.api.batches import lines as batch_lines
-from proxy_plugin.api.files import routes as files_api
-from proxy_plugin.engine import audit, steps_batch, steps_part, steps_submission
+from proxy_plugin.engine import audit, housekeeping, steps_batch, steps_part, steps_submission
 from proxy_plugin.engine.desk import Desk, Key, Step, backoff
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers.base import TryLater
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.workers import WorkerDied
@@ -55,7 +52,7 @@ class Engine:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._desk = Desk(gateway, Layout(gateway.data_dir))
+        self._desk = Desk(gateway, BatchFolders(gateway.data_dir))
         self._state = _Loop()
         self._stopping = False
         self._cleaned = 0.0
@@ -63,7 +60,7 @@ class Engine:
     async def start(self) -> None:
         """Remove what a dead gateway left half-written, then begin."""
         live = self._gateway.registry.read_now(batches.live_ids)
-        await asyncio.to_thread(self._desk.layout.sweep, live)
+        await asyncio.to_thread(self._desk.folders.sweep, live)
         self._state.task = asyncio.create_task(self._run(), name="engine")
 
     def wake(self) -> None:
@@ -176,9 +173,9 @@ class Engine:
             return
         self._cleaned = moment
         with contextlib.suppress(RegistryFull):
-            await files_api.remove_unneeded(self._gateway)
-            await uploads_api.remove_expired(self._gateway)
-            await batch_lines.remove_ledgers(self._gateway)
+            await housekeeping.remove_unneeded(self._gateway)
+            await housekeeping.remove_expired(self._gateway)
+            await housekeeping.remove_ledgers(self._gateway.registry, self._desk.folders)
 
 
 def _due(conn: Any, now: float, limit: int) -> list[Key]:

@@ -13,31 +13,28 @@ from msgspec import structs
 
 from proxy_plugin import failpoints, logs
 from proxy_plugin.config import Config
-from proxy_plugin.costs.tally import total
+from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine import pictures as media
 from proxy_plugin.engine.desk import Desk, Step
 from proxy_plugin.gateway import Gateway
-from proxy_plugin.lines.choose import spec as target_spec
+from proxy_plugin.lines.batch_faults import errors_text, file_faults
+from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts, MergeJob, merge
-from proxy_plugin.lines.scan import Facts, Fault, ScanLimits, endpoint_faults, scan
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
+from proxy_plugin.lines.scan import MAX_FAULTS, Facts, Fault, ScanLimits, scan
 from proxy_plugin.lines.split import SplitJob, split
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Capabilities
-from proxy_plugin.routing.endpoints import served
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, spending
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow
-from proxy_plugin.web.answers import usage_object
 from proxy_plugin.workers import WorkerDied
 
 LOG = logging.getLogger("proxy_plugin.engine")
-MAX_FAULTS = 100
 OUTPUT_KEPT = 30 * 86_400  # seconds, unless the client asked for less
 UNNAMED = "(other)"  # no workspace and no virtual key can be called so
 UNANSWERED = {"cancelled", "expired", "missing"}  # outcomes of lines that no provider answered
@@ -74,11 +71,11 @@ async def validate(desk: Desk, batch: BatchRow) -> None:
     if row.state == "uploaded":
         await desk.write(lambda c: _wait_for_scan(c, batch, desk.now()))
         return
-    faults = file_faults(row, batch.endpoint, desk.route(batch))
-    if faults:
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors(faults)))
+    facts = None if row.facts is None else msgspec.json.decode(row.facts, type=Facts)
+    faults = file_faults(facts, batch.endpoint, desk.route(batch))
+    if facts is None or faults:
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text(faults)))
         return
-    facts = msgspec.json.decode(row.facts or "", type=Facts)
     await desk.write(lambda c: batches.move(c, batch, "splitting", total=facts.lines))
 
 
@@ -88,39 +85,9 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
         batches.postpone(conn, batch.id, now + 60)
 
 
-def file_faults(row: FileRow, endpoint: str, route: Route) -> list[Fault]:
-    """Return what fails every batch of a scanned file for this endpoint and route: the first 100 faults by line."""
-    if row.facts is None:
-        return [Fault("unreadable_file", "The file could not be read; upload it again.", None, None)]
-    facts = msgspec.json.decode(row.facts, type=Facts)
-    found = [*lane_faults(endpoint, route), *facts.faults, *endpoint_faults(facts, *served(endpoint))]
-    return sorted(found, key=lambda fault: fault.line or 0)[:MAX_FAULTS]
-
-
-def lane_faults(endpoint: str, route: Route) -> list[Fault]:
-    """Return the fault of a batch for which no target has a lane; where one has, the lines of the others tell it."""
-    endpoints, lanes = served(endpoint), _lanes(route)
-    if not lanes or any(not lane.endpoints.isdisjoint(endpoints) for lane in lanes):
-        return []
-    known = ", ".join(sorted(lanes[0].endpoints))
-    text = f"{lanes[0].title} has no batch lane for {endpoint}; it has {known}."
-    return [Fault("unsupported_endpoint", text, "endpoint", None)]
-
-
-def _lanes(route: Route) -> list[Capabilities]:
-    names = dict.fromkeys(target.provider for target in route.targets)
-    return [catalog.load(name).capabilities for name in names]
-
-
-def _errors(faults: list[Fault]) -> str:
-    data = [{"code": f.code, "message": f.message, "param": f.param, "line": f.line} for f in faults]
-    kept = [{name: value for name, value in entry.items() if value is not None} for entry in data]
-    return msgspec.json.encode({"object": "list", "data": kept}).decode()
-
-
 async def split_batch(desk: Desk, batch: BatchRow) -> None:
     """Translate the lines into native documents and write down the manifest, once and for all."""
-    folder = desk.layout.attempt(batch.id, "split")
+    folder = desk.folders.new(batch.id, "split")
     row = desk.read(lambda c: files.get(c, batch.input_file_id))
     assert row is not None
     route = desk.route(batch)
@@ -136,19 +103,19 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     except WorkerDied:
         if batch.tries < WORKER_GIVES_UP:
             raise
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors([UNSPLITTABLE])))
-        await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text([UNSPLITTABLE])))
+        await asyncio.to_thread(desk.folders.clear_ended, batch.id)
         return
     if manifest.faults:
-        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=_errors([*manifest.faults])))
-        await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+        await desk.write(lambda c: batches.end(c, batch, "failed", desk.now(), errors=errors_text(manifest.faults)))
+        await asyncio.to_thread(desk.folders.clear_ended, batch.id)
         return
     await asyncio.to_thread(_publish_folder, folder)
     failpoints.passing("split.acted")
     await desk.write(lambda c: _commit_manifest(c, batch, folder.name, manifest, desk.now()))
-    await asyncio.to_thread(desk.layout.clear_others, folder, "split")
+    await asyncio.to_thread(desk.folders.clear_others, folder, "split")
     if route.fetches_media:
-        await asyncio.to_thread(desk.layout.clear_media, batch.id)
+        await asyncio.to_thread(desk.folders.clear_media, batch.id)
 
 
 def split_job(gateway: Gateway, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str) -> SplitJob:
@@ -225,7 +192,7 @@ async def follow(desk: Desk, batch: BatchRow) -> None:
 async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     """Write output, errors and ledger in input order, check the sum, and publish all of it in one transaction."""
     rows = desk.read(lambda c: parts.of_batch(c, batch.id))
-    folder = desk.layout.attempt(batch.id, "merge")
+    folder = desk.folders.new(batch.id, "merge")
     facts = await desk.gateway.workers.run(merge, merge_job(desk, batch, rows, folder))
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
@@ -234,11 +201,11 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     failpoints.passing("merge.published")
     ended = await desk.write(lambda c: _commit_end(c, desk, batch, rows, facts, published))
     logs.event(LOG, "batch_ended", state=ended.state, lines=facts.total)
-    await asyncio.to_thread(desk.layout.clear_ended, batch.id)
+    await asyncio.to_thread(desk.folders.clear_ended, batch.id)
 
 
 def merge_job(desk: Desk, batch: BatchRow, rows: list[PartRow], folder: Path) -> MergeJob:
-    home = desk.layout.folder(batch.id)
+    home = desk.folders.folder(batch.id)
     split_dir = home / (batch.split_dir or "")
     stored = {row.n: msgspec.json.decode(row.results or "{}", type=dict[str, Any]) for row in rows}
     return MergeJob(
@@ -301,7 +268,7 @@ def _publish(desk: Desk, batch: BatchRow, folder: Path, facts: MergeFacts) -> Pu
         if file_id is not None:
             blobs.adopt(folder / name, file_id)
         names.append(file_id)
-    ledger = desk.layout.ledger(batch.id)
+    ledger = desk.folders.ledger(batch.id)
     (folder / "ledger.jsonl").replace(ledger)
     sync_folder(ledger.parent)
     return Published(*names)
@@ -389,7 +356,7 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
 
 def _refusals(rows: list[PartRow]) -> str:
     reasons = [msgspec.json.decode(row.refusal, type=dict[str, Any]) for row in rows if row.refusal]
-    return _errors([Fault(r["code"], r["message"], r.get("param"), None) for r in reasons][:MAX_FAULTS])
+    return errors_text([Fault(r["code"], r["message"], r.get("param"), None) for r in reasons][:MAX_FAULTS])
 
 
 STEPS: dict[str, Step] = {

@@ -253,9 +253,9 @@ async def fetch(desk: Desk, part: PartRow) -> None:
         return
     stored = msgspec.json.decode(part.results or "{}", type=dict[str, Any])
     what = f"results-{part.n:05d}"
-    folder = desk.layout.attempt(part.batch_id, what)
+    folder = desk.folders.new(part.batch_id, what)
     await asyncio.to_thread(folder.mkdir, parents=True)
-    await asyncio.to_thread(desk.layout.clear_others, folder, what)
+    await asyncio.to_thread(desk.folders.clear_others, folder, what)
     status = JobStatus(JobState.ENDED, results=stored["native"])
     refusal = None
     try:
@@ -285,7 +285,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     home, what = desk.folder(part), f"rows-{part.n:05d}"
     batch = desk.batch(part.batch_id)
     assert batch.split_dir is not None
-    folder = desk.layout.attempt(part.batch_id, what)
+    folder = desk.folders.new(part.batch_id, what)
     job = CollectJob(
         provider=part.provider,
         endpoint=part.endpoint,
@@ -302,7 +302,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     known = stored | {"rows": folder.name, "stopping": batch.stopping, "usage": facts.usage}
     text = msgspec.json.encode(known).decode()
     await desk.write(lambda c: _commit_rows(c, desk, part, text, facts))
-    await asyncio.to_thread(desk.layout.clear_others, folder, what)
+    await asyncio.to_thread(desk.folders.clear_others, folder, what)
 
 
 def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
@@ -21,9 +20,10 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.conditions import Asked
-from proxy_plugin.routing.portkey_config import NOT_SLUGS
 from proxy_plugin.routing.route import (
     NO_CHANGES,
+    NOT_ALLOWED,
+    NOT_SLUGS,
     ByLine,
     Changes,
     Name,
@@ -32,12 +32,13 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
+    allowed,
 )
 
-INVALID_KEY, NOT_FOUND, NOT_ALLOWED = "invalid_virtual_key", "model_not_found", "model_not_allowed"
+INVALID_KEY, NOT_FOUND = "invalid_virtual_key", "model_not_found"
 _KEPT = 10_000  # models whose resolution is remembered
 _NO_RULE = -1
 _GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
@@ -60,7 +61,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     changes: Changes = NO_CHANGES
 
 
-def spec(target: Target) -> TargetSpec:
+def target_spec(target: StoredTarget) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
     lane = catalog.load(target.provider).capabilities
     return TargetSpec(
@@ -177,11 +178,6 @@ class Chooser:
             return chosen(line)
 
         return pick
-
-
-def allowed(patterns: Iterable[str], name: str) -> bool:
-    """Tell whether a name is one of the globs, or fits one."""
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _turns(weights: Sequence[float]) -> Callable[[], int]:

@@ -19,6 +19,8 @@ from typing import Literal, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from proxy_plugin.surrogates import marked, unmarked
+
 MAX_NESTING = 200  # levels, the envelope's own included; orjson cannot write 255
 METHOD = "POST"
 
@@ -26,10 +28,6 @@ _PIECE_BYTES = 64 * 1024
 _WHITESPACE = b" \t\r\n"
 _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _NOT_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
-_ESCAPES = re.compile(
-    rb"\\u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>[dD][89a-fA-F][0-9a-fA-F]{2}))|\\."
-)
-_ESCAPE, _MARK = b"\\u", b"\xff\xff"  # 0xff occurs in no UTF-8 text, so marking is undone without loss
 _SYNTAX = re.compile(r"JSON is malformed: (?P<reason>.+) \(byte (?P<at>\d+)\)")
 _NOT_NUMBERS = (b"NaN", b"Infinity")
 
@@ -193,26 +191,6 @@ def _raw_fields(fields: _AnyLine | _AnyBody) -> dict[str, bytes]:
     """Return the JSON text of each field that is present, marks undone."""
     values = ((name, getattr(fields, name)) for name in fields.__struct_fields__)
     return {name: unmarked(bytes(value)) for name, value in values if value is not UNSET}
-
-
-def marked(text: bytes) -> bytes | bytearray:
-    r"""Return JSON of the same length in which no lone surrogate (such as `\ud83d`) is spelled as an escape.
-
-    msgspec 0.22 refuses such an escape where every other JSON parser takes it, but looks at no byte of a text that it
-    only steps over, so a mark in its place goes unnoticed.
-    """
-    if _ESCAPE not in text:
-        return text
-    marked = bytearray(text)
-    for escape in _ESCAPES.finditer(text):
-        if escape["lone"]:
-            marked[escape.start() : escape.start() + len(_MARK)] = _MARK
-    return marked
-
-
-def unmarked(text: bytes) -> bytes:
-    """Return a text with the escapes that `marked` took away."""
-    return text.replace(_MARK, _ESCAPE)
 
 
 def _syntax_message(line: bytes, error: str) -> str:

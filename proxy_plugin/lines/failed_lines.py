@@ -17,7 +17,7 @@ import msgspec
 from proxy_plugin.durable import FileFacts, HashedFile
 from proxy_plugin.failpoints import passing
 from proxy_plugin.lines.line_index import LineIndex
-from proxy_plugin.lines.merge import SUCCEEDED
+from proxy_plugin.lines.verdicts import SUCCEEDED
 
 
 class FailedLines(msgspec.Struct, frozen=True):

@@ -9,67 +9,33 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import msgspec
 
 from proxy_plugin.costs.tally import Spent, Tally, total
 from proxy_plugin.durable import FileFacts, HashedFile, empty_folder, sync_folder
 from proxy_plugin.failpoints import passing
-from proxy_plugin.lines.collect import CANCELLED, EXPIRED, not_run
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
 from proxy_plugin.lines.row_store import (
-    ERROR,
     NOTE,
     OK,
-    Place,
-    RowMeta,
     RowReader,
+    Span,
     StoredRow,
     bucket_path,
     buckets,
-    places,
+    spans,
 )
+from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
 
 OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
-MISSING = "result_missing"
-SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
-REJECTED_MARK = "rejected00"
-_ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
-_LEFT_OUT = {
-    CANCELLED: "The batch was cancelled, and {provider} returned nothing for this line; it may have run.",
-    EXPIRED: "The completion window expired, and {provider} returned nothing for this line; it may have run.",
-}
 _MODELS_NAMED = 2
 _BUFFER_BYTES = 256 * 1024
-
-
-class Fate(msgspec.Struct, frozen=True):
-    """What became of one part; it answers for lines that have no row.
-
-    collected: the job ended; `code` is batch_cancelled or batch_expired if it ended early, any other with its `message`
-        if its results are lost, None if every line should have a row.
-    refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
-    dropped: never accepted; `code` is batch_cancelled or batch_expired.
-    `attempt` counts submissions from 1; 0 or None where there was none.
-    """
-
-    kind: Literal["collected", "refused", "dropped"]
-    mark: str
-    provider: str
-    slug: str
-    model: str | None = None
-    code: str | None = None
-    message: str | None = None
-    status: int | None = None
-    param: str | None = None
-    job: str | None = None
-    attempt: int | None = None
 
 
 class MergeJob(msgspec.Struct, frozen=True):
@@ -121,7 +87,7 @@ def merge(job: MergeJob) -> MergeFacts:
         HashedFile(folder / ERRORS) as error,
         HashedFile(folder / LEDGER) as ledger,
     ):
-        merged, stores = _Merged(_Verdicts(job.fates), output, error, ledger), _Stores(job)
+        merged, stores = _Merged(Verdicts(job.fates), output, error, ledger), _Stores(job)
         for line, row, note in _answered(job, stores):
             merged.add(line, row, note)
             passing("merge.row")
@@ -139,7 +105,7 @@ def merge_so_far(job: MergeJob, path: str) -> int:
     Final are the rows of rejected lines and of the parts in `fates`. They are those that `merge` will write, byte for
     byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
     """
-    verdicts, ended = _Verdicts(job.fates), {REJECTED, *job.fates}
+    verdicts, ended = Verdicts(job.fates), {REJECTED, *job.fates}
     with Path(path).open("wb", buffering=_BUFFER_BYTES) as file:
         for line, row, _ in _answered(job, _Stores(job), ended):
             decided = verdicts.of(line, row)
@@ -147,7 +113,7 @@ def merge_so_far(job: MergeJob, path: str) -> int:
         return file.tell()
 
 
-_Answered = tuple["_Line", StoredRow | None, StoredRow | None]
+_Answered = tuple[SourceLine, StoredRow | None, StoredRow | None]
 
 
 def _answered(job: MergeJob, stores: _Stores, wanted: Container[int] | None = None) -> Iterator[_Answered]:
@@ -165,7 +131,7 @@ def _answered(job: MergeJob, stores: _Stores, wanted: Container[int] | None = No
                 part = parts[ordinal - start]
                 if wanted is None or part in wanted:
                     envelope = decode_envelope(line)
-                    where = _Line(ordinal, number, envelope.custom_id_json, envelope.model, part)
+                    where = SourceLine(ordinal, number, envelope.custom_id_json, envelope.model, part)
                     yield where, *chosen.rows(reader, ordinal - start)
 
 
@@ -183,7 +149,7 @@ class _Stores:
                 self.of_bucket[bucket].append(store)
 
 
-class _Places:
+class _Spans:
     """Where at most one row of each line of a bucket is."""
 
     def __init__(self, count: int) -> None:
@@ -191,8 +157,8 @@ class _Places:
         self.offsets = array("Q", [0]) * count
         self.lengths = array("I", [0]) * count
 
-    def put(self, at: int, store: int, place: Place) -> None:
-        self.stores[at], self.offsets[at], self.lengths[at] = store, place.offset, place.length
+    def put(self, at: int, store: int, span: Span) -> None:
+        self.stores[at], self.offsets[at], self.lengths[at] = store, span.offset, span.length
 
 
 class _Chosen:
@@ -202,65 +168,37 @@ class _Chosen:
         bucket = start // BLOCK
         self._parts, self._stores = stores.parts, stores
         self._paths = {store: bucket_path(stores.folders[store], bucket) for store in stores.of_bucket[bucket]}
-        self._answers, self._notes = _Places(stop - start), _Places(stop - start)
+        self._answers, self._notes = _Spans(stop - start), _Spans(stop - start)
         self._kinds = bytearray(stop - start)
         for store, path in self._paths.items():
-            for place in places(path):
-                if not start <= place.ordinal < stop or not self._belongs(store, place):
+            for span in spans(path):
+                if not start <= span.ordinal < stop or not self._belongs(store, span):
                     raise ValueError(f"the rows of part {self._parts[store]} hold a row of another part or batch")
-                self._consider(place.ordinal - start, store, place)
+                self._consider(span.ordinal - start, store, span)
 
     def rows(self, reader: RowReader, at: int) -> tuple[StoredRow | None, StoredRow | None]:
         """Return the row that counts and what the split noted of the line."""
         return self._read(reader, self._answers, at), self._read(reader, self._notes, at)
 
-    def _belongs(self, store: int, place: Place) -> bool:
-        return place.kind == NOTE or place.part == self._parts[store]
+    def _belongs(self, store: int, span: Span) -> bool:
+        return span.kind == NOTE or span.part == self._parts[store]
 
-    def _consider(self, at: int, store: int, place: Place) -> None:
-        if place.kind == NOTE:
-            self._notes.put(at, store, place)
+    def _consider(self, at: int, store: int, span: Span) -> None:
+        if span.kind == NOTE:
+            self._notes.put(at, store, span)
             return
         known = self._kinds[at]
         if known:
             self._stores.superseded += 1
-        if not known or (place.kind == OK and known != OK):
-            self._kinds[at] = place.kind
-            self._answers.put(at, store, place)
+        if not known or (span.kind == OK and known != OK):
+            self._kinds[at] = span.kind
+            self._answers.put(at, store, span)
 
-    def _read(self, reader: RowReader, kept: _Places, at: int) -> StoredRow | None:
+    def _read(self, reader: RowReader, kept: _Spans, at: int) -> StoredRow | None:
         store = kept.stores[at]
         if store < 0:
             return None
         return reader.read(self._paths[store], kept.offsets[at], kept.lengths[at])
-
-
-class _Line(NamedTuple):
-    """One line of the source: its place, its id as it was written, its own model, its part."""
-
-    ordinal: int
-    number: int
-    custom_id: bytes
-    model: str
-    part: int
-
-
-class _Verdict(NamedTuple):
-    """The two JSON texts of an output row, and what the ledger says of them."""
-
-    response: bytes
-    error: bytes
-    outcome: str
-    code: str | None
-
-
-class _Decided(NamedTuple):
-    """All that is to be written of one line. `ok` rows are for the output file."""
-
-    fate: Fate
-    verdict: _Verdict
-    meta: RowMeta
-    ok: bool
 
 
 class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -278,49 +216,19 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     dropped: tuple[str, ...] | None = None
 
 
-_NULL = b"null"
-_SILENT = RowMeta()
 _encode = msgspec.json.Encoder().encode
-
-
-class _Verdicts:
-    """Decides what is said of a line, from its row or from what became of its part."""
-
-    def __init__(self, fates: Mapping[int, Fate]) -> None:
-        self._fates = fates
-        self._unanswered: dict[int, _Verdict] = {}
-
-    def of(self, line: _Line, row: StoredRow | None) -> _Decided:
-        """Return what is to be written of the line."""
-        meta = row.meta if row is not None else _SILENT
-        fate = self._fate(line.part if row is None else row.part, meta)
-        verdict = self._without_row(line) if row is None else _verdict(row)
-        return _Decided(fate, verdict, meta, row is not None and row.kind == OK)
-
-    def _fate(self, part: int, meta: RowMeta) -> Fate:
-        """Return the part's fate; a rejected line was refused before any provider saw it."""
-        if part != REJECTED:
-            return self._fates[part]
-        return Fate(kind="refused", mark=REJECTED_MARK, provider=meta.provider or "", slug=meta.slug or "")
-
-    def _without_row(self, line: _Line) -> _Verdict:
-        if line.part == REJECTED:
-            raise ValueError(f"line {line.number} was rejected, but the reason is not stored")
-        if line.part not in self._unanswered:
-            self._unanswered[line.part] = _unanswered(self._fates[line.part])
-        return self._unanswered[line.part]
 
 
 class _Merged:
     """The three files and the sums over their rows."""
 
-    def __init__(self, verdicts: _Verdicts, output: HashedFile, error: HashedFile, ledger: HashedFile) -> None:
+    def __init__(self, verdicts: Verdicts, output: HashedFile, error: HashedFile, ledger: HashedFile) -> None:
         self._verdicts, self._output, self._error, self._ledger = verdicts, output, error, ledger
         self._outcomes: Counter[str] = Counter()
         self._tally = Tally()
         self._models: dict[str, None] = {}
 
-    def add(self, line: _Line, row: StoredRow | None, note: StoredRow | None) -> None:
+    def add(self, line: SourceLine, row: StoredRow | None, note: StoredRow | None) -> None:
         """Write the line's row and its ledger line."""
         decided = self._verdicts.of(line, row)
         file = self._output if decided.ok else self._error
@@ -348,7 +256,7 @@ class _Merged:
         )
 
     def _write_ledger(
-        self, line: _Line, decided: _Decided, cost: float | None, dropped: tuple[str, ...] | None
+        self, line: SourceLine, decided: Decided, cost: float | None, dropped: tuple[str, ...] | None
     ) -> None:
         fate, verdict, meta, _ = decided
         said = _LedgerLine(
@@ -367,14 +275,14 @@ class _Merged:
         )
         self._ledger.write_line(_encode(said) + b"\n")
 
-    def _count(self, part: int, decided: _Decided) -> float | None:
+    def _count(self, part: int, decided: Decided) -> float | None:
         fate, meta = decided.fate, decided.meta
         if meta.model is not None and len(self._models) < _MODELS_NAMED:
             self._models[meta.model] = None
         return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage)
 
 
-def _output_row(line: _Line, mark: str, verdict: _Verdict) -> tuple[bytes, ...]:
+def _output_row(line: SourceLine, mark: str, verdict: Verdict) -> tuple[bytes, ...]:
     """Return the pieces of OpenAI's output row; a piece may be large and is not copied."""
     return (
         b'{"id":"batch_req_',
@@ -387,43 +295,3 @@ def _output_row(line: _Line, mark: str, verdict: _Verdict) -> tuple[bytes, ...]:
         verdict.error,
         b"}\n",
     )
-
-
-def _verdict(row: StoredRow) -> _Verdict:
-    code = row.meta.code
-    if row.part == REJECTED:
-        return _Verdict(_NULL, row.text, "rejected", code)
-    if row.kind == OK:
-        return _Verdict(row.text, _NULL, SUCCEEDED, None)
-    outcome = _ENDED_EARLY.get(code or "", "failed")
-    return _Verdict(_NULL, row.text, outcome, code) if row.kind == ERROR else _Verdict(row.text, _NULL, outcome, code)
-
-
-def _unanswered(fate: Fate) -> _Verdict:
-    """Return what every line of a part gets for which no row came."""
-    if fate.kind == "refused":
-        return _refused(fate)
-    if fate.code in _ENDED_EARLY:
-        return _Verdict(_NULL, _cut(fate, fate.code), _ENDED_EARLY[fate.code], fate.code)
-    if fate.kind == "dropped":
-        raise ValueError(f"a part was dropped for no known reason: {fate.code}")
-    code = fate.code or MISSING
-    message = fate.message or f"{fate.provider} ended the job without an answer for this line; it may be sent again."
-    return _Verdict(_NULL, _encode({"code": code, "message": message}), "missing", code)
-
-
-def _cut(fate: Fate, code: str) -> bytes:
-    """Return the error of a line that was stopped. Of a job that ran, what the lane left out may have run as well."""
-    if fate.kind == "dropped":
-        return not_run(code)
-    return _encode({"code": code, "message": _LEFT_OUT[code].format(provider=fate.provider)})
-
-
-def _refused(fate: Fate) -> _Verdict:
-    code, message = fate.code or "refused", fate.message or "The provider refused the job that held this line."
-    if fate.status is None or fate.status < 400:  # a job that failed its check was still read with status 200
-        return _Verdict(_NULL, _encode({"code": code, "message": message}), "refused", code)
-    kind = "server_error" if fate.status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": fate.param, "code": code}
-    response = {"status_code": fate.status, "request_id": "", "body": {"error": error}}
-    return _Verdict(_encode(response), _NULL, "refused", code)

@@ -9,8 +9,9 @@ import msgspec
 
 from proxy_plugin.durable import sync_folder
 from proxy_plugin.lines.envelope import decode_envelope
+from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex
-from proxy_plugin.lines.split import Lanes, SplitJob
+from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.media.parts import Picture, taken_apart
 from proxy_plugin.media.store import MAX_URL, URLS, create, name_of, publish
 from proxy_plugin.providers.base import LineRejected
@@ -29,9 +30,10 @@ def list_urls(job: UrlsJob) -> None:
     folder, seen = Path(job.folder), set[str]()
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
-    lanes, part = Lanes(job.split), folder / f"{URLS}.{os.getpid()}"
-    with LineIndex(Path(job.split.index)) as index, create(part) as stream:
-        for _, _, line in index.lines(Path(job.split.source)):
+    split, part = job.split, folder / f"{URLS}.{os.getpid()}"
+    lanes = Lanes(split.endpoint, split.targets, split.rules)
+    with LineIndex(Path(split.index)) as index, create(part) as stream:
+        for _, _, line in index.lines(Path(split.source)):
             for picture in _pictures(lanes, line):
                 name = name_of(picture.url)
                 if len(seen) < job.most and len(picture.url) <= MAX_URL and name not in seen:

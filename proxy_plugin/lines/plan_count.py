@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
-from proxy_plugin.costs import prices as pricing
+from proxy_plugin.costs import prices
 from proxy_plugin.failpoints import passing
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
@@ -123,7 +123,7 @@ def _lines(job: PlanJob, index: LineIndex) -> Iterator[tuple[int, int, bytes]]:
 _Key = tuple[str, str, str, str | None]  # slug, provider, endpoint, model
 
 
-class _Target:
+class _TargetSums:
     """One target, so far."""
 
     def __init__(self, key: _Key) -> None:
@@ -151,7 +151,7 @@ class _Target:
     def _cost(self) -> float | None:
         if self.model is None or self.endpoint not in PRICED:
             return None
-        price = pricing.price(catalog.load(self.provider).capabilities, self.model)
+        price = prices.price(catalog.load(self.provider).capabilities, self.model)
         used = Usage(input_tokens=self.estimate.input_tokens, output_tokens=self.estimate.output)
         return None if price is None else price.of(used)
 
@@ -161,8 +161,8 @@ class _Measured:
 
     def __init__(self) -> None:
         self._grown = 0
-        self._last: _Target | None = None
-        self.targets: dict[str, _Target] = {}  # by the models of its lines
+        self._last: _TargetSums | None = None
+        self.targets: dict[str, _TargetSums] = {}  # by the models of its lines
 
     def append(self, *pieces: bytes) -> None:
         for piece in pieces:
@@ -172,7 +172,7 @@ class _Measured:
         self._drain()
         self.targets = {}  # the part takes no more lines
 
-    def grew_for(self, target: _Target) -> None:
+    def grew_for(self, target: _TargetSums) -> None:
         self._last = target
         self._drain()
 
@@ -187,7 +187,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._documents: dict[int, _Measured] = {}
-        self._targets: dict[_Key, _Target] = {}
+        self._targets: dict[_Key, _TargetSums] = {}
         self._dropped: Counter[str] = Counter()
         self._refusals: Counter[tuple[str, str | None]] = Counter()
         self._refused_lines: list[Fault] = []
@@ -233,7 +233,7 @@ class _Tally:
             strict=strict,
         )
 
-    def _joined(self, document: _Measured, part: OpenPart, model: str) -> _Target:
+    def _joined(self, document: _Measured, part: OpenPart, model: str) -> _TargetSums:
         """Return the target of a part's line, the first with its model there."""
         spec, endpoint = part.lane.spec, part.lane.endpoint
         key: _Key = (spec.slug, spec.provider, endpoint, model)
@@ -241,7 +241,7 @@ class _Tally:
             key = (spec.slug, spec.provider, endpoint, None)
         target = self._targets.get(key)
         if target is None:
-            target = self._targets[key] = _Target(key)
+            target = self._targets[key] = _TargetSums(key)
         name = _OTHERS if target.model is None else model
         if name not in document.targets:
             document.targets[name] = target

@@ -58,7 +58,7 @@ class StoredRow(NamedTuple):
     text: bytes
 
 
-class Place(NamedTuple):
+class Span(NamedTuple):
     """Where one record is: `offset` and `length` span it with its header."""
 
     ordinal: int
@@ -105,16 +105,16 @@ def buckets(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.iterdir() if path.suffix == _SUFFIX)
 
 
-def places(path: Path) -> Iterator[Place]:
+def spans(path: Path) -> Iterator[Span]:
     """Yield where each record of a bucket's file is, in the order of writing. Raises TruncatedRows.
 
     Only headers are looked at: memory is one read of 256 KiB, whatever the rows weigh.
     """
     with path.open("rb", buffering=0) as stream:
-        yield from _places(path, stream.fileno(), os.fstat(stream.fileno()).st_size)
+        yield from _spans(path, stream.fileno(), os.fstat(stream.fileno()).st_size)
 
 
-def _places(path: Path, descriptor: int, size: int) -> Iterator[Place]:
+def _spans(path: Path, descriptor: int, size: int) -> Iterator[Span]:
     start, held, offset = 0, b"", 0
     while offset < size:
         if offset + _HEADER.size > start + len(held):
@@ -125,7 +125,7 @@ def _places(path: Path, descriptor: int, size: int) -> Iterator[Place]:
         length = _HEADER.size + meta + text
         if offset + length > size:
             raise _truncated(path, offset)
-        yield Place(ordinal, part, kind, offset, length)
+        yield Span(ordinal, part, kind, offset, length)
         offset += length
 
 
@@ -136,7 +136,7 @@ class RowReader:
         self._descriptors: OrderedDict[Path, int] = OrderedDict()
 
     def read(self, path: Path, offset: int, length: int) -> StoredRow:
-        """Return the record that `places` found there in the file at `path`. Raises TruncatedRows."""
+        """Return the record that `spans` found there in the file at `path`. Raises TruncatedRows."""
         descriptor = self._descriptor(path)
         record = _exactly(path, descriptor, offset, min(length, _READ_BYTES))
         ordinal, part, kind, meta, text = _HEADER.unpack_from(record)
@@ -175,8 +175,8 @@ def rows(folder: Path) -> Iterator[StoredRow]:
     with RowReader() as reader:
         for bucket in buckets(folder):
             path = bucket_path(folder, bucket)
-            for place in places(path):
-                yield reader.read(path, place.offset, place.length)
+            for span in spans(path):
+                yield reader.read(path, span.offset, span.length)
 
 
 def bucket_path(folder: Path, bucket: int) -> Path:

@@ -23,9 +23,9 @@ import msgspec
 
 from proxy_plugin.durable import GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.failpoints import passing
-from proxy_plugin.lines.body_changes import BodyEditor
-from proxy_plugin.lines.choose import NOT_ALLOWED, Choice, Chooser, Misrouted, TargetSpec, allowed
+from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.lane import Group, Lanes, TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
     ASSIGNMENT,
@@ -40,23 +40,10 @@ from proxy_plugin.lines.manifest import (
 from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import (
-    BatchProvider,
-    Framing,
-    LineIn,
-    LineRejected,
-    Native,
-    Target,
-    make_mark,
-    native_id,
-)
-from proxy_plugin.routing.endpoints import is_mixed
+from proxy_plugin.providers.base import Framing, LineRejected, Native, make_mark, native_id
 from proxy_plugin.routing.route import EVERYTHING, Rules
 
 _ENTRIES_WAITING = 16_384
-_MODELS_NAMED = 10
-_LANES_KEPT = 10_000  # choices whose lane is remembered
 MAX_OPEN_PARTS, MAX_PARTS = 1_000, 20_000
 
 
@@ -168,77 +155,6 @@ class _Files:
         self._assigned = array("I")
 
 
-class Lane:
-    """One target of the route with its adapter, for the lines of one endpoint."""
-
-    def __init__(self, spec: TargetSpec, endpoint: str) -> None:
-        self.spec = spec
-        self.endpoint = endpoint
-        self.provider: BatchProvider = catalog.load(spec.provider)
-        self.one_model = self.provider.capabilities.one_model_per_job
-        self._editor = BodyEditor(spec.changes) if spec.changes else None
-        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params)}
-
-    def check(self, choice: Choice, chooser: Chooser) -> None:
-        """Raise LineRejected for what needs no translation to be refused."""
-        if self.endpoint not in self.provider.capabilities.endpoints:
-            title = self.provider.capabilities.title
-            message = f"{title} has no batch lane for {self.endpoint}."
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
-        if self.spec.models is not None and not allowed(self.spec.models, choice.model):
-            named = ", ".join(self.spec.models[:_MODELS_NAMED])
-            message = f"body.model is not in the allow-list of virtual key {self.spec.slug!r}; it allows: {named}."
-            raise LineRejected(message, code=NOT_ALLOWED, param="body.model")
-        if not chooser.admits(choice):
-            message = "body.model is not in the allow-list of this API key; GET /models lists what it may use."
-            raise LineRejected(message, code=NOT_ALLOWED, param="body.model")
-
-    def edited(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """Return the body as the route wants it, and what was removed from it. Raises LineRejected."""
-        return (body, ()) if self._editor is None else self._editor.edit(body)
-
-    def translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
-        """Return the native line; `own` is the model that the body names.
-
-        Raises LineRejected, and ValueError for an adapter that would break the document.
-        """
-        target = self._target(model if self.spec.model is not None or model != own else None)
-        native = self.provider.translate(LineIn(identity, self.endpoint, body, model), target)
-        if b"\n" in native.data:
-            raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
-        return native
-
-    def _target(self, model: str | None) -> Target:
-        found = self._targets.get(model)
-        if found is None:
-            if len(self._targets) >= _LANES_KEPT:
-                self._targets = {None: self._targets[None]}
-            found = self._targets[model] = Target(model, self.spec.drop_params)
-        return found
-
-    def measure(self, native: Native) -> None:
-        """Raise LineRejected for a line that no job of this lane could carry."""
-        framing = self.provider.capabilities.framing
-        size = len(native.data)
-        document = len(framing.prefix) + size + len(framing.suffix)
-        _compare(size, self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
-        _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
-        _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
-
-    def group(self, model: str) -> _Group:
-        """Return what a line has in common with all that may share a part with it, but for its partition."""
-        return self.spec.slug, self.endpoint, model if self.one_model else None
-
-
-_Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
-
-
-def _compare(size: int, limit: int | None, unit: str, name: str) -> None:
-    if limit is not None and size > limit:
-        message = f"In this lane's own format the line has {size} {unit}; the limit of {name} is {limit}. Shorten it."
-        raise LineRejected(message, code="line_too_large", param="body")
-
-
 def _same(first: Native, second: Native) -> Native:
     """Return the second translation of a line. Raises ValueError if it would not fit where the first one did."""
     if (len(first.data), first.inputs, first.partition) != (len(second.data), second.inputs, second.partition):
@@ -249,7 +165,9 @@ def _same(first: Native, second: Native) -> Native:
 class OpenPart:
     """A part that still takes lines."""
 
-    def __init__(self, n: int, mark: str, lane: Lane, *, model: str | None, partition: str, document: Document) -> None:
+    def __init__(
+        self, n: int, mark: str, lane: TargetLane, *, model: str | None, partition: str, document: Document
+    ) -> None:
         self.n, self.mark, self.lane = n, mark, lane
         self._model, self._partition, self._document = model, partition, document
         self._first = self._last = -1
@@ -316,45 +234,16 @@ def _document_name(n: int) -> str:
     return f"{PARTS}/{n:05d}.native"
 
 
-class Lanes:
-    """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
-
-    def __init__(self, job: SplitJob) -> None:
-        self._endpoint, self._mixed = job.endpoint, is_mixed(job.endpoint)
-        self.chooser = Chooser(job.targets, job.rules)
-        self._lanes: dict[tuple[int, int, str], Lane] = {}
-        self._checked: dict[tuple[Choice, str], Lane] = {}
-
-    def lane(self, choice: Choice, url: str) -> Lane:
-        """Return the lane of a choice that has passed its checks. Raises LineRejected."""
-        endpoint = url if self._mixed else self._endpoint
-        lane = self._checked.get((choice, endpoint))
-        if lane is None:
-            lane = self._unchecked(choice, endpoint)
-            lane.check(choice, self.chooser)
-            if len(self._checked) >= _LANES_KEPT:
-                self._checked.clear()
-            self._checked[choice, endpoint] = lane
-        return lane
-
-    def _unchecked(self, choice: Choice, endpoint: str) -> Lane:
-        key = (choice.target, choice.rule, endpoint)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(self.chooser.spec(choice), endpoint)
-        return lane
-
-
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
     def __init__(self, job: SplitJob, sink: Sink) -> None:
         self._job, self._sink = job, sink
-        self._lanes = Lanes(job)
+        self._lanes = Lanes(job.endpoint, job.targets, job.rules)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
-        self._open: dict[tuple[_Group, str], OpenPart] = {}
-        self._latest: dict[_Group, str] = {}  # the partition that the last such line had
+        self._open: dict[tuple[Group, str], OpenPart] = {}
+        self._latest: dict[Group, str] = {}  # the partition that the last such line had
         self._closed: list[PartSpec] = []
         self._next = self.total = self.rejected = 0
         self.faults: list[Fault] = []
@@ -412,7 +301,7 @@ class Cut:
         part.add(ordinal, native)
         self._sink.placed(part, ordinal, model, body, native)
 
-    def _part_for(self, native: Native, lane: Lane, group: _Group, ordinal: int) -> OpenPart:
+    def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int) -> OpenPart:
         key = (group, native.partition)
         part = self._open.get(key)
         if part is not None and part.takes(native):
@@ -435,7 +324,7 @@ class Cut:
             )
             raise LineRejected(message, code="too_many_jobs", param="body.model")
 
-    def _mark(self, lane: Lane, first: int) -> str:
+    def _mark(self, lane: TargetLane, first: int) -> str:
         """Return the mark of the part that would be opened next with this line."""
         return make_mark(self._job.batch_id, self._job.source_sha256, str(self._next), lane.spec.slug, str(first))
 

@@ -20,9 +20,8 @@ from typing import IO, NamedTuple
 import aiohttp
 from yarl import URL
 
-from proxy_plugin import failpoints
-from proxy_plugin import hosts as custom_host
-from proxy_plugin.hosts import Place
+from proxy_plugin import failpoints, hosts
+from proxy_plugin.hosts import Address
 from proxy_plugin.media.store import BAD_URL, create, name_of, publish, write_reason
 
 TRIES = 3
@@ -122,13 +121,13 @@ class Fetcher:
 
     async def _receive(self, text: str, number: int, part: Path) -> None:
         url = _read_url(text)
-        place = Place((url.raw_host or "").lower(), url.port or _PORTS[url.scheme])
+        address = Address((url.raw_host or "").lower(), url.port or _PORTS[url.scheme])
         request = self._session.get(
-            await self._way(url, place, number),
-            headers={"Host": url.host_port_subcomponent or place.host},
+            await self._way(url, address, number),
+            headers={"Host": url.host_port_subcomponent or address.host},
             allow_redirects=False,
             proxy=self._proxy(url),
-            server_hostname=place.host if url.scheme == "https" else None,
+            server_hostname=address.host if url.scheme == "https" else None,
         )
         try:
             response = await request
@@ -137,16 +136,16 @@ class Fetcher:
         async with response:
             await self._store(response, part)
 
-    async def _way(self, url: URL, place: Place, number: int) -> URL:
+    async def _way(self, url: URL, address: Address, number: int) -> URL:
         """Return the URL to connect to: at an address that may be called, another one for each try."""
-        trusted = custom_host.is_listed(place, self._bounds.hosts)
+        trusted = hosts.is_listed(address, self._bounds.hosts)
         if trusted and self._proxy(url) is not None:
             return url
         try:
-            addresses = await custom_host.resolve(place.host, place.port)
+            addresses = await hosts.resolve(address.host, address.port)
         except (OSError, UnicodeError) as error:
             raise Unfetchable(NO_NAME, again=getattr(error, "errno", None) == socket.EAI_AGAIN) from None
-        if not trusted and not all(map(custom_host.is_public, addresses)):
+        if not trusted and not all(map(hosts.is_public, addresses)):
             raise Unfetchable(INSIDE)
         return url.with_host(addresses[number % len(addresses)])
 

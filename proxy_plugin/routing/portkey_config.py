@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -21,15 +21,25 @@ from msgspec import Raw
 
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.routing import conditions
-from proxy_plugin.routing.route import Changes
+from proxy_plugin.routing.config_tree import (
+    CONDITIONAL,
+    LOADBALANCE,
+    MODES,
+    SINGLE,
+    Condition,
+    NamedAccount,
+    Node,
+    OwnAccount,
+    Slug,
+    TargetSettings,
+)
+from proxy_plugin.routing.route import NOT_SLUGS
 
 MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
-SINGLE, LOADBALANCE, CONDITIONAL, FALLBACK = "single", "loadbalance", "conditional", "fallback"
-MODES = (SINGLE, LOADBALANCE, CONDITIONAL)
+FALLBACK = "fallback"
 SAVED_PREFIX = "pc-"
 INVALID_ID = "Invalid config id passed"
-NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
 PROBLEMS_SHOWN, _PATH_SHOWN = 5, 120
 
 _STEERING = {
@@ -45,92 +55,6 @@ _FALLBACK = (
     "fallback is not served for batches: a line that failed at one target is not sent to another. Use loadbalance or "
     "conditional, or create a second batch of the lines that failed"
 )
-
-
-class Slug(NamedTuple):
-    """An account of this gateway."""
-
-    slug: str
-
-
-@dataclass(frozen=True, slots=True)
-class OwnAccount:
-    """An account whose key the config brings. `fields` are all texts of the target, secrets among them."""
-
-    provider: str
-    fields: Mapping[str, str] = field(repr=False)
-    path: str = ""
-
-
-Account = Slug | OwnAccount
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What applies to the lines of a target, inherited parts included."""
-
-    account: Account | None = None  # None: the one that headers or lines name
-    model: str | None = None
-    drop_params: bool = False
-    fetch_media: bool = False
-    strict: bool = False
-    on_deadline: str = "cancel"
-    override: Mapping[str, Raw] = field(default_factory=dict)
-    default: Mapping[str, Raw] = field(default_factory=dict)
-    remove: tuple[str, ...] = ()
-
-    @property
-    def changes(self) -> Changes:
-        """Return what is done to bodies."""
-        return Changes(dict(self.override), dict(self.default), self.remove)
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A query and the place of the target that it leads to."""
-
-    query: Mapping[str, Any]
-    then: int
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A target, or a group of targets. `mode` is None for a target."""
-
-    path: str
-    settings: Settings
-    mode: str | None = None
-    weight: float = 1.0
-    name: str | None = None
-    children: tuple[Node, ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    default: int | None = None
-
-    def reachable(self) -> Iterator[Node]:
-        """Yield the groups and targets that a line may come to, this one among them."""
-        yield self
-        for child in self.live_children():
-            yield from child.reachable()
-
-    def live_children(self) -> list[Node]:
-        """Return the children that lines are sent to: none of weight 0 or of no condition, the first of `single`."""
-        if self.mode == SINGLE:
-            return list(self.children[:1])
-        if self.mode == LOADBALANCE:
-            return [each for each in self.children if each.weight > 0]
-        named = {self.default, *(each.then for each in self.conditions)}
-        return [each for place, each in enumerate(self.children) if place in named]
-
-    def targets(self) -> list[Node]:
-        """Return the targets that a line may come to."""
-        return [node for node in self.reachable() if node.mode is None]
-
-    def every_target(self) -> Iterator[Node]:
-        """Yield all targets, also those that no line comes to."""
-        if self.mode is None:
-            yield self
-        for child in self.children:
-            yield from child.every_target()
 
 
 class Problem(NamedTuple):
@@ -152,7 +76,7 @@ class Invalid(Exception):
 def read(config: Mapping[str, Any]) -> Node:
     """Check a config object. Raises Invalid with all problems."""
     reader = _Reader()
-    node = reader.node(config, "", 0, Settings())
+    node = reader.node(config, "", 0, TargetSettings())
     if not reader.problems:
         reader.check_deadlines(node)
     if reader.problems:
@@ -199,7 +123,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._targets = 0
 
-    def node(self, raw: Mapping[str, Any], path: str, depth: int, above: Settings) -> Node:
+    def node(self, raw: Mapping[str, Any], path: str, depth: int, above: TargetSettings) -> Node:
         """Read one target with everything below it."""
         self._check_names(raw, path, _STEERING, _OTHER_KEYS)
         settings = self._settings(raw, path, above)
@@ -309,14 +233,14 @@ class _Reader:
 
     # settings
 
-    def _settings(self, raw: Mapping[str, Any], path: str, above: Settings) -> Settings:
+    def _settings(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> TargetSettings:
         account, model = self._account(raw, path)
         override = self._params(raw, "override_params", path)
         asked = override.pop("model", None)
         if asked is not None:
             model = self._model(asked, path)
         drop, remove = self._dropped(raw, path, above)
-        return Settings(
+        return TargetSettings(
             account=account or above.account,
             model=model or above.model,
             drop_params=drop,
@@ -328,7 +252,7 @@ class _Reader:
             remove=remove,
         )
 
-    def _account(self, raw: Mapping[str, Any], path: str) -> tuple[Account | None, str | None]:
+    def _account(self, raw: Mapping[str, Any], path: str) -> tuple[NamedAccount | None, str | None]:
         """Return the account and the model that a target names: `@slug` is the strongest, as among headers."""
         provider, slug = self._text(raw, "provider", path), self._text(raw, "virtual_key", path)
         if provider is not None and provider.startswith("@") and not provider.startswith(NOT_SLUGS):
@@ -380,7 +304,7 @@ class _Reader:
             return None
         return model
 
-    def _dropped(self, raw: Mapping[str, Any], path: str, above: Settings) -> tuple[bool, tuple[str, ...]]:
+    def _dropped(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> tuple[bool, tuple[str, ...]]:
         found = raw.get("drop_params")
         if found is None:
             return above.drop_params, above.remove
@@ -398,7 +322,7 @@ class _Reader:
             self._wrong(path, name, "must be true or false")
         return found if isinstance(found, bool) else above
 
-    def _deadline(self, raw: Mapping[str, Any], path: str, above: Settings) -> str:
+    def _deadline(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> str:
         found = raw.get("on_deadline", above.on_deadline)
         if found not in ("cancel", "wait"):
             self._wrong(path, "on_deadline", "must be cancel or wait")

@@ -7,10 +7,15 @@ from the vault.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 from msgspec import Raw
+
+NOT_ALLOWED = "model_not_allowed"
+NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -36,7 +41,7 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_CHANGES = Changes()
 
 
-class Target(msgspec.Struct, frozen=True):
+class StoredTarget(msgspec.Struct, frozen=True):
     """One account as the split needs it. Limits are the operator's, None where the lane's own count."""
 
     slug: str
@@ -138,7 +143,7 @@ EVERYTHING = Rules()
 class Route(msgspec.Struct, frozen=True):
     """What create resolved and stored. `strict`: any line that its lane cannot express fails the batch."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[StoredTarget, ...]
     strict: bool = False
     on_deadline: str = "cancel"
     rules: Rules | msgspec.UnsetType = msgspec.UNSET
@@ -186,7 +191,7 @@ def decode_route(text: str) -> Route:
     return _decode(text)
 
 
-def own_target(text: str) -> Target | None:
+def own_target(text: str) -> StoredTarget | None:
     """Return the stored target whose credentials the caller brought, None for a batch on virtual keys."""
     if '"byok":{' not in text:  # status reads come here: a route over hundreds of accounts is not decoded for them
         return None
@@ -198,3 +203,8 @@ def forwarded_headers(text: str) -> dict[str, str]:
     if '"forward":{' not in text:  # as above: every step of every part comes here
         return {}
     return decode_route(text).forward or {}
+
+
+def allowed(patterns: Iterable[str], name: str) -> bool:
+    """Tell whether a name is one of the globs, or fits one."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)

@@ -21,7 +21,7 @@ from pathlib import Path
 LEDGER = "ledger.jsonl"
 
 
-class Layout:
+class BatchFolders:
     """The folders below `data_dir/batches`."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -45,7 +45,7 @@ class Layout:
         """Remove the pictures. Blocking."""
         _remove(self.media(batch_id))
 
-    def attempt(self, batch_id: str, what: str) -> Path:
+    def new(self, batch_id: str, what: str) -> Path:
         """Return the path of a new, not yet existing folder for one attempt at `what`."""
         return self.folder(batch_id) / f"{what}-{self._boot}-{next(self._count)}"
 

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from proxy_plugin.api.files.room import Space, to_the_end
 from proxy_plugin.durable import sync_folder
+from proxy_plugin.storage.space import Space, to_the_end
 
 P = ParamSpec("P")
 T = TypeVar("T")

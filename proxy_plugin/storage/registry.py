@@ -8,68 +8,25 @@ one is being synced share the next sync.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import queue
 import re
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew, StorageError
+from proxy_plugin.storage.data_dir import Ballast
+from proxy_plugin.storage.errors import Conflict, RegistryFull, SchemaTooNew, StorageError
 
 T = TypeVar("T")
 P = ParamSpec("P")
 GROUP = 64  # writes that may share one transaction
 _FULL_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-
-
-class DataDirLock:
-    """An exclusive lock on a data directory, held by the kernel as long as the process lives."""
-
-    def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise DataDirBusy(f"{data_dir} is in use by another gateway; one gateway owns one data_dir") from None
-
-    def release(self) -> None:
-        """Let another gateway in."""
-        os.close(self._fd)
-
-
-class Ballast:
-    """A file that gives its space back when the disk is full, so that a native job id can always be stored."""
-
-    def __init__(self, path: Path, size: int = 8 * 2**20) -> None:
-        self._path, self._size = path, size
-
-    def fill(self) -> None:
-        """Take the space again; OSError when the disk has too little."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, self._size)
-        finally:
-            os.close(fd)
-
-    def drop(self) -> None:
-        """Give the space to the database."""
-        with suppress(OSError):
-            os.truncate(self._path, 0)
-
-    @property
-    def full(self) -> bool:
-        """Whether the reserve is in place."""
-        return self._path.exists() and self._path.stat().st_size >= self._size
 
 
 @dataclass(slots=True)
@@ -116,12 +73,16 @@ class Registry:
         self.full = False  # the last write met a full disk; cleared by `recover_space`
 
     def open(self) -> None:
-        """Create or upgrade the schema and start the writer. Blocking; called once before serving."""
-        writer = connect(self._path)
-        migrate(writer)
-        self._path.chmod(0o600)
-        self._reader = connect(self._path)
-        self._reader.execute("PRAGMA query_only=ON")
+        """Create or upgrade the schema and start the writer. Blocking; called once before serving.
+
+        Raises SchemaTooNew, or StorageError for a file that is no database of ours.
+        """
+        with _told():
+            writer = connect(self._path)
+            migrate(writer)
+            self._path.chmod(0o600)
+            self._reader = connect(self._path)
+            self._reader.execute("PRAGMA query_only=ON")
         with suppress(OSError):
             self._ballast.fill()
         self._thread = threading.Thread(target=self._run, args=(writer,), name="registry-writer", daemon=True)
@@ -138,7 +99,7 @@ class Registry:
             self._reader = None
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a point read: `work(connection, *args, **kwargs)`.
+        """Run a point read: `work(connection, *args, **kwargs)`. Raises StorageError for what the database refuses.
 
         On SQLite it runs at once, on the event loop: a point read takes microseconds, a thread takes a hundred.
         """
@@ -147,18 +108,16 @@ class Registry:
     def read_now(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a point read on the calling thread, which must be the event loop's."""
         assert self._reader is not None
-        return work(self._reader, *args, **kwargs)
+        with _told():
+            return work(self._reader, *args, **kwargs)
 
     async def scan(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a read that may be long on a thread and a connection of its own."""
+        """Run a read that may be long on a thread and a connection of its own. Raises StorageError."""
         return await asyncio.to_thread(self._scan, lambda conn: work(conn, *args, **kwargs))
 
     def _scan(self, work: Callable[[Connection], T]) -> T:
-        conn = connect(self._path)
-        try:
+        with _told(), closing(connect(self._path)) as conn:
             return work(conn)
-        finally:
-            conn.close()
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(connection, *args, **kwargs)` in a transaction; return when it is durable.
@@ -215,7 +174,7 @@ class Registry:
         for last_try in (False, True):
             try:
                 outcomes = _transaction(conn, [item.work for item in group])
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 if _is_full(error) and not last_try:
                     self.full = True
                     self._ballast.drop()
@@ -244,14 +203,10 @@ def _savepoint(conn: sqlite3.Connection, work: Callable[[Connection], Any]) -> t
     conn.execute("SAVEPOINT one")
     try:
         value = work(conn)
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         if _is_full(error):
             raise
         failure: BaseException = _readable(error)
-    except sqlite3.IntegrityError as error:
-        failure = Conflict(str(error))
-    except sqlite3.Error as error:
-        failure = StorageError(str(error))
     except Exception as error:  # noqa: BLE001 - handed to the caller that awaits this write
         failure = error
     else:
@@ -262,9 +217,20 @@ def _savepoint(conn: sqlite3.Connection, work: Callable[[Connection], Any]) -> t
     return None, failure
 
 
-def _is_full(error: sqlite3.OperationalError) -> bool:
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise StorageError for what the database refuses outside a transaction."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(str(error)) from error
+
+
+def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES
 
 
-def _readable(error: sqlite3.OperationalError) -> StorageError:
-    return RegistryFull("the disk under data_dir is full") if _is_full(error) else StorageError(str(error))
+def _readable(error: sqlite3.Error) -> StorageError:
+    if _is_full(error):
+        return RegistryFull("the disk under data_dir is full")
+    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else StorageError(str(error))

@@ -10,28 +10,15 @@ import struct
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from proxy_plugin.errors import GatewayError
-from proxy_plugin.providers.base import Usage
 
 PATIENCE = 5.0  # seconds that the client's side has to acknowledge an answer
 _TCP_CLOSE = 7  # the state of a connection that was reset
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.005  # seconds between looks: an acknowledgement may be delayed by 40 ms
-
-
-def usage_object(used: Usage) -> dict[str, Any]:
-    """Return token counts as OpenAI's Batch has them."""
-    return {
-        "input_tokens": used.input_tokens,
-        "input_tokens_details": {"cached_tokens": used.cached_tokens},
-        "output_tokens": used.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
-        "total_tokens": used.input_tokens + used.output_tokens,
-    }
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

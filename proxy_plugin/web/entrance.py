@@ -10,9 +10,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -21,43 +19,30 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from proxy_plugin import logs
 from proxy_plugin.access import headers
-from proxy_plugin.access.callers import Caller
-from proxy_plugin.config import VirtualKey
+from proxy_plugin.access.callers import Callers
+from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.errors import BadRequest, GatewayError, NoSpace, Unavailable
-from proxy_plugin.gateway import Gateway
+from proxy_plugin.gateway import Traffic
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
+from proxy_plugin.web.served import Handler, Served
 
 LOG = logging.getLogger("proxy_plugin.http")
-CALLER = web.RequestKey("proxy_plugin.caller", Caller)
-HEADERS = web.RequestKey("proxy_plugin.headers", headers.RequestHeaders)
 LINGER_SECONDS = 5.0  # of reading on after a refusal
 UNPACKED_BYTES = 2**20
 CLIENT_GONE = 499  # in the log only, as nginx writes it
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Precheck = Callable[[web.Request], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a route of ours. `precheck` raises GatewayError for what the headers alone forbid."""
-
-    template: str  # what the log shows instead of the path
-    new_work: bool = False  # refused while the gateway stops
-    precheck: Precheck | None = None
 
 
 class Entrance:
     """Guards the routes in `routes`; hands what the application does not serve to the upstream, if there is one."""
 
-    def __init__(self, gateway: Gateway, upstream: Upstream | None) -> None:
-        self.routes: dict[AbstractRoute, Known] = {}
-        self._gateway = gateway
-        self._upstream = upstream
+    def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
+        self.routes: dict[AbstractRoute, Served] = {}
+        self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -67,7 +52,7 @@ class Entrance:
             return await self._answer(request, handler, route)
         if self._upstream is not None and request.match_info.http_exception is not None:
             return await self._answer(request, self._upstream.forward, None)
-        return await handler(without_our_keys(request, self._gateway.callers))
+        return await handler(without_our_keys(request, self._callers))
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect` of one of our routes: 100 for a request that may go on, else the refusal itself."""
@@ -100,9 +85,9 @@ class Entrance:
         caller = request.get(CALLER)
         if caller is None or asked.slug is None or asked.config is not None or not caller.allows(asked.slug):
             return None
-        return self._gateway.config.virtual_keys.get(asked.slug)
+        return self._config.virtual_keys.get(asked.slug)
 
-    async def _answer(self, request: web.Request, handler: Handler, route: Known | None) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, handler: Handler, route: Served | None) -> web.StreamResponse:
         """Run a handler and log it; `route` is None for a request that is passed on and authenticates elsewhere."""
         began = time.perf_counter()
         try:
@@ -123,20 +108,20 @@ class Entrance:
         _log(request, route, response.status, began)
         return response
 
-    def _admit(self, request: web.Request, route: Known) -> headers.RequestHeaders:
+    def _admit(self, request: web.Request, route: Served) -> headers.RequestHeaders:
         """Name the request and its caller, return what it asks for. Raises GatewayError; only reads the second time."""
         if CALLER in request:
             return request[HEADERS]
         asked = request[HEADERS] = headers.read(request.headers)
         logs.TRACE_ID.set(asked.trace_id)
-        caller = self._gateway.callers.authenticate(request.headers, request.remote)
-        if route.new_work and self._gateway.stopping:
+        caller = self._callers.authenticate(request.headers, request.remote)
+        if route.new_work and self._traffic.stopping:
             raise Unavailable("The gateway is stopping and takes no new work; nothing was done.")
         request[CALLER] = caller
         return asked
 
     async def _refuse(
-        self, request: web.Request, route: Known | None, error: Exception, began: float
+        self, request: web.Request, route: Served | None, error: Exception, began: float
     ) -> web.StreamResponse:
         response = _answer_to(error)
         _log(request, route, response.status, began)
@@ -148,7 +133,7 @@ class Entrance:
         return response
 
 
-async def _check_expectation(request: web.Request, route: Known) -> None:
+async def _check_expectation(request: web.Request, route: Served) -> None:
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     if route.precheck is not None:
@@ -205,13 +190,13 @@ def _http_answer(error: web.HTTPException) -> web.Response:
     return json_answer({"error": envelope}, error.status, allow)
 
 
-def _log(request: web.Request, route: Known | None, status: int, began: float) -> None:
+def _log(request: web.Request, route: Served | None, status: int, began: float) -> None:
     caller = request.get(CALLER)
     logs.event(
         LOG,
         "request",
         method=request.method if request.method in hdrs.METH_ALL else "other",
-        route="upstream" if route is None else route.template,
+        route="upstream" if route is None else route.path,
         status=status,
         ms=round((time.perf_counter() - began) * 1000, 2),
         caller=None if caller is None else caller.name,

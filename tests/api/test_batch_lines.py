@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.api.batches.lines import Chosen, Selection, remove_ledgers
+from proxy_plugin.api.batches.lines import Chosen, Selection
+from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.api.test_app import BATCH_ID, Served, running
+from proxy_plugin.storage.batch_folders import BatchFolders
 from tests.support.raw_http import raw
+from tests.support.rows import BATCH_ID, put_batch, put_file
+from tests.support.served import Served, running
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
 
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
@@ -114,8 +117,8 @@ def test_the_ledger_is_kept_over_a_restart(gateway: Gateway, batch: dict[str, An
 
 async def test_before_the_end_the_status_is_named(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state="running", cancelling_at=1)
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state="running", cancelling_at=1)
         for method, path in (("GET", "lines"), ("POST", "retry")):
             status, answer, headers = await served.call(method, f"/v1/batches/{BATCH_ID}/{path}")
             assert (status, answer["error"]["code"]) == (409, "batch_not_ended")
@@ -135,10 +138,10 @@ def ledger(gateway: InProcess, batch_id: str = BATCH_ID) -> Path:
 
 
 async def ended(served: Served) -> None:
-    await served.put_file()
+    await put_file(served.gateway.registry)
     for file_id in ("file-out", "file-err"):
-        await served.put_file(file_id, purpose="batch_output")
-    await served.put_batch(state="completed", output_file_id="file-out", error_file_id="file-err")
+        await put_file(served.gateway.registry, file_id, purpose="batch_output")
+    await put_batch(served.gateway.registry, state="completed", output_file_id="file-out", error_file_id="file-err")
 
 
 async def removed(served: Served, file_id: str) -> None:
@@ -151,10 +154,10 @@ async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -
         await ended(served)
         path = ledger(served.gateway)
         for file_id in ("file-out", "file-err"):
-            await remove_ledgers(served.gateway)
+            await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
             assert path.exists()
             await removed(served, file_id)
-        await remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
         assert not path.parent.exists()
         status, answer, _ = await served.call("GET", f"/v1/batches/{BATCH_ID}/lines")
         assert (status, "were removed" in answer["error"]["message"]) == (404, True)
@@ -162,10 +165,10 @@ async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -
 
 async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state="running")
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state="running")
         path, other = ledger(served.gateway), ledger(served.gateway, "batch_unknown")
-        await remove_ledgers(served.gateway)
+        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
         assert path.exists()
         assert other.exists()
 

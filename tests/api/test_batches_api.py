@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,14 @@ from openai import AsyncOpenAI, OpenAI
 
 from proxy_plugin.api.batches.objects import batch_object
 from proxy_plugin.routing.endpoints import ENDPOINTS
-from proxy_plugin.storage.tables import batches
-from proxy_plugin.storage.tables.batches import BatchRow
-from tests.api.test_app import BATCH_ID, KEY, OTHER_KEY, TARGET, WHO, Served, running
-from tests.api.test_middleware import wire
-
-WANTED = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-
-
-async def create(served: Served, headers: Mapping[str, str] = {}, **fields: Any) -> dict[str, Any]:
-    status, batch, _ = await served.call("POST", "/v1/batches", WANTED | fields, {**TARGET, **headers})
-    assert status == 200, batch
-    return dict(batch)
-
-
-def stored(served: Served, batch_id: str) -> BatchRow:
-    row = served.gateway.registry.read_now(lambda conn: batches.get(conn, batch_id))
-    assert row is not None
-    return row
-
-
-def count(served: Served) -> int:
-    return int(
-        served.gateway.registry.read_now(lambda conn: conn.execute("SELECT COUNT(*) FROM batches").fetchone()[0])
-    )
+from tests.support.rows import BATCH_ID, batch_row, put_batch, put_file, put_part
+from tests.support.served import KEY, OTHER_KEY, TARGET, WANTED, WHO, count, create, running, stored
+from tests.support.wire import wire
 
 
 async def test_a_create_is_stored_whole(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         fields = {
             "metadata": {"team": "söme", "empty": ""},
             "output_expires_after": {"anchor": "created_at", "seconds": 3600},
@@ -78,14 +56,14 @@ async def test_a_create_is_stored_whole(tmp_path: Path) -> None:
 async def test_the_limits_of_the_virtual_key_are_stored_with_the_batch(tmp_path: Path) -> None:
     lane = {"provider": "openai", "api_key": "sk-sandbox-key", "max_lines_per_job": 7, "models": ["m1", "m2"]}
     async with running(tmp_path, virtual_keys={"lane": lane}) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         [target] = json.loads(stored(served, (await create(served))["id"]).route)["targets"]
         assert (target["max_lines_per_job"], target["models"], target["max_bytes_per_job"]) == (7, ["m1", "m2"], None)
 
 
 async def test_what_may_be_left_out(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         body = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "metadata": None, "output_expires_after": None}
         status, batch, _ = await served.call("POST", "/batches", body)
         assert (status, batch["completion_window"]) == (200, "24h")
@@ -95,7 +73,7 @@ async def test_what_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_every_endpoint_of_openais_description_is_taken(tmp_path: Path, endpoint: str) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         assert (await create(served, endpoint=endpoint))["endpoint"] == endpoint
 
 
@@ -134,7 +112,7 @@ async def test_every_endpoint_of_openais_description_is_taken(tmp_path: Path, en
 )
 async def test_a_wrong_field_is_400_by_name(tmp_path: Path, fields: dict[str, Any], param: str) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         status, answer, _ = await served.call("POST", "/v1/batches", WANTED | fields)
         assert (status, answer["error"]["param"]) == (400, param)
         assert count(served) == 0
@@ -148,7 +126,7 @@ async def test_a_wrong_endpoint_is_told_the_right_ones(tmp_path: Path) -> None:
 
 async def test_metadata_at_its_limits_is_taken(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         metadata = {f"{n:02}" + "k" * 62: "ü" * 512 for n in range(16)}
         assert (await create(served, metadata=metadata))["metadata"] == metadata
 
@@ -191,7 +169,7 @@ async def test_a_create_needs_a_target_of_the_caller(
     tmp_path: Path, headers: dict[str, str], status: int, names: tuple[str, ...]
 ) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         got, answer, _ = await served.call("POST", "/v1/batches", WANTED, headers)
         assert got == status
         assert all(name in answer["error"]["message"] for name in names)
@@ -201,10 +179,10 @@ async def test_a_create_needs_a_target_of_the_caller(
 async def test_an_input_file_has_to_be_there_and_for_batches(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
         now = int(served.clock.now())
-        await served.put_file("file-foreign", workspace="two")
-        await served.put_file("file-output", purpose="batch_output")
-        await served.put_file("file-expired", expires_at=now - 1)
-        await served.put_file("file-hidden", hidden_at=now)
+        await put_file(served.gateway.registry, "file-foreign", workspace="two")
+        await put_file(served.gateway.registry, "file-output", purpose="batch_output")
+        await put_file(served.gateway.registry, "file-expired", expires_at=now - 1)
+        await put_file(served.gateway.registry, "file-hidden", hidden_at=now)
         for file_id in ("file-never", "file-foreign", "file-output", "file-expired", "file-hidden", "/etc/passwd\n"):
             status, answer, _ = await served.call("POST", "/v1/batches", WANTED | {"input_file_id": file_id})
             assert (status, answer["error"]["param"]) == (404, "input_file_id"), file_id
@@ -216,24 +194,16 @@ async def test_an_input_file_has_to_be_there_and_for_batches(tmp_path: Path) -> 
 
 async def test_our_own_conflict_tells_sdks_not_to_retry(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state="completed")
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state="completed")
         status, answer, headers = await served.call("POST", f"/v1/batches/{BATCH_ID}/cancel", {})
         assert (status, headers["x-should-retry"]) == (409, "false")
         assert "'completed'" in answer["error"]["message"]
 
 
 async def test_an_ended_batch_is_shown_in_full() -> None:
-    row = BatchRow(
-        id="batch_1",
-        workspace="one",
-        caller="first",
-        input_file_id="file-1",
+    row = batch_row(
         endpoint="/v1/responses",
-        completion_window="24h",
-        route="{}",
-        request_hash="h",
-        trace_id="t",
         state="cancelled",
         created_at=1,
         expires_at=86_401,
@@ -273,16 +243,16 @@ async def test_an_ended_batch_is_shown_in_full() -> None:
 )
 async def test_the_status_is_openais_word(tmp_path: Path, state: str, cancelling: int | None, status: str) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state=state, cancelling_at=cancelling)
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state=state, cancelling_at=cancelling)
         assert (await served.call("GET", f"/v1/batches/{BATCH_ID}"))[1]["status"] == status
 
 
 async def test_another_workspace_sees_nothing(tmp_path: Path) -> None:
     stranger = {"x-portkey-api-key": OTHER_KEY}
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch()
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry)
         for method, path in (("GET", ""), ("POST", "/cancel")):
             foreign = await served.call(method, f"/v1/batches/{BATCH_ID}{path}", None, stranger)
             unknown = await served.call(method, f"/v1/batches/batch_unknown{path}", None, stranger)
@@ -308,8 +278,8 @@ async def test_an_id_that_no_batch_can_have_is_404(tmp_path: Path, batch_id: str
 
 async def test_pages_go_through_every_batch_once_newest_first(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        made = [(await served.put_batch(f"batch_{n}")).id for n in range(7)]
+        await put_file(served.gateway.registry)
+        made = [(await put_batch(served.gateway.registry, f"batch_{n}")).id for n in range(7)]
         seen, after = [], ""
         while True:
             _, page, _ = await served.call("GET", f"/v1/batches?limit=3{after}")
@@ -326,9 +296,9 @@ async def test_pages_go_through_every_batch_once_newest_first(tmp_path: Path) ->
 
 async def test_a_page_has_20_batches_unless_asked_otherwise(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for n in range(21):
-            await served.put_batch(f"batch_{n}")
+            await put_batch(served.gateway.registry, f"batch_{n}")
         _, page, _ = await served.call("GET", "/v1/batches")
         assert (len(page["data"]), page["has_more"]) == (20, True)
 
@@ -355,9 +325,9 @@ async def test_a_wrong_query_is_400_by_name(tmp_path: Path, query: str, param: s
 
 async def test_a_cancel_is_durable_and_may_be_repeated(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch()
-        await served.put_part(BATCH_ID, state="running")
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry)
+        await put_part(served.gateway.registry, BATCH_ID, state="running")
         status, batch, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/cancel", {})
         assert (status, batch["status"]) == (200, "cancelling")
         at = stored(served, BATCH_ID).cancelling_at
@@ -372,7 +342,7 @@ async def test_a_cancel_is_durable_and_may_be_repeated(tmp_path: Path) -> None:
 
 async def test_openais_clients_work_unchanged(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         headers = {"x-portkey-provider": "@lane"}
         url = f"{served.url}/v1"
 
@@ -387,9 +357,9 @@ async def test_openais_clients_work_unchanged(tmp_path: Path) -> None:
             assert (made.status, made.metadata) == ("validating", {"a": "b"})
             assert (await client.batches.retrieve(made.id)).id == made.id
             for n in range(5):
-                await served.put_batch(f"batch_{n}")
+                await put_batch(served.gateway.registry, f"batch_{n}")
             assert len([batch async for batch in client.batches.list(limit=2)]) == 6
-            await served.put_batch("batch_ended", state="completed")
+            await put_batch(served.gateway.registry, "batch_ended", state="completed")
             with pytest.raises(openai.NotFoundError, match="No batch found with id 'batch_none'"):
                 await client.batches.retrieve("batch_none")
             with pytest.raises(openai.ConflictError):

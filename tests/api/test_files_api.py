@@ -19,6 +19,7 @@ from openai import AsyncOpenAI
 from yarl import URL
 
 from proxy_plugin.api.files import routes as files_api
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
@@ -40,8 +41,9 @@ from tests.support.files_app import (
     process,
     send,
     serving,
-    until,
 )
+from tests.support.rows import CREATED, batch_row, file_row
+from tests.support.waiting import eventually
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes: several blocks, and every offset tells its place
 
@@ -87,19 +89,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 def _row(number: int, **changes: Any) -> FileRow:
-    row = FileRow(
-        id=f"file-{number:024d}",
-        workspace="alice",
-        purpose="batch",
-        filename="in.jsonl",
-        bytes=10,
-        sha256="0" * 64,
-        created_at=1_700_000_000 + number,
-        expires_at=None,
-        state="processed",
-        facts='{"lines": 1}' + " " * 200,
-    )
-    return FileRow(**{name: getattr(row, name) for name in row.__struct_fields__} | changes)
+    values: dict[str, Any] = {"workspace": "alice", "bytes": 10, "created_at": CREATED + number, "state": "processed"}
+    return file_row(f"file-{number:024d}", **(values | {"facts": '{"lines": 1}' + " " * 200} | changes))
 
 
 def _insert(conn: Connection, rows: Iterable[FileRow]) -> None:
@@ -113,20 +104,7 @@ def _get(path: str, *, method: str = "GET", **headers: str) -> bytes:
 
 
 def _batch(file_id: str, state: str) -> BatchRow:
-    return BatchRow(
-        id=f"batch_{state}",
-        workspace="alice",
-        caller="alice",
-        input_file_id=file_id,
-        endpoint="/v1/embeddings",
-        completion_window="24h",
-        route="{}",
-        request_hash=state,
-        trace_id="t",
-        state=state,
-        created_at=1,
-        expires_at=2,
-    )
+    return batch_row(f"batch_{state}", workspace="alice", caller="alice", input_file_id=file_id, state=state)
 
 
 # ---- objects ----
@@ -312,11 +290,11 @@ async def test_deleted_bytes_go_when_nobody_needs_them(served: Served) -> None:
             "deleted": True,
         }
     await served.gateway.registry.write(lambda conn: batches.insert(conn, _batch(needed, "merging"), is_retry=False))
-    assert await files_api.remove_unneeded(served.gateway) == 1
+    assert await housekeeping.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == sorted([kept, needed])
     stored = served.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, "alice"))
     assert stored == 4 * len(LINE)
-    assert await files_api.remove_unneeded(served.gateway) == 0
+    assert await housekeeping.remove_unneeded(served.gateway) == 0
 
 
 async def test_expired_bytes_go_too(served: Served) -> None:
@@ -325,10 +303,10 @@ async def test_expired_bytes_go_too(served: Served) -> None:
         form(LINE, part("expires_after[anchor]", b"created_at"), part("expires_after[seconds]", b"3600")),
     )
     assert status == 200
-    assert await files_api.remove_unneeded(served.gateway) == 0
+    assert await housekeeping.remove_unneeded(served.gateway) == 0
     served.gateway.clock.offset = 3601.0  # type: ignore[attr-defined]
     assert (await served.json(f"/files/{file['id']}"))[0] == 404
-    assert await files_api.remove_unneeded(served.gateway) == 1
+    assert await housekeeping.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == []
 
 
@@ -431,7 +409,7 @@ async def test_a_delete_does_not_cut_a_running_download(served: Served) -> None:
         writer.write(_get(f"/v1/files/{file_id}/content", connection="close"))
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         await served.json(f"/files/{file_id}", method="DELETE")
-        assert await files_api.remove_unneeded(served.gateway) == 1
+        assert await housekeeping.remove_unneeded(served.gateway) == 1
         assert leftovers(served.data_dir) == []
         assert await asyncio.wait_for(reader.read(-1), 20) == content
 
@@ -443,7 +421,7 @@ async def test_a_client_that_leaves_a_download_frees_the_file(served: Served) ->
         writer.write(_get(f"/v1/files/{file_id}/content"))
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert _open_descriptors(path) == 1
-    await until(lambda: _open_descriptors(path) == 0)
+    await eventually(lambda: _open_descriptors(path) == 0)
 
 
 def _open_descriptors(path: Path) -> int:

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from proxy_plugin.api import ids
-from tests.api.test_app import BATCH_ID, KEY, WHO, Served, running
-from tests.api.test_middleware import wire
+from tests.support.rows import BATCH_ID, put_batch, put_file
+from tests.support.served import KEY, WHO, Served, running
+from tests.support.wire import wire
 
 FOREIGN = {
     "pk_file_0123456789": "Portkey",
@@ -54,8 +55,8 @@ async def test_a_batch_of_a_foreign_file_is_refused_with_the_same_word(tmp_path:
 
 async def test_batch_ids_may_be_escaped_twice(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch()
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry)
         for spelling in (BATCH_ID.replace("_", "%5F"), BATCH_ID.replace("_", "%255F")):
             for path in ("", "/output"):
                 async with served.session.get(f"{served.url}/v1/batches/{spelling}{path}", headers=WHO) as answer:

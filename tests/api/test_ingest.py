@@ -35,8 +35,8 @@ from tests.support.files_app import (
     post_head,
     send,
     serving,
-    until,
 )
+from tests.support.waiting import eventually
 
 MEGABYTE = 2**20
 
@@ -58,8 +58,8 @@ class Served:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
         assert self.rows() == []
-        assert self.gateway.upload_bytes == {}
-        assert self.gateway.uploads == 0
+        assert self.gateway.traffic.upload_bytes == {}
+        assert self.gateway.traffic.uploads == 0
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ async def test_uploads_at_once_do_not_mix(served: Served) -> None:
     assert [status for status, _ in answers] == [200] * 12
     stored = [served.gateway.blobs.path(file["id"]).read_bytes() for _, file in answers]
     assert stored == contents
-    assert served.gateway.upload_bytes == {}
+    assert served.gateway.traffic.upload_bytes == {}
 
 
 # ---- what is refused ----
@@ -298,8 +298,8 @@ async def test_a_stopping_gateway_takes_no_new_upload_and_ends_the_running_one(s
     async with connected(served.port) as (reader, writer):
         body = form(LINE * 5000)
         writer.write(post_head(len(body)) + body[:1000])
-        await until(lambda: served.gateway.uploads == 1)
-        served.gateway.stopping = True
+        await eventually(lambda: served.gateway.traffic.uploads == 1)
+        served.gateway.traffic.stopping = True
         assert (await send(served.port, form()))[0] == 503
         writer.write(body[1000:])
         assert (await answer(reader))[0] == 200
@@ -310,10 +310,10 @@ async def test_a_stopping_gateway_takes_no_new_upload_and_ends_the_running_one(s
 async def test_more_uploads_than_allowed(served: Served) -> None:
     async with connected(served.port) as (_, writer):
         writer.write(post_head(len(form())) + form()[:100])
-        await until(lambda: served.gateway.uploads == 1)
+        await eventually(lambda: served.gateway.traffic.uploads == 1)
         assert (await send(served.port, form()))[0] == 429
         writer.close()
-        await until(lambda: served.gateway.uploads == 0)
+        await eventually(lambda: served.gateway.traffic.uploads == 0)
         assert (await send(served.port, form()))[0] == 200
 
 
@@ -324,12 +324,12 @@ async def test_more_uploads_than_allowed(served: Served) -> None:
 async def test_a_client_that_leaves_leaves_nothing(served: Served, sent: int) -> None:
     async with connected(served.port) as (_, writer):
         writer.write(post_head(MEGABYTE) + form(LINE * 20_000)[:sent])
-        await until(lambda: served.gateway.uploads == 1)
+        await eventually(lambda: served.gateway.traffic.uploads == 1)
         if sent > spool.BLOCK_BYTES:
-            await until(lambda: leftovers(served.data_dir))
-            assert sum(served.gateway.upload_bytes.values()) > 0
+            await eventually(lambda: leftovers(served.data_dir))
+            assert sum(served.gateway.traffic.upload_bytes.values()) > 0
         writer.close()
-        await until(lambda: served.gateway.uploads == 0)
+        await eventually(lambda: served.gateway.traffic.uploads == 0)
         served.assert_nothing_left()
 
 
@@ -348,13 +348,13 @@ async def test_a_client_that_sends_nothing_usable_is_dropped(tmp_path: Path, chu
         body = form(LINE * 20_000)[:600_000]
         head = post_head(None if chunked else 10 * MEGABYTE).replace(b"/v1/files", b"/impatient")
         writer.write(head + (b"%x\r\n%b\r\n" % (len(body), body) if chunked else body))
-        await until(lambda: leftovers(tmp_path / "data"))
+        await eventually(lambda: leftovers(tmp_path / "data"))
         if chunked:
             writer.write(b"nonsense\r\n")
         status, found = await answer(reader)
         assert (status, found["error"]["code"]) == (408, "upload_idle")
         assert leftovers(tmp_path / "data") == []
-        assert (app[GATEWAY].uploads, app[GATEWAY].upload_bytes) == (0, {})
+        assert (app[GATEWAY].traffic.uploads, app[GATEWAY].traffic.upload_bytes) == (0, {})
 
 
 async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
@@ -371,14 +371,14 @@ async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
         holding = asyncio.create_task(gateway.registry.write(hold))
         await asyncio.to_thread(begun.wait, 10)
         sending = asyncio.create_task(send(port, form()))
-        await until(lambda: len(leftovers(tmp_path / "data")) == 1 and not list((tmp_path / "data/tmp").iterdir()))
+        await eventually(lambda: len(leftovers(tmp_path / "data")) == 1 and not list((tmp_path / "data/tmp").iterdir()))
         handlers = [task for task in asyncio.all_tasks() if "_handle_request" in repr(task)]
         for task in handlers:
             task.cancel()
         await asyncio.sleep(0)
         go_on.set()
         await holding
-        await until(lambda: gateway.uploads == 0)
+        await eventually(lambda: gateway.traffic.uploads == 0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         assert set(leftovers(tmp_path / "data")) == gateway.registry.read_now(files.kept)
@@ -398,7 +398,7 @@ async def test_a_workspace_keeps_to_its_quota(served: Served) -> None:
     assert (await send(served.port, form(b"x")))[0] == 507
     assert (await send(served.port, form(b"x"), x_portkey_api_key=BOB))[0] == 200
     assert len(leftovers(served.data_dir)) == 3
-    assert served.gateway.upload_bytes == {}
+    assert served.gateway.traffic.upload_bytes == {}
 
 
 @pytest.mark.parametrize("served", [{"max_workspace_bytes": 1_000_000}], indirect=True)
@@ -406,9 +406,9 @@ async def test_running_uploads_count(served: Served) -> None:
     body = form(b"x" * 800_000)
     async with connected(served.port) as (_, writer):
         writer.write(post_head(len(body)) + body[:10])
-        await until(lambda: served.gateway.upload_bytes)
+        await eventually(lambda: served.gateway.traffic.upload_bytes)
         assert (await send(served.port, form(b"x" * 400_000)))[0] == 507
         writer.close()
-        await until(lambda: served.gateway.uploads == 0)
-        assert served.gateway.upload_bytes == {}
+        await eventually(lambda: served.gateway.traffic.uploads == 0)
+        assert served.gateway.traffic.upload_bytes == {}
         assert (await send(served.port, form(b"x" * 400_000)))[0] == 200

@@ -30,8 +30,8 @@ from tests.support.files_app import (
     process,
     send,
     serving,
-    until,
 )
+from tests.support.waiting import eventually
 
 MEGABYTE = 2**20
 
@@ -55,15 +55,15 @@ async def test_a_disk_that_fills_up_under_an_upload(small_disk: Path) -> None:
         async with connected(port) as (reader, writer):
             body = form(bytes(20 * MEGABYTE))
             writer.write(post_head(len(body)) + body[:MEGABYTE])
-            await until(lambda: leftovers(small_disk / "data"))
+            await eventually(lambda: leftovers(small_disk / "data"))
             await asyncio.to_thread(_fill, small_disk / "others")
             writer.write(body[MEGABYTE:])
             status, found = await answer(reader)
             assert (status, found["error"]["code"]) == (507, "insufficient_storage")
             writer.close()
-            await until(lambda: gateway.uploads == 0)
+            await eventually(lambda: gateway.traffic.uploads == 0)
             assert leftovers(small_disk / "data") == []
-            assert gateway.upload_bytes == {}
+            assert gateway.traffic.upload_bytes == {}
 
 
 def _fill(path: Path) -> None:

@@ -3,108 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import logging
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from proxy_plugin import logs
-from proxy_plugin.masking import Masker
-from tests.api.test_app import BATCH_ID, FORM, KEY, OTHER_KEY, TARGET, WHO, Served, running
+from tests.support.rows import BATCH_ID, put_batch, put_file
+from tests.support.served import FORM, KEY, OTHER_KEY, TARGET, WHO, running
+from tests.support.waiting import eventually
+from tests.support.wire import Log, wire
 
 MULTIPART = "Content-Type: multipart/form-data; boundary=edge"
-
-
-@dataclass
-class Answer:
-    """One answer read from a raw connection."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def error(self) -> dict[str, Any]:
-        error = json.loads(self.body)["error"]
-        assert set(error) == {"message", "type", "param", "code"}
-        return dict(error)
-
-
-class Wire:
-    """A client that sends exactly what it is told."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def send(self, method: str, path: str, *headers: str, body: bytes = b"", version: str = "1.1") -> None:
-        head = "\r\n".join([f"{method} {path} HTTP/{version}", "Host: gateway", *headers, "", ""])
-        await self.write(head.encode() + body)
-
-    async def write(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def answer(self) -> Answer:
-        async with asyncio.timeout(5):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(head[0].split()[1]), headers, body)
-
-    async def ends(self, seconds: float = 5) -> bool:
-        """Tell whether the server ends its side without sending anything more."""
-        async with asyncio.timeout(seconds):
-            return await self._reader.read(1) == b""
-
-    def hang_up(self) -> None:
-        self._writer.transport.abort()
-
-    def gone(self) -> bool:
-        return self._reader.at_eof() or self._reader.exception() is not None
-
-
-@asynccontextmanager
-async def wire(served: Served) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    try:
-        yield Wire(reader, writer)
-    finally:
-        writer.close()
-
-
-class Log:
-    """What the gateway logged, as decoded lines."""
-
-    def __init__(self) -> None:
-        self.stream = io.StringIO()
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        return [line for line in found if line["event"] == event]
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    kept, level = Log(), logging.getLogger().level
-    handler = logs.setup("info", Masker(), kept.stream)
-    yield kept
-    logging.getLogger().removeHandler(handler)
-    logging.getLogger().setLevel(level)
-
-
-async def eventually(check: Any, seconds: float = 5) -> None:
-    """Return when `check()` is true."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches", "/batches/x/cancel", "/v1/files/x/unknown"])
@@ -233,8 +143,8 @@ async def test_the_trace_id_is_the_clients_or_a_new_one(tmp_path: Path) -> None:
 
 async def test_portkeys_headers_answer_a_request_with_a_target(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch()
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry)
         for headers in (TARGET, WHO | {"x-portkey-provider": "@lane/some-model"}):
             status, _, answered = await served.call("GET", f"/v1/batches/{BATCH_ID}", headers=headers)
             assert (status, answered["x-portkey-provider"]) == (200, "openai")
@@ -247,8 +157,8 @@ async def test_portkeys_headers_answer_a_request_with_a_target(tmp_path: Path) -
 
 async def test_a_defect_is_500_without_detail_and_logged_by_its_frames(tmp_path: Path, log: Log) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(metadata="{the user's own words")
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, metadata="{the user's own words")
         status, answer, headers = await served.call("GET", f"/v1/batches/{BATCH_ID}")
         assert (status, answer["error"]["code"]) == (500, "internal_error")
         assert "words" not in json.dumps(answer)
@@ -262,8 +172,8 @@ async def test_a_defect_is_500_without_detail_and_logged_by_its_frames(tmp_path:
 
 async def test_one_log_line_tells_a_request_without_ids_or_keys(tmp_path: Path, log: Log) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch()
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry)
         await served.call("GET", f"/v1/batches/{BATCH_ID}?secret=in-the-query", headers=TARGET)
         await served.call("GET", "/v1/files/file-1", headers={"Authorization": "Bearer wrong-key"})
         first, second = log.lines("request")
@@ -298,7 +208,7 @@ async def test_a_client_that_hangs_up_in_its_body_is_no_fault_of_ours(tmp_path: 
 async def test_a_content_that_breaks_off_does_not_look_complete(tmp_path: Path, log: Log) -> None:
     async with running(tmp_path) as served, wire(served) as client:
         size = 64 * 2**20  # more than the sockets between us hold, so the end is still to be read when it goes
-        await served.put_file(bytes=size, state="processed")
+        await put_file(served.gateway.registry, bytes=size, state="processed")
         path = served.gateway.blobs.path("file-1")
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as blob:

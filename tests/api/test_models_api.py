@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.api.test_app import KEY, OTHER_KEY, WHO, Served, running
+from tests.support.served import KEY, OTHER_KEY, WHO, Served, running
 
 OTHER = {"Authorization": f"Bearer {OTHER_KEY}"}
 HOST = "http://127.0.0.1:9/v1"

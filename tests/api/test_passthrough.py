@@ -17,10 +17,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.api.test_app import KEY, WHO, Served, running
-from tests.api.test_middleware import Log, eventually, log, wire
-
-__all__ = ["log"]  # a fixture
+from tests.support.served import KEY, WHO, Served, running
+from tests.support.waiting import eventually
+from tests.support.wire import Log, wire
 
 
 @dataclass

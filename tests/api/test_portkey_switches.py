@@ -7,7 +7,6 @@ import socket
 import time
 import urllib.error
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from multidict import CIMultiDict
@@ -16,7 +15,7 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
 
 FORWARD, TIMEOUT = "x-portkey-forward-headers", "x-portkey-request-timeout"
 MODELS = {"openai": "gpt-4.1-nano", "anthropic": "claude-haiku-4-5"}
@@ -37,14 +36,6 @@ def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
     made.close()
 
 
-def until_ended(gateway: Gateway, batch_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while (batch := gateway.batch(batch_id))["status"] not in ENDS:
-        assert time.monotonic() < deadline, gateway.tail()
-        time.sleep(0.05)
-    return batch
-
-
 # ---- x-portkey-forward-headers ----
 
 
@@ -61,7 +52,7 @@ def test_every_call_of_a_batch_carries_the_listed_headers_over_a_kill(
     gateway.until_event(lambda log: '"event": "part_accepted"' in log)
     gateway.kill()
     gateway.start()
-    assert until_ended(gateway, batch_id)["status"] == "completed"
+    assert gateway.until(batch_id)["status"] == "completed"
     calls = [entry for entry in sandbox.control.requests() if entry["provider"] == provider]
     assert len(calls) >= 3
     assert {entry["headers"].get("x-team") for entry in calls} == {"blue"}

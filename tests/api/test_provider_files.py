@@ -8,19 +8,18 @@ import sqlite3
 import urllib.error
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import yaml
 from aiohttp import web
 
 from proxy_plugin.api.files.provider_answers import as_answer
 from proxy_plugin.providers.base import Account, NewFile, OutcomeUnknown
 from proxy_plugin.providers.http import Http, HttpSettings
-from proxy_plugin.providers.lanes.openai.lane import OPENAI, OpenAICredentials
+from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.support.files_app import FORM_TYPE, closing, leftovers, part
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
@@ -30,22 +29,18 @@ OWN, ANOTHERS = "sk-own-5up3r-s3cr3t-key", "sk-another-5up3r-s3cr3t-key"
 DATA = b'{"messages":[]}\n' * 5000
 NAME = 'späte "Daten" 🙂.jsonl'
 MEGABYTE = 2**20
+API_KEYS: list[dict[str, Any]] = [
+    {"name": "other", "key": OTHER_KEY, "workspace": "other"},
+    {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["claude*"]},
+]
 
 
 @dataclass
 class Shared(Gateway):
     """A gateway with two workspaces on one provider account; `narrow` is of the first and may not use the lane."""
 
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        ours = written["proxy_plugin"]
-        ours["server"]["custom_hosts"] = ["127.0.0.1"]
-        ours["api_keys"] += [
-            {"name": "other", "key": OTHER_KEY, "workspace": "other"},
-            {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["claude*"]},
-        ]
-        self.config.write_text(yaml.safe_dump(written))
+    api_keys: list[dict[str, Any]] = field(default_factory=API_KEYS.copy)
+    server: dict[str, Any] = field(default_factory=lambda: {"custom_hosts": ["127.0.0.1"]})
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
         """Return status, JSON and headers of an answer that may be an error. `a_b=` is the header `a-b`."""

@@ -15,9 +15,10 @@ from openai import AsyncOpenAI
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
-from tests.api.test_app import KEY, OTHER_KEY, TARGET, Served, running
-from tests.api.test_batches_api import WANTED, count, create, stored
-from tests.api.test_middleware import eventually, wire
+from tests.support.rows import put_file
+from tests.support.served import KEY, OTHER_KEY, TARGET, WANTED, Served, count, create, running, stored
+from tests.support.waiting import eventually
+from tests.support.wire import wire
 
 
 async def forget_reply(served: Served, batch_id: str) -> None:
@@ -31,7 +32,7 @@ async def forget_reply(served: Served, batch_id: str) -> None:
 async def test_a_second_run_on_purpose_is_a_second_batch(tmp_path: Path) -> None:
     """A client that has its answer and sends the same again, on new connections and at once, means it."""
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         ids = set()
         for _ in range(6):
             async with wire(served) as client:
@@ -48,7 +49,7 @@ async def test_a_second_run_may_start_before_the_first_answer_is_acknowledged(tm
     body = orjson.dumps(WANTED)
     headers = [f"{name}: {value}" for name, value in TARGET.items()]
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         ids = set()
         for _ in range(5):
             async with wire(served) as one, wire(served) as two:
@@ -63,7 +64,7 @@ async def test_a_second_run_may_start_before_the_first_answer_is_acknowledged(tm
 
 async def test_a_create_that_says_it_is_a_retry_gets_the_first_batch_for_30_minutes(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         first = await create(served)
         retry = {"x-stainless-retry-count": "1"}
         assert (await create(served, retry))["id"] == first["id"]
@@ -76,7 +77,7 @@ async def test_a_create_that_says_it_is_a_retry_gets_the_first_batch_for_30_minu
 
 async def test_the_order_of_fields_and_what_we_ignore_make_no_difference(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         first = await create(served, metadata={"a": "1", "b": "2"})
         body = {
             "unknown": 1,
@@ -90,7 +91,7 @@ async def test_the_order_of_fields_and_what_we_ignore_make_no_difference(tmp_pat
 
 async def test_a_client_that_was_never_answered_gets_the_first_batch_for_10_minutes(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         first = await create(served)
         await forget_reply(served, first["id"])
         assert (await create(served))["id"] == first["id"]
@@ -99,7 +100,7 @@ async def test_a_client_that_was_never_answered_gets_the_first_batch_for_10_minu
 
 async def test_an_unanswered_create_is_forgotten_after_10_minutes(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         first = await create(served)
         await forget_reply(served, first["id"])
         served.clock.offset += 10 * 60 + 2
@@ -112,18 +113,22 @@ async def test_a_client_that_hangs_up_before_the_answer_finds_its_batch_again(tm
     head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in TARGET.items()) + "\r\n"
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for _ in range(3):
-            before = count(served)
-            with socket.create_connection(("127.0.0.1", served.port)) as client:
-                client.sendall(head.encode() + body)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await eventually(lambda before=before: count(served) == before + 1)
-            [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
-            again = await create(served)
-            assert again["id"] == row.id
-            assert count(served) == before + 1
-            await eventually(lambda row=row: stored(served, row.id).replied_at is not None)
+            await _lost_and_repeated(served, head.encode() + body)
+
+
+async def _lost_and_repeated(served: Served, message: bytes) -> None:
+    before = count(served)
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.sendall(message)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await eventually(lambda: count(served) == before + 1)
+    [row] = served.gateway.registry.read_now(batches.page, "one", after=None, limit=1) or []
+    again = await create(served)
+    assert again["id"] == row.id
+    assert count(served) == before + 1
+    await eventually(lambda: stored(served, row.id).replied_at is not None)
 
 
 @pytest.mark.parametrize("cancelling", [False, True])
@@ -136,7 +141,7 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
 
     async with running(tmp_path, cancelling=cancelling) as served, wire(served) as client:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         blocking = asyncio.create_task(served.gateway.registry.write(block))
         await blocked.wait()
         body = orjson.dumps(WANTED)
@@ -157,7 +162,7 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
 async def test_a_client_that_never_reads_counts_as_not_answered(tmp_path: Path) -> None:
     """Its kernel takes the bytes only while there is room; the answer after that is in nobody's hands."""
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         body = orjson.dumps(WANTED | {"metadata": {f"k{n}": "v" * 512 for n in range(16)}})
         head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in TARGET.items()) + "\r\n"
@@ -174,7 +179,7 @@ async def test_a_client_that_never_reads_counts_as_not_answered(tmp_path: Path) 
 
 async def test_one_idempotency_key_is_one_batch(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         key = {"Idempotency-Key": "run-7"}
         made = await asyncio.gather(*(create(served, key) for _ in range(20)))
         assert len({batch["id"] for batch in made}) == 1
@@ -192,8 +197,8 @@ async def test_an_idempotency_key_belongs_to_its_workspace(tmp_path: Path) -> No
         {"name": "second", "key": OTHER_KEY, "workspace": "two"},
     ]
     async with running(tmp_path, api_keys=keys) as served:
-        await served.put_file("file-1")
-        await served.put_file("file-2", workspace="two")
+        await put_file(served.gateway.registry, "file-1")
+        await put_file(served.gateway.registry, "file-2", workspace="two")
         key = {"Idempotency-Key": "same"}
         first = await create(served, key)
         second = await create(served, key | {"x-portkey-api-key": OTHER_KEY}, input_file_id="file-2")
@@ -204,7 +209,7 @@ async def test_an_idempotency_key_belongs_to_its_workspace(tmp_path: Path) -> No
 async def test_an_unusable_idempotency_key_is_400(tmp_path: Path, key: bytes) -> None:
     body = orjson.dumps(WANTED)
     async with running(tmp_path) as served, wire(served) as client:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in TARGET.items())
         await client.write(head.encode() + b"Idempotency-Key: " + key + b"\r\n\r\n" + body)
@@ -215,7 +220,7 @@ async def test_an_unusable_idempotency_key_is_400(tmp_path: Path, key: bytes) ->
 
 async def test_a_retry_finds_its_batch_although_the_file_has_gone(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         first = await create(served)
         await served.gateway.registry.write(lambda conn: conn.execute("UPDATE files SET hidden_at = 1"))
         assert (await create(served, {"x-stainless-retry-count": "1"}))["id"] == first["id"]
@@ -236,7 +241,7 @@ async def test_a_retrying_client_creates_one_batch(tmp_path: Path) -> None:
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
 
     async with running(tmp_path, web.Application(middlewares=[note])) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         blocked = asyncio.create_task(served.gateway.registry.write(block))
         async with AsyncOpenAI(
             api_key=KEY,

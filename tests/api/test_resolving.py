@@ -11,12 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.routing.route import ByLine, Route, Rules, Share, To, When, decode_route
-from tests.api.test_app import KEY, OTHER_KEY, WHO, Served, running
-from tests.api.test_batches_api import WANTED, count, stored
+from tests.support.rows import put_file
+from tests.support.served import KEY, OTHER_KEY, WANTED, WHO, Served, count, running, stored
 
 SECRET, OTHER_SECRET = "sk-own-5up3r-s3cr3t-key", "sk-other-5up3r-s3cr3t-key"
 OPENAI = {"provider": "openai", "api_key": "sk-of-the-operator"}
@@ -85,7 +84,7 @@ async def test_the_strongest_wins(tmp_path: Path) -> None:
     own = {"Authorization": f"Bearer {SECRET}"}
     everything = {"x-portkey-virtual-key": "green", "x-portkey-provider": "@north/claude"}
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for headers, expected in (
             (everything | config(virtual_key="red"), ["red"]),
             (everything | own | config(retry={"attempts": 2}), ["north"]),
@@ -109,7 +108,7 @@ async def test_a_target_is_stored_with_its_limits_and_what_the_config_says(tmp_p
         on_deadline="wait",
     )
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         route, _ = await create(served, said)
         [target] = route.targets
         assert (target.slug, target.provider, target.model) == ("red", "openai", "gpt-4o")
@@ -133,7 +132,7 @@ async def test_shares_and_conditions_become_rules_of_what_lines_can_reach(tmp_pa
         ],
     }
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for saved in ({"x-portkey-config": "pc-split"}, config(**SPLIT)):
             route, _ = await create(served, saved)
             assert slugs(route) == ["red", "north"]
@@ -155,14 +154,14 @@ async def test_metadata_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, t
         targets=[{"name": "a", "virtual_key": "red"}],
     )
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         route, _ = await create(served, said | {"x-portkey-metadata": text})
         assert rules(route).metadata == {}
 
 
 async def test_where_lines_decide_the_route_holds_what_this_caller_can_name(tmp_path: Path) -> None:
     async with serving(tmp_path, model_list=MODELS) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         route, answered = await create(served, {})
         found = rules(route)
         assert found.rule == ByLine()
@@ -184,11 +183,11 @@ async def test_where_lines_decide_the_route_holds_what_this_caller_can_name(tmp_
 
 async def test_a_caller_that_may_name_nothing_is_told_so(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         error = await refused(served, {"x-portkey-api-key": OTHER_KEY})
         assert "x-portkey-provider: @slug" in error["message"]
     async with serving(tmp_path / "names", model_list=MODELS) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         route, _ = await create(served, {"x-portkey-api-key": OTHER_KEY})
         names = rules(route).names
         assert names is not None
@@ -201,7 +200,7 @@ async def test_a_caller_that_may_name_nothing_is_told_so(tmp_path: Path) -> None
 
 async def test_a_config_without_an_account_applies_to_what_lines_name(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         route, _ = await create(served, config(drop_params=True, strict=True, default_params={"n": 1}))
         rule = rules(route).rule
         assert isinstance(rule, ByLine)
@@ -238,7 +237,7 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_stored(
     tmp_path: Path, said: dict[str, str], status: int, what: str
 ) -> None:
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         assert what in (await refused(served, said, status))["message"]
 
 
@@ -246,7 +245,7 @@ async def test_answers_name_the_one_provider_and_the_one_target(tmp_path: Path) 
     twice = {"strategy": {"mode": "loadbalance"}, "targets": [{"virtual_key": "red"}, {"virtual_key": "green"}]}
     nested = {"strategy": {"mode": "loadbalance"}, "targets": [{"virtual_key": "red", "weight": 0}, {"targets": [{}]}]}
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for said, provider, option in (
             ({"x-portkey-virtual-key": "red"}, "openai", "config"),
             (config(virtual_key="north") | {"x-portkey-virtual-key": "red"}, "anthropic", "config"),
@@ -264,7 +263,7 @@ async def test_a_retried_create_is_known_by_its_config(tmp_path: Path) -> None:
     again = {"x-stainless-retry-count": "1"}
     asked = [config(**SPLIT), config(**SPLIT, strict=True), {"x-portkey-config": "pc-split"}, {}]
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         ids = []
         for headers in (*asked, *asked):
             _, batch, _ = await served.call("POST", "/v1/batches", WANTED, WHO | headers | again)
@@ -282,7 +281,7 @@ OWN_TARGET = {"provider": "openai", "api_key": SECRET, "openai_project": "p-1"}
 async def test_a_config_may_bring_a_key_beside_virtual_keys(tmp_path: Path) -> None:
     said = config(strategy={"mode": "loadbalance"}, targets=[OWN_TARGET, {"virtual_key": "red"}, OWN_TARGET])
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         status, batch, _ = await served.call("POST", "/v1/batches", WANTED, WHO | said)
         assert status == 200
         row = stored(served, batch["id"])
@@ -303,7 +302,7 @@ async def test_a_config_may_bring_a_key_beside_virtual_keys(tmp_path: Path) -> N
             served.gateway.vault.forget(batch["id"])
             _, shown, _ = await served.call("GET", path, headers=WHO | headers)
             assert "errors" not in shown
-            assert byok.credentials(served.gateway, row) is not None
+            assert served.gateway.own_keys.credentials(row) is not None
 
 
 async def test_a_batch_takes_one_key_of_its_caller(tmp_path: Path) -> None:
@@ -312,7 +311,7 @@ async def test_a_batch_takes_one_key_of_its_caller(tmp_path: Path) -> None:
     mixed = config(strategy={"mode": "loadbalance"}, targets=[OWN_TARGET, {}])
     header = {"x-portkey-provider": "openai", "Authorization": f"Bearer {OTHER_SECRET}"}
     async with serving(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for said in (two, mixed | header):
             error = await refused(served, said)
             assert "one provider key of your own" in error["message"]

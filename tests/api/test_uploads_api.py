@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
-import io
-import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,11 +14,10 @@ import aiohttp
 import msgspec
 import pytest
 
-from proxy_plugin.api import uploads as uploads_api
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.tables import files, uploads
 from tests.support.files_app import (
-    ALICE,
     BOB,
     FORM_TYPE,
     LINE,
@@ -33,54 +29,11 @@ from tests.support.files_app import (
     part,
     post_head,
     serving,
-    until,
 )
+from tests.support.uploads import MEGABYTE, Client
+from tests.support.waiting import eventually
 
-MEGABYTE = 2**20
 UNKNOWN = f"upload_{secrets.token_hex(12)}"
-
-
-@dataclass
-class Client:
-    """Somebody who calls the routes."""
-
-    port: int
-    session: aiohttp.ClientSession
-    key: str = ALICE
-
-    async def post(self, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-        """POST JSON and return the status and the JSON of the answer."""
-        data = json.dumps({} if body is None else body).encode()
-        url = f"http://127.0.0.1:{self.port}/v1{path}"
-        async with self.session.post(url, data=data, headers=auth(self.key)) as reply:
-            return reply.status, await reply.json()
-
-    async def announce(self, size: int, **more: Any) -> dict[str, Any]:
-        """Create an upload and return it."""
-        body = {"filename": "in.jsonl", "purpose": "batch", "bytes": size, "mime_type": "application/jsonl"} | more
-        status, upload = await self.post("/uploads", body)
-        assert status == 200, upload
-        return upload
-
-    async def part(self, upload_id: str, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-        """Send one part."""
-        form = part("data", data, "blob") + closing()
-        if headers.get("Content-Encoding") == "gzip":
-            form = gzip.compress(form)
-        url = f"http://127.0.0.1:{self.port}/v1/uploads/{upload_id}/parts"
-        given = auth(self.key) | {"Content-Type": FORM_TYPE} | headers
-        async with self.session.post(url, data=io.BytesIO(form), headers=given) as reply:
-            return reply.status, await reply.json()
-
-    async def parts(self, upload_id: str, *contents: bytes) -> list[str]:
-        """Send parts and return their ids."""
-        answers = [await self.part(upload_id, data) for data in contents]
-        assert [status for status, _ in answers] == [200] * len(contents), answers
-        return [found["id"] for _, found in answers]
-
-    async def complete(self, upload_id: str, part_ids: object, **more: Any) -> tuple[int, dict[str, Any]]:
-        """Complete an upload."""
-        return await self.post(f"/uploads/{upload_id}/complete", {"part_ids": part_ids, **more})
 
 
 @dataclass
@@ -168,7 +121,7 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
     assert leftovers(served.data_dir) == [file["id"]]
     assert served.stored() == len(whole)
-    assert (served.gateway.uploads, served.gateway.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
 async def test_completing_twice_returns_the_same(served: Served) -> None:
@@ -329,7 +282,7 @@ async def test_a_part_that_cannot_be_stored(served: Served, body: bytes, message
     async with served.session.post(url, data=body, headers=auth() | {"Content-Type": FORM_TYPE}) as reply:
         assert (reply.status, await reply.json()) == (400, _error(message, param))
     assert leftovers(served.data_dir) == []
-    assert (served.gateway.uploads, served.gateway.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
 NO_IDS = "`part_ids` is required: the ids of the parts, in the order of the file."
@@ -402,13 +355,13 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
     body = part("data", bytes(1000), "blob") + closing()
     async with connected(served.port) as (reader, writer):
         writer.write(post_head(len(body), f"/v1/uploads/{upload['id']}/parts") + body[:500])
-        await until(lambda: served.gateway.uploads == 1)
+        await eventually(lambda: served.gateway.traffic.uploads == 1)
         assert (await served.post(f"/uploads/{upload['id']}/cancel"))[0] == 200
         writer.write(body[500:])
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")
         assert b"its status is `cancelled`" in await reader.readuntil(b"}}")
     assert leftovers(served.data_dir) == []
-    assert (served.stored(), served.gateway.upload_bytes) == (0, {})
+    assert (served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
 
 
 async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Served) -> None:
@@ -419,10 +372,10 @@ async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Serve
     assert await served.part(upload["id"], LINE) == _closed("expired")
     assert await served.complete(upload["id"], ids) == _closed("expired")
     assert await served.post(f"/uploads/{upload['id']}/cancel") == _closed("expired")
-    assert await uploads_api.remove_expired(served.gateway) == 0, "what began in time may end"
-    await served.age(upload["id"], uploads_api.GRACE_SECONDS)
-    assert await uploads_api.remove_expired(served.gateway) == 1
-    assert await uploads_api.remove_expired(served.gateway) == 0
+    assert await housekeeping.remove_expired(served.gateway) == 0, "what began in time may end"
+    await served.age(upload["id"], housekeeping.GRACE_SECONDS)
+    assert await housekeeping.remove_expired(served.gateway) == 1
+    assert await housekeeping.remove_expired(served.gateway) == 0
     assert leftovers(served.data_dir) == kept
     assert served.stored() == len(LINE)
     assert await served.complete(upload["id"], ids) == _closed("expired")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
-from tests.clients.scene import ENDS, PATIENCE, Scene
+from tests.clients.scene import ENDS, Scene, until
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,7 @@ class Caller:
 
     async def until(self, batch_id: str, statuses: Iterable[str] = ENDS) -> Any:
         """Return the batch when it has one of these statuses."""
-        wanted, deadline = set(statuses), time.monotonic() + PATIENCE
-        while (batch := await self.call("batches.retrieve", batch_id)).status not in wanted:
-            assert time.monotonic() < deadline, f"still {batch.status}"
-            await asyncio.sleep(0.05)
-        return batch
+        return await until(lambda: self.call("batches.retrieve", batch_id), statuses)
 
     @asynccontextmanager
     async def _answer(self, method: str, *args: Any, **more: Any) -> AsyncIterator[Any]:

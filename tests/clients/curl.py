@@ -12,7 +12,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ import proxy_plugin
 from tests.clients.scene import ENDS, PATIENCE, Scene, rows_of
 from tests.clients.sheet import Sheet
 from tests.support.stack import free_port
+from tests.support.waiting import until
 
 JSON = "content-type: application/json"
 EDGE = "edge-of-curl"
@@ -91,11 +91,9 @@ class Curl:
 
     def until(self, batch_id: str, statuses: Iterable[str] = ENDS) -> Any:
         """Return the batch when it has one of these statuses."""
-        wanted, deadline = set(statuses), time.monotonic() + PATIENCE
-        while (batch := self("GET", f"/batches/{batch_id}").json)["status"] not in wanted:
-            assert time.monotonic() < deadline, batch
-            time.sleep(0.05)
-        return batch
+        wanted = set(statuses)
+        until(lambda: self("GET", f"/batches/{batch_id}").json["status"] in wanted, f"a status of {wanted}", PATIENCE)
+        return self("GET", f"/batches/{batch_id}").json
 
     def content(self, file_id: str) -> bytes:
         """Return a file's bytes."""

@@ -11,14 +11,13 @@ import importlib
 import io
 import pkgutil
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tests.clients.caller import raised, settled
-from tests.clients.scene import ENDS, PATIENCE, Scene
+from tests.clients.scene import ENDS, Scene, until
 from tests.clients.sheet import Sheet
 
 generated: Any = importlib.import_module("generated")
@@ -60,11 +59,7 @@ class Functions:
 
     async def until(self, batch_id: str, statuses: Iterable[str] = ENDS) -> Any:
         """Return the batch when it has one of these statuses."""
-        wanted, deadline = set(statuses), time.monotonic() + PATIENCE
-        while (batch := await self.call("batch.retrieve_batch", batch_id)).status.value not in wanted:
-            assert time.monotonic() < deadline, f"still {batch.status}"
-            await asyncio.sleep(0.05)
-        return batch
+        return await until(lambda: self.call("batch.retrieve_batch", batch_id), statuses)
 
     async def refused(self, status: int, name: str, *args: Any, **more: Any) -> None:
         """Make a call that has to be answered with this status."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tests.clients.caller import each, raised, settled
-from tests.clients.scene import ENDS, PATIENCE, Scene, rows_of
+from tests.clients.scene import ENDS, Scene, rows_of, until
 from tests.clients.sheet import Sheet
 
 litellm: Any = importlib.import_module("litellm")
@@ -47,11 +46,7 @@ class Functions:
 
     async def until(self, batch_id: str, statuses: Iterable[str] = ENDS) -> Any:
         """Return the batch when it has one of these statuses."""
-        wanted, deadline = set(statuses), time.monotonic() + PATIENCE
-        while (batch := await self.call("retrieve_batch", batch_id=batch_id)).status not in wanted:
-            assert time.monotonic() < deadline, f"still {batch.status}"
-            await asyncio.sleep(0.05)
-        return batch
+        return await until(lambda: self.call("retrieve_batch", batch_id=batch_id), statuses)
 
     async def content(self, file_id: str) -> bytes:
         """Return a file's bytes."""

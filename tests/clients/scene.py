@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import answered
+
 ENDS = {"completed", "failed", "expired", "cancelled"}
 PATIENCE = 60.0  # seconds until a batch has to be where a check waits for it
+
+
+async def until(retrieve: Callable[[], Awaitable[Any]], statuses: Iterable[str]) -> Any:
+    """Return the batch that `retrieve` gives when it has one of these statuses."""
+    wanted = set(statuses)
+
+    async def reached() -> Any:
+        batch = await retrieve()
+        return batch if getattr(batch.status, "value", batch.status) in wanted else None
+
+    return await answered(reached, f"a status of {wanted}", PATIENCE)
 
 
 @dataclass(frozen=True)

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
-import yaml
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.clients.scene import ENDS, PATIENCE
 from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 FAILS = 5  # the number of the line that the model refuses
 LINES = chat_lines(12, marker={FAILS: "[[sandbox:error=429]]"})
 BROKEN = [LINES[0], LINES[1], LINES[0]]  # the third line repeats the id of the first
 FOREVER = {"openai": {"run_seconds": 86_000.0}}
 STRANGER = "a-stranger"
-
-
-@dataclass
-class Workspaces(Gateway):
-    """A gateway whose callers each have a workspace of their own."""
-
-    callers: Sequence[str] = ()
-
-    def write_config(self) -> None:
-        """Write the config file with a key for every caller."""
-        super().write_config()
-        config = yaml.safe_load(self.config.read_text())
-        config["proxy_plugin"]["api_keys"] = [
-            {"name": name, "key": key_of(name), "workspace": name, "virtual_keys": ["lane", "slow"]}
-            for name in (*self.callers, STRANGER)
-        ]
-        self.config.write_text(yaml.safe_dump(config))
 
 
 def key_of(client: str) -> str:
@@ -53,7 +34,11 @@ def stage(home: Path, clients: Sequence[str]) -> Iterator[dict[str, Path]]:
     home.mkdir(parents=True, exist_ok=True)
     with Sandbox(providers=["openai"]) as quick, Sandbox(providers=["openai"], options=FOREVER) as slow:
         keys = {"lane": lane(quick, models=[LINES[0]["body"]["model"]]), "slow": lane(slow)}
-        gateway = Workspaces(home, keys, callers=clients)
+        workspaces = [
+            {"name": name, "key": key_of(name), "workspace": name, "virtual_keys": ["lane", "slow"]}
+            for name in (*clients, STRANGER)
+        ]
+        gateway = Gateway(home, keys, sections={"api_keys": workspaces})
         gateway.start()
         try:
             yield _scenes(home, gateway.url, clients)
@@ -94,11 +79,9 @@ def _started(url: str, name: str, path: Path) -> str:
 
 
 def _ended(url: str, name: str, batch_id: str) -> dict[str, str]:
-    deadline = time.monotonic() + PATIENCE
     with _client(url, name) as client:
-        while (batch := client.batches.retrieve(batch_id)).status not in ENDS:
-            assert time.monotonic() < deadline, batch
-            time.sleep(0.05)
+        until(lambda: client.batches.retrieve(batch_id).status in ENDS, f"the end of {batch_id}", PATIENCE)
+        batch = client.batches.retrieve(batch_id)
     assert batch.status == "completed", batch
     assert batch.output_file_id, batch
     assert batch.error_file_id, batch

@@ -25,30 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from proxy_plugin.providers.complaints import read_complaint
 from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
+from proxy_plugin.providers.http.complaints import read_complaint
+from tests.support.certificates import CERTIFICATE, CERTIFICATE_KEY
 
 KEY = "sk-proj-Zz9quiteSecret0123456789"
 PATIENT = HttpSettings()
 QUICK = HttpSettings(connect_timeout=0.3, read_timeout=0.2, request_timeout=2.0, create_timeout=0.3)
-CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUIt6uARMx8zLr+mf1N14JdCmhAQgwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA5NTQzMVoYDzIxMjYxMDI4
-MDk1NDMxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAATVtF6jsdDmfEL4wUhGp/qIQW60JN5P6UlXYqA9FIS1eGvOHhFM/kpi
-uf7/hGjOUNjB4za9HgJrvB6xF8WAKMTwo28wbTAdBgNVHQ4EFgQUI+BBIvg8GQrc
-V+QN2jlaZklcTJswHwYDVR0jBBgwFoAUI+BBIvg8GQrcV+QN2jlaZklcTJswDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIhAMblYsuu5y28nX9d4/2VqMwDjOfJSRLzvQROkUKIqGvjAiAJ
-/D+sfdQygQmgG+0JNRnGIDe3FUCZjR0lnO1OpegfZw==
------END CERTIFICATE-----
-"""
-CERTIFICATE_KEY = """-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgC74XyYKZl1PSCV7/
-zjjU4xAZMKXdB82GsuWH20wCq6ahRANCAATVtF6jsdDmfEL4wUhGp/qIQW60JN5P
-6UlXYqA9FIS1eGvOHhFM/kpiuf7/hGjOUNjB4za9HgJrvB6xF8WAKMTw
------END PRIVATE KEY-----
-"""
 
 
 @dataclass

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.stack import KEY
+from tests.support.waiting import until
 
 COMMAND = [sys.executable, "-m", "proxy_plugin", "batch"]
 PATIENCE = 60.0
@@ -108,7 +108,7 @@ class Running:
 
     def until_said(self, words: str) -> None:
         """Return when stderr holds the words."""
-        until(lambda: words in "".join(self._said), f"still no {words!r}", self.said)
+        until(lambda: words in "".join(self._said), lambda: f"{words!r} in {self.said()!r}")
 
     def said(self) -> str:
         """Return stderr so far."""
@@ -129,14 +129,6 @@ class Running:
     def interrupted(self) -> Done:
         """Press Ctrl-C."""
         return self.ended(signal.SIGINT)
-
-
-def until(check: Callable[[], object], problem: str, more: Callable[[], object] = str) -> None:
-    """Return when something has become true."""
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline, f"{problem}: {more()}"
-        time.sleep(0.02)
 
 
 def one_line(done: Done, code: int) -> str:

@@ -33,7 +33,8 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads
-from proxy_plugin.web.entrance import CALLER, HEADERS, _close_after
+from proxy_plugin.web.entrance import _close_after
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 ALICE, BOB = "key-of-alice", "key-of-bob"
 BOUNDARY = "test-boundary-1f7c"
@@ -66,12 +67,12 @@ def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blo
         http=cast("Any", None),
         secret=b"",
     )
-    gateway.engine = cast("Any", IdleEngine())
+    gateway.engine = IdleEngine()
     app = web.Application(middlewares=[_entrance])
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(_running)
-    for method, path, handler, _ in ROUTES:
-        app.router.add_route(method, f"/v1{path}", handler, expect_handler=_expect)
+    for route in ROUTES:
+        app.router.add_route(route.method, f"/v1{route.path}", route.handler, expect_handler=_expect)
     return app
 
 
@@ -196,13 +197,6 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
     head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).decode().lower()
     length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
     return int(head.split()[1]), json.loads(await asyncio.wait_for(reader.readexactly(length), 20))
-
-
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    """Return when the condition holds; fail after a while."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def leftovers(data_dir: Path) -> list[str]:

@@ -52,6 +52,7 @@ class Gateway:
     litellm: dict[str, Any] = field(default_factory=dict)  # LiteLLM's sections, beside ours
     env: dict[str, str] = field(default_factory=dict)  # of the process
     asks: dict[str, str] = field(default_factory=dict)  # headers of every call, over HEADERS
+    before: Path | None = None  # a checkout of an earlier version: every life that has a failpoint runs it
     data_dir: Path | None = None
     wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
     process: subprocess.Popen[bytes] | None = None
@@ -80,7 +81,8 @@ class Gateway:
     def start(self, *, fail: str = "", wait: bool = True, env: Mapping[str, str] | None = None) -> None:
         """Start the process; with `wait` return when it is healthy, or gone at a failpoint."""
         command = [*self.wrap, sys.executable, "-m", "proxy_plugin", "serve", "--config", str(self.config)]
-        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | self.env | dict(env or {})
+        earlier = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(self.before)} if fail and self.before else {}
+        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | earlier | self.env | dict(env or {})
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
         if wait:

@@ -12,8 +12,9 @@ from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
-from proxy_plugin.lines.merge import Fate, MergeFacts, MergeJob, merge
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
 from proxy_plugin.lines.split import SplitJob, split
+from proxy_plugin.lines.verdicts import Fate
 from tests.toy.toy_lane import CAPABILITIES, CHAT, CLOTH
 from tests.toy.toy_service import weave
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from pydantic import SecretStr
 
 from proxy_plugin.providers.base import (
     Account,
@@ -39,10 +38,32 @@ from proxy_plugin.providers.base import (
     TryLater,
     Usage,
 )
+from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.listing import identifier
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 CLOTH = "cloth.rows"
 LONG_ANSWER = 1000  # tokens; more than that must go to the queue "long"
+
+_KNOWN = {CHAT: {"model", "messages", "max_tokens"}, EMBEDDINGS: {"model", "input"}}
+_PHASES = {
+    "weaving": (JobState.RUNNING, None),
+    "halting": (JobState.CANCELLING, None),
+    "woven": (JobState.ENDED, JobEnd.COMPLETED),
+    "halted": (JobState.ENDED, JobEnd.CANCELLED),
+    "spoilt": (JobState.FAILED, None),
+}
+_NOT_RUN = {
+    "halted": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+    "late": ("batch_expired", "This request could not be executed before the completion window expired."),
+    "stuck": ("request_timeout", "This request took too long."),
+}
+
+
+class ToyCredentials(KeyCredentials):
+    """One key opens one account."""
+
 
 CAPABILITIES = Capabilities(
     provider="toy",
@@ -62,26 +83,6 @@ CAPABILITIES = Capabilities(
     caveats=("it is a toy",),
 )
 
-_KNOWN = {CHAT: {"model", "messages", "max_tokens"}, EMBEDDINGS: {"model", "input"}}
-_PHASES = {
-    "weaving": (JobState.RUNNING, None),
-    "halting": (JobState.CANCELLING, None),
-    "woven": (JobState.ENDED, JobEnd.COMPLETED),
-    "halted": (JobState.ENDED, JobEnd.CANCELLED),
-    "spoilt": (JobState.FAILED, None),
-}
-_NOT_RUN = {
-    "halted": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
-    "late": ("batch_expired", "This request could not be executed before the completion window expired."),
-    "stuck": ("request_timeout", "This request took too long."),
-}
-
-
-class ToyCredentials(Credentials):
-    """One key opens one account."""
-
-    api_key: SecretStr
-
 
 class ToyLane:
     """See `proxy_plugin.providers.base.BatchProvider`."""
@@ -92,7 +93,7 @@ class ToyLane:
         self.capabilities = capabilities
 
     def account_key(self, credentials: Credentials) -> str:
-        return f"{_host(credentials)} {_key(credentials)}"
+        return f"{_host(credentials)} {key_of(credentials)}"
 
     def translate(self, line: LineIn, target: Target) -> Native:
         body = _body(line)
@@ -130,7 +131,7 @@ class ToyLane:
 
     async def fence(self, account: Account) -> str | None:
         looms = (await _ask(account, "GET", "looms"))["looms"]
-        return str(looms[0]["loom"]) if looms else None
+        return identifier(looms[0], "loom") if looms else None
 
     async def create(self, account: Account, submission: Submission) -> str:
         document = await asyncio.to_thread(submission.part.path.read_bytes)  # 64 KiB at most
@@ -145,10 +146,9 @@ class ToyLane:
         return Sighting(tuple(str(loom["loom"]) for loom in seen["looms"]), control=bool(seen["reserved"]))
 
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
-        loom = await _ask(account, "GET", f"looms/{job}")
-        if loom["phase"] not in _PHASES:
-            raise TryLater("Toy Looms names a phase that is not known")
-        state, end = _PHASES[loom["phase"]]
+        path = f"looms/{job}"
+        loom = await known(_ask(account, "GET", path), path)
+        state, end = _phase(loom)
         spoilt = loom.get("spoilt") or {}
         return JobStatus(
             state,
@@ -169,11 +169,20 @@ class ToyLane:
         return (CLOTH,)
 
     async def cancel(self, account: Account, job: str) -> None:
-        await _ask(account, "POST", f"looms/{job}/halt")
+        async def look() -> JobState:
+            return _phase(await _ask(account, "GET", f"looms/{job}"))[0]
+
+        await ask_to_cancel(_ask(account, "POST", f"looms/{job}/halt"), look)
 
 
 TOY = ToyLane(CAPABILITIES)
 TOY_SINGLE = ToyLane(replace(CAPABILITIES, provider="toy-single", title="Single Toys", one_model_per_job=True))
+
+
+def _phase(loom: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
+    if loom["phase"] not in _PHASES:
+        raise TryLater("Toy Looms names a phase that is not known")
+    return _PHASES[loom["phase"]]
 
 
 def _body(line: LineIn) -> dict[str, Any]:
@@ -226,11 +235,6 @@ def _host(credentials: Credentials) -> str:
     return (credentials.custom_host or CAPABILITIES.default_host).rstrip("/")
 
 
-def _key(credentials: Credentials) -> str:
-    assert isinstance(credentials, ToyCredentials)
-    return credentials.api_key.get_secret_value()
-
-
 async def _json(response: aiohttp.ClientResponse) -> Any:
     return await response.json()
 
@@ -250,7 +254,7 @@ async def _ask(
     """Make one call on a connection of its own. Only a call with a document can leave its outcome unknown."""
     doubt = TryLater if document is None else OutcomeUnknown
     url = f"{_host(account.credentials)}/{path}"
-    headers = {"x-loom-key": _key(account.credentials), "content-type": "application/json"}
+    headers = {"x-loom-key": key_of(account.credentials), "content-type": "application/json"}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,

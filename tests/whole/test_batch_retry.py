@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +20,10 @@ from proxy_plugin.api.batches.retry import retry_name
 from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.api.test_app import BATCH_ID, running
 from tests.support.accounting import check_own_answer
 from tests.support.raw_http import raw
+from tests.support.rows import BATCH_ID, put_batch, put_file
+from tests.support.served import running
 from tests.support.stack import KEY, Gateway, GatewayGone, chat_lines, jsonl, lane
 
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
@@ -57,12 +57,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox))
-    config = yaml.safe_load(made.config.read_text())
     narrow = {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["wide"]}  # of the same workspace
     other = {"name": "picky", "key": PICKY_KEY, "models": ["another-model"]}
-    config["proxy_plugin"]["api_keys"] += [narrow, other]
-    made.config.write_text(yaml.safe_dump(config))
+    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox), api_keys=[narrow, other])
     made.start()
     yield made
     made.close()
@@ -229,10 +226,8 @@ def test_a_wrong_body_is_400(gateway: Gateway, batch: dict[str, Any], body: byte
 @pytest.fixture
 def open_gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that lets callers bring keys for the sandbox."""
-    made = Gateway(tmp_path, keys(sandbox))
-    config = yaml.safe_load(made.config.read_text())
-    config["proxy_plugin"]["server"]["custom_hosts"] = [urlsplit(sandbox.url("openai")).netloc]
-    made.config.write_text(yaml.safe_dump(config))
+    hosts = {"custom_hosts": [urlsplit(sandbox.url("openai")).netloc]}
+    made = Gateway(tmp_path, keys(sandbox), server=hosts)
     made.start()
     yield made
     made.close()
@@ -329,9 +324,9 @@ def test_on_a_full_disk_a_retry_is_507_and_nothing_is_left(full: str, sandbox: S
 
 async def test_a_stopping_gateway_takes_no_retry(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
-        await served.put_batch(state="completed", output_file_id="file-1", failed=1)
-        served.gateway.stopping = True
+        await put_file(served.gateway.registry)
+        await put_batch(served.gateway.registry, state="completed", output_file_id="file-1", failed=1)
+        served.gateway.traffic.stopping = True
         status, answer, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/retry")
         assert (status, answer["error"]["code"]) == (503, "unavailable")
 

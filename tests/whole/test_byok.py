@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +11,17 @@ from typing import Any
 
 import openai
 import pytest
-import yaml
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.config import parse
 from proxy_plugin.errors import ConfigError
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
-from tests.api.test_app import WHO, Served, running
-from tests.api.test_batches_api import WANTED, count, stored
+from tests.support.rows import put_file
+from tests.support.served import WANTED, WHO, Served, count, running, stored
 from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl
+from tests.support.waiting import until
 
 OWN, OTHER = "sk-own-5up3r-s3cr3t-key", "sk-other-5up3r-s3cr3t-key"
 SEAL_KEY = "seal-5up3r-s3cr3t"
@@ -34,16 +32,9 @@ HOUR = 3600.0
 
 @dataclass
 class OwnKeys(Gateway):
-    """A gateway without virtual keys that allows the sandbox's host. `sections` replace those of the configuration."""
+    """A gateway without virtual keys that allows the sandbox's host."""
 
-    sections: dict[str, Any] = field(default_factory=dict)
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        written["proxy_plugin"]["server"]["custom_hosts"] = ["127.0.0.1"]
-        written["proxy_plugin"] |= self.sections
-        self.config.write_text(yaml.safe_dump(written))
+    server: dict[str, Any] = field(default_factory=lambda: {"custom_hosts": ["127.0.0.1"]})
 
     def restart(self) -> None:
         """Die without a word and come back with the configuration of now."""
@@ -85,22 +76,17 @@ def begin(caller: openai.OpenAI) -> str:
     """Upload, create, and return the batch's id when its job runs at the provider."""
     file = caller.files.create(file=("in.jsonl", jsonl(LINES)), purpose="batch")
     batch = caller.batches.create(input_file_id=file.id, **CREATE)  # type: ignore[arg-type]
-    return until(caller, batch.id, {"in_progress"}).id
+    return reached(caller, batch.id, {"in_progress"}).id
 
 
-def until(caller: openai.OpenAI, batch_id: str, statuses: set[str]) -> openai.types.Batch:
-    deadline = time.monotonic() + 20
-    while (batch := caller.batches.retrieve(batch_id)).status not in statuses:
-        assert time.monotonic() < deadline, batch
-        time.sleep(0.03)
-    return batch
+def reached(caller: openai.OpenAI, batch_id: str, statuses: set[str]) -> openai.types.Batch:
+    """Return the batch when it has one of the statuses."""
+    until(lambda: caller.batches.retrieve(batch_id).status in statuses, lambda: caller.batches.retrieve(batch_id))
+    return caller.batches.retrieve(batch_id)
 
 
 def until_at_provider(sandbox: Sandbox, jobs: int) -> None:
-    deadline = time.monotonic() + 20
-    while len(sandbox.control.log()) < jobs:
-        assert time.monotonic() < deadline, sandbox.control.log()
-        time.sleep(0.03)
+    until(lambda: len(sandbox.control.log()) >= jobs, sandbox.control.log)
 
 
 def check(caller: openai.OpenAI, batch: openai.types.Batch) -> None:
@@ -144,7 +130,7 @@ def test_a_key_of_ones_own_comes_back_after_a_restart(gateway: OwnKeys, sandbox:
         assert listed.errors is not None, "a list gives no key back"
         assert caller.batches.retrieve(batch_id).errors is None
         sandbox.control.advance(HOUR + 60)
-        check(caller, until(nobody, batch_id, ENDS))
+        check(caller, reached(nobody, batch_id, ENDS))
         gateway.kill()
         assert "gateway.log" in gateway.traces("credentials_given_again")
         assert any(name.startswith("registry.sqlite3") for name in gateway.traces(batch_id))
@@ -162,7 +148,7 @@ def test_a_cancel_gives_the_key_back_too(gateway: OwnKeys, sandbox: Sandbox) -> 
         cancelling = caller.batches.cancel(batch_id)
         assert (cancelling.status, cancelling.errors) == ("cancelling", None)
         with plain(gateway) as nobody:
-            ended = until(nobody, batch_id, ENDS)
+            ended = reached(nobody, batch_id, ENDS)
         assert ended.status == "cancelled"
         assert ended.request_counts is not None
         assert ended.request_counts.completed + ended.request_counts.failed == len(LINES)
@@ -178,7 +164,7 @@ def test_a_sealed_key_survives_a_restart_by_itself(gateway: OwnKeys, sandbox: Sa
         gateway.restart()
         assert nobody.batches.retrieve(batch_id).errors is None
         sandbox.control.advance(HOUR + 60)
-        check(nobody, until(nobody, batch_id, ENDS))
+        check(nobody, reached(nobody, batch_id, ENDS))
         assert sealed(gateway, batch_id) is None
         gateway.kill()
         assert gateway.traces(OWN, SEAL_KEY) == []
@@ -202,7 +188,7 @@ def test_under_another_seal_key_the_caller_is_asked_and_what_it_gives_is_sealed(
         assert sealed(gateway, batch_id) not in (None, first)
         gateway.restart()
         sandbox.control.advance(HOUR + 60)
-        check(nobody, until(nobody, batch_id, ENDS))
+        check(nobody, reached(nobody, batch_id, ENDS))
 
 
 @pytest.mark.parametrize("gateway", [{"api_keys": []}], indirect=True)
@@ -242,7 +228,7 @@ async def refused(served: Served, headers: Mapping[str, str], status: int = 400)
 
 async def test_what_is_missing_is_said_by_header(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         gateway_key = WHO["x-portkey-api-key"]
         provider = {"x-portkey-provider": "openai"}
         for headers in (
@@ -261,7 +247,7 @@ async def test_what_is_missing_is_said_by_header(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_used_is_said_by_header_and_never_shown(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for more, param in (
             ({"x-portkey-provider": OWN}, "x-portkey-provider"),
             ({"x-portkey-provider": "@cf/meta/llama"}, "x-portkey-provider"),
@@ -277,7 +263,7 @@ async def test_what_cannot_be_used_is_said_by_header_and_never_shown(tmp_path: P
 async def test_a_custom_host_needs_a_key_of_ones_own_and_the_operators_word(tmp_path: Path) -> None:
     here = {"x-portkey-custom-host": "http://127.0.0.1:9/v1"}
     async with running(tmp_path, server={"custom_hosts": ["127.0.0.1:9"]}) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         error = await refused(served, WHO | {"x-portkey-virtual-key": "lane"} | here)
         assert error["param"] == "x-portkey-custom-host"
         elsewhere = BRING | {"x-portkey-custom-host": "http://127.0.0.1:10/v1"}
@@ -290,7 +276,7 @@ async def test_a_custom_host_needs_a_key_of_ones_own_and_the_operators_word(tmp_
 
 async def test_a_virtual_key_is_stronger_than_a_key_of_ones_own(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         for more in ({"x-portkey-provider": "@lane"}, {"x-portkey-virtual-key": "lane"}):
             status, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | more)
             assert status == 200
@@ -300,7 +286,7 @@ async def test_a_virtual_key_is_stronger_than_a_key_of_ones_own(tmp_path: Path) 
 
 async def test_the_row_names_the_account_and_holds_no_secret(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         fields = {"x-portkey-openai-organization": "org-1", "x-portkey-provider": "openai"}
         status, batch, headers = await served.call("POST", "/v1/batches", WANTED, BRING | fields)
         assert (status, headers["x-portkey-provider"]) == (200, "openai")
@@ -320,7 +306,7 @@ async def test_the_row_names_the_account_and_holds_no_secret(tmp_path: Path) -> 
 async def test_creates_with_different_keys_are_different(tmp_path: Path) -> None:
     again = {"x-stainless-retry-count": "1"}
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         made = []
         for key in (OWN, OTHER, OWN):
             headers = BRING | again | {"Authorization": f"Bearer {key}"}
@@ -336,7 +322,7 @@ async def test_creates_with_different_keys_are_different(tmp_path: Path) -> None
 
 async def test_a_repeated_create_gives_the_key_back(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         _, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING)
         served.gateway.vault.forget(batch["id"])
         _, same, _ = await served.call("POST", "/v1/batches", WANTED, BRING | {"x-stainless-retry-count": "1"})
@@ -347,7 +333,7 @@ async def test_a_repeated_create_gives_the_key_back(tmp_path: Path) -> None:
 
 async def test_only_all_of_the_same_credentials_give_the_key_back(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        await served.put_file()
+        await put_file(served.gateway.registry)
         organization = {"x-portkey-openai-organization": "org-1"}
         _, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | organization)
         served.gateway.vault.forget(batch["id"])
@@ -372,14 +358,14 @@ async def test_no_key_is_kept_of_a_batch_that_was_not_stored_or_has_ended(tmp_pa
     async with running(tmp_path, secrets={"seal_key": SEAL_KEY}) as served:
         assert (await served.call("POST", "/v1/batches", WANTED, BRING))[0] == 404
         assert not served.gateway.vault.held()
-        await served.put_file()
+        await put_file(served.gateway.registry)
         made = [(await served.call("POST", "/v1/batches", WANTED, BRING))[1]["id"] for _ in range(2)]
         assert served.gateway.vault.held() == set(made)
         row = stored(served, made[0])
         assert row.sealed is not None
         await served.gateway.registry.write(lambda c: batches.end(c, stored_row(c, made[0]), "failed", 1.0))
         assert stored(served, made[0]).sealed is None
-        await byok.forget_ended(served.gateway)
+        await served.gateway.own_keys.forget_ended()
         assert served.gateway.vault.held() == {made[1]}
         _, shown, _ = await served.call("GET", f"/v1/batches/{made[0]}", headers=BRING)
         assert (shown["status"], shown.get("errors")) == ("failed", None)

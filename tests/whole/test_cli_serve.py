@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,8 +18,9 @@ import pytest
 import yaml
 
 from proxy_plugin import __version__, cli
-from tests.api.test_app import configuration
+from tests.support.served import configuration
 from tests.support.stack import Gateway, free_port
+from tests.support.waiting import until
 
 LANE = {"provider": "openai", "api_key": "sk-sandbox-key", "custom_host": "http://127.0.0.1:9/v1"}
 COMMAND = [sys.executable, "-m", "proxy_plugin"]
@@ -47,13 +47,6 @@ def written(path: Path, content: dict[str, Any] | str) -> str:
 
 def events(gateway: Gateway) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gateway.log.read_text().splitlines()]
-
-
-def until(check: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def status(gateway: Gateway, path: str) -> int:

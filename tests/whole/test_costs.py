@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.costs.tally import MODELS_KEPT, OTHERS, Tally, total
 from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask
 from tests.support.cli_batch import Cli
-from tests.support.stack import Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.waiting import until
 
 QUICK = {"run_seconds": 0.1}
 SECOND = "key-of-a-second-workspace"
@@ -40,15 +39,7 @@ OF_OPENAI = {"id", "object", "endpoint", "model", "errors", "input_file_id", "co
 
 
 class Accounts(Gateway):
-    """A gateway with an account `oa` at OpenAI, `cl` at Anthropic, two workspaces, and callers' own hosts."""
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        ours = written["proxy_plugin"]
-        ours["api_keys"].append({"name": "others", "key": SECOND, "workspace": "second"})
-        ours["server"]["custom_hosts"] = ["127.0.0.1"]
-        self.config.write_text(yaml.safe_dump(written))
+    """A gateway whose batches name their account themselves, and which is asked what they cost."""
 
     def run(self, lines: list[dict[str, Any]], **headers: str) -> dict[str, Any]:
         """Run a batch to its end and return it with its jobs."""
@@ -64,13 +55,11 @@ class Accounts(Gateway):
         return str(self.call("POST", "/files", data, headers=dict(headers) | kind)["id"])
 
     def ended(self, batch_id: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        deadline = time.monotonic() + 60
-        while True:
+        def ended() -> dict[str, Any] | None:
             batch = self.call("GET", f"/batches/{batch_id}?include=jobs", headers=headers)
-            if batch["status"] in {"completed", "failed", "expired", "cancelled"}:
-                return dict(batch)
-            assert time.monotonic() < deadline, f"still {batch}\n{self.tail()}"
-            time.sleep(0.03)
+            return dict(batch) if batch["status"] in ENDS else None
+
+        return until(ended, self.tail) or {}
 
     def counter(self, name: str) -> dict[tuple[str, str], float]:
         """Return a counter of /metrics by workspace and virtual key. It is up to two seconds old."""
@@ -81,10 +70,7 @@ class Accounts(Gateway):
         return {(parts[0], parts[2]): float(parts[3].removeprefix("} ")) for parts in found}
 
     def until_counter(self, name: str, values: Mapping[tuple[str, str], float]) -> None:
-        deadline = time.monotonic() + 10
-        while (found := self.counter(name)) != pytest.approx(values):
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
+        until(lambda: self.counter(name) == pytest.approx(values), lambda: self.counter(name))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +88,9 @@ def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Accounts]:
     sandbox.control.reset()
     for name in ("openai", "anthropic"):
         sandbox.control.options(name, **QUICK)
-    made = Accounts(tmp_path, {"oa": account("openai"), "cl": account("anthropic")})
+    keys, second = {"oa": account("openai"), "cl": account("anthropic")}, {"key": SECOND, "workspace": "second"}
+    hosts = {"custom_hosts": ["127.0.0.1"]}
+    made = Accounts(tmp_path, keys, api_keys=[{"name": "others", **second}], server=hosts)
     made.start()
     yield made
     made.close()
@@ -195,11 +183,9 @@ def test_tokens_of_an_answer_that_came_twice_are_not_shown_twice_before_the_end(
     file_id = gateway.upload(jsonl([*lines_of("oa", NANO, TWICE, ""), *lines_of("cl", ALIAS, "")]))
     body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions"}
     batch_id = gateway.call("POST", "/batches", body, headers={"x-portkey-virtual-key": ""})["id"]
-    deadline = time.monotonic() + 30
     path = f"/batches/{batch_id}?include=jobs"
-    while '"usage"' not in json.dumps(early := gateway.call("GET", path)):
-        assert time.monotonic() < deadline, early
-        time.sleep(0.03)
+    until(lambda: '"usage"' in json.dumps(gateway.call("GET", path)), gateway.tail)
+    early = gateway.call("GET", path)
     assert "cost" not in early
     sandbox.control.options("anthropic", **QUICK)
     sandbox.control.advance(601)

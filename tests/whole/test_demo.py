@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,13 @@ from typing import Any
 import psutil
 import pytest
 
-from proxy_plugin.demo.main import CLOSING, ERRORS, INPUT, NOTICE, OUTPUT, DemoFailed, check_counts, check_results, main
+from proxy_plugin.demo.check import check_counts, check_results
+from proxy_plugin.demo.job import CLOSING
+from proxy_plugin.demo.main import NOTICE, main
+from proxy_plugin.demo.plan import ERRORS, INPUT, OUTPUT
+from proxy_plugin.demo.screen import DemoFailed
 from proxy_plugin.providers.sandbox.answers import expected_text, markers, user_text
+from tests.support.waiting import until
 
 LINES = 200
 PATIENCE = 90.0
@@ -54,11 +58,8 @@ class Said:
         return b"".join(self._pieces).decode()
 
     def until(self, words: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while words not in self.text():
-            assert self._thread.is_alive(), f"ended without {words!r}:\n{self.text()}"
-            assert time.monotonic() < deadline, f"still no {words!r}:\n{self.text()}"
-            time.sleep(0.05)
+        until(lambda: words in self.text() or not self._thread.is_alive(), self.text, PATIENCE)
+        assert words in self.text()
 
     def whole(self) -> str:
         self._thread.join(10)

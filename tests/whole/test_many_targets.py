@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
@@ -32,22 +31,6 @@ TARGETS: Sequence[tuple[str, str, str]] = (  # what the line says, the slug and 
 
 class ManyAccounts(Gateway):
     """A gateway with an account of its own for every slug of TARGETS."""
-
-    sandbox: Sandbox
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        written["model_list"] = [
-            self._entry("cheap", f"openai/{MINI}", "blue", "openai"),
-            self._entry("house/*", "anthropic/*", "east", "anthropic"),
-            {"model_name": "local", "litellm_params": {"model": "ollama/llama3"}},
-        ]
-        self.config.write_text(yaml.safe_dump(written))
-
-    def _entry(self, name: str, model: str, account: str, provider: str) -> dict[str, Any]:
-        params = {"model": model, "api_key": f"sk-{account}", "api_base": self.sandbox.url(provider), "rpm": 10}
-        return {"model_name": name, "litellm_params": params}
 
     def start_batch(
         self,
@@ -84,10 +67,18 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Itera
         host = sandbox.url(provider)
         return {"provider": provider, "api_key": f"sk-{name}", "custom_host": host, "settle_seconds": 0.5}
 
-    ManyAccounts.sandbox = sandbox
+    def model(name: str, model: str, account: str, provider: str) -> dict[str, Any]:
+        params = {"model": model, "api_key": f"sk-{account}", "api_base": sandbox.url(provider), "rpm": 10}
+        return {"model_name": name, "litellm_params": params}
+
     keys = {name: account("openai", name) for name in ("red", "green")}
     keys |= {name: account("anthropic", name) for name in ("north", "south")}
-    made = ManyAccounts(tmp_path_factory.mktemp("many"), keys)
+    models = [
+        model("cheap", f"openai/{MINI}", "blue", "openai"),
+        model("house/*", "anthropic/*", "east", "anthropic"),
+        {"model_name": "local", "litellm_params": {"model": "ollama/llama3"}},
+    ]
+    made = ManyAccounts(tmp_path_factory.mktemp("many"), keys, litellm={"model_list": models})
     made.start()
     yield made
     made.close()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.media.store import name_of
 from proxy_plugin.providers.sandbox.process import Sandbox
@@ -92,13 +91,7 @@ class Pictures:
 
 
 class Fetching(Gateway):
-    """A gateway that may fetch from 127.0.0.1, but not from localhost."""
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        written["proxy_plugin"]["server"]["media_hosts"] = ["127.0.0.1"]
-        self.config.write_text(yaml.safe_dump(written))
+    """A gateway that fetches pictures for its batches."""
 
     def run(self, lines: Sequence[dict[str, Any]], config: dict[str, Any] = FETCHING) -> str:
         body = {"input_file_id": self.upload(jsonl(lines)), "endpoint": "/v1/chat/completions"}
@@ -139,8 +132,9 @@ def pictures() -> Iterator[Pictures]:
 
 
 def fetching(home: Path, sandbox: Sandbox, **limits: Any) -> Fetching:
-    keys = {"lane": lane(sandbox, provider="anthropic"), "other": lane(sandbox)}
-    return Fetching(home, keys, limits={"max_media_bytes": LIMIT, "max_media_seconds": 1} | limits)
+    """Return a gateway that may fetch from 127.0.0.1, but not from localhost."""
+    keys, hosts = {"lane": lane(sandbox, provider="anthropic"), "other": lane(sandbox)}, {"media_hosts": ["127.0.0.1"]}
+    return Fetching(home, keys, server=hosts, limits={"max_media_bytes": LIMIT, "max_media_seconds": 1} | limits)
 
 
 @pytest.fixture(scope="module")

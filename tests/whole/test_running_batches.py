@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.raw_http import raw
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
 HELD = 600.0  # seconds that a held job would take; `advance` ends it
@@ -37,21 +37,11 @@ def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
     sandbox.control.reset()
     sandbox.control.options("openai", **QUICK)
     narrow = {"max_lines_per_job": 10, "max_jobs_in_flight": 1, "models": ["gpt-4.1-nano"], "settle_seconds": 30}
-    made = Gateway(tmp_path, {"lane": lane(sandbox, **narrow)})
-    config = yaml.safe_load(made.config.read_text())
-    config["proxy_plugin"]["api_keys"].append({"name": "others", "key": OTHER["x-portkey-api-key"], "workspace": "two"})
-    made.config.write_text(yaml.safe_dump(config))
+    others = {"name": "others", "key": OTHER["x-portkey-api-key"], "workspace": "two"}
+    made = Gateway(tmp_path, {"lane": lane(sandbox, **narrow)}, api_keys=[others])
     made.start()
     yield made
     made.close()
-
-
-def until(check: Any, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.03)
-    return found
 
 
 def jobs(gateway: Gateway, batch_id: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import sqlite3
-import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.files_app import FORM_TYPE, closing, part
 from tests.support.stack import HEADERS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 LINES = chat_lines(40, marker={5: "[[sandbox:error=400]]"})
 CONTENT = jsonl(LINES)
@@ -116,9 +116,6 @@ def test_the_housekeeping_removes_the_parts_of_an_upload_that_nobody_completed(t
                 conn.execute("UPDATE uploads SET expires_at = expires_at - 7200")
             conn.close()
             gateway.start()
-            deadline = time.monotonic() + 20
-            while blob.exists():
-                assert time.monotonic() < deadline, gateway.tail()
-                time.sleep(0.05)
+            until(lambda: not blob.exists(), gateway.tail)
         finally:
             gateway.close()

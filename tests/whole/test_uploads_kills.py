@@ -9,8 +9,8 @@ import pytest
 
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.tables import files
-from tests.api.test_uploads_api import MEGABYTE, Client
 from tests.support.files_app import LINE, build, leftovers, process, serving
+from tests.support.uploads import MEGABYTE, Client
 
 
 async def test_joining_keeps_the_reserve_of_the_disk(small_disk: Path) -> None:
@@ -23,7 +23,7 @@ async def test_joining_keeps_the_reserve_of_the_disk(small_disk: Path) -> None:
         status, found = await client.complete(upload["id"], ids)
         assert (status, found["error"]["code"]) == (507, "insufficient_storage")
         assert leftovers(small_disk / "data") == sorted(ids)
-        assert app[GATEWAY].upload_bytes == {}
+        assert app[GATEWAY].traffic.upload_bytes == {}
 
 
 async def test_a_full_disk_at_any_step(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ refused here. The provider then answers with its own reason, and a row that it r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import lru_cache
+
+from proxy_plugin.providers.formats.model_table import ModelTable
 
 _FAMILY = "claude-"
 # Behind a name: a date, an alias or a cloud's version, never the number of a later model.
-_REST = re.compile(r"(?:[-@](?:\d{8}|latest|default|v\d+)(?:[-@:].*)?|:.*)?")
+_REST = re.compile(r"(?:[-@](?:\d{8}|latest|default|v\d+)(?:[-@:].*)?|:.*)?\Z")
 LOW_TO_HIGH = ("low", "medium", "high")
 WITHOUT_XHIGH = (*LOW_TO_HIGH, "max")
 ALL_EFFORTS = (*LOW_TO_HIGH, "xhigh", "max")
@@ -66,27 +66,9 @@ class ModelFacts:
     prefill: bool = False  # an answer may begin with a last assistant message
 
 
-class ModelTable:
-    """Facts by model name: the longest prefix wins."""
-
-    def __init__(self, records: Iterable[ModelFacts], unknown: ModelFacts) -> None:
-        self.records, self._unknown = tuple(records), unknown
-        named = [(prefix, facts) for facts in self.records for prefix in facts.prefixes]
-        self._named = sorted(named, key=lambda pair: len(pair[0]), reverse=True)
-        # A file may name any number of models.
-        self.find = lru_cache(maxsize=256)(self._find)
-
-    def extended(self, *records: ModelFacts) -> ModelTable:
-        """Return a table in which these records go before the present ones with equal prefixes."""
-        return ModelTable((*records, *self.records), self._unknown)
-
-    def _find(self, name: str) -> ModelFacts:
-        """Return the facts of a model, also where a cloud has decorated its name; else those of an unknown one."""
-        bare = name[max(name.find(_FAMILY), 0) :]
-        for prefix, facts in self._named:
-            if bare.startswith(prefix) and _REST.fullmatch(bare, len(prefix)):
-                return facts
-        return self._unknown
+def _bare(name: str) -> str:
+    """Cut off how a cloud decorates a model's name."""
+    return name[max(name.find(_FAMILY), 0) :]
 
 
 # Without a limit of the caller's the answer may be as long as the model can make it, as with OpenAI. Models before 4.5
@@ -147,4 +129,6 @@ UNKNOWN = ModelFacts((), None, 8192, Sampling.BOTH, Thinking.ADAPTIVE, Off.DISAB
 MODELS = ModelTable(
     (_V3, _V3_5, _SONNET_4, _OPUS_4, _OPUS_4_1, _V4_5, _V4_6, _V4_7, _V5, _SONNET_5_5, _FABLE_5, _MYTHOS, _V5_5),
     UNKNOWN,
+    rest=_REST,
+    bare=_bare,
 )

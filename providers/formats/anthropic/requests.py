@@ -18,7 +18,6 @@ from proxy_plugin.providers.formats.anthropic.models import (
     LOW_TO_HIGH,
     MODELS,
     ModelFacts,
-    ModelTable,
     Off,
     Sampling,
     Thinking,
@@ -28,6 +27,7 @@ from proxy_plugin.providers.formats.anthropic.tools import bare_tools, is_forced
 from proxy_plugin.providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
     check_rest,
@@ -82,7 +82,7 @@ class Form(Enum):
 
 
 def to_messages(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS, form: Form = Form.API
+    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, form: Form = Form.API
 ) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else.
 

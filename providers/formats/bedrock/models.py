@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.json_text import read
+from proxy_plugin.providers.formats.model_table import FOUND_LATELY, PrefixTable
 
 Invocation = Literal["InvokeModel", "Converse"]
 
@@ -78,15 +79,13 @@ class Found(NamedTuple):
     facts: ModelFacts
 
 
-class ModelTable:
-    """Facts by model id: the longest prefix wins. `names` says which model stands behind an ARN that does not tell."""
+class ModelTable(PrefixTable[ModelFacts]):
+    """Facts by model id. `names` says which model stands behind an ARN that does not tell."""
 
     def __init__(self, records: Iterable[ModelFacts], names: Mapping[str, str] | None = None) -> None:
-        self.records, self._names = tuple(records), dict(names or {})
-        named = [(prefix, facts) for facts in self.records for prefix in facts.prefixes]
-        self._named = sorted(named, key=lambda pair: len(pair[0]), reverse=True)
-        # A file may name any number of models.
-        self._find_lately = lru_cache(maxsize=256)(self._find)
+        super().__init__(records, _REST)
+        self._names = dict(names or {})
+        self._find_lately = lru_cache(maxsize=FOUND_LATELY)(self._find)
 
     def extended(self, *records: ModelFacts, names: Mapping[str, str] | None = None) -> ModelTable:
         """Return a table in which these go before the present ones.
@@ -110,9 +109,8 @@ class ModelTable:
         if bare is None:
             return "this ARN does not say which model it stands for; name that model under the key's model_names"
         for known in (bare, _GEOGRAPHY.sub("", bare, count=1)):
-            for prefix, facts in self._named:
-                if known.startswith(prefix) and _REST.match(known, len(prefix)):
-                    return Found(known, facts)
+            if facts := self.longest(known):
+                return Found(known, facts)
         return "not in the table of Bedrock's models; name a model of the same family under the key's model_names"
 
 

@@ -14,14 +14,14 @@ refused here. The provider then answers with its own reason, and a row that it r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import lru_cache
+
+from proxy_plugin.providers.formats.model_table import ModelTable
 
 _NAME = re.compile(r"(?:gemini|gemma)-")
 # Behind a name: a version, a preview's date, an alias, never the name of another model.
-_REST = re.compile(r"(?:-\d{3})?(?:-(?:preview|exp))?(?:-\d\d-\d\d(?:\d\d)?)?(?:-customtools)?(?:@.*)?")
+_REST = re.compile(r"(?:-\d{3})?(?:-(?:preview|exp))?(?:-\d\d-\d\d(?:\d\d)?)?(?:-customtools)?(?:@.*)?\Z")
 THREE_LEVELS = ("low", "medium", "high")
 FOUR_LEVELS = ("minimal", *THREE_LEVELS)
 
@@ -65,28 +65,10 @@ class ModelFacts:
     signatures: bool = True  # a function call without its thought signature is refused
 
 
-class ModelTable:
-    """Facts by model name: the longest prefix wins."""
-
-    def __init__(self, records: Iterable[ModelFacts], unknown: ModelFacts) -> None:
-        self.records, self._unknown = tuple(records), unknown
-        named = [(prefix, facts) for facts in self.records for prefix in facts.prefixes]
-        self._named = sorted(named, key=lambda pair: len(pair[0]), reverse=True)
-        # A file may name any number of models.
-        self.find = lru_cache(maxsize=256)(self._find)
-
-    def extended(self, *records: ModelFacts) -> ModelTable:
-        """Return a table in which these records go before the present ones with equal prefixes."""
-        return ModelTable((*records, *self.records), self._unknown)
-
-    def _find(self, name: str) -> ModelFacts:
-        """Return the facts of a model, also behind a path such as `publishers/google/models/`; else the unknown's."""
-        start = _NAME.search(name)
-        bare = name[start.start() :] if start else name
-        for prefix, facts in self._named:
-            if bare.startswith(prefix) and _REST.fullmatch(bare, len(prefix)):
-                return facts
-        return self._unknown
+def _bare(name: str) -> str:
+    """Cut off a path such as `publishers/google/models/`."""
+    start = _NAME.search(name)
+    return name[start.start() :] if start else name
 
 
 _V2 = ModelFacts(
@@ -128,4 +110,6 @@ MODELS = ModelTable(
         _FLASH_3_6, _FLASH_3_7, _ARGON_4,
     ),
     UNKNOWN,
+    rest=_REST,
+    bare=_bare,
 )  # fmt: skip

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, ModelTable, Thinking
+from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, Thinking
 from proxy_plugin.providers.formats.gemini.tools import add_tools
 from proxy_plugin.providers.formats.gemini.turns import read_turns
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     Block,
     check_rest,
@@ -66,7 +67,7 @@ _SETTING = frozenset({"category", "threshold"})
 
 
 def to_generate_content(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS, vertex: bool = False
+    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, vertex: bool = False
 ) -> Translated:
     """Translate a chat body; `model` replaces its own, which has no place in the request: the address names it.
 

@@ -18,9 +18,9 @@ import msgspec
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
 from proxy_plugin.providers.formats.anthropic.answers import error_row, to_completion
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.members import members, read_slowly
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.shapes import Translated
-from proxy_plugin.providers.lanes.openai.rows import members
 
 READ_BYTES = 1 << 20
 LONGEST_REST = 64 << 20  # bytes after the last newline; 300,000 tokens of escaped text are 8 MB at most
@@ -143,15 +143,8 @@ def _read(line: bytes) -> _Line:
 
 
 def _read_slowly(line: bytes) -> _Line:
-    """Read a line that msgspec refuses. Raises ValueError if the standard library refuses it too."""
-    try:
-        fields = json.loads(line.decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    custom_id = fields.get("custom_id") if isinstance(fields, dict) else None
-    if not isinstance(custom_id, str):
-        raise ValueError("not a result with a custom_id")  # noqa: TRY004 - the contract's word for a corrupt line
-    result = next((line[start:end] for key, start, end in members(line) if key == "result"), b"")
+    custom_id, fields, written = read_slowly(line, "result")
+    result = written.get("result", b"")
     if not result.startswith(b"{"):
         return _Line(custom_id, _Result())
     raws = {key: msgspec.Raw(result[start:end]) for key, start, end in members(result)}

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.base import Content, NewFile, OutcomeUnknown, Refused, StoredFile
+from proxy_plugin.providers.base import Content, NewFile, OutcomeUnknown, StoredFile
+from proxy_plugin.providers.calls import gone
+from proxy_plugin.providers.listing import identifier
 
 if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
@@ -27,8 +29,9 @@ async def store(origin: Origin, file: NewFile) -> Mapping[str, Any]:
     return (await origin.upload("files", fields, file.path, file.filename, once=True)).fields()
 
 
-def stored(record: Mapping[str, Any], file_id: str | None) -> StoredFile:
+def stored(record: Mapping[str, Any]) -> StoredFile:
     """Read the record of a file. Raises OutcomeUnknown where it names none."""
+    file_id = identifier(record)
     if file_id is None:
         raise OutcomeUnknown("an upload was answered without the id of a file")
     size, created, expires = (_number(record, name) for name in ("bytes", "created_at", "expires_at"))
@@ -47,11 +50,7 @@ async def content(origin: Origin, file_id: str, asked: Mapping[str, str]) -> Asy
 
 async def delete(origin: Origin, file_id: str) -> None:
     """Delete a file. See `StoresFiles.delete_file`."""
-    try:
-        await origin.request("DELETE", f"files/{file_id}")
-    except Refused as error:
-        if error.status != 404:
-            raise
+    await gone(origin.request("DELETE", f"files/{file_id}"))
 
 
 def _number(record: Mapping[str, Any], name: str) -> int | None:

@@ -8,16 +8,13 @@ together with the id of its input file, in the list, which is newest first.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pydantic import AfterValidator, SecretStr, field_validator
 
 from proxy_plugin.providers.base import (
     Account,
@@ -42,17 +39,17 @@ from proxy_plugin.providers.base import (
     Target,
     TryLater,
 )
+from proxy_plugin.providers.calls import ask_to_cancel, gone, known
+from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
+from proxy_plugin.providers.listing import Listing, identifier, unix_seconds
 
-# What needs `providers.http` is imported where it runs: workers only translate and read rows, aiohttp costs each 11 MB.
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 11 MB
     from proxy_plugin.providers.http import Origin
 
 MARK_KEY = "proxy_plugin"
-PAGE = 100  # the most a list of batches returns at once
-MOST_PAGES = 100
-LISTING_SLACK = 60.0  # seconds
+BATCHES = Listing("batches", 100, "after", unix_seconds)  # the most that a list of batches returns at once
 STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     "validating": (JobState.VALIDATING, None),
     "in_progress": (JobState.RUNNING, None),
@@ -67,86 +64,25 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
 # OpenAI's and Azure's (many user reports, no page lists it); the others are the names copies of the API give the same.
 QUOTA_CODES = frozenset({"token_limit_exceeded", "request_limit_exceeded", "rate_limit_exceeded"})
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,255}")
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Capabilities):
+    """One service that speaks OpenAI's Files and Batches API. What is left out is as at OpenAI.
 
-def _trimmed(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value().strip()  # keys read from files end with a newline
-    if not text or not text.isascii() or not text.isprintable():
-        raise ValueError("a key is printable ASCII text")
-    return SecretStr(text)
+    `accepts_label`: metadata is accepted at create and shown in the list.
+    """
 
-
-class KeyCredentials(Credentials):
-    """One API key, sent as a bearer token."""
-
-    api_key: Annotated[SecretStr, AfterValidator(_trimmed)]
-
-    @field_validator("custom_host")
-    @classmethod
-    def _plain_host(cls, host: str | None) -> str | None:
-        from proxy_plugin.providers.http import plain_url  # noqa: PLC0415 - see above
-
-        return None if host is None else plain_url(host)
-
-
-class OpenAICredentials(KeyCredentials):
-    """OpenAI's key, and the organisation and project that it should act for."""
-
-    openai_organization: str | None = None
-    openai_project: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One service that speaks OpenAI's Files and Batches API. What is left out is as at OpenAI."""
-
-    provider: str
-    title: str
-    host: str  # base URL, version path included
-    endpoints: frozenset[str]
-    credentials: type[KeyCredentials] = KeyCredentials
-    aliases: tuple[str, ...] = ()
-    model_patterns: tuple[str, ...] = ()
-    max_lines: int | None = None
-    max_bytes: int | None = None
-    max_line_bytes: int | None = None
-    max_inputs: int | None = None
+    input_mode: InputMode = InputMode.FILE
     one_model_per_job: bool = True
+    accepts_label: bool = True
+    min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts
+    credentials: type[KeyCredentials] = KeyCredentials
+    headers: Mapping[str, str] = field(default_factory=dict)  # further ones, sent where they are set -> credential
     purpose: str = "batch"  # of the uploaded file
     file_purposes: frozenset[str] = frozenset()  # of other files that the service keeps
     window: str | None = "24h"  # completion_window, None: not sent
-    metadata: bool = True  # accepted at create and shown in the list
     urls: Mapping[str, str] = field(default_factory=dict)  # our endpoint -> the service's, where they differ
     words: Mapping[str, str] = field(default_factory=dict)  # the service's status word in lower case -> OpenAI's
-    min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts
-    settle_seconds: float = 900.0
-    results_kept_seconds: float = 30 * 86400
-    discount: float = 0.0
-    caveats: tuple[str, ...] = ()
-
-    def capabilities(self) -> Capabilities:
-        """Return what the gateway must know of the service."""
-        return Capabilities(
-            provider=self.provider,
-            title=self.title,
-            endpoints=self.endpoints,
-            input_mode=InputMode.FILE,
-            default_host=self.host,
-            aliases=self.aliases,
-            model_patterns=self.model_patterns,
-            max_lines=self.max_lines,
-            max_bytes=self.max_bytes,
-            max_line_bytes=self.max_line_bytes,
-            max_inputs=self.max_inputs,
-            one_model_per_job=self.one_model_per_job,
-            accepts_label=self.metadata,
-            min_poll_seconds=self.min_poll_seconds,
-            settle_seconds=self.settle_seconds,
-            results_kept_seconds=self.results_kept_seconds,
-            discount=self.discount,
-            caveats=self.caveats,
-        )
 
 
 class OpenAICompatible:
@@ -154,13 +90,15 @@ class OpenAICompatible:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.capabilities = service.capabilities()
+        self.capabilities: Capabilities = service
         self.credentials: type[Credentials] = service.credentials
         self.file_purposes = service.file_purposes
+        self._files = Listing("files", 1000, "after", unix_seconds, {"purpose": service.purpose, "order": "desc"})
 
     def account_key(self, credentials: Credentials) -> str:
-        """Return host, key, organisation and project."""
-        return "\x1f".join((self._host(credentials), _key(credentials), *_membership(credentials).values()))
+        """Return host, key and what else the service is told of the account."""
+        more = self._more(credentials).values()
+        return "\x1f".join((self._host(credentials), key_of(credentials), *more))
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
@@ -180,15 +118,15 @@ class OpenAICompatible:
             return {"file": found}
         fields = {"purpose": self.service.purpose}
         stored = (await origin.upload("files", fields, part.path, _filename(part))).fields()
-        file = _identifier(stored)
+        file = identifier(stored)
         if file is None or stored.get("bytes") not in (None, part.bytes):
             raise TryLater(f"upload of {_filename(part)}: the reply names no file of {part.bytes} bytes")
         return {"file": file}
 
     async def fence(self, account: Account) -> str | None:
         """Return the newest batch of the account."""
-        reply = await self._origin(account).request("GET", "batches", params={"limit": "1"})
-        return next(map(_identifier, _listed(reply.fields())), None)
+        newest = await BATCHES.newest(self._origin(account))
+        return newest.records[0].id if newest.records else None
 
     async def create(self, account: Account, submission: Submission) -> str:
         """Create the batch. Its metadata carries our mark alone."""
@@ -196,10 +134,10 @@ class OpenAICompatible:
         order: dict[str, object] = {"input_file_id": submission.staged["file"], "endpoint": self._url(part.endpoint)}
         if self.service.window:
             order["completion_window"] = self.service.window
-        if self.service.metadata:
+        if self.service.accepts_label:
             order["metadata"] = {MARK_KEY: part.mark}
         reply = await self._origin(account).create("batches", json=order)
-        job = _identifier(reply.fields())
+        job = identifier(reply.fields())
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a batch id")
         return job
@@ -208,9 +146,8 @@ class OpenAICompatible:
         """Read the list down to the fence; the control is our input file, seen under its name by the same key."""
         origin, jobs = self._origin(account), list[str]()
         try:
-            async for job in self._newer(origin, submission.fence):
-                if self._ours(job, submission):
-                    jobs.append(str(job["id"]))
+            async for page in BATCHES.since(origin, submission.fence):
+                jobs += [job.id for job in page.records if self._ours(job.fields, submission)]
         except Refused:
             return Sighting(tuple(jobs), control=False, listed=False)
         try:
@@ -222,7 +159,7 @@ class OpenAICompatible:
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
         """Poll. A job that is not found is `TryLater` with status 404."""
         origin = self._origin(account)
-        found = await _known(origin, f"batches/{job}")
+        found = await _read(origin, f"batches/{job}")
         state, end = self._state(found)
         completed, failed = _counts(found)
         if state is JobState.FAILED and completed:
@@ -235,7 +172,7 @@ class OpenAICompatible:
             end=end,
             completed=completed,
             failed=failed,
-            results={name: id_ for name, id_ in names.items() if isinstance(id_, str) and _ID.fullmatch(id_)},
+            results={name: id_ for name in names if (id_ := identifier(names, name))},
             refusal=refusal,
             retryable=refusal is not None and refusal.code in QUOTA_CODES,
         )
@@ -244,34 +181,31 @@ class OpenAICompatible:
         """Store `output.jsonl` and `error.jsonl`, whichever exist, verified against the size the service names."""
         origin, names = self._origin(account), []
         for name, file in status.results.items():
-            size = (await _known(origin, f"files/{file}")).get("bytes")
+            size = (await _read(origin, f"files/{file}")).get("bytes")
             names.append(f"{name}.jsonl")
             await origin.download(f"files/{file}/content", folder / names[-1], size if isinstance(size, int) else None)
         return tuple(names)
 
     async def cancel(self, account: Account, job: str) -> None:
-        """Ask for cancellation; a refusal is no error when the job turns out to be over or being cancelled."""
+        """Ask for cancellation."""
         origin = self._origin(account)
-        try:
-            await origin.request("POST", f"batches/{job}/cancel")
-        except (Refused, TryLater) as error:
-            if error.status not in {400, 409}:
-                raise
-            state, _ = self._state(await _known(origin, f"batches/{job}"))
-            if state not in {JobState.ENDED, JobState.FAILED, JobState.CANCELLING}:
-                raise
+
+        async def look() -> JobState:
+            return self._state(await _read(origin, f"batches/{job}"))[0]
+
+        await ask_to_cancel(origin.request("POST", f"batches/{job}/cancel"), look)
 
     async def revoke(self, account: Account, submission: Submission) -> None:
         """Delete the input file: a create that is accepted late then fails its validation and runs nothing."""
         path = f"files/{submission.staged['file']}"
         origin = self._origin(account)
-        if not await _gone(origin, "DELETE", path) and not await _gone(origin, "GET", path):
+        if not await gone(origin.request("DELETE", path)) and not await gone(origin.request("GET", path)):
             raise TryLater(f"/{path} is still there after its deletion")
 
     async def store_file(self, account: Account, file: NewFile) -> StoredFile:
         """Upload a file for another purpose than a batch."""
         record = await openai_files.store(self._origin(account), file)
-        return openai_files.stored(record, _identifier(record))
+        return openai_files.stored(record)
 
     def read_file(self, account: Account, file: str, asked: Mapping[str, str]) -> AbstractAsyncContextManager[Content]:
         """Open a stored file's content."""
@@ -283,48 +217,33 @@ class OpenAICompatible:
 
     def _origin(self, account: Account) -> Origin:
         credentials = account.credentials
-        secret = {"Authorization": f"Bearer {_key(credentials)}"}
-        membership = {name: value for name, value in _membership(credentials).items() if value}
-        name = f"{account.slug}\x1f{account.fingerprint}"  # accounts of different callers may share a slug
-        return account.http.origin(name, self._host(credentials), secret, membership)
+        secret = {"Authorization": f"Bearer {key_of(credentials)}"}
+        more = {name: value for name, value in self._more(credentials).items() if value}
+        return account.origin(self._host(credentials), secret, more)
+
+    def _more(self, credentials: Credentials) -> dict[str, str]:
+        return {name: getattr(credentials, of) or "" for name, of in self.service.headers.items()}
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.service.host
+        return credentials.custom_host or self.service.default_host
 
     def _url(self, endpoint: str) -> str:
         return self.service.urls.get(endpoint, endpoint)
 
     async def _staged(self, origin: Origin, part: PartFile) -> str | None:
         """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
-        params = {"purpose": self.service.purpose, "order": "desc", "limit": "1000"}
         try:
-            async for file in _all(origin, "files", params):
-                same = file.get("filename") == _filename(part) and file.get("bytes") == part.bytes
-                # Asked for by its id as well: a list may still show a file that was deleted a moment ago.
-                if same and file.get("status") != "error" and not await _gone(origin, "GET", f"files/{file['id']}"):
-                    return str(file["id"])
+            async for page in self._files.pages(origin):
+                for file in page.records:
+                    if _is_of(file.fields, part) and not await gone(origin.request("GET", f"files/{file.id}")):
+                        return file.id  # a list may still show a file that was deleted a moment ago
         except Refused:
             return None
         return None
 
-    async def _newer(self, origin: Origin, fence: str | None) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield the jobs created since the fence, and those of the minute before it.
-
-        Times are whole seconds, given by many machines: a job made after the fence may be listed just below it.
-        """
-        edge = 0.0
-        async for job in _all(origin, "batches", {"limit": str(PAGE)}):
-            created = job.get("created_at")
-            seconds = float(created) if isinstance(created, int) else 0.0
-            if edge and seconds < edge:
-                return
-            yield job
-            if job["id"] == fence:
-                edge = seconds - LISTING_SLACK if seconds else math.inf
-
     def _ours(self, job: Mapping[str, Any], submission: Submission) -> bool:
         file = submission.staged.get("file")
-        marked = _mark(job) == submission.part.mark if self.service.metadata else file is not None
+        marked = _mark(job) == submission.part.mark if self.service.accepts_label else file is not None
         return marked and file in (None, job.get("input_file_id"))
 
     async def _shows_file(self, origin: Origin, submission: Submission) -> bool:
@@ -342,68 +261,18 @@ class OpenAICompatible:
         return state
 
 
-def _key(credentials: Credentials) -> str:
-    return cast("KeyCredentials", credentials).api_key.get_secret_value()
-
-
-def _membership(credentials: Credentials) -> dict[str, str]:
-    if not isinstance(credentials, OpenAICredentials):
-        return {}
-    organization, project = credentials.openai_organization, credentials.openai_project
-    return {"OpenAI-Organization": organization or "", "OpenAI-Project": project or ""}
+async def _read(origin: Origin, path: str) -> dict[str, Any]:
+    return (await known(origin.request("GET", path), path)).fields()
 
 
 def _filename(part: PartFile) -> str:
     return f"pp-{part.mark}.jsonl"
 
 
-def _identifier(record: Mapping[str, Any]) -> str | None:
-    """Return a record's id if it can stand in a path."""
-    found = record.get("id")
-    return found if isinstance(found, str) and _ID.fullmatch(found) else None
-
-
-def _listed(page: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the records of a page. Raises TryLater for a reply that is no list: it would look like an empty one."""
-    data = page.get("data")
-    if not isinstance(data, list) or not all(isinstance(item, dict) and _identifier(item) for item in data):
-        raise TryLater("a list without usable records")
-    return data
-
-
-async def _all(origin: Origin, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-    """Yield the records of a list, page after page. Raises Refused when it does not end."""
-    cursor: dict[str, str] = {}
-    for _ in range(MOST_PAGES):
-        page = (await origin.request("GET", path, params={**params, **cursor})).fields()
-        records = _listed(page)
-        for record in records:
-            yield record
-        if not records or not page.get("has_more", len(records) >= int(params["limit"])):
-            return
-        cursor = {"after": records[-1]["id"]}
-    raise Refused("the list is too long to be read", code="list_too_long")
-
-
-async def _known(origin: Origin, path: str) -> dict[str, Any]:
-    """GET what must exist; that it is not found is `TryLater`, the gateway decides for how long."""
-    try:
-        return (await origin.request("GET", path)).fields()
-    except Refused as error:
-        if error.status != 404:
-            raise
-        raise TryLater(f"/{path}: not found", status=404) from None
-
-
-async def _gone(origin: Origin, method: str, path: str) -> bool:
-    """Return whether the call is answered with 404."""
-    try:
-        await origin.request(method, path)
-    except Refused as error:
-        if error.status != 404:
-            raise
-        return True
-    return False
+def _is_of(file: Mapping[str, Any], part: PartFile) -> bool:
+    """Whether a listed file is an upload of this very part, and usable."""
+    same = file.get("filename") == _filename(part) and file.get("bytes") == part.bytes
+    return same and file.get("status") != "error"
 
 
 def _mark(job: Mapping[str, Any]) -> str | None:
@@ -428,46 +297,3 @@ def _refusal(origin: Origin, job: Mapping[str, Any]) -> Refused:
     line = first.get("line") if isinstance(first, dict) else None
     where = f"line {line} of the native job: " if isinstance(line, int) else ""
     return Refused(where + refusal.message, code=refusal.code, param=refusal.param)
-
-
-OPENAI = OpenAICompatible(
-    Service(
-        provider="openai",
-        title="OpenAI",
-        host="https://api.openai.com/v1",
-        credentials=OpenAICredentials,
-        model_patterns=(
-            "gpt-*",
-            "chatgpt-*",
-            "o[134]",
-            "o[134]-*",
-            "text-embedding-*",
-            "omni-moderation-*",
-            "ft:gpt-*",
-        ),
-        file_purposes=openai_files.PURPOSES,
-        endpoints=frozenset(  # reference page "Create batch", `endpoint`, openapi.yaml of 2026-08-21
-            {
-                "/v1/responses",
-                "/v1/chat/completions",
-                "/v1/embeddings",
-                "/v1/completions",
-                "/v1/moderations",
-                "/v1/images/generations",
-                "/v1/images/edits",
-                "/v1/videos",
-            }
-        ),
-        max_lines=50_000,  # guide, "Rate limits", 2026-06-27; so are the next two
-        max_bytes=200 * 10**6,  # "200 MB", not said whether 2**20: the smaller reading costs one more part at most
-        max_inputs=50_000,  # embedding inputs over all lines
-        one_model_per_job=True,  # guide, "Prepare your batch file"
-        settle_seconds=900.0,  # our caution, no page names a bound
-        results_kept_seconds=30 * 86400,  # guide, 2026-06-27
-        discount=0.5,
-        caveats=(
-            "Results are deleted 30 days after the job ended.",
-            "An answer that was finished while a job was being cancelled may be in no file (seen 2026-09-02).",
-        ),
-    )
-)

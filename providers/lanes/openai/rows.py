@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
+from proxy_plugin.providers.formats.members import members, read_slowly
 
-_TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
-_SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _NULL = msgspec.Raw(b"null")
 _EMBEDDINGS = "/v1/embeddings"
@@ -102,23 +100,6 @@ def _only_model(body: bytes) -> tuple[int, int] | None:
         return None
     found = _MODEL.search(body)
     return found.span(1) if found else None
-
-
-def members(body: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield (key, start, end) for each member of a valid JSON object: its value is `body[start:end]`."""
-    depth, key, start = 0, "", 0
-    for token in _TOKEN.finditer(body):
-        text, colon, opened = token.groups()
-        if text is None:
-            depth += 1 if opened else -1
-            if depth == 1 and not opened:
-                yield key, start, token.end()
-        elif depth == 1 and not colon:
-            yield key, *token.span(1)
-        elif depth == 1:
-            key, start = json.loads(text), token.end()
-            if scalar := _SCALAR.match(body, start):
-                yield key, *scalar.span()
 
 
 def count_inputs(body: bytes) -> int:
@@ -222,13 +203,6 @@ def _answer(response: bytes) -> _Answer | _OddAnswer:
 
 
 def _slow_line(line: bytes) -> _Line:
-    """Read a line that msgspec refuses. Raises ValueError if the standard library refuses it too."""
-    try:
-        fields = json.loads(line.decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    custom_id = fields.get("custom_id") if isinstance(fields, dict) else None
-    if not isinstance(custom_id, str):
-        raise ValueError("not a result row with a custom_id")  # noqa: TRY004 - the contract's word for a corrupt line
-    raws = {key: msgspec.Raw(line[start:end]) for key, start, end in members(line)}
+    custom_id, _, written = read_slowly(line, "result row")
+    raws = {key: msgspec.Raw(value) for key, value in written.items()}
     return _Line(custom_id, raws.get("response", _NULL), raws.get("error", _NULL))

@@ -45,8 +45,6 @@ from proxy_plugin.providers.sandbox.anthropic.params import Rules
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
-PREFIX = "/anthropic/v1"
-
 
 class Batches:
     """The batches of all accounts, their routes and their lives."""
@@ -182,7 +180,8 @@ class Batches:
     # The other routes
 
     def _base(self, request: web.Request, options: Options) -> str:
-        return (options.results_url_host or f"{request.scheme}://{request.host}").rstrip("/") + PREFIX
+        host = options.results_url_host or f"{request.scheme}://{request.host}"
+        return host.rstrip("/") + self._services.prefix
 
     def _reply(self, request: web.Request, batch: Batch) -> Reply:
         headers = {}

@@ -1,4 +1,4 @@
-"""The Anthropic dialect: Message Batches under /anthropic/v1.
+"""The Anthropic dialect: Message Batches under /anthropic/v1, or under another name.
 
 Written from the published documentation (Claude Platform, 2026-09-26), the types of the official SDK (2.11) and the
 project's reference page, never from what an adapter of ours sends.
@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy_plugin.providers.sandbox.anthropic.batches import PREFIX, Batches, new_id
+from proxy_plugin.providers.sandbox.anthropic.batches import Batches, new_id
 from proxy_plugin.providers.sandbox.anthropic.errors import check_version, error_reply, new_request_id, refused
 from proxy_plugin.providers.sandbox.anthropic.lines import body_path
 from proxy_plugin.providers.sandbox.anthropic.options import Options, Settings
@@ -26,11 +26,10 @@ from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
 class Anthropic:
     """See `dialect.Dialect`."""
 
-    name = "anthropic"
-    prefix = PREFIX
     credentials = frozenset({"x-api-key", "authorization"})
 
     def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
+        self.name, self.prefix = services.name, services.prefix
         self._services, self._settings = services, Settings(Options(), options)
         self._batches = Batches(services, self._settings)
         self.routes = crowded(self._batches.routes(), self._crowd)

@@ -1,4 +1,4 @@
-"""The OpenAI dialect: Files and Batches under /openai/v1.
+"""The OpenAI dialect: Files and Batches under /NAME/v1, for OpenAI or for whoever copies its API.
 
 Written from the published OpenAPI description (openai/openai-openapi, 2026-08-21) and the project's reference page,
 never from what an adapter of ours sends.
@@ -27,11 +27,10 @@ from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
 class OpenAI:
     """See `dialect.Dialect`."""
 
-    name = "openai"
-    prefix = "/openai/v1"
     credentials = frozenset({"authorization"})
 
     def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
+        self.name, self.prefix = services.name, services.prefix
         self._services, self._settings = services, Settings(options)
         self._files = Files(services, self._settings)
         self._batches = Batches(services, self._settings, self._files)
@@ -56,7 +55,7 @@ class OpenAI:
         return {"x-request-id": f"req_{secrets.token_hex(16)}"}
 
     def not_found(self, request: web.Request) -> Reply:
-        path = request.path.removeprefix("/openai")
+        path = request.path.removeprefix(f"/{self.name}")
         return error_reply(404, f"Invalid URL ({request.method} {path})")
 
     def jobs(self) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from aiohttp import web
 
 from proxy_plugin import failpoints, logs
 from proxy_plugin.access import headers
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.access.resolve import Resolved, resolve
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.replies import REPLIES
@@ -28,7 +27,7 @@ from proxy_plugin.storage.errors import Conflict
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import deliver, json_answer
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
 P = ParamSpec("P")
@@ -37,9 +36,15 @@ LOG = logging.getLogger("proxy_plugin.batches")
 
 async def create(request: web.Request) -> web.StreamResponse:
     """`POST /batches`: one durable row, decided and checked in one transaction, then the answer."""
-    resolved = await resolve(request)
+    resolved = await resolved_route(request)
     row = new_row(request, wanted_in(await json_object(request)), resolved)
     return await conclude(request, row, resolved, _store, request, row)
+
+
+async def resolved_route(request: web.Request) -> Resolved:
+    """Return where the batch of a request goes. Raises BadRequest, Forbidden."""
+    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
+    return await resolve(gateway.config, gateway.own_keys, asked, caller, request.headers)
 
 
 async def conclude(
@@ -54,13 +59,12 @@ async def conclude(
 
     `store(*args, **kwargs)` commits the row with `batches.insert` and returns what that returned.
     """
-    gateway = request.app[GATEWAY]
-    replies = request.app[REPLIES]
+    gateway, replies = request.app[GATEWAY], request.app[REPLIES]
     same = (row.workspace, row.caller, row.request_hash)
     await replies.settled(same)
     failpoints.passing("create.before")
     # Shielded: a client that hangs up now must not leave a batch of which nobody tells the engine.
-    storing = byok.storing(gateway, row, resolved.brought, _told(gateway, store(*args, **kwargs)))
+    storing = gateway.own_keys.storing(row, resolved.brought, _told(gateway, store(*args, **kwargs)))
     stored = await asyncio.shield(asyncio.ensure_future(storing))
     failpoints.passing("create.after")
     logs.event(LOG, "batch_created", state=stored.state, repeated=stored.id != row.id, virtual_key=resolved.same[0])
@@ -120,7 +124,7 @@ def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRo
         metadata=None if wanted.metadata is None else orjson.dumps(wanted.metadata).decode(),
         output_expires_after=wanted.output_expires_after,
         route=resolved.route,
-        sealed=None if resolved.brought is None else gateway.vault.seal(batch_id, resolved.brought.secrets),
+        sealed=gateway.own_keys.sealed(batch_id, resolved.brought),
         request_hash=_request_hash(caller.name, wanted, resolved.same),
         idempotency_key=idempotency_key(asked),
         trace_id=asked.trace_id,

@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from proxy_plugin.costs.tally import Spent, total
+from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
-from proxy_plugin.providers.base import Usage
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.jobs import Job
-from proxy_plugin.storage.tables.parts import PartRow
-from proxy_plugin.web.answers import usage_object
+from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
 
 INCLUDE = ("include", "include[]")  # the second is how SDKs write a list
 JOBS = "jobs"
 STATUS = {"staged": "staging", "ended": "collecting", "stored": "collecting"}  # the other states are shown as they are
-
-
-class _Results(msgspec.Struct):
-    usage: Usage | None = None
 
 
 def wanted(request: web.Request) -> bool:
@@ -90,9 +83,8 @@ def _counts(job: Job) -> dict[str, int]:
 
 def _error(part: PartRow) -> dict[str, str] | None:
     """Return why a part has no answers of its own: refused, its results lost, or never accepted."""
-    if part.refusal is not None:
-        reason = msgspec.json.decode(part.refusal, type=dict[str, Any])
-        return {"code": reason["code"], "message": reason["message"]}
+    if (refusal := refusal_of(part)) is not None:
+        return {"code": refusal.code, "message": refusal.message}
     if part.state == "dropped" and part.end_reason in WHY_NOT_RUN:
         return {"code": part.end_reason, "message": WHY_NOT_RUN[part.end_reason]}
     return None
@@ -102,7 +94,7 @@ def _usage(job: Job) -> dict[str, Any] | None:
     """Return what the answered lines used, known from when the part's results were collected."""
     if job.spent:
         return usage_object(total(job.spent).usage)
-    used = msgspec.json.decode(job.part.results or "{}", type=_Results).usage
+    used = results_of(job.part).usage
     return None if used is None else usage_object(used)
 
 

@@ -1,4 +1,4 @@
-"""`GET /batches/{id}/lines`: the ledger of an ended batch, whole or chosen, and the end of ledgers.
+"""`GET /batches/{id}/lines`: the ledger of an ended batch, whole or chosen.
 
 The ledger is read, searched and chosen from by threads, a block of 256 KiB at a time, so neither memory nor the event
 loop knows how long it is. It is kept as long as the batch's output or error file is.
@@ -6,7 +6,6 @@ loop knows how long it is. It is kept as long as the batch's output or error fil
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -21,12 +20,10 @@ from proxy_plugin.api import ids
 from proxy_plugin.errors import BadRequest, Conflict, NotFound
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
-from proxy_plugin.storage.batch_folders import Layout
-from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
 
 if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.blobs import Blobs
 
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
@@ -81,7 +78,7 @@ async def lines(request: web.Request) -> web.StreamResponse:
     batch, selection = await ids.visible_batch(request), _selection(request)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
-    source = await gateway.blobs.read(_open_ledger, Layout(gateway.data_dir).ledger(batch.id), batch)
+    source = await gateway.blobs.read(_open_ledger, BatchFolders(gateway.data_dir).ledger(batch.id), batch)
     try:
         return await _send(request, gateway.blobs, Chosen(source, selection), selection)
     finally:
@@ -199,11 +196,3 @@ class Chosen:
     def _number_at(self, begin: int) -> int:
         head = os.pread(self._source, 32, begin)
         return int(head.removeprefix(_LINE).split(b",", 1)[0])
-
-
-async def remove_ledgers(gateway: Gateway) -> None:
-    """Remove what is left of batches that have ended and have neither an output nor an error file any more."""
-    layout = Layout(gateway.data_dir)
-    kept = await asyncio.to_thread(layout.kept)
-    for batch_id in await gateway.registry.scan(lambda conn: batches.without_files(conn, kept)):
-        await asyncio.to_thread(layout.remove, batch_id)

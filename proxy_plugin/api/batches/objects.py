@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.own_keys import NEEDED
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -25,7 +25,7 @@ _TIMES = (
 
 def shown(gateway: Gateway, row: BatchRow) -> dict[str, Any]:
     """Return the batch, with what it needs of its caller where it waits for that."""
-    return batch_object(row, needs=byok.NEEDED if byok.needed(gateway, row) else None)
+    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None)
 
 
 def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:

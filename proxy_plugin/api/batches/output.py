@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import hdrs, web
 
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches.so_far import SO_FAR
 from proxy_plugin.errors import Unavailable
@@ -18,7 +17,7 @@ from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 
 if TYPE_CHECKING:
     from proxy_plugin.storage.tables.batches import BatchRow
@@ -31,7 +30,8 @@ _ORDINAL_AT, _ORDINAL_LENGTH = len(b'{"id":"batch_req_') + 10, 8  # in a row: be
 
 async def output(request: web.Request) -> web.StreamResponse:
     """GET and HEAD /batches/{batch_id}/output: JSONL, whatever the client accepts; nothing yet is an empty body."""
-    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], await ids.visible_batch(request))
+    own_keys = request.app[GATEWAY].own_keys
+    await own_keys.offered(request.headers, request[CALLER], await ids.visible_batch(request))
     for _ in range(LOOKS):
         batch = await ids.visible_batch(request)
         if request.method == hdrs.METH_HEAD and batch.state not in states.BATCH_ENDS:

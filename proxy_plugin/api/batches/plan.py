@@ -15,14 +15,15 @@ import msgspec
 from aiohttp import web
 
 from proxy_plugin.access import headers
-from proxy_plugin.access.resolve import resolve
+from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.clock import Clock
-from proxy_plugin.engine.steps_batch import file_faults, lane_faults, split_job
+from proxy_plugin.engine.steps_batch import split_job
 from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts
 from proxy_plugin.routing.endpoints import served
@@ -31,7 +32,7 @@ from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 from proxy_plugin.workers import WorkerDied, Workers
 
@@ -76,7 +77,7 @@ class _Asked(NamedTuple):
 
 async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
-    resolved = await resolve(request)
+    resolved = await resolved_route(request)
     body = wanted_in(await json_object(request))
     idempotency_key(request[HEADERS])
     asked = _Asked(body, decode_route(resolved.route), request[CALLER].workspace)
@@ -91,7 +92,7 @@ async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
     file = await _scanned(gateway.registry, gateway.clock, asked)
     endpoint = asked.wanted.endpoint
     facts = None if file.facts is None else msgspec.json.decode(file.facts, type=Facts)
-    faults = file_faults(file, endpoint, asked.route)
+    faults = file_faults(facts, endpoint, asked.route)
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn():

@@ -19,27 +19,28 @@ from msgspec import UNSET
 
 from proxy_plugin import failpoints
 from proxy_plugin.access import headers
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.access.forwarding import forwarded
-from proxy_plugin.access.resolve import Resolved, resolve
+from proxy_plugin.access.own_keys import stored_target
+from proxy_plugin.access.resolve import Resolved
 from proxy_plugin.api import ids
-from proxy_plugin.api.batches.create import conclude, key_reused, new_row
+from proxy_plugin.api.batches.create import conclude, key_reused, new_row, resolved_route
 from proxy_plugin.api.batches.lines import require_ended
 from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
-from proxy_plugin.api.files.room import Claim, Store, to_the_end
+from proxy_plugin.api.files.room import Claim, Store
 from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.durable import FileFacts
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
-from proxy_plugin.web.entrance import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
 _NAME = re.compile(r"(?P<stem>.*?)(?:\.retry(?P<count>[0-9]{0,4}))?(?P<suffix>\.[^.]*)?", re.DOTALL)
@@ -75,8 +76,8 @@ async def _resolved(request: web.Request, original: BatchRow) -> Resolved:
     asked, route = request[HEADERS], decode_route(original.route)
     named = any(each is not None for each in (asked.slug, asked.provider, asked.config, asked.custom_host))
     if named or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
-        return await resolve(request)
-    if byok.stored_target(original) is not None:
+        return await resolved_route(request)
+    if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
     for slug in slugs:
@@ -131,7 +132,7 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
-        ledger=str(Layout(gateway.data_dir).ledger(original.id)),
+        ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
     )
     try:
         size = await gateway.workers.run(measure, failed)

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 
 from proxy_plugin import failpoints
-from proxy_plugin.access import own_keys as byok
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches import jobs
 from proxy_plugin.api.batches.create import create
@@ -17,25 +16,23 @@ from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.output import output
 from proxy_plugin.api.batches.plan import plan
 from proxy_plugin.api.batches.retry import retry
-from proxy_plugin.api.files.routes import Route
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.served import Served
 
 PAGE_DEFAULT, PAGE_MAX = 20, 100
-PLAN, RETRY = "/batches/plan", "/batches/{batch_id}/retry"
-NEW_WORK = {(hdrs.METH_POST, "/batches"), (hdrs.METH_POST, PLAN), (hdrs.METH_POST, RETRY)}
 
 
 async def retrieve(request: web.Request) -> web.Response:
     """`GET /batches/{id}`: from the registry; no provider is asked. `include=jobs` adds its native jobs."""
     with_jobs = jobs.wanted(request)
     row = await ids.visible_batch(request)
-    await byok.offered(request.app[GATEWAY], request.headers, request[CALLER], row)
+    await request.app[GATEWAY].own_keys.offered(request.headers, request[CALLER], row)
     [batch] = await _shown(request, [row], with_jobs=with_jobs)
     return json_answer(batch)
 
@@ -80,7 +77,7 @@ async def cancel(request: web.Request) -> web.Response:
     except batches.NotCancellable as error:
         raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
     failpoints.passing("cancel.after")
-    await byok.offered(gateway, request.headers, request[CALLER], row)
+    await gateway.own_keys.offered(request.headers, request[CALLER], row)
     gateway.engine.wake()
     return json_answer(shown(gateway, row))
 
@@ -93,13 +90,13 @@ def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> Batc
 
 
 ROUTES = (
-    Route(hdrs.METH_POST, "/batches", create),
-    Route(hdrs.METH_GET, "/batches", list_batches),
-    Route(hdrs.METH_POST, PLAN, plan),  # before the ids, of which it is none
-    Route(hdrs.METH_GET, "/batches/{batch_id}", retrieve),
-    Route(hdrs.METH_POST, "/batches/{batch_id}/cancel", cancel),
-    Route(hdrs.METH_GET, "/batches/{batch_id}/output", output),
-    Route(hdrs.METH_HEAD, "/batches/{batch_id}/output", output),
-    Route(hdrs.METH_GET, "/batches/{batch_id}/lines", lines),
-    Route(hdrs.METH_POST, RETRY, retry),
+    Served(hdrs.METH_POST, "/batches", create, new_work=True),
+    Served(hdrs.METH_GET, "/batches", list_batches),
+    Served(hdrs.METH_POST, "/batches/plan", plan, new_work=True),  # before the ids, of which it is none
+    Served(hdrs.METH_GET, "/batches/{batch_id}", retrieve),
+    Served(hdrs.METH_POST, "/batches/{batch_id}/cancel", cancel),
+    Served(hdrs.METH_GET, "/batches/{batch_id}/output", output),
+    Served(hdrs.METH_HEAD, "/batches/{batch_id}/output", output),
+    Served(hdrs.METH_GET, "/batches/{batch_id}/lines", lines),
+    Served(hdrs.METH_POST, "/batches/{batch_id}/retry", retry, new_work=True),
 )

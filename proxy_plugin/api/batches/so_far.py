@@ -21,7 +21,7 @@ from proxy_plugin.engine import steps_batch
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.merge import MergeJob, merge_so_far
-from proxy_plugin.storage.batch_folders import Layout
+from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables import parts
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -81,7 +81,7 @@ class SoFar:
     async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
         async with self._turn:
             path = gateway.blobs.temp_path()
-            job = steps_batch.merge_job(Desk(gateway, Layout(gateway.data_dir)), batch, rows, path)
+            job = steps_batch.merge_job(Desk(gateway, BatchFolders(gateway.data_dir)), batch, rows, path)
             size = await gateway.blobs.read(_most_bytes, job, batch.rejected + sum(row.lines for row in rows))
             await require_room(store_of(gateway), None, size)
             gateway.blobs.space.claim(size)

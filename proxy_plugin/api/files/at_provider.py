@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,15 +24,16 @@ from aiohttp import hdrs, web
 
 from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
-from proxy_plugin.access import own_keys as byok
+from proxy_plugin.access.brought import KEY_HEADER, Brought
 from proxy_plugin.access.forwarding import forwarded
-from proxy_plugin.access.own_keys import Brought
+from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.api.files.content import disposition
 from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
 from proxy_plugin.api.files.room import Store
 from proxy_plugin.api.ids import could_be_ours
 from proxy_plugin.config import OWN_KEY_PREFIX, Config, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
+from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
 from proxy_plugin.providers.http import Http
@@ -39,7 +41,7 @@ from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER, HEADERS
 
 LOG = logging.getLogger("proxy_plugin.files")
 PURPOSES = ("assistants", "evals", "fine-tune", "user_data", "vision")  # OpenAI's description, 2026-08-21, beside batch
@@ -62,12 +64,14 @@ class Upload(NamedTuple):
     lifetime: int | None
 
 
-class Accounts(NamedTuple):
-    """The accounts that are configured and what calling a provider takes. `fingerprint` hashes an `account_key`."""
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a request can name or bring, and what calling a provider takes. `secret` hashes accounts."""
 
     config: Config
+    own_keys: OwnKeys
     http: Http
-    fingerprint: Callable[[str], str]
+    secret: bytes = field(repr=False)
 
 
 class _Reach(NamedTuple):
@@ -78,14 +82,14 @@ class _Reach(NamedTuple):
     title: str
 
 
-def precheck(request: web.Request, purpose: str | None) -> None:
+def precheck(request: web.Request, config: Config, purpose: str | None) -> None:
     """Refuse by the headers alone what would be refused after the upload. Raises GatewayError.
 
     Own keys are looked at later: that may take a name lookup.
     """
     if purpose not in PURPOSES:
         return
-    account = one_account.named(request)
+    account = one_account.named(config, request[HEADERS], request[CALLER])
     if account is None:
         raise _no_target(purpose)
     if isinstance(account, VirtualKey):
@@ -94,7 +98,7 @@ def precheck(request: web.Request, purpose: str | None) -> None:
 
 async def store(request: web.Request, kept: Store, accounts: Accounts, upload: Upload) -> FileRow:
     """Give a spooled upload to the provider that the request names and return its row. Raises GatewayError."""
-    key = await _target(request, upload.purpose)
+    key = await _target(request, accounts, upload.purpose)
     await asyncio.to_thread(_stores, key.provider, upload.purpose)  # the first use imports the provider
     reach = _reach(request, accounts, key)
     try:
@@ -154,8 +158,8 @@ def _no_target(purpose: str) -> BadRequest:
     )
 
 
-async def _target(request: web.Request, purpose: str) -> VirtualKey:
-    account = await one_account.chosen(request)
+async def _target(request: web.Request, accounts: Accounts, purpose: str) -> VirtualKey:
+    account = await _chosen(request, accounts)
     if account is None:
         raise _no_target(purpose)
     return account.account if isinstance(account, Brought) else account
@@ -208,39 +212,44 @@ async def _keep(registry: Registry, reach: _Reach, key: VirtualKey, row: FileRow
 # ---- the account ----
 
 
+async def _chosen(request: web.Request, accounts: Accounts) -> VirtualKey | Brought | None:
+    asked, caller = request[HEADERS], request[CALLER]
+    return await one_account.chosen(accounts.config, accounts.own_keys, asked, caller, request.headers)
+
+
 def _reach(request: web.Request, accounts: Accounts, key: VirtualKey) -> _Reach:
     adapter: BatchProvider = catalog.load(key.provider)
     assert isinstance(adapter, StoresFiles)
-    fingerprint = accounts.fingerprint(adapter.account_key(key.credentials))
+    known_as = fingerprint(accounts.secret, adapter.account_key(key.credentials))
     http = accounts.http.carrying(forwarded(request.headers))
-    account = Account(key.slug, key.credentials, http, fingerprint)
+    account = Account(key.slug, key.credentials, http, known_as)
     return _Reach(adapter, account, adapter.capabilities.title)
 
 
 async def _reach_of(request: web.Request, accounts: Accounts, where: Place) -> _Reach:
     """Return the account that has a file. Raises Conflict if the gateway has it no more, BadRequest for own keys."""
     if where.slug.startswith(OWN_KEY_PREFIX):
-        return _reach(request, accounts, await _brought(request, where))
+        return _reach(request, accounts, await _brought(request, accounts, where))
     key = accounts.config.virtual_keys.get(where.slug)
     if key is None or key.provider != where.provider:
         raise Conflict(f"The virtual key {where.slug}, which stored this file, is not configured any more.")
     return _reach(request, accounts, key)
 
 
-async def _brought(request: web.Request, where: Place) -> VirtualKey:
-    found = await one_account.chosen(request)
+async def _brought(request: web.Request, accounts: Accounts, where: Place) -> VirtualKey:
+    found = await _chosen(request, accounts)
     if not isinstance(found, Brought):
         raise BadRequest(
             f"A provider key of your own stored this file. Send `{headers.PROVIDER}: {where.provider}` and that key in "
             "Authorization again, with the other credential headers of the upload.",
-            param=byok.KEY_HEADER,
+            param=KEY_HEADER,
             code="provider_key_missing",
         )
     key = found.account
     if key.slug != where.slug:
         raise BadRequest(
             "Another provider key, or the same one for another host, stored this file; send that one.",
-            param=byok.KEY_HEADER,
+            param=KEY_HEADER,
             code="provider_key_mismatch",
         )
     return key

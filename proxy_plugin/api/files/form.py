@@ -26,16 +26,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy_plugin.api.files import at_provider
 from proxy_plugin.api.files.at_provider import Accounts
-from proxy_plugin.api.files.room import Store, require_room, to_the_end
+from proxy_plugin.api.files.room import Store, require_room
 from proxy_plugin.api.files.spool import Bound, Spool, keep, require_turn, spooling
 from proxy_plugin.clock import Clock
-from proxy_plugin.config.sections import Limits
+from proxy_plugin.config.sections import Config, Limits
 from proxy_plugin.errors import BadRequest, GatewayError
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
-from proxy_plugin.web.entrance import CALLER
+from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
 
 CHUNK_BYTES = 64 * 1024  # of the body, parsed at once on the event loop
@@ -93,7 +94,7 @@ async def receive(
     await precheck(request, store)
     workspace = request[CALLER].workspace
     async with spooling(store, workspace, _bound(store.limits), least_bytes(request)) as spool:
-        fields = Fields(FILE_FIELD, _FIELDS, partial(_check_early, request))
+        fields = Fields(FILE_FIELD, _FIELDS, partial(_check_early, request, accounts.config))
         await read_form(request, store.blobs, spool, fields, idle_seconds)
         if fields.has_file and fields.values.get("purpose") in at_provider.PURPOSES:
             return await at_provider.store(request, store, accounts, _for_provider(fields, spool))
@@ -228,11 +229,11 @@ def _for_provider(fields: Fields, spool: Spool) -> at_provider.Upload:
     return at_provider.Upload(spool.path, spool.size, spool.sha256(), purpose, name, kept)
 
 
-def _check_early(request: web.Request, values: dict[str, str]) -> None:
+def _check_early(request: web.Request, config: Config, values: dict[str, str]) -> None:
     """A purpose that is sent first and cannot be spares the client the upload."""
     if "purpose" in values:
         _check_purpose(values)
-        at_provider.precheck(request, values["purpose"])
+        at_provider.precheck(request, config, values["purpose"])
 
 
 def _check_purpose(values: dict[str, str]) -> None:

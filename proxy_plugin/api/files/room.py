@@ -6,15 +6,9 @@ Content-Length promises is claimed at the start, what comes beyond it block by b
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from proxy_plugin.errors import NoSpace
 from proxy_plugin.storage.tables import files
@@ -22,49 +16,11 @@ from proxy_plugin.storage.tables import files
 if TYPE_CHECKING:
     from proxy_plugin.clock import Clock
     from proxy_plugin.config.sections import Limits
+    from proxy_plugin.gateway import Traffic
     from proxy_plugin.storage.blobs import Blobs
     from proxy_plugin.storage.registry import Registry
 
-T = TypeVar("T")
-LOOK_SECONDS = 1.0  # between two questions to the file system
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FULL = "The disk is full; nothing was stored. The gateway's operator has to make room."
-
-
-class Space:
-    """What the disk under a folder can still take beside what is already claimed and not yet written."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._room = 0
-        self._unwritten = 0
-        self._looked = float("-inf")
-
-    def room(self) -> int:
-        """Return the unclaimed free bytes; the file system's part of it is at most a second old."""
-        moment = time.monotonic()
-        if moment - self._looked >= LOOK_SECONDS:
-            self._looked = moment
-            disk = os.statvfs(self._folder)
-            self._room = disk.f_bavail * disk.f_frsize - self._unwritten
-        return self._room
-
-    def claim(self, count: int) -> None:
-        """Set `count` free bytes aside; negative gives them back."""
-        self._room -= count
-        self._unwritten += count
-
-    def wrote(self, count: int) -> None:
-        """Note that `count` claimed bytes are in a file: now the file system itself counts them."""
-        self._unwritten -= count
-
-
-class Running(Protocol):
-    """What all uploads of a gateway change together."""
-
-    stopping: bool
-    uploads: int  # running now; a graceful stop waits for them
-    upload_bytes: dict[str, int]  # workspace -> bytes that its running uploads have claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +31,7 @@ class Store:
     blobs: Blobs
     clock: Clock
     limits: Limits
-    running: Running
+    traffic: Traffic
 
 
 async def require_room(store: Store, workspace: str | None, count: int) -> None:
@@ -90,7 +46,7 @@ async def _require_quota(store: Store, workspace: str | None, count: int) -> Non
     if workspace is None or most is None:
         return
     # In this order: an upload that ends meanwhile counts twice, as a claim and as a row, never not at all.
-    claimed = store.running.upload_bytes.get(workspace, 0)
+    claimed = store.traffic.upload_bytes.get(workspace, 0)
     stored = await store.registry.read(files.stored_bytes, workspace)
     if stored + claimed + count > most:
         raise NoSpace(
@@ -137,7 +93,7 @@ class Claim:
 
     def _change(self, count: int) -> None:
         if self._workspace is not None:
-            claims = self._store.running.upload_bytes
+            claims = self._store.traffic.upload_bytes
             claims[self._workspace] = claims.get(self._workspace, 0) + count
             if not claims[self._workspace]:
                 del claims[self._workspace]
@@ -150,27 +106,3 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._store.blobs.space.claim(self._written)  # those bytes are the file system's to count, kept or removed
         self._change(-self._claimed)
-
-
-def is_full(error: OSError) -> bool:
-    """Tell whether the disk or a quota of the file system was the reason."""
-    return error.errno in NO_SPACE
-
-
-async def to_the_end(work: Awaitable[T]) -> T:
-    """Await `work` to its end, however often this task is cancelled meanwhile; only then is it cancelled.
-
-    A thread that writes cannot be stopped: whoever cleans up behind it has to wait for it.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # asyncio would complain that nobody asked
-        raise cancelled
-    return task.result()

@@ -1,11 +1,10 @@
-"""The Files routes: create, list, retrieve, delete, content; and the end of files that nobody can ask for any more."""
+"""The Files routes: create, list, retrieve, delete, content."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -18,15 +17,13 @@ from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.form import precheck, receive
 from proxy_plugin.api.files.room import Store
 from proxy_plugin.errors import BadRequest, Conflict
-from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files, provider_files
 from proxy_plugin.storage.tables.files import FileInUse, FileRow
 from proxy_plugin.web.answers import json_answer
-from proxy_plugin.web.entrance import CALLER
-
-if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.served import Served
 
 LIMITS = range(1, 10_000 + 1)  # of a page; "List files", OpenAI's openapi.yaml of 2026-08-21
 ORDERS = ("desc", "asc")
@@ -54,12 +51,12 @@ def file_object(row: FileRow) -> dict[str, Any]:
 
 def store_of(gateway: Gateway) -> Store:
     """Return the parts of a gateway that keep a file."""
-    return Store(gateway.registry, gateway.blobs, gateway.clock, gateway.config.limits, gateway)
+    return Store(gateway.registry, gateway.blobs, gateway.clock, gateway.config.limits, gateway.traffic)
 
 
 def accounts_of(gateway: Gateway) -> Accounts:
     """Return the parts of a gateway that reach a provider."""
-    return Accounts(gateway.config, gateway.http, gateway.fingerprint)
+    return Accounts(gateway.config, gateway.own_keys, gateway.http, gateway.secret)
 
 
 async def precheck_file(request: web.Request) -> None:
@@ -91,26 +88,6 @@ async def delete_file(request: web.Request) -> web.Response:
     except FileInUse:
         raise Conflict("A batch that has not ended needs this file. Cancel it or wait for its end.") from None
     return json_answer({"id": row.id, "object": "file", "deleted": True})
-
-
-async def remove_unneeded(gateway: Gateway) -> int:
-    """Remove the bytes of deleted and expired files that no batch needs; return how many files.
-
-    The row goes first: a crash in between leaves a blob without a row, which the sweep at the start removes.
-    """
-    removed = 0
-    now = gateway.clock.now()
-    while due := gateway.registry.read_now(lambda conn: files.removable(conn, now)):
-        for file_id in due:
-            removed += await _remove(gateway, file_id, now)
-    return removed
-
-
-async def _remove(gateway: Gateway, file_id: str, now: float) -> bool:
-    marked = await gateway.registry.write(lambda conn: files.mark_removed(conn, file_id, now))
-    if marked:
-        await gateway.blobs.write(gateway.blobs.remove, file_id)
-    return marked
 
 
 # ---- the list ----
@@ -188,23 +165,11 @@ async def file_content(request: web.Request) -> web.StreamResponse:
     return await content.send(request, gateway.blobs, row)
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Route(NamedTuple):
-    """`precheck` is called before the body is invited (`Expect: 100-continue`); it raises GatewayError."""
-
-    method: str
-    path: str
-    handler: Handler
-    precheck: Callable[[web.Request], Awaitable[None]] | None = None
-
-
 ROUTES = [
-    Route(hdrs.METH_POST, "/files", create_file, precheck_file),
-    Route(hdrs.METH_GET, "/files", list_files),
-    Route(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
-    Route(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
-    Route(hdrs.METH_GET, "/files/{file_id}/content", file_content),
-    Route(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_POST, "/files", create_file, precheck_file, new_work=True),
+    Served(hdrs.METH_GET, "/files", list_files),
+    Served(hdrs.METH_GET, "/files/{file_id}", retrieve_file),
+    Served(hdrs.METH_DELETE, "/files/{file_id}", delete_file),
+    Served(hdrs.METH_GET, "/files/{file_id}/content", file_content),
+    Served(hdrs.METH_HEAD, "/files/{file_id}/content", file_content),
 ]

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin import failpoints
-from proxy_plugin.api.files.room import DISK_FULL, Claim, Store, is_full
+from proxy_plugin.api.files.room import DISK_FULL, Claim, Store
 from proxy_plugin.durable import write_all
 from proxy_plugin.errors import BadRequest, NoSpace, TooLarge, TooManyRequests, Unavailable
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.space import is_full
 from proxy_plugin.web.multipart import Malformed
 
 P = ParamSpec("P")
@@ -44,9 +45,9 @@ class Bound:
 
 def require_turn(store: Store) -> None:
     """Raise Unavailable while the gateway stops, and TooManyRequests while as many uploads run as may."""
-    if store.running.stopping:
+    if store.traffic.stopping:
         raise Unavailable("The gateway is stopping; send the file again in a moment.")
-    if store.running.uploads >= store.limits.max_uploads:
+    if store.traffic.uploads >= store.limits.max_uploads:
         raise TooManyRequests(f"{store.limits.max_uploads} uploads are running already; try again in a moment.")
 
 
@@ -60,7 +61,7 @@ async def spooling(store: Store, workspace: str | None, bound: Bound, least: int
     """
     if workspace is not None:
         require_turn(store)  # here it counts: whoever asked earlier may have waited for the database since
-    store.running.uploads += 1
+    store.traffic.uploads += 1
     try:
         with Claim(store, workspace) as claim:
             await claim.cover(least)
@@ -78,7 +79,7 @@ async def spooling(store: Store, workspace: str | None, bound: Bound, least: int
             raise NoSpace(DISK_FULL) from None
         raise
     finally:
-        store.running.uploads -= 1
+        store.traffic.uploads -= 1
 
 
 async def keep(

@@ -172,7 +172,7 @@ def postpone(conn: Connection, batch_id: str, due_at: float, *, tries: int = 0) 
     )
 
 
-def move(conn: Connection, batch: BatchRow, state: str, **changes: Any) -> BatchRow:
+def move(conn: Connection, /, batch: BatchRow, state: str, **changes: Any) -> BatchRow:
     """Move a batch one legal step; raises states.IllegalStep. `changes` are columns."""
     states.check("batch", batch.state, state)
     values: dict[str, Any] = {"due_at": 0.0, "tries": 0} | changes | {"state": state}
@@ -184,7 +184,7 @@ def move(conn: Connection, batch: BatchRow, state: str, **changes: Any) -> Batch
     return moved
 
 
-def end(conn: Connection, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
+def end(conn: Connection, /, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
     """Move a batch to a terminal state and stamp it. Its caller's credentials have served."""
     event(conn, batch.id, None, now, state)
     return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
@@ -247,6 +247,11 @@ def without_files(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
         " WHERE f.id IN (b.output_file_id, b.error_file_id) AND f.removed_at IS NULL)"
     )
     return [each for each in ended(conn, batch_ids) if conn.execute(query, (each,)).fetchone()]
+
+
+def by_state(conn: Connection) -> dict[str, int]:
+    """Return how many batches there are in each state that a batch is in."""
+    return {row[0]: row[1] for row in conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state")}
 
 
 def live_ids(conn: Connection) -> set[str]:

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from proxy_plugin.providers.base import Refused, Usage
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, columns, many, one
@@ -16,7 +18,10 @@ NO_TURN = "waits until the account's last create is resolved"
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One part. `staged`, `refusal`, `results` are JSON texts; `note` tells an operator why it waits."""
+    """One part. `staged`, `refusal`, `results` are JSON texts (`results_of`, `refusal_of`).
+
+    `note` tells an operator why it waits.
+    """
 
     batch_id: str
     n: int
@@ -44,6 +49,59 @@ class PartRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     due_at: float | None = None
     tries: int = 0
+
+
+class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a part's results. The text has only what was known when it was written.
+
+    `native`, once the job has ended: what the adapter's `fetch` needs.
+    `folder`, `names`, once they are stored: the native files; none where the provider no longer had them.
+    `rows`, `stopping`, `usage`, once they are collected: the folder of the rows, what was stopping the batch then, and
+    what the rows that count used. Folders are named within the batch's own.
+    """
+
+    native: dict[str, str]
+    folder: str | None = None
+    names: tuple[str, ...] | None = None
+    rows: str | None = None
+    stopping: str | UnsetType | None = UNSET
+    usage: Usage | None = None
+
+    def text(self) -> str:
+        """Return the value of the column `results`."""
+        return msgspec.json.encode(self).decode()
+
+
+class StoredRefusal(msgspec.Struct, frozen=True):
+    """Why every line of a part that has no row is an error row, in the provider's words where it gave some."""
+
+    code: str
+    message: str
+    status: int | None = None
+    param: str | None = None
+
+    @classmethod
+    def of(cls, refused: Refused) -> StoredRefusal:
+        """Return what is kept of a refusal."""
+        return cls(refused.code, refused.message, refused.status, refused.param)
+
+    def text(self) -> str:
+        """Return the value of the column `refusal`."""
+        return msgspec.json.encode(self).decode()
+
+
+_read_results = msgspec.json.Decoder(StoredResults).decode
+_read_refusal = msgspec.json.Decoder(StoredRefusal).decode
+
+
+def results_of(part: PartRow) -> StoredResults:
+    """Return what is known of a part's results; nothing of a part whose job has not ended."""
+    return StoredResults(native={}) if part.results is None else _read_results(part.results)
+
+
+def refusal_of(part: PartRow) -> StoredRefusal | None:
+    """Return why a part's lines have no answers, None where nothing was refused."""
+    return None if part.refusal is None else _read_refusal(part.refusal)
 
 
 class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +182,7 @@ def counts_changed(conn: Connection, batch_id: str) -> None:
     )
 
 
-def move(conn: Connection, part: PartRow, state: str, **changes: Any) -> PartRow:
+def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> PartRow:
     """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch."""
     states.check("part", part.state, state)
     ended = state in states.PART_ENDS
@@ -141,7 +199,7 @@ def move(conn: Connection, part: PartRow, state: str, **changes: Any) -> PartRow
     return moved
 
 
-def change(conn: Connection, part: PartRow, **changes: Any) -> PartRow:
+def change(conn: Connection, /, part: PartRow, **changes: Any) -> PartRow:
     """Change columns of a part without a step."""
     return _update(conn, part, changes)
 
@@ -187,6 +245,12 @@ def submissions(conn: Connection, batch_id: str, part: int) -> list[SubmissionRo
     return many(SubmissionRow, conn.execute(query, (batch_id, part)))
 
 
+def attempts(conn: Connection, batch_id: str) -> dict[int, int]:
+    """Return how many submissions each part of a batch has had; parts without one are left out."""
+    query = "SELECT part, COUNT(*) FROM submissions WHERE batch_id = ? GROUP BY part"
+    return {row[0]: row[1] for row in conn.execute(query, (batch_id,))}
+
+
 def claimed(conn: Connection, jobs: Iterable[str]) -> set[str]:
     """Return those of the native jobs that certainly are another submission's; one adopted provisionally is not."""
     query = "SELECT 1 FROM submissions WHERE job = ? AND provisional = 0 LIMIT 1"
@@ -228,7 +292,7 @@ def begin_submission(conn: Connection, part: PartRow, account: str, now: float) 
     return row
 
 
-def move_submission(conn: Connection, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
+def move_submission(conn: Connection, /, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
     """Move a submission one legal step, or change its columns where `state` is its own."""
     if state != row.state:
         states.check("submission", row.state, state)
@@ -243,6 +307,11 @@ def move_submission(conn: Connection, row: SubmissionRow, state: str, **changes:
     if moved is None:
         raise states.IllegalStep(f"submission is no longer {row.state}")
     return moved
+
+
+def by_state(conn: Connection) -> dict[str, int]:
+    """Return how many parts there are in each state that a part is in."""
+    return {row[0]: row[1] for row in conn.execute("SELECT state, COUNT(*) FROM parts GROUP BY state")}
 
 
 def unresolved(conn: Connection) -> list[tuple[str, int]]:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, one
-from proxy_plugin.storage.tables import files as base
+from proxy_plugin.storage.tables import columns, files, one
 from proxy_plugin.storage.tables.files import FileRow
 
 
@@ -29,9 +28,9 @@ _COLUMNS = columns(Place)
 
 def insert(conn: Connection, row: FileRow, place: Place, *, spare_id: str) -> FileRow:
     """Add a file and return it as it was stored: as `spare_id` if a file has its id already, whoever owns that."""
-    if base.get(conn, row.id) is not None:
+    if files.get(conn, row.id) is not None:
         row = msgspec.structs.replace(row, id=spare_id)
-    base.insert(conn, row)
+    files.insert(conn, row)
     conn.execute(
         f"INSERT INTO provider_files (id, {_COLUMNS}) VALUES (?, ?, ?, ?)",
         (row.id, place.slug, place.provider, place.provider_id),

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.support.stack import KEY, Gateway
 
 OTHER_KEY, FEW_KEY, NO_KEYS_KEY = "key-of-another-workspace", "key-with-one-account", "key-with-no-account"
 LANE = {"x-portkey-virtual-key": "lane"}
 JSON = {"content-type": "application/json"}
+ORDER = {"input_file_id": "file-unknown", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 INVALID = "invalid_request_error"
 MAX_LINE, MAX_FILE = 4000, 2**20
 
@@ -64,20 +63,7 @@ class Answer:
 
 @dataclass
 class Rig(Gateway):
-    """A gateway with several callers, and virtual keys that cannot be used for different reasons."""
-
-    def write_config(self) -> None:
-        """Write the config file: `other` sees what `tests` does not, `few` and `none` may use little or nothing."""
-        super().write_config()
-        whole = yaml.safe_load(self.config.read_text())
-        ours = whole["proxy_plugin"]
-        ours["api_keys"] += [
-            {"name": "other", "key": OTHER_KEY, "workspace": "other"},
-            {"name": "few", "key": FEW_KEY, "workspace": "few", "virtual_keys": ["lane"]},
-            {"name": "none", "key": NO_KEYS_KEY, "workspace": "none", "virtual_keys": ["nothing"]},
-        ]
-        ours["virtual_keys"]["off"] = {"provider": "openai", "api_key": "os.environ/KEY_THAT_IS_NOT_SET"}
-        self.config.write_text(yaml.safe_dump(whole))
+    """A gateway that is asked in ways that no client library would."""
 
     def ask(self, method: str, path: str, headers: Mapping[str, str | None] | None = None, body: bytes = b"") -> Answer:
         """Make one request on a connection of its own; the path is sent as it is, headers of None are left out."""
@@ -112,5 +98,15 @@ class Rig(Gateway):
 
 
 def make_rig(home: Path, virtual_keys: dict[str, dict[str, Any]]) -> Rig:
-    """Return a gateway that takes lines of 4,000 bytes and files of 1 MiB, not yet started."""
-    return Rig(home, virtual_keys, limits={"max_line_bytes": MAX_LINE, "max_file_bytes": MAX_FILE})
+    """Return a gateway that takes lines of 4,000 bytes and files of 1 MiB, not yet started.
+
+    Its caller `other` sees what `tests` does not, `few` and `none` may use little or nothing.
+    """
+    api_keys: list[dict[str, Any]] = [
+        {"name": "other", "key": OTHER_KEY, "workspace": "other"},
+        {"name": "few", "key": FEW_KEY, "workspace": "few", "virtual_keys": ["lane"]},
+        {"name": "none", "key": NO_KEYS_KEY, "workspace": "none", "virtual_keys": ["nothing"]},
+    ]
+    off = {"provider": "openai", "api_key": "os.environ/KEY_THAT_IS_NOT_SET"}
+    limits = {"max_line_bytes": MAX_LINE, "max_file_bytes": MAX_FILE}
+    return Rig(home, virtual_keys | {"off": off}, api_keys=api_keys, limits=limits)

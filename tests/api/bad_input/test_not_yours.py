@@ -10,8 +10,8 @@ import pytest
 from proxy_plugin.api import uploads as uploads_api
 from proxy_plugin.api.batches import routes as batches_api
 from proxy_plugin.api.files import routes as files_api
+from tests.api.bad_input.forms import END, FORM, part
 from tests.api.bad_input.rig import INVALID, JSON, LANE, OTHER_KEY, Answer, Rig
-from tests.api.bad_input.test_forms import END, FORM, part
 from tests.support.stack import chat_lines, jsonl
 
 OTHER = LANE | {"x-portkey-api-key": OTHER_KEY}

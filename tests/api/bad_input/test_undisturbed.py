@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.api.bad_input.callers_and_targets import CALLERS, TARGETS
+from tests.api.bad_input.create_bodies import BODIES, FIELDS, UPLOADS
+from tests.api.bad_input.forms import END, FORM, FORMS, PURPOSE, part
+from tests.api.bad_input.paths import PATHS
 from tests.api.bad_input.rig import JSON, LANE, OTHER_KEY, Rig
-from tests.api.bad_input.test_callers_and_targets import CALLERS, TARGETS
-from tests.api.bad_input.test_create_bodies import BODIES, FIELDS, UPLOADS
-from tests.api.bad_input.test_forms import END, FORM, FORMS, PURPOSE, part
-from tests.api.bad_input.test_states import PATHS
 from tests.support.stack import chat_lines, jsonl
+from tests.support.waiting import until
 
 AT_ONCE = 4
 GOOD_ONE = {"x-portkey-api-key": OTHER_KEY}
@@ -43,19 +43,14 @@ def _upload(rig: Rig, content: bytes) -> str:
 
 
 def _until_scanned(rig: Rig) -> None:
-    deadline = time.monotonic() + 60
-    while {file["status"] for file in rig.ask("GET", "/files", GOOD_ONE).value["data"]} != {"processed"}:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: {file["status"] for file in rig.ask("GET", "/files", GOOD_ONE).value["data"]} == {"processed"})
 
 
 def _output_of(rig: Rig, file_id: str) -> str:
     order = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     batch = rig.ask("POST", "/batches", GOOD_ONE | JSON | LANE, json.dumps(order).encode()).value
-    deadline = time.monotonic() + 30
-    while batch["status"] != "completed":
-        assert time.monotonic() < deadline, batch
-        time.sleep(0.05)
-        batch = rig.ask("GET", f"/batches/{batch['id']}", GOOD_ONE).value
+    path = f"/batches/{batch['id']}"
+    until(lambda: rig.ask("GET", path, GOOD_ONE).value["status"] == "completed", rig.tail)
+    batch = rig.ask("GET", path, GOOD_ONE).value
     assert batch["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
     return str(batch["output_file_id"])

@@ -37,13 +37,9 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.catalog import load
 from proxy_plugin.providers.http import Http, HttpSettings
-from proxy_plugin.providers.lanes.openai.lane import (
-    OPENAI,
-    KeyCredentials,
-    OpenAICompatible,
-    OpenAICredentials,
-    Service,
-)
+from proxy_plugin.providers.keys import KeyCredentials
+from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible, Service
+from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 
@@ -683,11 +679,11 @@ async def test_a_copy_of_the_api_is_one_row(http: Http, copy: tuple[CopyServer, 
         Service(
             provider="acme",
             title="Acme",
-            host=url,
+            default_host=url,
             endpoints=frozenset({CHAT}),
             purpose="batch-api",
             window=None,
-            metadata=False,
+            accepts_label=False,
             urls={CHAT: "/v4/chat/completions"},
             words={"progress": "in_progress", "in_queue": "validating"},
         )

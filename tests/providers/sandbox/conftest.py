@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,17 +13,17 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types import Batch
 
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import every
+from tests.support import waiting
 
 ENDS = {"completed", "failed", "expired", "cancelled"}
-QUICK = {"validate_seconds": 0.02, "run_seconds": 0.02, "finalize_seconds": 0.0, "cancel_seconds": 0.02}
-QUICK_MESSAGES = {"run_seconds": 0.02, "cancel_seconds": 0.02}
 
 Row = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
 def process() -> Iterator[Sandbox]:
-    options = {"openai": QUICK, "anthropic": QUICK_MESSAGES}
+    options = {each.provider: each.quick for each in every()}
     with Sandbox(keys=[DEFAULT_KEY, "sk-other"], options=options) as running:
         yield running
 
@@ -91,12 +90,13 @@ def until(client: OpenAI) -> Callable[..., Batch]:
     """Polls a batch until its status is one of those named (by default: terminal)."""
 
     def poll(batch: Batch, *statuses: str) -> Batch:
-        wanted, deadline = set(statuses) or ENDS, time.monotonic() + 10
-        while batch.status not in wanted:
-            assert time.monotonic() < deadline, f"still {batch.status}"
-            time.sleep(0.01)
-            batch = client.batches.retrieve(batch.id)
-        return batch
+        wanted = set(statuses) or ENDS
+
+        def seen() -> Batch | None:
+            found = client.batches.retrieve(batch.id)
+            return found if found.status in wanted else None
+
+        return batch if batch.status in wanted else waiting.until(seen, f"{batch.id} is {wanted}")
 
     return poll
 
@@ -178,12 +178,11 @@ def ended(claude: Anthropic) -> Callable[..., MessageBatch]:
     """Polls a message batch until it has ended."""
 
     def poll(batch: MessageBatch) -> MessageBatch:
-        deadline = time.monotonic() + 10
-        while batch.processing_status != "ended":
-            assert time.monotonic() < deadline, f"still {batch.processing_status}"
-            time.sleep(0.01)
-            batch = claude.messages.batches.retrieve(batch.id)
-        return batch
+        def seen() -> MessageBatch | None:
+            found = claude.messages.batches.retrieve(batch.id)
+            return found if found.processing_status == "ended" else None
+
+        return batch if batch.processing_status == "ended" else waiting.until(seen, f"the end of {batch.id}")
 
     return poll
 

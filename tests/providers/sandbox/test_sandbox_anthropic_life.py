@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,6 +16,7 @@ from anthropic import Anthropic
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
+from tests.support.waiting import until
 
 Make = Callable[..., Any]
 HEADERS = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}
@@ -55,11 +55,8 @@ def test_paid_lines_show_before_the_end_to_tests_only(claude: Anthropic, sandbox
     sandbox.control.options("anthropic", run_seconds=1000)
     claude.messages.batches.create(requests=[ask(f"{n}") for n in range(10)])
     sandbox.control.advance(550)
-    deadline = time.monotonic() + 5
-    while (job := sandbox.control.jobs()[0])["lines_run"] != 5:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert job["counts"]["succeeded"] == 0
+    until(lambda: sandbox.control.jobs()[0]["lines_run"] == 5)
+    assert sandbox.control.jobs()[0]["counts"]["succeeded"] == 0
 
 
 def test_a_cancel_keeps_what_is_done(claude: Anthropic, sandbox: Sandbox, ask: Make, ended: Make) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
+from tests.support.waiting import until
 
 Make = Callable[..., Any]
 AUTH = {"x-api-key": DEFAULT_KEY, "anthropic-version": "2023-06-01"}
@@ -60,16 +60,16 @@ def made(sandbox: Sandbox, body: bytes | Iterable[bytes]) -> dict[str, Any]:
 
 
 def results(sandbox: Sandbox, batch_id: str) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 10
-    while True:
+    def read() -> list[dict[str, Any]] | None:
         status, raw, headers = call(sandbox, "GET", f"{BATCHES}/{batch_id}/results")
         if status == 200:
             assert headers["content-type"] == "application/x-jsonl"
             assert headers["transfer-encoding"] == "chunked"
             return [json.loads(row) for row in raw.split(b"\n") if row]
         assert (status, json.loads(raw)["error"]["type"]) == (404, "not_found_error")
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return None
+
+    return until(read, "results")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -98,9 +97,7 @@ async def test_the_async_client_does_the_same(async_client: AsyncOpenAI, sandbox
         completion_window="24h",
         output_expires_after={"anchor": "created_at", "seconds": 7200},
     )
-    deadline = time.monotonic() + 10
     while batch.status != "completed":
-        assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
         batch = await async_client.batches.retrieve(batch.id)
     output = await async_client.files.retrieve(str(batch.output_file_id))
@@ -168,9 +165,7 @@ def test_another_account_sees_nothing(client: OpenAI, sandbox: Sandbox, chat: Ma
         foreign = other.batches.create(
             input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
         )
-        deadline = time.monotonic() + 10
         while foreign.status == "validating":
-            assert time.monotonic() < deadline
             foreign = other.batches.retrieve(foreign.id)
     assert foreign.status == "failed"
     assert foreign.errors is not None

@@ -8,30 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox, SandboxError
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_it_prints_one_line_and_ends_on_sigterm() -> None:
@@ -85,7 +77,8 @@ async def test_coroutines_log_on_disk_and_options_at_start(tmp_path: Path) -> No
             "lines": 1,
         }
         assert (await sandbox.options())["max_lines"] == 1
-        assert await sandbox.advance(10) > time.time() + 9
+        before = await sandbox.advance(0)
+        assert await sandbox.advance(10) >= before + 10
         assert [job["id"] for job in await sandbox.jobs()] == [batch.id]
         assert [one["op"] for one in await sandbox.requests()] == ["files.create", "batches.create"]
         assert len((await sandbox.strangers(key="sk-a"))["batches"]) == 1
@@ -99,9 +92,24 @@ async def test_coroutines_log_on_disk_and_options_at_start(tmp_path: Path) -> No
     assert gone(pid)
 
 
+def test_a_copy_of_an_api_is_served_under_its_own_name() -> None:
+    options = {"acme": {"max_lines": 7}}
+    with Sandbox(providers=["openai", "acme=openai"], options=options) as sandbox:
+        assert sandbox.url("acme").endswith("/acme/v1")
+        with OpenAI(base_url=sandbox.url("acme"), api_key=DEFAULT_KEY) as client:
+            file = client.files.create(file=("a.jsonl", b"{}"), purpose="batch")
+            client.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
+        with OpenAI(base_url=sandbox.url("openai"), api_key=DEFAULT_KEY) as client:
+            assert list(client.files.list()) == []
+        assert {each["provider"] for each in sandbox.control.log()} == {"acme"}
+        assert [sandbox.control.options(name)["max_lines"] for name in ("acme", "openai")] == [7, 50_000]
+
+
 def test_a_start_that_fails_says_so() -> None:
     with pytest.raises(SandboxError, match="status 2"):
         Sandbox(providers=["acme"]).start()
+    with pytest.raises(SandboxError, match="status 2"):
+        Sandbox(providers=["acme=acme"]).start()
     with pytest.raises(SandboxError, match="status 1"):
         Sandbox(options={"openai": {"run_secs": 1}}).start()
     with Sandbox() as running, pytest.raises(SandboxError, match="status 1"):
@@ -111,8 +119,6 @@ def test_a_start_that_fails_says_so() -> None:
 def test_unfinished_work_does_not_outlive_it(tmp_path: Path) -> None:
     line = '{"custom_id":"%d","method":"POST","url":"/v1/completions","body":{"model":"m","prompt":"p"}}\n'
     with Sandbox(directory=tmp_path) as sandbox:
-        from openai import OpenAI
-
         with OpenAI(base_url=sandbox.url(), api_key=DEFAULT_KEY) as client:
             data = "".join(line % number for number in range(40_000)).encode()
             file = client.files.create(file=("a.jsonl", data), purpose="batch")

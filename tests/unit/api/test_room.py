@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from proxy_plugin.api.files.room import Claim, Space, Store
+from proxy_plugin.api.files.room import Claim, Store
 from proxy_plugin.api.files.spool import Bound, spooling
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.config.sections import Limits
 from proxy_plugin.errors import NoSpace, TooManyRequests
+from proxy_plugin.gateway import Traffic
+from proxy_plugin.storage.space import Space
 
 QUOTA, FILE = 100, 60
-
-
-@dataclass
-class Running:
-    """What the uploads of a gateway change together."""
-
-    stopping: bool = False
-    uploads: int = 0
-    upload_bytes: dict[str, int] = field(default_factory=dict)
 
 
 class SlowRegistry:
@@ -49,7 +41,7 @@ def registry() -> SlowRegistry:
 def store(tmp_path: Path, registry: SlowRegistry) -> Store:
     blobs = SimpleNamespace(space=Space(tmp_path))
     limits = Limits(max_workspace_bytes=QUOTA, max_uploads=1, disk_reserve_bytes=0)
-    return Store(cast("Any", registry), cast("Any", blobs), SystemClock(), limits, Running())
+    return Store(cast("Any", registry), cast("Any", blobs), SystemClock(), limits, Traffic())
 
 
 async def admitted(store: Store) -> bool:
@@ -64,7 +56,7 @@ async def admitted(store: Store) -> bool:
 
 async def test_uploads_that_ask_at_once_do_not_pass_the_quota_together(store: Store) -> None:
     assert sum(await asyncio.gather(*(admitted(store) for _ in range(5)))) <= 1
-    assert store.running.upload_bytes == {}
+    assert store.traffic.upload_bytes == {}
     assert await admitted(store)
 
 
@@ -75,13 +67,13 @@ async def test_an_upload_that_ends_while_another_asks_is_counted(store: Store, r
         await asyncio.sleep(0)
         registry.stored = FILE  # its row, which the second has looked for already
     assert not await second
-    assert store.running.upload_bytes == {}
+    assert store.traffic.upload_bytes == {}
 
 
 async def test_an_upload_takes_its_turn_where_it_begins(store: Store) -> None:
     bound = Bound(FILE, "too long", "file")
-    store.running.uploads = 1
+    store.traffic.uploads = 1
     with pytest.raises(TooManyRequests):
         async with spooling(store, "team", bound, 0):
             pass
-    assert store.running.uploads == 1
+    assert store.traffic.uploads == 1

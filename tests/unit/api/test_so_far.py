@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from proxy_plugin.api.batches.output import BLOCK_BYTES, Source, blocks
 from proxy_plugin.lines.manifest import PartSpec
-from proxy_plugin.lines.merge import Fate, merge_so_far
+from proxy_plugin.lines.merge import merge_so_far
+from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from proxy_plugin.workers import WorkerDied, Workers
+from tests.support.waiting import eventually
 
 
 def children() -> set[int]:
@@ -27,13 +27,6 @@ def children() -> set[int]:
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue  # it has just left
     return living
-
-
-async def until(condition: object, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.02)
 
 
 async def test_results_and_errors_come_back() -> None:
@@ -74,7 +67,7 @@ async def test_idle_workers_leave() -> None:
     before = children()
     await workers.run(math.sqrt, 4.0)
     assert children() - before
-    await until(lambda: not children() - before)
+    await eventually(lambda: not children() - before)
     assert await workers.run(math.sqrt, 4.0) == 2.0
     await workers.close()
 

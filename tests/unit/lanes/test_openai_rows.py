@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage, native_id, split_native_id
-from proxy_plugin.providers.lanes.openai.lane import OPENAI
-from proxy_plugin.providers.lanes.openai.rows import members
+from proxy_plugin.providers.formats.members import members
+from proxy_plugin.providers.lanes.openai.services.openai import OPENAI
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 ID = "abcdefghij0000002s"

@@ -25,7 +25,7 @@ from proxy_plugin.routing.route import (
     Rule,
     Rules,
     Share,
-    Target,
+    StoredTarget,
     To,
     When,
     decode_route,
@@ -77,7 +77,7 @@ def test_every_line_has_one_target_and_a_second_run_says_the_same(rule: Rule, nu
     assert len(found) == len(lines)
     assert set(found) <= set(range(8))
     assert targets(rule, lines) == found
-    stored = encode_route(Route((Target("a", "toy"),), rules=Rules(rule=rule)))
+    stored = encode_route(Route((StoredTarget("a", "toy"),), rules=Rules(rule=rule)))
     read = decode_route(stored).rules
     assert read is not msgspec.UNSET
     assert read.rule is not None
@@ -272,7 +272,7 @@ def test_a_callers_models(models: tuple[str, ...] | None, asked: str, admitted: 
 def test_a_stored_route_comes_back_as_it_was() -> None:
     changes = Changes({"seed": msgspec.Raw(b"12345678901234567890123")}, {}, ("a.b",))
     route = Route(
-        (Target("a", "toy", "m", True, 1, 2, 3, ("x*",), True, changes), Target("b", "toy2")),
+        (StoredTarget("a", "toy", "m", True, 1, 2, 3, ("x*",), True, changes), StoredTarget("b", "toy2")),
         True,
         "wait",
         msgspec.structs.replace(BY_LINE, slugs=("c",), models=("*",), metadata={"é": "1"}),

@@ -24,8 +24,8 @@ from proxy_plugin.lines.row_store import (
     TruncatedRows,
     bucket_path,
     buckets,
-    places,
     rows,
+    spans,
 )
 from proxy_plugin.providers.base import Usage
 
@@ -61,7 +61,7 @@ def test_each_bucket_of_65536_ordinals_has_a_file_of_its_own(tmp_path: Path) -> 
     folder = write(tmp_path / "rows", [StoredRow(each, 0, OK, RowMeta(), b"%d" % each) for each in ordinals])
     assert buckets(folder) == [0, 1, 3]
     assert [row.ordinal for row in rows(folder)] == [5, 65_535, 65_536, 131_071, 200_000]
-    assert [place.ordinal for place in places(bucket_path(folder, 1))] == [65_536, 131_071]
+    assert [span.ordinal for span in spans(bucket_path(folder, 1))] == [65_536, 131_071]
 
 
 def test_a_store_without_rows_is_an_empty_folder(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_rows_of_any_size_stand_between_small_ones(tmp_path: Path, size: int) ->
 def test_a_file_that_ends_within_its_last_record_is_refused_at_every_byte(tmp_path: Path) -> None:
     path = bucket_path(write(tmp_path / "rows", ROWS[:2]), 0)
     whole = path.read_bytes()
-    first, second = places(path)
+    first, second = spans(path)
     for length in range(second.offset + 1, len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(TruncatedRows, match=f"byte {second.offset} "):
-            list(places(path))
+            list(spans(path))
         with RowReader() as reader:
             assert reader.read(path, first.offset, first.length) == ROWS[0]
             with pytest.raises(TruncatedRows, match=f"byte {second.offset} "):
@@ -93,7 +93,7 @@ def test_listing_a_bucket_does_not_hold_its_rows(tmp_path: Path) -> None:
     folder = write(tmp_path / "rows", [StoredRow(n, 0, OK, RowMeta(), text) for n in range(300)])
     tracemalloc.start()
     try:
-        assert sum(1 for _ in places(bucket_path(folder, 0))) == 300
+        assert sum(1 for _ in spans(bucket_path(folder, 0))) == 300
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -105,7 +105,7 @@ def test_a_reader_of_many_stores_keeps_few_files_open(tmp_path: Path) -> None:
     with RowReader() as reader:
         for _ in range(2):
             for n, path in enumerate(stores):
-                assert reader.read(path, *next(places(path))[3:]).part == n
+                assert reader.read(path, *next(spans(path))[3:]).part == n
         assert open_descriptors() - before <= 64
     assert open_descriptors() == before
 

@@ -14,7 +14,7 @@ from yarl import URL
 
 from proxy_plugin.media.fetch import INSIDE, NO_ANSWER, NO_IMAGE, Bounds, Fetcher, Unfetchable, connections, media_type
 from proxy_plugin.media.store import known, name_of
-from tests.providers.test_http import CERTIFICATE, CERTIFICATE_KEY
+from tests.support.certificates import CERTIFICATE, CERTIFICATE_KEY
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(2_000)
 Asked = list[tuple[str, str]]  # Host headers, and URLs as they were asked for

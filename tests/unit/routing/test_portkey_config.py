@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proxy_plugin.errors import ConfigError
-from proxy_plugin.routing.portkey_config import Invalid, Node, OwnAccount, Slug, read, read_header
+from proxy_plugin.routing.config_tree import Node, OwnAccount, Slug
+from proxy_plugin.routing.portkey_config import Invalid, read, read_header
 
 SECRET = "sk-5up3r-s3cr3t-key"
 HEADER = "x-portkey-config"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy_plugin.api.files.room import Space
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.space import Space
 
 NAME = "file-0123456789abcdef01234567"
 OTHER = "file-0123456789abcdef01234568"

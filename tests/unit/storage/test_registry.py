@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew
-from proxy_plugin.storage.registry import DataDirLock, Registry
+from proxy_plugin.storage.data_dir import DataDirLock
+from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew, StorageError
+from proxy_plugin.storage.registry import Registry
+from tests.support.full_disk import fill
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
 
 
 async def test_the_reader_cannot_write(registry: Registry) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        registry.read_now(add("x"))  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="readonly"):
+        await registry.read(add("x"))  # type: ignore[arg-type]
 
 
 def test_wal_and_full_synchronous(registry: Registry) -> None:
@@ -76,7 +78,7 @@ def test_wal_and_full_synchronous(registry: Registry) -> None:
 
 def test_a_second_gateway_is_refused_while_the_first_lives(tmp_path: Path) -> None:
     lock = DataDirLock(tmp_path)
-    lock_it = "from proxy_plugin.storage.registry import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
+    lock_it = "from proxy_plugin.storage.data_dir import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
     code = f"import sys, pathlib; {lock_it}"
     second = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
     assert second.returncode != 0
@@ -100,6 +102,12 @@ def test_a_later_schema_is_refused(tmp_path: Path) -> None:
         conn.execute("INSERT INTO schema_version VALUES (9999)")
     conn.close()
     with pytest.raises(SchemaTooNew):
+        Registry(tmp_path).open()
+
+
+async def test_what_the_database_refuses_is_told_in_the_words_of_storage(tmp_path: Path) -> None:
+    (tmp_path / "registry.sqlite3").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="not a database"):
         Registry(tmp_path).open()
 
 
@@ -139,13 +147,3 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
         assert len(registry.read_now(names)) == stored + 1
     finally:
         registry.close()
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as stream:
-        for size in (1 << 20, 1 << 12, 1 << 8):
-            try:
-                while stream.write(b"\0" * size):
-                    pass
-            except OSError:
-                continue

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.cli_batch import COMMAND, Cli, one_line, until, variables
+from tests.support.cli_batch import COMMAND, Cli, one_line, variables
 from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.waiting import until
 
 QUICK = {"validate_seconds": 0.05, "run_seconds": 0.2, "finalize_seconds": 0.02}
 FAILING = {3: "[[sandbox:error=400]]", 17: "[[sandbox:error=500]]"}
@@ -77,7 +78,7 @@ def running_batch(cli: Cli, sandbox: Sandbox, file: Path) -> str:
     """Return a batch that runs for longer than any test."""
     sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
     batch_id = str(cli.json("submit", file, "--virtual-key", "lane")["id"])
-    until(lambda: len(jobs(cli, batch_id, "running")) == len(jobs(cli, batch_id)) > 0, "not running")
+    until(lambda: len(jobs(cli, batch_id, "running")) == len(jobs(cli, batch_id)) > 0, "all jobs running")
     return batch_id
 
 
@@ -145,7 +146,7 @@ def test_a_create_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, good: P
     try:
         gateway.start(fail="create.after:1")
         with Cli(gateway.url).started("submit", good, "--virtual-key", "lane", "--watch", "--json") as submit:
-            until(lambda: not gateway.alive(), "the gateway still runs")
+            until(lambda: not gateway.alive(), "the end of the gateway")
             gateway.start()
             done = submit.ended()
         assert done.returncode == 0, done
@@ -185,7 +186,7 @@ def test_an_unresolved_job_stands_out(cli: Cli, sandbox: Sandbox, good: Path) ->
     lost = {"on": "batches.create", "kind": "drop_after", "times": 1}
     sandbox.control.faults([lost, {"on": "batches.list", "kind": "status", "skip": 1, "times": None}])
     batch_id = str(cli.json("submit", good, "--virtual-key", "lane")["id"])
-    until(lambda: jobs(cli, batch_id, "unknown"), "no job is unresolved")
+    until(lambda: jobs(cli, batch_id, "unknown"), "an unresolved job")
     sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
     later = str(cli.json("submit", good, "--virtual-key", "lane")["id"])
     one, overview = cli.run("status", batch_id), cli.run("status")
@@ -281,7 +282,7 @@ def test_a_retry_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, file: Pa
         batch_id = ended(Cli(gateway.url), file, code=1)
         sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))  # the retry has not ended when it is shown
         with Cli(gateway.url).started("retry", batch_id, "--json") as retry:
-            until(lambda: not gateway.alive(), "the gateway still runs")
+            until(lambda: not gateway.alive(), "the end of the gateway")
             gateway.start()
             done = retry.ended()
         assert done.returncode == 0, done

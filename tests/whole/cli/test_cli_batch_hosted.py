@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli_batch import Asked, Cli, Done, Handler, StandIn, check_manners, one_line, until, variables
+from tests.support.cli_batch import Asked, Cli, Done, Handler, StandIn, check_manners, one_line, variables
 from tests.support.stack import KEY, chat_lines, jsonl
+from tests.support.waiting import until
 
 LANE = ("--virtual-key", "lane")
 ROWS = {"file-out": b'{"custom_id": "a"}\n{"custom_id": "c"}', "file-err": b'{"custom_id": "b"}\n'}
@@ -200,7 +201,7 @@ def test_ctrl_c_while_the_file_is_sent_submits_nothing(
     big.write_bytes(jsonl(chat_lines(1)) + b" " * 50_000_000)
     hosted.read_uploads.clear()
     with cli.started("submit", big, *LANE, "--watch") as submit:
-        until(lambda: server.calls("POST", "/v1/files"), "no upload")
+        until(lambda: server.calls("POST", "/v1/files"), "an upload")
         done = submit.interrupted()
     assert (done.returncode, done.stdout) == (130, "")
     assert "nothing was submitted" in done.stderr
@@ -221,7 +222,7 @@ def test_ctrl_c_in_a_plan_spends_nothing(hosted: Hosted, tmp_path: Path, file: P
 
     with StandIn(answer) as server:
         with Cli(server.url).started("plan", file, *LANE) as plan:
-            until(lambda: len(server.calls("POST", "/v1/batches/plan")) == 2, "no plan is asked for")
+            until(lambda: len(server.calls("POST", "/v1/batches/plan")) == 2, "a plan that is asked for")
             done = plan.interrupted()
         planning.set()
         assert done.returncode == 130

@@ -82,12 +82,15 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def test_kill(provider: str, scene: str, point: str, times: int, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_kill(
+    provider: str, scene: str, point: str, times: int, sandbox: Sandbox, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     own, what = LANES[provider], LANES[provider].scenes[scene]
     own.prepare(sandbox)
     sandbox.control.options(provider, **what.sandbox)
     sandbox.control.faults(list(what.faults))
-    gateway = Gateway(tmp_path, {"lane": own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)})
+    key = own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)
+    gateway = Gateway(tmp_path, {"lane": key}, before=pytestconfig.getoption("--before"))
     try:
         check_scene(own, what, f"{point}:1", times, gateway, sandbox)
     finally:

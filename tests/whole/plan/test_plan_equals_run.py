@@ -18,9 +18,9 @@ from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.row_store import ERROR, rows
 from proxy_plugin.lines.split import split
 from tests.support.accounting import ask
+from tests.toy.generated import CASES, FAST, Case
 from tests.toy.toy_batch import TARGET, ToyBatch
 from tests.toy.toy_lane import CHAT
-from tests.unit.lines.test_line_accounting import CASES, FAST, Case
 from tests.whole.plan.planning import HAIKU, LINES, MINI, NANO, SONNET, Planning, line, plain, sandbox, started
 
 GOOD = [f"@lane/{NANO}", f"@lane/{MINI}", f"@north/{HAIKU}", f"@north/{SONNET}"]

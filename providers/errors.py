@@ -1,0 +1,49 @@
+"""How a call to a provider may fail, and how a line.
+
+Every call has three ways to fail, and no fourth:
+
+    ProviderError
+     |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
+     |- Refused         the provider will not take this: give up and tell why
+     `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
+
+and one line has one:
+
+    LineRejected        this lane cannot express this line
+"""
+
+from __future__ import annotations
+
+
+class ProviderError(Exception):
+    """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
+
+    timed_out = False  # no answer came in time
+
+
+class TryLater(ProviderError):
+    """Repeat the call, not before `after` seconds from now where the provider said so."""
+
+    def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.after, self.status = after, status
+
+
+class OutcomeUnknown(ProviderError):
+    """The request left, no answer proves what became of it. Only raised by `create` and `StoresFiles.store_file`."""
+
+
+class Refused(ProviderError):
+    """The provider said no for good. `code`, `message`, `param` go into the error row of every line of the part."""
+
+    def __init__(self, message: str, *, code: str, status: int | None = None, param: str | None = None) -> None:
+        super().__init__(f"{code}: HTTP {status}" if status else code)
+        self.message, self.code, self.status, self.param = message, code, status, param
+
+
+class LineRejected(Exception):
+    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy."""
+
+    def __init__(self, message: str, *, code: str = "unsupported_parameter", param: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.code, self.param = message, code, param

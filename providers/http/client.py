@@ -1,0 +1,24 @@
+"""Outgoing HTTP for adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy_plugin.providers.http.connections import Connections, HttpSettings
+from proxy_plugin.providers.http.origin import Origin
+
+__all__ = ["Http", "HttpSettings"]
+
+
+class Http(Connections):
+    """The client of all adapters: every call goes to an `Origin`."""
+
+    def origin(
+        self, account: str, base_url: str, secret_headers: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Origin:
+        """Bind calls to `base_url`. Equal `account` texts share the retry gate.
+
+        The values of `secret_headers` are masked wherever a provider repeats them. Raises ValueError, without
+        showing a value, for a base URL that is not plain http(s) and for a header that cannot be sent.
+        """
+        return Origin(self, account, base_url, secret_headers, headers or {})

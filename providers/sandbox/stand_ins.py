@@ -1,0 +1,95 @@
+"""Every stand-in as data: one record each, from which gateways, tests and benchmarks derive what they know of it.
+
+A folder beside this file with a `stand_in.py`, whose `STAND_IN` is the record, is all that makes a stand-in known. The
+records import no server; the process that hosts a stand-in imports its dialect.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from proxy_plugin.providers.sandbox.answers import Style
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The headers of a client whose key is a bearer token."""
+    return {"authorization": f"Bearer {key}"}
+
+
+def key_and_host(url: str, key: str) -> dict[str, str]:
+    """The settings of a virtual key whose credential is one API key."""
+    return {"api_key": key, "custom_host": url}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """One stand-in. Operations are named as in fault rules and logs, paths are relative to its base URL."""
+
+    provider: str  # the name under which it is served
+    dialect: str  # `module:CLASS`, see `dialect.Dialect`
+    like: str = ""  # whose dialect it is, when it is served under the name of a vendor that copies the API
+    models: tuple[str, ...]  # that lines may name; where a job takes one model alone, they are in jobs of their own
+    endpoint: str = "/v1/chat/completions"
+    settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
+    headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
+    jobs: str = "batches"  # the path of the jobs
+    uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
+    create: str = "batches.create"
+    cancel: str = "batches.cancel"
+    results: str
+    ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
+    free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
+    doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
+    quick: Mapping[str, Any]  # options with which a job takes a small part of a second
+    unlimited: Mapping[str, Any] = field(default_factory=dict)  # options without which many jobs at once are refused
+    answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
+    labelled: bool = True  # do its jobs carry the client's label?
+    errors_paid: bool = True  # is a line that is answered with an error paid for?
+    partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
+
+    @property
+    def model(self) -> str:
+        """A model that its lines may name."""
+        return self.models[0]
+
+    @property
+    def calls(self) -> frozenset[str]:
+        """All operations that a lane needs."""
+        return frozenset((self.create, self.cancel, *self.free, *self.doubted))
+
+    @property
+    def served(self) -> str:
+        """What `process.Sandbox` is told to serve."""
+        return f"{self.provider}={self.like}" if self.like else self.provider
+
+    def under(self, provider: str, **facts: Any) -> "StandIn":
+        """The record of a vendor that copies this one's API; `facts` are those in which it differs."""
+        return replace(self, provider=provider, like=self.like or self.provider, **facts)
+
+    def virtual_key(self, url: str, key: str = DEFAULT_KEY, **options: Any) -> dict[str, Any]:
+        """The settings of a virtual key whose account is at this stand-in at `url`."""
+        return {"provider": self.provider, **self.settings(url, key), **options}
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all stand-ins."""
+    folders = (path.parent.name for path in Path(__file__).parent.glob("*/stand_in.py"))
+    return tuple(sorted(folder.replace("_", "-") for folder in folders))
+
+
+def find(name: str) -> StandIn:
+    """The record of a stand-in. Raises `LookupError`."""
+    if name not in names():
+        raise LookupError(f"the sandbox has no stand-in for {name}; it has {', '.join(names())}")
+    module = import_module(f"proxy_plugin.providers.sandbox.{name.replace('-', '_')}.stand_in")
+    return cast("StandIn", module.STAND_IN)
+
+
+def every() -> tuple[StandIn, ...]:
+    """The records of all stand-ins, by name."""
+    return tuple(map(find, names()))

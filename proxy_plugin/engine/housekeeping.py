@@ -1,0 +1,48 @@
+"""What nobody can ask for any more goes: bytes of files, parts of uploads, ledgers of batches.
+
+A row says first that the bytes are gone: a crash in between leaves a blob without a row, which the sweep at the start
+removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from proxy_plugin.gateway import Gateway
+from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.tables import batches, files, uploads
+from proxy_plugin.storage.tables.uploads import Closed
+
+GRACE_SECONDS = 600.0  # in which a part or a completion that began in time may end
+
+
+async def remove_unneeded(gateway: Gateway) -> int:
+    """Remove the bytes of deleted and expired files that no batch needs; return how many files."""
+    removed, now = 0, gateway.clock.now()
+    while due := await gateway.registry.read(files.removable, now):
+        for file_id in due:
+            if await gateway.registry.write(files.mark_removed, file_id, now):
+                await gateway.blobs.write(gateway.blobs.remove, file_id)
+                removed += 1
+    return removed
+
+
+async def remove_expired(gateway: Gateway) -> int:
+    """Remove the parts of uploads that nobody completed in time; return how many uploads."""
+    removed, now = 0, gateway.clock.now()
+    while due := await gateway.registry.read(uploads.expired, now - GRACE_SECONDS):
+        for upload_id in due:
+            with suppress(Closed):
+                for part_id in await gateway.registry.write(uploads.expire, upload_id, now):
+                    await gateway.blobs.write(gateway.blobs.remove, part_id)
+                removed += 1
+    return removed
+
+
+async def remove_ledgers(registry: Registry, folders: BatchFolders) -> None:
+    """Remove what is left of batches that have ended and have neither an output nor an error file any more."""
+    kept = await asyncio.to_thread(folders.kept)
+    for batch_id in await registry.scan(batches.without_files, kept):
+        await asyncio.to_thread(folders.remove, batch_id)

@@ -1,0 +1,143 @@
+"""What is said of each line of an ended batch: its row's own words, or what became of its part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from proxy_plugin.lines.collect import CANCELLED, EXPIRED, not_run
+from proxy_plugin.lines.manifest import REJECTED
+from proxy_plugin.lines.row_store import ERROR, OK, RowMeta, StoredRow
+
+MISSING = "result_missing"
+SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
+REJECTED_MARK = "rejected00"
+_ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
+_LEFT_OUT = {
+    CANCELLED: "The batch was cancelled, and {provider} returned nothing for this line; it may have run.",
+    EXPIRED: "The completion window expired, and {provider} returned nothing for this line; it may have run.",
+}
+_NULL = b"null"
+_SILENT = RowMeta()
+_encode = msgspec.json.Encoder().encode
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What became of one part; it answers for lines that have no row.
+
+    collected: the job ended; `code` is batch_cancelled or batch_expired if it ended early, any other with its `message`
+        if its results are lost, None if every line should have a row.
+    refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
+    dropped: never accepted; `code` is batch_cancelled or batch_expired.
+    `attempt` counts submissions from 1; 0 or None where there was none.
+    """
+
+    kind: Literal["collected", "refused", "dropped"]
+    mark: str
+    provider: str
+    slug: str
+    model: str | None = None
+    code: str | None = None
+    message: str | None = None
+    status: int | None = None
+    param: str | None = None
+    job: str | None = None
+    attempt: int | None = None
+
+
+class SourceLine(NamedTuple):
+    """One line of the source: its place, its id as it was written, its own model, its part."""
+
+    ordinal: int
+    number: int
+    custom_id: bytes
+    model: str
+    part: int
+
+
+class Verdict(NamedTuple):
+    """The two JSON texts of an output row, and what the ledger says of them."""
+
+    response: bytes
+    error: bytes
+    outcome: str
+    code: str | None
+
+
+class Decided(NamedTuple):
+    """All that is to be written of one line. `ok` rows are for the output file."""
+
+    fate: Fate
+    verdict: Verdict
+    meta: RowMeta
+    ok: bool
+
+
+class Verdicts:
+    """Decides what is said of a line, from its row or from what became of its part."""
+
+    def __init__(self, fates: Mapping[int, Fate]) -> None:
+        self._fates = fates
+        self._unanswered: dict[int, Verdict] = {}
+
+    def of(self, line: SourceLine, row: StoredRow | None) -> Decided:
+        """Return what is to be written of the line."""
+        meta = row.meta if row is not None else _SILENT
+        fate = self._fate(line.part if row is None else row.part, meta)
+        verdict = self._without_row(line) if row is None else _verdict(row)
+        return Decided(fate, verdict, meta, row is not None and row.kind == OK)
+
+    def _fate(self, part: int, meta: RowMeta) -> Fate:
+        """Return the part's fate; a rejected line was refused before any provider saw it."""
+        if part != REJECTED:
+            return self._fates[part]
+        return Fate(kind="refused", mark=REJECTED_MARK, provider=meta.provider or "", slug=meta.slug or "")
+
+    def _without_row(self, line: SourceLine) -> Verdict:
+        if line.part == REJECTED:
+            raise ValueError(f"line {line.number} was rejected, but the reason is not stored")
+        if line.part not in self._unanswered:
+            self._unanswered[line.part] = _unanswered(self._fates[line.part])
+        return self._unanswered[line.part]
+
+
+def _verdict(row: StoredRow) -> Verdict:
+    code = row.meta.code
+    if row.part == REJECTED:
+        return Verdict(_NULL, row.text, "rejected", code)
+    if row.kind == OK:
+        return Verdict(row.text, _NULL, SUCCEEDED, None)
+    outcome = _ENDED_EARLY.get(code or "", "failed")
+    return Verdict(_NULL, row.text, outcome, code) if row.kind == ERROR else Verdict(row.text, _NULL, outcome, code)
+
+
+def _unanswered(fate: Fate) -> Verdict:
+    """Return what every line of a part gets for which no row came."""
+    if fate.kind == "refused":
+        return _refused(fate)
+    if fate.code in _ENDED_EARLY:
+        return Verdict(_NULL, _cut(fate, fate.code), _ENDED_EARLY[fate.code], fate.code)
+    if fate.kind == "dropped":
+        raise ValueError(f"a part was dropped for no known reason: {fate.code}")
+    code = fate.code or MISSING
+    message = fate.message or f"{fate.provider} ended the job without an answer for this line; it may be sent again."
+    return Verdict(_NULL, _encode({"code": code, "message": message}), "missing", code)
+
+
+def _cut(fate: Fate, code: str) -> bytes:
+    """Return the error of a line that was stopped. Of a job that ran, what the lane left out may have run as well."""
+    if fate.kind == "dropped":
+        return not_run(code)
+    return _encode({"code": code, "message": _LEFT_OUT[code].format(provider=fate.provider)})
+
+
+def _refused(fate: Fate) -> Verdict:
+    code, message = fate.code or "refused", fate.message or "The provider refused the job that held this line."
+    if fate.status is None or fate.status < 400:  # a job that failed its check was still read with status 200
+        return Verdict(_NULL, _encode({"code": code, "message": message}), "refused", code)
+    kind = "server_error" if fate.status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": fate.param, "code": code}
+    response = {"status_code": fate.status, "request_id": "", "body": {"error": error}}
+    return Verdict(_encode(response), _NULL, "refused", code)
