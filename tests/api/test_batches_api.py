@@ -13,8 +13,8 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from proxy_plugin.api.batches.objects import batch_object
 from proxy_plugin.routing.endpoints import ENDPOINTS
-from proxy_plugin.web.answers import batch_object
 from tests.support.rows import BATCH_ID, batch_row, put_batch, put_file, put_part
 from tests.support.served import KEY, OTHER_KEY, TARGET, WANTED, WHO, count, create, running, stored
 from tests.support.wire import wire

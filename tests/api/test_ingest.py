@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy_plugin.api.files import form as ingest
 from proxy_plugin.api.files import spool
-from proxy_plugin.api.files.routes import file_object
+from proxy_plugin.api.files.form import receive
+from proxy_plugin.api.files.routes import accounts_of, file_object, store_of
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
@@ -334,7 +334,9 @@ async def test_a_client_that_leaves_leaves_nothing(served: Served, sent: int) ->
 
 
 async def _impatient(request: web.Request) -> web.Response:
-    return json_answer(file_object(await ingest.receive(request, idle_seconds=0.3)))
+    gateway = request.app[GATEWAY]
+    row = await receive(request, store_of(gateway), accounts_of(gateway), idle_seconds=0.3)
+    return json_answer(file_object(row))
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["silent", "broken chunks"])

@@ -102,7 +102,7 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     precheck = next(route.precheck for route in ROUTES if (route.method, route.path) == (request.method, path))
     assert precheck is not None
     try:
-        precheck(request)
+        await precheck(request)
     except GatewayError as error:
         return web.json_response(error.body(), status=error.status, headers=error.headers())
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
