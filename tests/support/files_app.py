@@ -123,7 +123,7 @@ def _config(data_dir: Path, limits: Mapping[str, Any]) -> Config:
 async def _running(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     gateway.registry.open()
-    gateway.blobs.sweep(gateway.registry.read_now(files.kept) | gateway.registry.read_now(uploads.kept))
+    gateway.blobs.sweep(await gateway.registry.read(files.kept) | await gateway.registry.read(uploads.kept))
     yield
     gateway.registry.close()
     gateway.blobs.close()

@@ -87,7 +87,7 @@ def _wait(conn: Connection, batch_id: str) -> None:
 async def _rests_beyond(world: World, batch: Any) -> bool:
     """Tell whether the engine has seen that the window is over: it looks again only after that."""
     query = "SELECT due_at FROM batches WHERE id = ?"
-    (due_at,) = world.gateway.registry.read_now(lambda conn: conn.execute(query, (batch.id,)).fetchone())
+    (due_at,) = await world.gateway.registry.read(lambda conn: conn.execute(query, (batch.id,)).fetchone())
     return bool(due_at > world.clock.now() > batch.expires_at)
 
 
