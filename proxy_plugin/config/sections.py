@@ -1,4 +1,4 @@
-"""The configuration as typed sections. `config` reads them from a file; what stands here is checked and frozen."""
+"""The configuration as typed sections. `read` reads them from a file; what stands here is checked and frozen."""
 
 from __future__ import annotations
 
