@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import Ballast
-from proxy_plugin.storage.errors import Conflict, RegistryFull, SchemaTooNew, StorageError
+from proxy_plugin.storage.errors import ConstraintError, RegistryFull, SchemaTooNew, StorageError
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -233,4 +233,4 @@ def _is_full(error: sqlite3.Error) -> bool:
 def _readable(error: sqlite3.Error) -> StorageError:
     if _is_full(error):
         return RegistryFull("the disk under data_dir is full")
-    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else StorageError(str(error))
+    return ConstraintError(str(error)) if isinstance(error, sqlite3.IntegrityError) else StorageError(str(error))

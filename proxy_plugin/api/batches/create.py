@@ -23,7 +23,7 @@ from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.errors import IdempotencyMismatch
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.errors import Conflict
+from proxy_plugin.storage.errors import ConstraintError
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import deliver, json_answer
@@ -90,7 +90,7 @@ async def _store(request: web.Request, row: BatchRow) -> BatchRow:
         return await gateway.registry.write(_insert, row, gateway.clock.now(), is_retry=is_retry)
     except batches.KeyReused:
         raise key_reused() from None
-    except Conflict:  # the file never was; one that is gone may still be that of an earlier batch
+    except ConstraintError:  # the file never was; one that is gone may still be that of an earlier batch
         raise no_input_file(row.input_file_id) from None
 
 

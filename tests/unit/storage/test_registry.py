@@ -13,7 +13,7 @@ import pytest
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import DataDirLock
-from proxy_plugin.storage.errors import Conflict, DataDirBusy, RegistryFull, SchemaTooNew, StorageError
+from proxy_plugin.storage.errors import ConstraintError, DataDirBusy, RegistryFull, SchemaTooNew, StorageError
 from proxy_plugin.storage.registry import Registry
 from tests.support.full_disk import fill
 
@@ -50,7 +50,7 @@ async def test_a_failing_write_in_a_group_is_undone_alone(registry: Registry) ->
 
     works = [add("a"), fail, add("b"), add("a")]
     results = await asyncio.gather(*(registry.write(w) for w in works), return_exceptions=True)  # type: ignore[arg-type]
-    assert [type(r) for r in results] == [int, KeyError, int, Conflict]
+    assert [type(r) for r in results] == [int, KeyError, int, ConstraintError]
     assert registry.read_now(names) == ["a", "b"]
 
 
