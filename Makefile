@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-oracles check fix docs bench kills upgrade fuzz clients clean
+.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
+	@echo "make test-fast  the part of it that starts no process (under 90 s)"
 	@echo "make test-oracles  the translators before litellm and the official SDKs (own environment, about 310 MB)"
 	@echo "make check   lint, format, types"
 	@echo "make fix     apply what the linter and the formatter can"
@@ -33,7 +34,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/proxy-plugin demo --provider $(PROVIDER)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=25 tests
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/architecture
 
 # Uncompiled: of litellm's 5,000 modules a run imports a part, and what it imports is kept compiled.
 $(VENV)-oracles/.made: pyproject.toml constraints/oracles.txt

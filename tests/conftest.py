@@ -6,14 +6,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+
+from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.stand_ins import StandIns
 
 # The same examples on every machine, however busy it is.
 _PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("patient", _PATIENT)
 hypothesis.settings.register_profile("seeded", _PATIENT, derandomize=True)
+_STAND_INS = pytest.StashKey[StandIns]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +32,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Property tests are repeatable, but for campaigns."""
     hypothesis.settings.load_profile("patient" if config.getoption("--campaign") else "seeded")
+    config.stash[_STAND_INS] = StandIns()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """No stand-in outlives the tests."""
+    config.stash[_STAND_INS].stop()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every test meets stand-ins that know nothing of the tests before it."""
+    if "sandbox" in getattr(item, "fixturenames", ()):
+        item.config.stash[_STAND_INS].reset(**_sandbox_options(item))
+
+
+def _sandbox_options(node: pytest.Item | pytest.Collector) -> dict[str, Any]:
+    module = node.getparent(pytest.Module)
+    marker = module.get_closest_marker("sandbox") if module else None
+    return dict(marker.kwargs) if marker else {}
+
+
+@pytest.fixture(scope="module")
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """The stand-ins, quick unless `pytestmark = pytest.mark.sandbox(keys=..., options=...)` says otherwise.
+
+    Modules with the same options share a process, which forgets everything before each test.
+    """
+    return request.config.stash[_STAND_INS].get(**_sandbox_options(request.node))
+
+
+@pytest.fixture(scope="session")
+def stand_ins(pytestconfig: pytest.Config) -> StandIns:
+    """All stand-ins of this run, for a test that needs more than one."""
+    return pytestconfig.stash[_STAND_INS]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` the tests of a module go to one worker; groups of its own divide a module."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")

@@ -19,25 +19,24 @@ from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.batch_folders import BatchFolders
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import Served, running
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.stack import Gateway, lane
 
-QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
 LINES = chat_lines(12, marker={2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"})
 LINES[3]["custom_id"] = "\ud83d"  # half a pair, which JSON can carry
 LINES[10]["body"]["model"] = "not-on-the-list"
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Sandbox(options={"openai": QUICK}) as sandbox:
-        settings = lane(sandbox, models=["gpt-4.1-nano"])
-        made = Gateway(tmp_path_factory.mktemp("lines"), {"lane": settings, "other": settings})
-        made.start()
-        yield made
-        made.close()
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = lane(sandbox, models=["gpt-4.1-nano"])
+    made = Gateway(tmp_path_factory.mktemp("lines"), {"lane": settings, "other": settings})
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")

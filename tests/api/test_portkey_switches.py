@@ -15,16 +15,11 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
 from proxy_plugin.errors import BadRequest
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 FORWARD, TIMEOUT = "x-portkey-forward-headers", "x-portkey-request-timeout"
 MODELS = {"openai": "gpt-4.1-nano", "anthropic": "claude-haiku-4-5"}
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,6 @@ def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_every_call_of_a_batch_carries_the_listed_headers_over_a_kill(
     provider: str, gateway: Gateway, sandbox: Sandbox
 ) -> None:
-    sandbox.control.reset()
     sandbox.control.options(provider, run_seconds=0.5)
     file_id = gateway.upload(jsonl(chat_lines(3, model=MODELS[provider])))
     asked = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -61,7 +55,6 @@ def test_every_call_of_a_batch_carries_the_listed_headers_over_a_kill(
 
 
 def test_files_of_other_purposes_carry_them_too(gateway: Gateway, sandbox: Sandbox) -> None:
-    sandbox.control.reset()
     form = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
     form += b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--b--\r\n'
     sent = {FORWARD: "x-team", "x-team": "blue"}
@@ -105,7 +98,6 @@ def test_a_list_may_be_written_in_many_ways() -> None:
 
 
 def test_a_create_that_lists_a_secret_is_refused_and_nothing_is_sent(gateway: Gateway, sandbox: Sandbox) -> None:
-    sandbox.control.reset()
     asked = {"input_file_id": "file-x", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     with pytest.raises(urllib.error.HTTPError) as error:
         gateway.call("POST", "/batches", asked, headers={FORWARD: "x-api-key", "x-api-key": "5up3r-s3cr3t"})
@@ -138,7 +130,6 @@ def test_an_upload_that_takes_too_long_is_408_and_leaves_nothing(gateway: Gatewa
 
 
 def test_a_provider_that_takes_too_long_is_408(gateway: Gateway, sandbox: Sandbox) -> None:
-    sandbox.control.reset()
     sandbox.control.faults([{"on": "files.create", "kind": "stall", "seconds": 20, "times": 1}])
     form = b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
     form += b'--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--b--\r\n'

@@ -22,13 +22,15 @@ from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.support.files_app import FORM_TYPE, closing, leftovers, part
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 OTHER_KEY, NARROW_KEY = "gateway-key-of-another-workspace", "gateway-key-without-the-lane"
 OWN, ANOTHERS = "sk-own-5up3r-s3cr3t-key", "sk-another-5up3r-s3cr3t-key"
 DATA = b'{"messages":[]}\n' * 5000
 NAME = 'späte "Daten" 🙂.jsonl'
 MEGABYTE = 2**20
+pytestmark = pytest.mark.sandbox(keys=[DEFAULT_KEY, OWN, ANOTHERS])
 API_KEYS: list[dict[str, Any]] = [
     {"name": "other", "key": OTHER_KEY, "workspace": "other"},
     {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["claude*"]},
@@ -53,24 +55,12 @@ class Shared(Gateway):
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(keys=[DEFAULT_KEY, OWN, ANOTHERS]) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     claude = {"provider": "anthropic", "api_key": "sk-sandbox", "custom_host": sandbox.url("anthropic")}
     made = Shared(tmp_path_factory.mktemp("files"), {"lane": lane(sandbox), "claude": claude})
     made.start()
     yield made
     made.close()
-
-
-@pytest.fixture
-def gateway(running: Shared, sandbox: Sandbox) -> Shared:
-    sandbox.control.faults([])
-    return running
 
 
 @pytest.fixture

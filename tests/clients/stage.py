@@ -13,7 +13,8 @@ import openai
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.clients.scene import ENDS, PATIENCE
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
 
 FAILS = 5  # the number of the line that the model refuses

@@ -23,7 +23,8 @@ from schemathesis.specs.openapi.checks import (
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.openapi.document import Operation, operations
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 
 EXAMPLES, OF_A_CAMPAIGN = 30, 400
 OF_A_FILE = {"createBatch", "planBatch"}  # their body names a file
@@ -72,8 +73,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with Sandbox(providers=["openai"], options={"openai": {"run_seconds": 0.1}}) as sandbox, requests.Session() as http:
+def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with requests.Session() as http:
         gateway = Gateway(tmp_path_factory.mktemp("world"), {"lane": lane(sandbox, models=[MODEL])})
         gateway.start()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -62,6 +63,16 @@ def part_row(batch_id: str, **columns: Any) -> PartRow:
         "file": "parts/0",
     }
     return PartRow(batch_id=batch_id, n=0, **(values | columns))
+
+
+def add_workspace(conn: Connection, name: str) -> int:
+    """Add a workspace and return how many rows that were."""
+    return conn.execute("INSERT INTO workspaces (name, bytes) VALUES (?, 1)", (name,)).rowcount
+
+
+def workspaces(conn: Connection) -> list[str]:
+    """Return the names of all workspaces."""
+    return [row[0] for row in conn.execute("SELECT name FROM workspaces ORDER BY name")]
 
 
 async def put_file(registry: Registry, file_id: str = "file-1", **columns: Any) -> str:

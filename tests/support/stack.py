@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import find
 
 KEY = "gateway-key-for-tests"
 ENDS = {"completed", "failed", "expired", "cancelled"}
@@ -208,31 +209,7 @@ class Gateway:
         return [json.loads(line) for line in content.splitlines()]
 
 
-def chat_lines(
-    count: int, *, tag: str = "", marker: Mapping[int, str] | None = None, model: str = "gpt-4.1-nano"
-) -> list[dict[str, Any]]:
-    """Return chat lines whose ids and texts are all different; `marker` puts a sandbox marker into some."""
-    return [
-        {
-            "custom_id": f"line/{n} {tag}é🙂",
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {
-                "model": model,
-                "messages": [{"role": "user", "content": f"Say {n} {tag} {(marker or {}).get(n, '')}"}],
-            },
-        }
-        for n in range(count)
-    ]
-
-
-def jsonl(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return lines as the bytes of an input file."""
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-
-
 def lane(sandbox: Sandbox, **options: Any) -> dict[str, Any]:
     """Return virtual key settings that lead to the sandbox, to OpenAI's stand-in unless `provider` says another."""
     provider = str(options.get("provider", "openai"))
-    base = {"provider": provider, "api_key": "sk-sandbox", "custom_host": sandbox.url(provider), "settle_seconds": 0.5}
-    return base | options
+    return find(provider).virtual_key(sandbox.url(provider), **{"settle_seconds": 0.5, **options})

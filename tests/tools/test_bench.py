@@ -23,7 +23,8 @@ from bench.client import Client, Latencies, Unexpected, answered, get, load
 from bench.lines import LINE_BYTES, write_lines
 from bench.probe import ControlServer, Sample, Series, Watch, largest, watch_gaps
 from bench.rig import Beyond, Cpu, Phase, Seen
-from tests.support.stack import HEADERS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import HEADERS, Gateway
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOLDER = """

@@ -21,12 +21,13 @@ from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_own_answer
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import running
-from tests.support.stack import KEY, Gateway, GatewayGone, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, GatewayGone, lane
+from tests.support.stand_ins import QUICK
 
-QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
 FAILING = {2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"}
 LINES = chat_lines(12, marker=FAILING)
 LINES[10]["body"]["model"] = "not-on-the-list"
@@ -47,12 +48,6 @@ def source() -> bytes:
 def failed_bytes() -> bytes:
     lines = [line for line in source().split(b"\n") if line.strip()]
     return b"".join(lines[n].removesuffix(b"\r") + b"\n" for n in FAILED)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(options={"openai": QUICK}) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +175,7 @@ def test_cancelled_lines_are_retried(gateway: Gateway, sandbox: Sandbox) -> None
     gateway.until(batch["id"], {"in_progress"})
     gateway.call("POST", f"/batches/{batch['id']}/cancel")
     gone = gateway.until(batch["id"])
-    sandbox.control.options("openai", **QUICK)
+    sandbox.control.options("openai", **QUICK["openai"])
     assert gone["status"] == "cancelled"
     failed = {row["custom_id"] for row in gateway.rows(gone["error_file_id"])}
     made = gateway.until(retry(gateway, gone)["id"])
@@ -273,8 +268,6 @@ def test_an_idempotency_key_is_of_one_retry_also_when_many_come_at_once(gateway:
 
 @pytest.mark.parametrize("point", ["create.before", "retry.copied", "retry.adopted", "retry.stored", "create.after"])
 def test_a_killed_retry_leaves_one_batch_or_none_and_no_orphan(point: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.control.reset()
-    sandbox.control.options("openai", **QUICK)
     gateway = Gateway(tmp_path, keys(sandbox))
     try:
         gateway.start()

@@ -16,19 +16,19 @@ import pytest
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, KEY, Gateway, lane
 
 LINES = chat_lines(12, marker={5: "[[sandbox:error=429]]"})
 VIRTUAL = {"x-portkey-virtual-key": "lane"}
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Sandbox() as sandbox:
-        made = Gateway(tmp_path_factory.mktemp("clients"), {"lane": lane(sandbox), "slow": lane(sandbox)})
-        made.start()
-        yield made
-        made.close()
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("clients"), {"lane": lane(sandbox), "slow": lane(sandbox)})
+    made.start()
+    yield made
+    made.close()
 
 
 def check(output: str, error: str) -> None:

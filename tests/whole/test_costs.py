@@ -17,10 +17,11 @@ from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask
 from tests.support.cli_batch import Cli
-from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
+from tests.support.stand_ins import QUICK
 from tests.support.waiting import until
 
-QUICK = {"run_seconds": 0.1}
 SECOND = "key-of-a-second-workspace"
 NANO, MINI, HAIKU, SONNET = "gpt-4.1-nano", "gpt-4.1-mini", "claude-haiku-4-5-20251001", "claude-sonnet-4-5"
 ALIAS = "claude-haiku-4-5"  # HAIKU answers it
@@ -73,21 +74,12 @@ class Accounts(Gateway):
         until(lambda: self.counter(name) == pytest.approx(values), lambda: self.counter(name))
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(providers=["openai", "anthropic"], options={"openai": QUICK, "anthropic": QUICK}) as started:
-        yield started
-
-
 @pytest.fixture
 def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Accounts]:
     def account(provider: str) -> dict[str, Any]:
         host = sandbox.url(provider)
         return {"provider": provider, "api_key": "sk-sandbox", "custom_host": host, "settle_seconds": 0.5}
 
-    sandbox.control.reset()
-    for name in ("openai", "anthropic"):
-        sandbox.control.options(name, **QUICK)
     keys, second = {"oa": account("openai"), "cl": account("anthropic")}, {"key": SECOND, "workspace": "second"}
     hosts = {"custom_hosts": ["127.0.0.1"]}
     made = Accounts(tmp_path, keys, api_keys=[{"name": "others", **second}], server=hosts)
@@ -187,7 +179,7 @@ def test_tokens_of_an_answer_that_came_twice_are_not_shown_twice_before_the_end(
     until(lambda: '"usage"' in json.dumps(gateway.call("GET", path)), gateway.tail)
     early = gateway.call("GET", path)
     assert "cost" not in early
-    sandbox.control.options("anthropic", **QUICK)
+    sandbox.control.options("anthropic", **QUICK["anthropic"])
     sandbox.control.advance(601)
     batch = gateway.ended(batch_id)
     assert shown(early["jobs"][0]["usage"]) == tokens(rows_by_model(gateway, batch)[NANO])

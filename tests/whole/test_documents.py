@@ -32,37 +32,37 @@ def test_the_make_targets_the_readme_names_exist() -> None:
     assert set(re.findall(r"make ([a-z]+)", README.read_text())) <= targets
 
 
-def test_the_quickstart_runs_as_printed(tmp_path: Path) -> None:
+def test_the_quickstart_runs_as_printed(sandbox: Sandbox, tmp_path: Path) -> None:
     """The shell lines with the shipped config.yaml, whose provider is pointed at the sandbox; then the Python lines."""
     port = free_port()
     serve = next(line for line in block("sh", "serve").splitlines() if " serve " in line)
     arguments = serve.split("proxy-plugin ")[1].split()
     program = block("python", "OpenAI(").replace("127.0.0.1:8787", f"127.0.0.1:{port}")
-    with Sandbox(options={"openai": {"run_seconds": 0.2}}) as sandbox:
-        config = yaml.safe_load((ROOT / "config.yaml").read_text())
-        config["proxy_plugin"]["virtual_keys"]["openai-prod"]["custom_host"] = sandbox.url("openai")
-        config["proxy_plugin"]["server"]["port"] = port
-        config["proxy_plugin"]["storage"]["data_dir"] = str(tmp_path / "var")
-        config["proxy_plugin"]["engine"] = {"poll_seconds_first": 0.2}
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        env = os.environ | {"PORTKEY_API_KEY": "quickstart-gateway-key", "OPENAI_API_KEY": "sk-sandbox"}
-        gateway = subprocess.Popen(
-            [sys.executable, "-m", "proxy_plugin", *arguments],
-            cwd=tmp_path,
-            env=env | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["proxy_plugin"]["virtual_keys"]["openai-prod"]["custom_host"] = sandbox.url("openai")
+    config["proxy_plugin"]["server"]["port"] = port
+    config["proxy_plugin"]["storage"]["data_dir"] = str(tmp_path / "var")
+    config["proxy_plugin"]["engine"] = {"poll_seconds_first": 0.2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    env = os.environ | {"PORTKEY_API_KEY": "quickstart-gateway-key", "OPENAI_API_KEY": "sk-sandbox"}
+    gateway = subprocess.Popen(
+        [sys.executable, "-m", "proxy_plugin", *arguments],
+        cwd=tmp_path,
+        env=env | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert gateway.stderr is not None
+        while '"listening"' not in gateway.stderr.readline():
+            assert gateway.poll() is None
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
         )
-        try:
-            assert gateway.stderr is not None
-            while '"listening"' not in gateway.stderr.readline():
-                assert gateway.poll() is None
-            done = subprocess.run(
-                [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
-            )
-        finally:
-            gateway.kill()
-            gateway.communicate()
+    finally:
+        gateway.kill()
+        gateway.communicate()
+
     assert done.returncode == 0, done.stderr
     first, *answers = done.stdout.splitlines()
     assert first.startswith("completed")

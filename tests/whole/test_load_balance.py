@@ -12,7 +12,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_paid_once
-from tests.support.stack import Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway
 
 COUNT = 10_000
 MODELS = {"red": "gpt-4.1-nano", "north": "claude-haiku-4-5"}
@@ -26,12 +27,10 @@ CONFIG = {
 PROVIDERS = {"red": "openai", "north": "anthropic"}
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    keys = [f"{slug}=sk-{slug}" for slug in PROVIDERS]
-    options = {name: {"answers": "echo", "run_seconds": 0.1} for name in PROVIDERS.values()}
-    with Sandbox(providers=[*PROVIDERS.values()], keys=keys, options=options) as started:
-        yield started
+pytestmark = pytest.mark.sandbox(
+    keys=[f"{slug}=sk-{slug}" for slug in PROVIDERS],
+    options={name: {"answers": "echo", "run_seconds": 0.1} for name in PROVIDERS.values()},
+)
 
 
 @pytest.fixture

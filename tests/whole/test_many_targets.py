@@ -12,7 +12,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
-from tests.support.stack import Gateway, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway
 
 COUNT = 12_000
 ACCOUNTS = ("red", "green", "blue", "yellow", "north", "south", "east")
@@ -48,17 +49,10 @@ class ManyAccounts(Gateway):
         return [json.loads(line) for line in content.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    keys = [f"{account}=sk-{account}" for account in ACCOUNTS]
-    options = {name: {"answers": "echo", "run_seconds": 0.1} for name in ("openai", "anthropic")}
-    with Sandbox(providers=["openai", "anthropic"], keys=keys, options=options) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def fresh(sandbox: Sandbox) -> None:
-    sandbox.control.reset()
+pytestmark = pytest.mark.sandbox(
+    keys=[f"{account}=sk-{account}" for account in ACCOUNTS],
+    options={name: {"answers": "echo", "run_seconds": 0.1} for name in ("openai", "anthropic")},
+)
 
 
 @pytest.fixture(scope="module")

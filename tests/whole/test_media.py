@@ -17,7 +17,8 @@ import pytest
 
 from proxy_plugin.media.store import name_of
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import Gateway, GatewayGone, jsonl, lane
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway, GatewayGone, lane
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 HAIKU, NANO = "claude-haiku-4-5", "gpt-4.1-nano"
@@ -115,13 +116,6 @@ def line(name: str, *urls: str, model: str = HAIKU) -> dict[str, Any]:
 
 def inline(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    quick = {"openai": {"validate_seconds": 0.01, "run_seconds": 0.02, "finalize_seconds": 0.01}}
-    with Sandbox(providers=["openai", "anthropic"], options=quick | {"anthropic": {"run_seconds": 0.02}}) as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,27 +15,20 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
+from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.stack import KEY, Gateway, lane
+from tests.support.stand_ins import QUICK
 from tests.support.waiting import until
 
-QUICK = {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02}
 HELD = 600.0  # seconds that a held job would take; `advance` ends it
 OTHER = {"x-portkey-api-key": "key-of-a-second-workspace"}
 LINES = chat_lines(24, marker={3: "[[sandbox:error=400]]", 7: "[[sandbox:missing]]", 15: "[[sandbox:error=400]]"})
 LINES[1]["body"]["model"] = LINES[11]["body"]["model"] = "not-on-the-list"  # rejected at the split
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(options={"openai": QUICK}) as running:
-        yield running
-
-
 @pytest.fixture
 def gateway(sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
-    sandbox.control.reset()
-    sandbox.control.options("openai", **QUICK)
     narrow = {"max_lines_per_job": 10, "max_jobs_in_flight": 1, "models": ["gpt-4.1-nano"], "settle_seconds": 30}
     others = {"name": "others", "key": OTHER["x-portkey-api-key"], "workspace": "two"}
     made = Gateway(tmp_path, {"lane": lane(sandbox, **narrow)}, api_keys=[others])
@@ -59,7 +52,7 @@ def half_way(gateway: Gateway, sandbox: Sandbox) -> str:
 
 
 def end(gateway: Gateway, sandbox: Sandbox, batch_id: str) -> dict[str, Any]:
-    sandbox.control.options("openai", **QUICK)
+    sandbox.control.options("openai", **QUICK["openai"])
     sandbox.control.advance(HELD + 1)
     return gateway.until(batch_id)
 

@@ -17,7 +17,8 @@ import pytest
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.files_app import FORM_TYPE, closing, part
-from tests.support.stack import HEADERS, KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import HEADERS, KEY, Gateway, lane
 from tests.support.waiting import until
 
 LINES = chat_lines(40, marker={5: "[[sandbox:error=400]]"})
@@ -26,12 +27,11 @@ VIRTUAL = {"x-portkey-virtual-key": "lane"}
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Sandbox(options={"openai": {"run_seconds": 0.2}}) as sandbox:
-        made = Gateway(tmp_path_factory.mktemp("uploads"), {"lane": lane(sandbox)})
-        made.start()
-        yield made
-        made.close()
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("uploads"), {"lane": lane(sandbox)})
+    made.start()
+    yield made
+    made.close()
 
 
 def test_upload_file_chunked(gateway: Gateway, tmp_path: Path) -> None:
@@ -100,22 +100,23 @@ def test_a_packed_file_fails_its_batch_with_the_remedy(gateway: Gateway) -> None
     }
 
 
-def test_the_housekeeping_removes_the_parts_of_an_upload_that_nobody_completed(tmp_path: Path) -> None:
-    with Sandbox() as sandbox:
-        gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
-        try:
-            gateway.start()
-            with openai.OpenAI(base_url=gateway.url, api_key=KEY, default_headers=HEADERS) as client:
-                upload = client.uploads.create(bytes=9, filename="a", mime_type="application/jsonl", purpose="batch")
-                part = client.uploads.parts.create(upload.id, data=b"123456789")
-            gateway.kill()
-            blob = gateway.data / "files" / part.id[-2:] / part.id
-            assert blob.read_bytes() == b"123456789"
-            conn = sqlite3.connect(gateway.data / "registry.sqlite3")
-            with conn:
-                conn.execute("UPDATE uploads SET expires_at = expires_at - 7200")
-            conn.close()
-            gateway.start()
-            until(lambda: not blob.exists(), gateway.tail)
-        finally:
-            gateway.close()
+def test_the_housekeeping_removes_the_parts_of_an_upload_that_nobody_completed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
+    try:
+        gateway.start()
+        with openai.OpenAI(base_url=gateway.url, api_key=KEY, default_headers=HEADERS) as client:
+            upload = client.uploads.create(bytes=9, filename="a", mime_type="application/jsonl", purpose="batch")
+            part = client.uploads.parts.create(upload.id, data=b"123456789")
+        gateway.kill()
+        blob = gateway.data / "files" / part.id[-2:] / part.id
+        assert blob.read_bytes() == b"123456789"
+        conn = sqlite3.connect(gateway.data / "registry.sqlite3")
+        with conn:
+            conn.execute("UPDATE uploads SET expires_at = expires_at - 7200")
+        conn.close()
+        gateway.start()
+        until(lambda: not blob.exists(), gateway.tail)
+    finally:
+        gateway.close()

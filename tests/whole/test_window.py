@@ -9,19 +9,22 @@ import openai
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, lane
 from tests.whole.lanes.rig import code_of
 from tests.whole.lanes.world import DAY, World, opened
 
 LINES = chat_lines(20)
 
 
+pytestmark = pytest.mark.sandbox(options={"openai": {"run_seconds": 10 * DAY, "window_seconds": 30 * DAY}})
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with Sandbox(options={"openai": {"run_seconds": 10 * DAY, "window_seconds": 30 * DAY}}) as sandbox:
-        key = lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
-        async with opened(tmp_path / "data", sandbox, key) as made:
-            yield made
+async def world(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[World]:
+    key = lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
+    async with opened(tmp_path / "data", sandbox, key) as made:
+        yield made
 
 
 async def codes_of(world: World, file_id: str | None) -> list[str]:

@@ -20,7 +20,7 @@ from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.clock import Clock
-from proxy_plugin.engine.steps_batch import split_job
+from proxy_plugin.engine.worker_jobs import split_job
 from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
@@ -124,7 +124,7 @@ def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJo
     limit = gateway.config.limits.max_line_bytes
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limit if facts.longest_line > limit else None,
         repeated=frozenset(repeated),

@@ -9,24 +9,21 @@ import pytest
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.api.bad_input.rig import Rig, make_rig
 from tests.support.stack import lane
+from tests.support.stand_ins import StandIns
 
 FOREVER = {"openai": {"run_seconds": 86_000.0}}
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig(sandbox: Sandbox, stand_ins: StandIns, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A gateway that runs; whatever was asked of it, it has met no error of its own at the end."""
-    quick = {"openai": {"run_seconds": 0.1}}
-    with (
-        Sandbox(providers=["openai"], options=quick) as sandbox,
-        Sandbox(providers=["openai"], options=FOREVER) as slow,
-    ):
-        keys = {"lane": lane(sandbox), "slow": lane(slow), "old": lane(sandbox, retired=True)}
-        made = make_rig(tmp_path_factory.mktemp("rig"), keys)
-        made.start()
-        try:
-            yield made
-            assert made.alive()
-            assert '"request_failed"' not in made.log.read_text(), made.tail()
-        finally:
-            made.close()
+    slow = stand_ins.get(options=FOREVER)
+    keys = {"lane": lane(sandbox), "slow": lane(slow), "old": lane(sandbox, retired=True)}
+    made = make_rig(tmp_path_factory.mktemp("rig"), keys)
+    made.start()
+    try:
+        yield made
+        assert made.alive()
+        assert '"request_failed"' not in made.log.read_text(), made.tail()
+    finally:
+        made.close()

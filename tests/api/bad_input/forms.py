@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 from tests.api.bad_input.rig import MAX_FILE, Case
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 EDGE = "edge"
 FORM = f"multipart/form-data; boundary={EDGE}"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.bad_input.callers_and_targets import CALLERS, NO_SUCH_MODEL, TARGETS
 from tests.api.bad_input.rig import JSON, LANE, ORDER, Case, Rig
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 
 @pytest.mark.parametrize("case", CALLERS, ids=str)

@@ -14,7 +14,7 @@ import pytest
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from tests.api.bad_input.rig import MAX_LINE, Rig
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 LINE = chat_lines(1)[0]
 TEXT = json.dumps(LINE).encode()

@@ -12,7 +12,7 @@ from proxy_plugin.api.batches import routes as batches_api
 from proxy_plugin.api.files import routes as files_api
 from tests.api.bad_input.forms import END, FORM, part
 from tests.api.bad_input.rig import INVALID, JSON, LANE, OTHER_KEY, Answer, Rig
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 OTHER = LANE | {"x-portkey-api-key": OTHER_KEY}
 PART = {"content-type": FORM}

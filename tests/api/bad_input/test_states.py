@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.bad_input.paths import NOBODY, PATHS
 from tests.api.bad_input.rig import INVALID, JSON, LANE, Case, Rig
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 ORDER = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 NOT_ENDED, FAILED_EARLY = "batch_not_ended", "This batch failed before any line was sent; its `errors` say why."

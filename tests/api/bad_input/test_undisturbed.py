@@ -10,7 +10,7 @@ from tests.api.bad_input.create_bodies import BODIES, FIELDS, UPLOADS
 from tests.api.bad_input.forms import END, FORM, FORMS, PURPOSE, part
 from tests.api.bad_input.paths import PATHS
 from tests.api.bad_input.rig import JSON, LANE, OTHER_KEY, Rig
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 from tests.support.waiting import until
 
 AT_ONCE = 4

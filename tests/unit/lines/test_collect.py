@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import signal
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,7 @@ from proxy_plugin.lines.collect import CollectFacts, bounded_lines, collect, one
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, StoredRow, rows
 from proxy_plugin.providers.base import Usage, native_id
-from tests.toy.spawned import run_spawned
-from tests.toy.toy_batch import ToyBatch, chat, files_below
+from tests.toy.toy_batch import ToyBatch, chat
 from tests.toy.toy_service import answer_text
 
 EXPIRED = "This request could not be executed before the completion window expired."
@@ -142,22 +139,3 @@ def test_a_result_line_is_never_held_beyond_its_limit(tmp_path: Path) -> None:
 def test_line_breaks_between_tokens_never_reach_a_row() -> None:
     assert one_line(b'{\r\n "a": "b\\nc"\n}') == b'{   "a": "b\\nc" }'
     assert one_line(b'{"a":1}') == b'{"a":1}'
-
-
-@pytest.mark.parametrize("fail", ["collect.row:4", "collect.written:1"])
-def test_a_killed_collect_is_simply_run_again(batch: ToyBatch, fail: str) -> None:
-    part = batch.manifest.parts[0]
-    job = batch.collect_job(part, batch.woven(part))
-    assert run_spawned(collect, job, fail) == -signal.SIGKILL
-    used = Usage(input_tokens=7 * 20, output_tokens=7 * 6)
-    assert run_spawned(collect, job) == CollectFacts(rows=7, ok=7, failed=0, foreign=0, corrupt=0, usage=used)
-    first = files_below(Path(job.folder))
-    assert collect(job).rows == 7
-    assert files_below(Path(job.folder)) == first
-
-
-def test_no_space_is_told_as_no_space(batch: ToyBatch) -> None:
-    part = batch.manifest.parts[0]
-    told = run_spawned(collect, batch.collect_job(part, batch.woven(part)), "collect.row:2:enospc")
-    assert isinstance(told, OSError)
-    assert told.errno == errno.ENOSPC

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -106,25 +104,3 @@ def test_a_missing_folder_is_made_and_removed(tmp_path: Path) -> None:
         assert scratch.is_dir()
         assert duplicates.settle(lambda _: "same").total == 2
     assert list(tmp_path.iterdir()) == []
-
-
-PEAK = """
-import sys, tracemalloc
-from pathlib import Path
-from proxy_plugin.lines.duplicates import DuplicateIds
-
-folder, name = sys.argv[1:]
-tracemalloc.start()
-with DuplicateIds(Path(folder), in_memory=8192) as duplicates:
-    for ordinal in range(60_000):
-        duplicates.add(ordinal, name.format(ordinal))
-    duplicates.settle(name.format)
-print(tracemalloc.get_traced_memory()[1])
-"""
-
-
-@pytest.mark.parametrize("name", ["r-{}", "the same"])
-def test_memory_stays_small_for_many_ids(tmp_path: Path, name: str) -> None:
-    # In a process of its own: what other threads of the test runner allocate would count too.
-    done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path), name], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1_000_000, "a set of these ids takes 5 MB"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, PartSpec
 from proxy_plugin.lines.merge import merge
 from proxy_plugin.lines.row_store import ERROR, FAILED, NOTE, OK, RowMeta, RowWriter, TruncatedRows, bucket_path
 from proxy_plugin.providers.base import Usage, native_id
-from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
 
 OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
@@ -372,33 +369,6 @@ def test_merging_again_gives_the_same_bytes_whatever_stood_in_the_folder(tmp_pat
     (tmp_path / "merge" / "more").write_bytes(b"rubbish")
     assert batch.merge() == facts
     assert files_below(tmp_path / "merge") == first
-    assert run_spawned(merge, batch.merge_job(name="there")) == facts
-    assert files_below(tmp_path / "there") == first
-
-
-@pytest.mark.parametrize("fail", ["merge.row:9", "merge.written:1"])
-def test_a_killed_merge_is_simply_run_again(tmp_path: Path, fail: str) -> None:
-    batch = split(tmp_path, 20)
-    for part in batch.manifest.parts:
-        batch.collect(part, batch.woven(part))
-    assert run_spawned(merge, batch.merge_job(), fail) == -signal.SIGKILL
-    assert batch.merge().completed == 20
-
-
-def test_no_space_is_told_as_no_space(tmp_path: Path, small_disk: Path) -> None:
-    batch = split(tmp_path / "batch", 7)
-    (part,) = batch.manifest.parts
-    batch.collect(part, [woven(part, n, "x" * 2_000_000) for n in range(7)])
-    told = run_spawned(merge, batch.merge_job(), "merge.row:2:enospc")
-    assert isinstance(told, OSError)
-    assert told.errno == errno.ENOSPC
-    job = msgspec.structs.replace(batch.merge_job(), folder=str(small_disk / "merge"))
-    (small_disk / "filler").write_bytes(b"\0" * (44 * 2**20))
-    with pytest.raises(OSError, match="No space left") as seen:
-        merge(job)
-    assert seen.value.errno == errno.ENOSPC
-    (small_disk / "filler").unlink()
-    assert merge(job).completed == 7
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -270,43 +266,3 @@ def test_no_fault_quotes_the_user() -> None:
 def test_a_missing_source_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         scan(str(tmp_path / "none"), str(tmp_path / "index"), str(tmp_path), LIMITS)
-
-
-def test_it_runs_in_a_spawned_worker(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(b"\n".join([*requests(20), b"{"]))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        there = pool.submit(scan, str(source), str(tmp_path / "there"), str(tmp_path), LIMITS).result(timeout=60)
-    assert there == scan(str(source), str(tmp_path / "here"), str(tmp_path), LIMITS)
-    assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
-
-
-MEASURE = """
-import sys
-from pathlib import Path
-from proxy_plugin.lines.scan import ScanLimits, scan
-
-def peak():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-before = peak()
-facts = scan(sys.argv[1], sys.argv[2], sys.argv[3], ScanLimits(16 * 2**20, 5_000_000))
-heavy = {"aiohttp", "asyncio", "pydantic", "yaml", "sqlite3", "multiprocessing"} & set(sys.modules)
-print(facts.lines, facts.fault_count, peak() - before, ",".join(sorted(heavy)) or "none")
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-@pytest.mark.parametrize(("count", "length"), [(100_000, 300), (30, 2**20)], ids=["many lines", "long lines"])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, count: int, length: int) -> None:
-    source = tmp_path / "source"
-    line = request("%08d", note="x" * length).decode() + "\n"
-    with source.open("w") as stream:
-        stream.writelines(line % number for number in range(count))
-    command = [sys.executable, "-c", MEASURE, str(source), str(tmp_path / "index"), str(tmp_path)]
-    root = Path(__file__).parents[3]
-    run = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=60)
-    lines, faults, grown, heavy = run.stdout.split()
-    assert (int(lines), int(faults), heavy) == (count, 0, "none")
-    assert int(grown) < 16 * 2**20 < source.stat().st_size

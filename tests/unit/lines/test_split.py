@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import pickle
 import resource
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from proxy_plugin.lines.manifest import ASSIGNMENT, PARTS, REJECTED, REMARKS, re
 from proxy_plugin.lines.row_store import ERROR, NOTE, StoredRow, rows
 from proxy_plugin.lines.split import split
 from proxy_plugin.providers.base import split_native_id
-from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 
@@ -233,38 +229,6 @@ def test_marks_depend_on_the_batch_and_its_source(tmp_path: Path) -> None:
         msgspec.structs.replace(job, targets=(limited(slug="other"),)),
     )
     assert len({split(each).parts[0].mark for each in others}) == 4
-
-
-def test_jobs_and_manifests_travel_between_processes(tmp_path: Path) -> None:
-    batch = ToyBatch(tmp_path, [chat(f"{n}") for n in range(9)])
-    here = batch.split()
-    assert run_spawned(split, batch.split_job("there")) == here
-    assert files_below(tmp_path / "there") == files_below(tmp_path / "split")
-    assert pickle.loads(pickle.dumps(batch.split_job())) == batch.split_job()
-
-
-@pytest.mark.parametrize("fail", ["split.row:5", "split.written:1"])
-def test_a_killed_split_leaves_no_manifest_and_the_next_one_is_whole(tmp_path: Path, fail: str) -> None:
-    batch = ToyBatch(tmp_path, [chat(f"{n}") for n in range(9)])
-    assert run_spawned(split, batch.split_job(), fail) == -signal.SIGKILL
-    with pytest.raises(FileNotFoundError):
-        read_manifest(tmp_path / "split")
-    assert batch.split() == split(batch.split_job("undisturbed"))
-    assert files_below(tmp_path / "split") == files_below(tmp_path / "undisturbed")
-
-
-def test_no_space_is_told_as_no_space(tmp_path: Path, small_disk: Path) -> None:
-    batch = ToyBatch(tmp_path / "batch", [chat(f"{n}", "x" * 30_000) for n in range(60)])
-    told = run_spawned(split, batch.split_job(), "split.row:3:enospc")
-    assert isinstance(told, OSError)
-    assert told.errno == errno.ENOSPC
-    filler = small_disk / "filler"
-    filler.write_bytes(b"\0" * (47 * 2**20))
-    with pytest.raises(OSError, match="No space left") as seen:
-        split(msgspec.structs.replace(batch.split_job(), folder=str(small_disk / "split")))
-    assert seen.value.errno == errno.ENOSPC
-    filler.unlink()
-    assert split(msgspec.structs.replace(batch.split_job(), folder=str(small_disk / "split"))).total == 60
 
 
 @pytest.mark.parametrize(("text", "complaint"), [("newline", "line break"), ("grows", "different sizes")])

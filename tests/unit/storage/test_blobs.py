@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from proxy_plugin.storage.blobs import Blobs
-from proxy_plugin.storage.space import Space
 
 NAME = "file-0123456789abcdef01234567"
 OTHER = "file-0123456789abcdef01234568"
@@ -109,17 +107,3 @@ async def test_writes_that_hang_do_not_hold_up_reads(blobs: Blobs) -> None:
     finally:
         go_on.set()
         await asyncio.gather(*writes)
-
-
-def test_claimed_bytes_are_counted_once(small_disk: Path) -> None:
-    """Claimed, then written and seen by the file system: the room falls by the same bytes only once."""
-    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-    space = Space(small_disk)
-    space.claim(8 * 2**20)
-    assert space.room() == free - 8 * 2**20
-    (small_disk / "written").write_bytes(bytes(4 * 2**20))
-    space.wrote(4 * 2**20)
-    assert space.room() == free - 8 * 2**20
-    later = Space(small_disk)
-    later.claim(4 * 2**20)  # what is not written yet
-    assert later.room() == free - 8 * 2**20

@@ -14,34 +14,22 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.cli_batch import COMMAND, Cli, one_line, variables
-from tests.support.stack import KEY, Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY, Gateway, lane
 from tests.support.waiting import until
 
-QUICK = {"validate_seconds": 0.05, "run_seconds": 0.2, "finalize_seconds": 0.02}
+HELD = {"run_seconds": 600}
 FAILING = {3: "[[sandbox:error=400]]", 17: "[[sandbox:error=500]]"}
 LINES = chat_lines(30, marker=FAILING)
 GOOD = chat_lines(12)
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(options={"openai": QUICK}) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     made = Gateway(tmp_path_factory.mktemp("gateway"), {"lane": lane(sandbox, max_lines_per_job=10)})
     made.start()
     yield made
     made.close()
-
-
-@pytest.fixture
-def gateway(running: Gateway, sandbox: Sandbox) -> Gateway:
-    sandbox.control.options("openai", **QUICK)
-    sandbox.control.faults([])
-    return running
 
 
 @pytest.fixture
@@ -76,7 +64,7 @@ def ended(cli: Cli, file: Path, code: int = 0) -> str:
 
 def running_batch(cli: Cli, sandbox: Sandbox, file: Path) -> str:
     """Return a batch that runs for longer than any test."""
-    sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
+    sandbox.control.options("openai", **HELD)
     batch_id = str(cli.json("submit", file, "--virtual-key", "lane")["id"])
     until(lambda: len(jobs(cli, batch_id, "running")) == len(jobs(cli, batch_id)) > 0, "all jobs running")
     return batch_id
@@ -140,8 +128,6 @@ def test_the_same_idempotency_key_makes_no_second_batch(cli: Cli, good: Path, ga
 
 
 def test_a_create_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, good: Path, tmp_path: Path) -> None:
-    sandbox.control.reset()
-    sandbox.control.options("openai", **QUICK)
     gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
     try:
         gateway.start(fail="create.after:1")
@@ -187,7 +173,7 @@ def test_an_unresolved_job_stands_out(cli: Cli, sandbox: Sandbox, good: Path) ->
     sandbox.control.faults([lost, {"on": "batches.list", "kind": "status", "skip": 1, "times": None}])
     batch_id = str(cli.json("submit", good, "--virtual-key", "lane")["id"])
     until(lambda: jobs(cli, batch_id, "unknown"), "an unresolved job")
-    sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
+    sandbox.control.options("openai", **HELD)
     later = str(cli.json("submit", good, "--virtual-key", "lane")["id"])
     one, overview = cli.run("status", batch_id), cli.run("status")
     assert (one.returncode, overview.returncode) == (0, 0)
@@ -274,13 +260,11 @@ def test_retry_runs_the_failed_lines_again(cli: Cli, file: Path, good: Path) -> 
 
 
 def test_a_retry_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, file: Path, tmp_path: Path) -> None:
-    sandbox.control.reset()
-    sandbox.control.options("openai", **QUICK)
     gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
     try:
         gateway.start(fail="create.after:2")
         batch_id = ended(Cli(gateway.url), file, code=1)
-        sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))  # the retry has not ended when it is shown
+        sandbox.control.options("openai", **HELD)  # the retry has not ended when it is shown
         with Cli(gateway.url).started("retry", batch_id, "--json") as retry:
             until(lambda: not gateway.alive(), "the end of the gateway")
             gateway.start()
@@ -296,7 +280,7 @@ def test_a_retry_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, file: Pa
 
 
 def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(cli: Cli, sandbox: Sandbox, file: Path) -> None:
-    sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
+    sandbox.control.options("openai", **HELD)
     with cli.started("submit", file, "--virtual-key", "lane", "--watch", "--base-url", str(cli.url)) as submit:
         submit.until_said("in_progress")
         done = submit.interrupted()
@@ -312,7 +296,7 @@ def test_ctrl_c_leaves_the_batch_running_and_says_how_to_come_back(cli: Cli, san
 
 
 def test_ctrl_c_gives_scripts_the_batch_as_it_was(cli: Cli, sandbox: Sandbox, file: Path) -> None:
-    sandbox.control.options("openai", **(QUICK | {"run_seconds": 600}))
+    sandbox.control.options("openai", **HELD)
     with cli.started("submit", file, "--virtual-key", "lane", "--watch", "--json") as submit:
         submit.until_said("in_progress")
         done = submit.interrupted()
@@ -321,8 +305,7 @@ def test_ctrl_c_gives_scripts_the_batch_as_it_was(cli: Cli, sandbox: Sandbox, fi
 
 
 def test_a_gateway_that_restarts_is_waited_for(sandbox: Sandbox, good: Path, tmp_path: Path) -> None:
-    sandbox.control.options("openai", **(QUICK | {"run_seconds": 3}))
-    sandbox.control.faults([])
+    sandbox.control.options("openai", run_seconds=3)
     gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
     try:
         gateway.start()

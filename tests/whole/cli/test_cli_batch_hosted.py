@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.support.cli_batch import Asked, Cli, Done, Handler, StandIn, check_manners, one_line, variables
-from tests.support.stack import KEY, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY
 from tests.support.waiting import until
 
 LANE = ("--virtual-key", "lane")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli_batch import Asked, Cli, Handler, StandIn, one_line
-from tests.support.stack import chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
 
 MISSING = {"error": {"message": "Missing required parameter: 'input_file_id'.", "param": "input_file_id"}}
 PLAN: dict[str, Any] = {

@@ -17,7 +17,8 @@ import pytest
 
 import proxy_plugin
 from tests.support.cli_batch import COMMAND, Asked, Cli, Handler, StandIn, variables
-from tests.support.stack import KEY, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import KEY
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|4[0-7]|38;|48;)[0-9;]*m")
 JOB = {"part": 0, "virtual_key": "lane", "status": "unknown", "unresolved_since": 1, "request_counts": {"total": 9}}

@@ -13,7 +13,8 @@ import pytest
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
 from tests.support.full_disk import fill
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway, lane
 
 QUICK = {"validate_seconds": 0.05, "run_seconds": 0.2, "finalize_seconds": 0.02}
 LINES = chat_lines(40)

@@ -14,7 +14,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask, check_answers, check_paid_once, check_strangers_left_alone, history, our_mark
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway, lane
 from tests.whole.kills.lives import sample, until_sample
 from tests.whole.kills.scenes import ANTHROPIC, FOREVER, GUESS, LOST, NEVER, late, strangers
 from tests.whole.lanes.world import DAY, World, opened

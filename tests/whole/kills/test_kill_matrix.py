@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     check_answers,
@@ -18,7 +18,8 @@ from tests.support.accounting import (
     check_strangers_left_alone,
     history,
 )
-from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway
 from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until_settled
 from tests.whole.kills.scenes import COUNT, LANES, MARKED, PARTS, PER_JOB, Lane, Scene, around
 

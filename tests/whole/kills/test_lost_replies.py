@@ -12,7 +12,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import Lines, check_answers, check_paid_once, check_strangers_left_alone, our_mark
-from tests.support.stack import Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway
 from tests.whole.kills.scenes import FOREVER, LANES, Lane, strangers
 
 PER_JOB = 10

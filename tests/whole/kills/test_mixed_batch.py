@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     ask,
@@ -25,7 +25,8 @@ from tests.support.accounting import (
     history,
     our_mark,
 )
-from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway
 from tests.whole.kills.lives import Lives, until_settled
 from tests.whole.kills.scenes import (
     ANTHROPIC,

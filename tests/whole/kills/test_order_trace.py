@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway
 from tests.whole.kills.scenes import LANES, Lane
 
 CALLS = "fsync,fdatasync,pwrite64,rename,renameat,renameat2,sendto,write,writev,sendmsg"

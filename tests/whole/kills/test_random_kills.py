@@ -15,7 +15,8 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once, check_strangers_left_alone
-from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
 from tests.whole.kills.lives import until_settled
 from tests.whole.kills.scenes import LANES, strangers
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAVY = {"aiohttp", "msgspec", "pydantic", "sqlite3", "yaml"}
 ADAPTER = """
 from pydantic import SecretStr
@@ -31,6 +31,15 @@ def printed(program: str, *more: Path) -> list[str]:
     path = os.pathsep.join(map(str, (ROOT, *more)))
     run = [sys.executable, "-c", program]
     return subprocess.run(run, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_worker_code_loads_no_server_and_no_database() -> None:
+    lines = ROOT / "proxy_plugin" / "lines"
+    paths = [path.relative_to(ROOT).with_suffix("") for path in lines.rglob("*.py") if path.name != "__init__.py"]
+    rooms = ("config", "storage", "access", "gateway", "web", "engine", "api")
+    heavy = ["aiohttp", "sqlite3", "yaml", *(f"proxy_plugin.{each}" for each in rooms)]
+    modules = ", ".join(".".join(path.parts) for path in paths)
+    assert printed(f"import {modules}, sys; print(*(name for name in {heavy} if name in sys.modules))") == []
 
 
 def test_the_package_alone_is_light() -> None:

@@ -1,0 +1,45 @@
+"""The providers' stand-ins of a test run: one process for each set of options, whoever asks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from proxy_plugin.providers.sandbox.process import Sandbox
+
+Options = Mapping[str, Mapping[str, Any]]  # by provider
+QUICK: dict[str, dict[str, Any]] = {
+    "openai": {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02},
+    "anthropic": {"run_seconds": 0.1},
+}
+
+
+class StandIns:
+    """Sandbox processes by what they were started with. Whatever a test changes in one, `reset` undoes."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Sandbox] = {}
+        self._stack = ExitStack()
+
+    def get(self, *, keys: Sequence[str] = (), options: Options = QUICK) -> Sandbox:
+        """Return the process with these options, started at the first call."""
+        name = _name(keys, options)
+        if name not in self._running:
+            self._running[name] = self._stack.enter_context(Sandbox(keys=keys, options=options))
+        return self._running[name]
+
+    def reset(self, *, keys: Sequence[str] = (), options: Options = QUICK) -> None:
+        """Let the process with these options, if it runs, forget everything."""
+        if sandbox := self._running.get(_name(keys, options)):
+            sandbox.control.reset()
+
+    def stop(self) -> None:
+        """End all processes."""
+        self._stack.close()
+        self._running.clear()
+
+
+def _name(keys: Sequence[str], options: Options) -> str:
+    return json.dumps([keys, options], sort_keys=True)

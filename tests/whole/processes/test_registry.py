@@ -1,0 +1,76 @@
+"""The database between processes, and on a disk that fills up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy_plugin.storage.data_dir import DataDirLock
+from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.registry import Registry
+from tests.support.full_disk import fill
+from tests.support.rows import add_workspace, workspaces
+
+
+async def test_a_write_is_seen_by_readers_and_by_the_next_process(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.open()
+    await registry.write(add_workspace, "a")
+    assert registry.read_now(workspaces) == ["a"]
+    assert await registry.scan(workspaces) == ["a"]
+    code = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT name FROM workspaces').fetchall())"
+    out = subprocess.run([sys.executable, "-c", code, tmp_path / "registry.sqlite3"], capture_output=True, text=True)
+    assert out.stdout.strip() == "[('a',)]"
+    registry.close()
+
+
+def test_a_second_gateway_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    lock = DataDirLock(tmp_path)
+    lock_it = "from proxy_plugin.storage.data_dir import DataDirLock; DataDirLock(pathlib.Path(sys.argv[1]))"
+    code = f"import sys, pathlib; {lock_it}"
+    second = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert second.returncode != 0
+    assert "DataDirBusy" in second.stderr
+    lock.release()
+    DataDirLock(tmp_path).release()
+
+
+async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path) -> None:
+    registry = Registry(small_disk)
+    registry.open()
+    try:
+        await registry.write(add_workspace, "before")
+        filler = small_disk / "filler"
+        fill(filler)
+        for n in range(40):
+            await registry.write(add_workspace, f"id-{n}" + "x" * 4000)
+        assert bool(registry.full), "the disk was meant to be full"
+        assert len(registry.read_now(workspaces)) == 41
+        filler.unlink()
+        registry.recover_space(free=1 << 40, reserve=0)
+        assert not bool(registry.full)
+        assert (small_disk / "ballast").stat().st_size >= 8 * 2**20
+    finally:
+        registry.close()
+
+
+async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_disk: Path) -> None:
+    registry = Registry(small_disk)
+    registry.open()
+    try:
+        filler = small_disk / "filler"
+        fill(filler)
+        stored = 0
+        with pytest.raises(RegistryFull):  # noqa: PT012 - how many fit is the disk's business
+            for n in range(10_000):
+                await registry.write(add_workspace, f"{n:05d}" + "x" * 100_000)
+                stored += 1
+        assert len(registry.read_now(workspaces)) == stored
+        filler.unlink()
+        await registry.write(add_workspace, "after")
+        assert len(registry.read_now(workspaces)) == stored + 1
+    finally:
+        registry.close()
