@@ -34,7 +34,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/proxy-plugin demo --provider $(PROVIDER)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=25 tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=25 tests
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/architecture

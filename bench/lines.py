@@ -7,9 +7,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from proxy_plugin.providers.sandbox.stand_ins import every
+
 LINE_BYTES = 1000  # on average
 MEGABYTE = 10**6
-MODELS = {"openai": "gpt-4.1-nano", "anthropic": "claude-haiku-4-5"}
+MODELS = {each.provider: each.model for each in every()}
 _FRAME = b'{"custom_id": "ticket-%08d", "method": "POST", "url": "/v1/chat/completions", "body": %b}\n'
 _TEMPLATES = 997  # prime, so that no buffer size meets the same text again and again
 _WORDS = (

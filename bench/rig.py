@@ -22,6 +22,7 @@ from bench.client import Client
 from bench.lines import MEGABYTE
 from bench.probe import ControlServer, Series, Watch, largest
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import every
 from proxy_plugin.workers import default_count
 from tests.support.stack import HEADERS, Gateway, lane
 
@@ -30,15 +31,8 @@ SANDBOX_NICENESS = 10
 SETTLE_SECONDS = 3.0
 BASE_BYTES, WORKER_BYTES = 64 * MEGABYTE, 32 * MEGABYTE  # what the tree may grow by
 GAP_BOUND = 0.1  # seconds
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "openai": {
-        "run_seconds": JOB_SECONDS,
-        "creates_per_hour": 10**6,
-        "uploads_per_minute": 10**6,
-        "window_seconds": 10 * JOB_SECONDS,
-    },
-    "anthropic": {"run_seconds": JOB_SECONDS},
-}
+_PACE = {"run_seconds": JOB_SECONDS, "window_seconds": 10 * JOB_SECONDS}
+_OPTIONS = {each.provider: {**each.unlimited, **_PACE} for each in every()}
 
 
 def default_workers() -> int:

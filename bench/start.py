@@ -11,12 +11,13 @@ from bench import processes, report
 from bench.client import Unexpected, connect, exchange, get
 from bench.lines import MEGABYTE
 from bench.rig import SETTLE_SECONDS
+from proxy_plugin.providers.sandbox.stand_ins import find
 from tests.support.stack import Gateway
 
 START_BOUND = 1.0  # seconds
 IDLE_BOUND = 80 * MEGABYTE
 LOOK_SECONDS = 0.002
-LANE = {"provider": "openai", "api_key": "sk-none", "custom_host": "http://127.0.0.1:9/v1"}
+LANE = find("openai").virtual_key("http://127.0.0.1:9/v1", "sk-none")
 
 
 def run(home: Path, runs: int) -> None:

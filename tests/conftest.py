@@ -67,6 +67,12 @@ def stand_ins(pytestconfig: pytest.Config) -> StandIns:
     return pytestconfig.stash[_STAND_INS]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` the tests of a module go to one worker; groups of its own divide a module."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def campaign(pytestconfig: pytest.Config) -> bool:
     """Whether whole campaigns are asked for."""

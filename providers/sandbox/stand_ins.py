@@ -27,7 +27,10 @@ def key_and_host(url: str, key: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandIn:
-    """One stand-in. Operations are named as in fault rules and logs, paths are relative to its base URL."""
+    """One stand-in. Paths are relative to its base URL, operations are named as in fault rules and logs.
+
+    Every dialect of this folder calls those of its jobs `batches.create`, `.list`, `.retrieve` and `.cancel`.
+    """
 
     provider: str  # the name under which it is served
     dialect: str  # `module:CLASS`, see `dialect.Dialect`
@@ -42,6 +45,7 @@ class StandIn:
     cancel: str = "batches.cancel"
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
+    late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
     quick: Mapping[str, Any]  # options with which a job takes a small part of a second

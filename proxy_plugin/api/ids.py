@@ -1,4 +1,4 @@
-"""Ids in paths, and what is said of one that is not ours.
+"""What the id in a path names for its caller, and what is said of one that names nothing.
 
 People who move to this gateway bring ids that another gateway or a bucket gave them. The answer is 404 as for any
 unknown id, but it says whose id this looks like and what to do.
@@ -11,7 +11,16 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.config import OWN_KEY_PREFIX
 from proxy_plugin.errors import NotFound
+from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.tables import batches, files, provider_files, uploads
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.files import FileRow
+from proxy_plugin.storage.tables.uploads import UploadRow
+from proxy_plugin.web.keys import CALLER
 
 SHOWN = 64  # characters of an id that an answer repeats
 _OURS = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -28,6 +37,65 @@ _BATCH_REMEDY = "Ask the gateway that made it, or create the batch here."
 def in_path(request: web.Request, name: str) -> str:
     """Return the id in the path. Clients that escape ids do it twice; aiohttp has undone it once."""
     return unquote(request.match_info[name])
+
+
+def file_id(request: web.Request) -> str:
+    """Return the file id in the path. Raises NotFound for one that no file of ours can have."""
+    found = in_path(request, "file_id")
+    if not could_be_ours(found):
+        raise no_such_file(found)
+    return found
+
+
+async def visible_file(request: web.Request) -> FileRow:
+    """Return the file in the path if the caller can see it. Raises NotFound."""
+    gateway, wanted = request.app[GATEWAY], file_id(request)
+    row = await gateway.registry.read(_file, request[CALLER], wanted, gateway.clock.now())
+    if row is None:
+        raise no_such_file(wanted)
+    return row
+
+
+def _file(conn: Connection, caller: Caller, wanted: str, now: float) -> FileRow | None:
+    row = files.visible(conn, caller.workspace, wanted, now)
+    return row if row is not None and permitted(conn, caller, [row]) else None
+
+
+def permitted(conn: Connection, caller: Caller, rows: list[FileRow]) -> list[FileRow]:
+    """Return those files of the caller's workspace that its list of virtual keys lets it see."""
+    if "*" in caller.virtual_keys:
+        return rows
+    slugs = provider_files.slugs(conn, [row.id for row in rows])
+    hidden = {each for each, slug in slugs.items() if not (slug.startswith(OWN_KEY_PREFIX) or caller.allows(slug))}
+    return [row for row in rows if row.id not in hidden]
+
+
+def batch_id(request: web.Request) -> str:
+    """Return the batch id in the path. Raises NotFound for one that no batch of ours can have."""
+    found = in_path(request, "batch_id")
+    if not could_be_ours(found):
+        raise no_such_batch(found)
+    return found
+
+
+async def visible_batch(request: web.Request) -> BatchRow:
+    """Return the batch in the path if the caller's workspace can see it. Raises NotFound."""
+    wanted = batch_id(request)
+    row = await request.app[GATEWAY].registry.read(batches.visible, request[CALLER].workspace, wanted)
+    if row is None:
+        raise no_such_batch(wanted)
+    return row
+
+
+async def visible_upload(request: web.Request) -> UploadRow:
+    """Return the upload in the path if it is the workspace's own, whatever its state. Raises NotFound."""
+    wanted = in_path(request, "upload_id")
+    if not could_be_ours(wanted):
+        raise NotFound("No such Upload object.", param="id")
+    row = await request.app[GATEWAY].registry.read(uploads.visible, request[CALLER].workspace, wanted)
+    if row is None:
+        raise NotFound(f"No such Upload object: {wanted}", param="id")
+    return row
 
 
 def could_be_ours(text: str) -> bool:

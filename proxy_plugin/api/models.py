@@ -38,7 +38,7 @@ def reachable(config: Config, caller: Caller) -> dict[str, str]:
     }
 
 
-class _Reach(NamedTuple):
+class _Way(NamedTuple):
     """One way to a model. `full` is its name with the account."""
 
     id: str
@@ -47,22 +47,22 @@ class _Reach(NamedTuple):
     provider: str
 
 
-def _allow_listed(config: Config, caller: Caller) -> Iterator[_Reach]:
+def _allow_listed(config: Config, caller: Caller) -> Iterator[_Way]:
     listed = {entry.slug for entry in config.models}  # these have names of their own
     for slug, key in config.virtual_keys.items():
         if slug not in listed and caller.allows(slug) and not key.retired:
             for model in key.models or ():
-                yield _Reach(f"@{slug}/{model}", model, f"@{slug}/{model}", key.provider)
+                yield _Way(f"@{slug}/{model}", model, f"@{slug}/{model}", key.provider)
 
 
-def _named(config: Config, caller: Caller) -> Iterator[_Reach]:
+def _named(config: Config, caller: Caller) -> Iterator[_Way]:
     for entry in config.models:
         if entry.slug is None:
             usable = config.server.upstream is not None
         else:
             usable = entry.closed is None and caller.allows(entry.slug)
         if usable:
-            yield _Reach(entry.name, entry.model, f"@{entry.slug}/{entry.model}", entry.provider or _UNKNOWN_OWNER)
+            yield _Way(entry.name, entry.model, f"@{entry.slug}/{entry.model}", entry.provider or _UNKNOWN_OWNER)
 
 
 def _model_object(request: web.Request, name: str, owner: str) -> dict[str, Any]:

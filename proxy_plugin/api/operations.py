@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from proxy_plugin import __version__
+from proxy_plugin.clock import Clock
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches, parts, spending
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.web.answers import json_answer
@@ -42,12 +44,12 @@ class Operations:
     _counted_at: float = 0.0
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def counts(self, gateway: Gateway) -> Counts:
+    async def counts(self, registry: Registry, clock: Clock) -> Counts:
         """Return counts that are at most two seconds old."""
         async with self._one_at_a_time:
-            now = gateway.clock.monotonic()
+            now = clock.monotonic()
             if self._counts is None or now - self._counted_at > COUNTS_KEPT:
-                self._counts, self._counted_at = await gateway.registry.scan(_count), now
+                self._counts, self._counted_at = await registry.scan(_count), now
             return self._counts
 
 
@@ -89,7 +91,7 @@ def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus' text format 0.0.4."""
     gateway, operations = request.app[GATEWAY], request.app[OPERATIONS]
-    counts = await operations.counts(gateway)
+    counts = await operations.counts(gateway.registry, gateway.clock)
     disk = await asyncio.to_thread(shutil.disk_usage, gateway.data_dir)
     text = "".join(_lines(gateway, operations, counts, disk.free))
     return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -15,15 +15,14 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
 from proxy_plugin import failpoints
-from proxy_plugin.api import ids as foreign_ids
+from proxy_plugin.api import ids
 from proxy_plugin.api.files.form import (
     PURPOSE,
     Fields,
@@ -34,13 +33,14 @@ from proxy_plugin.api.files.form import (
     precheck_form,
     read_form,
 )
-from proxy_plugin.api.files.room import require_room
-from proxy_plugin.api.files.routes import file_object
+from proxy_plugin.api.files.room import Store, require_room
+from proxy_plugin.api.files.routes import file_object, store_of
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
-from proxy_plugin.errors import BadRequest, GatewayError, NotFound, TooLarge
+from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files, uploads
+from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.uploads import MAX_PARTS, Closed, UploadPartRow, UploadRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
@@ -50,7 +50,6 @@ from proxy_plugin.web.served import Served
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.blobs import Blobs
 
 MAX_PART_BYTES = 64 * 2**20  # "Add upload part", OpenAI API reference, and what openai-python sends
@@ -61,10 +60,17 @@ _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _PART_BOUND = Bound(MAX_PART_BYTES, f"A part may have at most {MAX_PART_BYTES} bytes; send more of them.", PART_FIELD)
 
 
-def upload_object(request: web.Request, row: UploadRow) -> dict[str, Any]:
-    """Return OpenAI's Upload; `file` is there while the file is. What is absent is left out."""
-    gateway = request.app[GATEWAY]
+async def _answer(request: web.Request, row: UploadRow) -> web.Response:
+    """Return the upload as it is now; `file` is there while the file is."""
+    gateway, file = request.app[GATEWAY], None
     now = gateway.clock.now()
+    if row.file_id is not None:
+        file = await gateway.registry.read(files.visible, row.workspace, row.file_id, now)
+    return json_answer(upload_object(row, file, now))
+
+
+def upload_object(row: UploadRow, file: FileRow | None, now: float) -> dict[str, Any]:
+    """Return OpenAI's Upload. What is absent is left out."""
     shown = {
         "id": row.id,
         "object": "upload",
@@ -75,10 +81,6 @@ def upload_object(request: web.Request, row: UploadRow) -> dict[str, Any]:
         "purpose": row.purpose,
         "status": row.status(now),
     }
-    if row.file_id is None:
-        return shown
-    file_id = row.file_id
-    file = gateway.registry.read_now(lambda conn: files.visible(conn, row.workspace, file_id, now))
     return shown if file is None else shown | {"file": file_object(file)}
 
 
@@ -87,24 +89,23 @@ def upload_object(request: web.Request, row: UploadRow) -> dict[str, Any]:
 
 async def create_upload(request: web.Request) -> web.Response:
     """POST /uploads: announce a file of so many bytes. Nothing is reserved for it yet."""
-    row = _announced(request, await json_object(request))
-    gateway = request.app[GATEWAY]
-    require_room(gateway, row.workspace, row.bytes)
-    await gateway.registry.write(lambda conn: uploads.insert(conn, row))
-    return json_answer(upload_object(request, row))
+    body = await json_object(request)
+    store = store_of(request.app[GATEWAY])
+    row = _announced(body, request[CALLER].workspace, int(store.clock.now()), store.limits.max_file_bytes)
+    await require_room(store, row.workspace, row.bytes)
+    await store.registry.write(uploads.insert, row)
+    return await _answer(request, row)
 
 
-def _announced(request: web.Request, body: dict[str, Any]) -> UploadRow:
-    gateway = request.app[GATEWAY]
+def _announced(body: dict[str, Any], workspace: str, now: int, most_bytes: int) -> UploadRow:
     _check_purpose(_text(body, "purpose"))
-    now = int(gateway.clock.now())
     return UploadRow(
         id=f"upload_{secrets.token_hex(12)}",
-        workspace=request[CALLER].workspace,
+        workspace=workspace,
         purpose=PURPOSE,
         filename=display_name(_text(body, "filename").encode(errors="replace")),
         mime_type=_text(body, "mime_type")[:MIME_CHARACTERS],
-        bytes=_size(body.get("bytes"), gateway.config.limits.max_file_bytes),
+        bytes=_size(body.get("bytes"), most_bytes),
         kept_seconds=_kept(body.get("expires_after")),
         created_at=now,
         expires_at=now + LIFE_SECONDS,
@@ -146,27 +147,27 @@ def _kept(value: object) -> int:
 # ---- parts ----
 
 
-def precheck_part(request: web.Request) -> None:
+async def precheck_part(request: web.Request) -> None:
     """Refuse what the headers of a part alone show to be impossible. Raises GatewayError."""
-    precheck_form(request, _PART_BOUND)
+    await precheck_form(request, store_of(request.app[GATEWAY]), _PART_BOUND)
 
 
 async def add_part(request: web.Request) -> web.Response:
     """POST /uploads/{upload_id}/parts: store one part. Its id is durable with its bytes when it is answered."""
-    precheck_part(request)
-    gateway, upload = request.app[GATEWAY], _found(request)
-    _require_pending(gateway, upload)
-    async with spooling(gateway, upload.workspace, _part_bound(upload), least_bytes(request)) as spool:
-        await read_form(request, spool, Fields(PART_FIELD))
+    await precheck_part(request)
+    store, upload = store_of(request.app[GATEWAY]), await ids.visible_upload(request)
+    _require_pending(upload, store.clock.now())
+    async with spooling(store, upload.workspace, _part_bound(upload), least_bytes(request)) as spool:
+        await read_form(request, store.blobs, spool, Fields(PART_FIELD))
         if not spool.size:
             raise BadRequest("The part is empty.", param=PART_FIELD)
         part = UploadPartRow(
             id=f"part_{secrets.token_hex(12)}",
             upload_id=upload.id,
             bytes=spool.size,
-            created_at=int(gateway.clock.now()),
+            created_at=int(store.clock.now()),
         )
-        await to_the_end(_keep_part(gateway, spool, part))
+        await to_the_end(_keep_part(store, spool, part))
     return json_answer(
         {"id": part.id, "object": "upload.part", "created_at": part.created_at, "upload_id": part.upload_id}
     )
@@ -179,9 +180,9 @@ def _part_bound(upload: UploadRow) -> Bound:
     return Bound(upload.bytes, message, PART_FIELD)
 
 
-async def _keep_part(gateway: Gateway, spool: Spool, part: UploadPartRow) -> None:
+async def _keep_part(store: Store, spool: Spool, part: UploadPartRow) -> None:
     try:
-        await keep(gateway, spool, part.id, lambda conn: uploads.add_part(conn, part), place="upload_part")
+        await keep(store, spool, part.id, "upload_part", uploads.add_part, part)
     except Closed as closed:
         raise _not_pending(str(closed)) from None
     except uploads.TooMuch:
@@ -197,14 +198,18 @@ async def _keep_part(gateway: Gateway, spool: Spool, part: UploadPartRow) -> Non
 
 async def complete_upload(request: web.Request) -> web.Response:
     """POST /uploads/{upload_id}/complete: make the parts one file. Doing so again gets the same answer."""
-    gateway, upload, body = request.app[GATEWAY], _found(request), await json_object(request)
+    gateway, upload = request.app[GATEWAY], await ids.visible_upload(request)
+    body = await json_object(request)
     part_ids, md5 = _part_ids(body.get("part_ids")), _md5(body.get("md5"))
     if upload.state != "completed":
-        _require_pending(gateway, upload)
-        await _complete(gateway, upload, _chosen(gateway, upload, part_ids), md5)
-        upload = _found(request)
-    _require_made_of(gateway, upload, part_ids)
-    return json_answer(upload_object(request, upload))
+        _require_pending(upload, gateway.clock.now())
+        chosen = _chosen(upload, await gateway.registry.read(uploads.parts, upload.id), part_ids)
+        if await _complete(store_of(gateway), upload, chosen, md5):
+            gateway.engine.wake()
+        upload = await ids.visible_upload(request)
+    parts = await gateway.registry.read(uploads.parts, upload.id)
+    _require_made_of(upload, parts, part_ids, gateway.clock.now())
+    return await _answer(request, upload)
 
 
 def _part_ids(value: object) -> list[str]:
@@ -223,8 +228,8 @@ def _md5(value: object) -> str | None:
     return value.lower()
 
 
-def _chosen(gateway: Gateway, upload: UploadRow, part_ids: Sequence[str]) -> list[UploadPartRow]:
-    known = {part.id: part for part in gateway.registry.read_now(lambda conn: uploads.parts(conn, upload.id))}
+def _chosen(upload: UploadRow, parts: Iterable[UploadPartRow], part_ids: Sequence[str]) -> list[UploadPartRow]:
+    known = {part.id: part for part in parts}
     chosen: dict[str, UploadPartRow] = {}
     for number, part_id in enumerate(part_ids, 1):
         if part_id not in known:
@@ -240,20 +245,21 @@ def _chosen(gateway: Gateway, upload: UploadRow, part_ids: Sequence[str]) -> lis
     return list(chosen.values())
 
 
-async def _complete(gateway: Gateway, upload: UploadRow, chosen: Sequence[UploadPartRow], md5: str | None) -> None:
-    """Make the file. Returns without one where another request has closed the upload meanwhile."""
+async def _complete(store: Store, upload: UploadRow, chosen: Sequence[UploadPartRow], md5: str | None) -> bool:
+    """Make the file. Returns False, without one, where another request has closed the upload meanwhile."""
     bound = Bound(upload.bytes, "A stored part is longer than it was.", "part_ids")
     with suppress(Closed, FileNotFoundError):
-        async with spooling(gateway, None, bound, upload.bytes) as spool:
-            await _join(gateway, chosen, spool, md5)
-            await to_the_end(_keep_file(gateway, upload, chosen, spool))
-        gateway.engine.wake()
+        async with spooling(store, None, bound, upload.bytes) as spool:
+            await _join(store.blobs, chosen, spool, md5)
+            await to_the_end(_keep_file(store, upload, chosen, spool))
+        return True
+    return False
 
 
-async def _join(gateway: Gateway, chosen: Sequence[UploadPartRow], spool: Spool, md5: str | None) -> None:
+async def _join(blobs: Blobs, chosen: Sequence[UploadPartRow], spool: Spool, md5: str | None) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     for part in chosen:
-        await _append(gateway.blobs, part, spool, digest)
+        await _append(blobs, part, spool, digest)
     if md5 is not None and digest.hexdigest() != md5:
         raise BadRequest("`md5` is not the MD5 of the parts together; send the damaged part again.", param="md5")
     await spool.flush()
@@ -280,66 +286,47 @@ def _read_block(source: int, count: int, digest: _Hash) -> bytes:
     return block
 
 
-async def _keep_file(gateway: Gateway, upload: UploadRow, chosen: Sequence[UploadPartRow], spool: Spool) -> None:
-    row = file_row(gateway, upload.workspace, upload.filename, spool, upload.kept_seconds)
+async def _keep_file(store: Store, upload: UploadRow, chosen: Sequence[UploadPartRow], spool: Spool) -> None:
+    row = file_row(store.clock, upload.workspace, upload.filename, spool, upload.kept_seconds)
     part_ids = [part.id for part in chosen]
-    insert = partial(uploads.complete, upload_id=upload.id, file=row, part_ids=part_ids)
-    await _remove(gateway, await keep(gateway, spool, row.id, insert, place="upload"))
+    given_up = await keep(store, spool, row.id, "upload", uploads.complete, upload.id, file=row, part_ids=part_ids)
+    await _remove_blobs(store.blobs, given_up)
 
 
-def _require_made_of(gateway: Gateway, upload: UploadRow, part_ids: Sequence[str]) -> None:
+def _require_made_of(upload: UploadRow, parts: Iterable[UploadPartRow], part_ids: Sequence[str], now: float) -> None:
     """Raise unless the upload is complete and its file has just these parts."""
-    status = upload.status(gateway.clock.now())
+    status = upload.status(now)
     if upload.state == "pending":
         raise GatewayError("A stored part is missing.")
-    made_of = [
-        part.id
-        for part in gateway.registry.read_now(lambda conn: uploads.parts(conn, upload.id))
-        if part.place is not None
-    ]
+    made_of = [part.id for part in parts if part.place is not None]
     if status != "completed" or made_of != list(part_ids):
         raise _not_pending(status)
 
 
 async def cancel_upload(request: web.Request) -> web.Response:
     """POST /uploads/{upload_id}/cancel: give up the parts. Doing so again gets the same answer."""
-    gateway, upload = request.app[GATEWAY], _found(request)
-    now = gateway.clock.now()
+    upload = await ids.visible_upload(request)
     try:
-        await to_the_end(_cancel(gateway, upload.id, now))
+        await to_the_end(_cancel(store_of(request.app[GATEWAY]), upload.id))
     except Closed as closed:
         if str(closed) != "cancelled":
             raise _not_pending(str(closed)) from None
-    return json_answer(upload_object(request, _found(request)))
+    return await _answer(request, await ids.visible_upload(request))
 
 
-async def _cancel(gateway: Gateway, upload_id: str, now: float) -> None:
-    given_up = await gateway.registry.write(lambda conn: uploads.cancel(conn, upload_id, now))
+async def _cancel(store: Store, upload_id: str) -> None:
+    given_up = await store.registry.write(uploads.cancel, upload_id, store.clock.now())
     failpoints.passing("upload.cancelled")
-    await _remove(gateway, given_up)
+    await _remove_blobs(store.blobs, given_up)
 
 
-async def _remove(gateway: Gateway, part_ids: Sequence[str]) -> None:
-    for part_id in part_ids:
-        await gateway.blobs.write(gateway.blobs.remove, part_id)
+async def _remove_blobs(blobs: Blobs, names: Sequence[str]) -> None:
+    for name in names:
+        await blobs.write(blobs.remove, name)
 
 
-# ---- who may ----
-
-
-def _found(request: web.Request) -> UploadRow:
-    """Return the upload in the path if it is the workspace's own. Raises NotFound."""
-    upload_id, workspace = foreign_ids.in_path(request, "upload_id"), request[CALLER].workspace
-    if not foreign_ids.could_be_ours(upload_id):
-        raise NotFound("No such Upload object.", param="id")
-    row = request.app[GATEWAY].registry.read_now(lambda conn: uploads.visible(conn, workspace, upload_id))
-    if row is None:
-        raise NotFound(f"No such Upload object: {upload_id}", param="id")
-    return row
-
-
-def _require_pending(gateway: Gateway, upload: UploadRow) -> None:
-    if (status := upload.status(gateway.clock.now())) != "pending":
+def _require_pending(upload: UploadRow, now: float) -> None:
+    if (status := upload.status(now)) != "pending":
         raise _not_pending(status)
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from proxy_plugin import __version__
-from proxy_plugin.commands.input_file import Form
+from proxy_plugin.commands.input_file import FileForm
 from proxy_plugin.commands.problems import Misuse, Refused, Unreachable
 from proxy_plugin.commands.wording import clean, mapping
 
@@ -33,7 +33,7 @@ BLOCK_BYTES = 64 * 1024
 _SHOWN = 1_000  # characters of a gateway's message
 
 
-class Connection:
+class Transport:
     """One gateway, by its base URL, and the headers that every request carries. Each request has its own connection."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
@@ -60,7 +60,7 @@ class Connection:
                 connection.send(content)
             return self._object(connection)
 
-    def upload(self, path: str, form: Form, sent: Callable[[int], None]) -> dict[str, Any]:
+    def upload(self, path: str, form: FileForm, sent: Callable[[int], None]) -> dict[str, Any]:
         """Send a form and return the JSON object it answers; `sent` is told the bytes of every block.
 
         An answer that comes before the end is a refusal, so the rest is not sent. Raises Unreachable, Refused, Misuse.

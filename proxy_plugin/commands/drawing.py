@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from proxy_plugin.commands.screen import Row, Screen
+from proxy_plugin.commands.display import Display, Row
 from proxy_plugin.commands.session import Session
 from proxy_plugin.commands.watching import counts, ended, unresolved
 from proxy_plugin.commands.wording import JSON, ago, clean, count, mapping, moment, money, objects, plural, size, whole
@@ -22,15 +22,15 @@ _ENDED_AT = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 
 def draw_batch(session: Session, batch: JSON) -> None:
     """Show one batch: its facts, its jobs, what is wrong with it, and what can be done now."""
-    screen = session.screen
-    screen.facts(_facts(batch))
+    display = session.display
+    display.facts(_facts(batch))
     jobs = objects(batch.get("jobs"))
     if jobs:
-        screen.table("jobs", _JOBS, (_job_row(job) for job in jobs))
+        display.table("jobs", _JOBS, (_job_row(job) for job in jobs))
     _draw_unresolved(session, [batch])
     for job in jobs:
-        _draw_job_words(screen, job)
-    draw_errors(screen, batch.get("errors"))
+        _draw_job_words(display, job)
+    draw_errors(display, batch.get("errors"))
     _draw_next(session, batch)
 
 
@@ -87,25 +87,25 @@ def _job_row(job: JSON) -> Row:
     return Row(cells, alarms=bool(unresolved({"jobs": [job]})))
 
 
-def _draw_job_words(screen: Screen, job: JSON) -> None:
+def _draw_job_words(display: Display, job: JSON) -> None:
     """Print why a job waits or failed, and what a second sending has cost."""
     error = mapping(job.get("error"))
     if error:
         said = ": ".join(text for text in (clean(error.get("code")), clean(error.get("message"))) if text)
-        screen.print(f"job {clean(job.get('part'))} {clean(job.get('status'))}: {said}")
+        display.print(f"job {clean(job.get('part'))} {clean(job.get('status'))}: {said}")
     elif job.get("note") and not unresolved({"jobs": [job]}):
-        screen.print(f"job {clean(job.get('part'))} waits: {clean(job.get('note'))}")
-    _draw_guess(screen, job)
+        display.print(f"job {clean(job.get('part'))} waits: {clean(job.get('note'))}")
+    _draw_guess(display, job)
 
 
-def _draw_guess(screen: Screen, job: JSON) -> None:
+def _draw_guess(display: Display, job: JSON) -> None:
     """Print that a create was repeated on a guess, and what came of it."""
     part, doubled = clean(job.get("part")), job.get("doubled_jobs")
     if isinstance(doubled, list) and doubled:
         names = ", ".join(clean(name) for name in doubled)
-        screen.print(f"job {part} IS DOUBLED: {names} runs the same lines; cancel it at the provider")
+        display.print(f"job {part} IS DOUBLED: {names} runs the same lines; cancel it at the provider")
     elif job.get("sent_again_on_a_guess"):
-        screen.print(f"job {part} was sent again on a guess (on_unknown: resend); no doubled job has been seen")
+        display.print(f"job {part} was sent again on a guess (on_unknown: resend); no doubled job has been seen")
 
 
 def _draw_unresolved(session: Session, batches: Sequence[JSON]) -> None:
@@ -117,55 +117,55 @@ def _draw_unresolved(session: Session, batches: Sequence[JSON]) -> None:
     ]
     if not rows:
         return
-    screen = session.screen
-    screen.table(
+    display = session.display
+    display.table(
         "UNRESOLVED: did the provider accept these jobs?", ("batch", "part", "virtual key", "since", "note"), rows
     )
-    screen.print(
+    display.print(
         "The answer to their create was lost. The gateway looks each one up at its provider and sends nothing again "
         "until lookups prove that there is no job."
     )
-    screen.print(
+    display.print(
         "Where a provider cannot prove that, `on_unknown` of the virtual key decides: `wait` (the default) waits until "
         "the job shows up or the batch expires or is cancelled; `resend` sends it again, which may be paid twice."
     )
-    screen.print(
+    display.print(
         "To act: look at the provider's own list of jobs; to give these lines up, cancel the batch; to run them again, "
         "set on_unknown: resend in the gateway's configuration."
     )
 
 
-def draw_errors(screen: Screen, errors: object) -> None:
+def draw_errors(display: Display, errors: object) -> None:
     """Show what is wrong with the lines of a file, as far as a person reads on."""
     found = objects(mapping(errors).get("data"))
     if not found:
         return
     rows = (Row([one.get(name) for name in ("line", "code", "param", "message")]) for one in found[:ERRORS_SHOWN])
-    screen.table("errors", ("line", "code", "param", "message"), rows)
+    display.table("errors", ("line", "code", "param", "message"), rows)
     if len(found) > ERRORS_SHOWN or mapping(errors).get("truncated"):
         more = count(len(found) - ERRORS_SHOWN) if len(found) > ERRORS_SHOWN else "some"
-        screen.print(f"and {more} more, as far as the gateway lists them: --json shows them all")
+        display.print(f"and {more} more, as far as the gateway lists them: --json shows them all")
 
 
 def _draw_next(session: Session, batch: JSON) -> None:
-    screen, batch_id = session.screen, batch["id"]
+    display, batch_id = session.display, batch["id"]
     if not ended(batch):
-        screen.print(f"follow it:   {session.command('status', batch_id, '--watch')}")
+        display.print(f"follow it:   {session.command('status', batch_id, '--watch')}")
         return
     if batch.get("output_file_id") or batch.get("error_file_id"):
-        screen.print(f"get the output:   {session.command('output', batch_id, '--output', 'results.jsonl')}")
+        display.print(f"get the output:   {session.command('output', batch_id, '--output', 'results.jsonl')}")
     if counts(batch)[2] and session.gateway.ours:
-        screen.print(f"see what failed:  {session.command('lines', batch_id, '--failed')}")
-        screen.print(f"run that again:   {session.command('retry', batch_id, '--watch')}")
+        display.print(f"see what failed:  {session.command('lines', batch_id, '--failed')}")
+        display.print(f"run that again:   {session.command('retry', batch_id, '--watch')}")
 
 
 def draw_batches(session: Session, batches: Sequence[JSON], *, empty: str) -> None:
     """Show many batches, one in a row, and what is unresolved of them."""
     if not batches:
-        session.screen.say(empty)
+        session.display.say(empty)
         return
     heads = ("batch", "status", "lines", "completed", "failed", "jobs", "unresolved", "created", "age")
-    session.screen.table(None, heads, (_batch_row(batch) for batch in batches))
+    session.display.table(None, heads, (_batch_row(batch) for batch in batches))
     _draw_unresolved(session, batches)
 
 
@@ -177,28 +177,28 @@ def _batch_row(batch: JSON) -> Row:
     return Row(cells, alarms=unknown > 0)
 
 
-def draw_plan(screen: Screen, plan: JSON) -> None:
+def draw_plan(display: Display, plan: JSON) -> None:
     """Show what a batch would become: jobs and cost per target, what is refused or dropped, every bad line."""
     targets = objects(plan.get("targets"))
     if targets:
-        screen.table("jobs that would be made", _TARGETS, (_target_row(target) for target in targets))
+        display.table("jobs that would be made", _TARGETS, (_target_row(target) for target in targets))
     refused = objects(plan.get("refused"))
     if refused:
         rows = (Row((one.get("code"), one.get("param"), count(whole(one.get("lines"))))) for one in refused)
-        screen.table("why lines would be rejected", ("code", "param", "lines"), rows)
+        display.table("why lines would be rejected", ("code", "param", "lines"), rows)
     dropped = objects(plan.get("dropped"))
     if dropped:
         rows = (Row((one.get("param"), count(whole(one.get("lines"))))) for one in dropped)
-        screen.table("parameters that would not be honoured", ("param", "lines"), rows)
-    draw_errors(screen, plan.get("errors"))
+        display.table("parameters that would not be honoured", ("param", "lines"), rows)
+    draw_errors(display, plan.get("errors"))
     for caveat in plan.get("caveats") or ():
-        screen.print(f"note: {clean(caveat)}")
+        display.print(f"note: {clean(caveat)}")
     if plan.get("would_fail"):
-        screen.print("this batch would fail as a whole: none of its lines would be sent")
+        display.print("this batch would fail as a whole: none of its lines would be sent")
     found = mapping(plan.get("request_counts"))
     total, rejected = whole(found.get("total")), whole(found.get("rejected"))
     cost = money(plan.get("estimated_cost"))
-    screen.print(
+    display.print(
         f"{plural(total, 'line')}, {count(rejected)} rejected, {plural(whole(plan.get('jobs')), 'native job')}"
         + (f", about {cost}" if cost else "")
         + "; nothing was spent"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from proxy_plugin.commands.connection import LONG_SECONDS, Connection
-from proxy_plugin.commands.input_file import Form
-from proxy_plugin.commands.problems import Declined, Problem, Refused, Unreachable
+from proxy_plugin.commands.connection import LONG_SECONDS, Transport
+from proxy_plugin.commands.input_file import FileForm
+from proxy_plugin.commands.problems import CommandError, Declined, Refused, Unreachable
 from proxy_plugin.commands.wording import JSON, objects
 
 ENDS = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -25,12 +25,12 @@ _NO_ROUTE = (404, 405)
 _NOT_OURS = "it is not a proxy-plugin gateway, or an older one"
 
 
-class Gateway:
+class Remote:
     """The Files and Batches routes as calls. All raise Unreachable and Refused."""
 
-    def __init__(self, connection: Connection, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, transport: Transport, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.ours: bool | None = None  # not known
-        self._connection = connection
+        self._transport = transport
         self._shows_jobs = True
         self._sleep = sleep
 
@@ -41,7 +41,7 @@ class Gateway:
         refused for too.
         """
         try:
-            self._connection.call("POST", "/batches/plan", {})
+            self._transport.call("POST", "/batches/plan", {})
         except Refused as refusal:
             header = (refusal.param or "").startswith("x-portkey-")
             self.ours = refusal.status == 400 and (header or refusal.param == "input_file_id")
@@ -50,19 +50,19 @@ class Gateway:
         else:
             self.ours = False
 
-    def upload(self, form: Form, sent: Callable[[int], None]) -> str:
+    def upload(self, form: FileForm, sent: Callable[[int], None]) -> str:
         """Upload a batch file and return its id."""
-        return _id(self._connection.upload("/files", form, sent))
+        return _id(self._transport.upload("/files", form, sent))
 
     def delete_file(self, file_id: str) -> None:
         """Delete an uploaded file."""
-        self._connection.call("DELETE", f"/files/{_path(file_id)}")
+        self._transport.call("DELETE", f"/files/{_path(file_id)}")
 
     def plan(self, body: JSON) -> JSON:
         """Return what a create would do. Raises Declined where `probe` found no such route."""
         if self.ours is False:
             raise Declined(f"this gateway cannot plan a batch: {_NOT_OURS}.")
-        return self._connection.call("POST", "/batches/plan", body, seconds=LONG_SECONDS)
+        return self._transport.call("POST", "/batches/plan", body, seconds=LONG_SECONDS)
 
     def create(self, body: JSON, key: str) -> JSON:
         """Create a batch once. An answer that is lost is asked for again with the same key, if the gateway is ours."""
@@ -81,14 +81,14 @@ class Gateway:
         path = f"/batches/{_path(batch_id)}"
         if self._shows_jobs:
             try:
-                found = _batch(self._connection.call("GET", f"{path}?include=jobs"))
+                found = _batch(self._transport.call("GET", f"{path}?include=jobs"))
             except Refused as refusal:
                 if refusal.status not in (400, *_NO_ROUTE):
                     raise
             else:
                 self.ours = self.ours or "jobs" in found
                 return found
-        found = _batch(self._connection.call("GET", path))
+        found = _batch(self._transport.call("GET", path))
         self._shows_jobs = False
         return found
 
@@ -97,7 +97,7 @@ class Gateway:
         left, after = limit, None
         while left is None or left > 0:
             query = {"limit": min(PAGE, PAGE if left is None else left)} | ({"after": after} if after else {})
-            page = self._connection.call("GET", f"/batches?{urlencode(query)}")
+            page = self._transport.call("GET", f"/batches?{urlencode(query)}")
             found = [_batch(one) for one in objects(page.get("data"))]
             yield from found[:left]
             left = None if left is None else left - len(found)
@@ -107,20 +107,20 @@ class Gateway:
 
     def cancel(self, batch_id: str) -> JSON:
         """Ask for a batch to be cancelled."""
-        return _batch(self._connection.call("POST", f"/batches/{_path(batch_id)}/cancel", {}))
+        return _batch(self._transport.call("POST", f"/batches/{_path(batch_id)}/cancel", {}))
 
     def lines(self, batch_id: str, query: list[tuple[str, str]]) -> Iterator[bytes]:
         """Yield blocks of the ledger, as JSON lines."""
         asked = f"?{urlencode(query)}" if query else ""
         try:
-            yield from self._connection.download(f"/batches/{_path(batch_id)}/lines{asked}")
+            yield from self._transport.download(f"/batches/{_path(batch_id)}/lines{asked}")
         except Refused as refusal:
             raise self._lacks(refusal, batch_id, "show the lines of a batch") from None
 
     def output(self, batch_id: str) -> Iterator[bytes]:
         """Yield blocks of all rows; of the output and the error file where there is no route for both."""
         try:
-            yield from self._connection.download(f"/batches/{_path(batch_id)}/output")
+            yield from self._transport.download(f"/batches/{_path(batch_id)}/output")
         except Refused as refusal:
             if refusal.status not in (400, *_NO_ROUTE):
                 raise
@@ -129,13 +129,13 @@ class Gateway:
         batch = self.batch(batch_id)
         files = [batch[name] for name in ("output_file_id", "error_file_id") if batch.get(name)]
         if not files:
-            raise Problem(f"the batch has no output: its status is {batch.get('status')}.")
+            raise CommandError(f"the batch has no output: its status is {batch.get('status')}.")
         yield from self._contents(files)
 
     def _contents(self, files: list[str]) -> Iterator[bytes]:
         for file_id in files:
             last = b"\n"
-            for block in self._connection.download(f"/files/{_path(file_id)}/content"):
+            for block in self._transport.download(f"/files/{_path(file_id)}/content"):
                 yield block
                 last = block
             if not last.endswith(b"\n"):  # two files become one
@@ -144,7 +144,7 @@ class Gateway:
     def _once(self, path: str, body: JSON, key: str, look_up: Callable[[], JSON | None]) -> JSON:
         for pause in RETRY_PAUSES:
             try:
-                return _batch(self._connection.call("POST", path, body, headers={IDEMPOTENCY_KEY: key}))
+                return _batch(self._transport.call("POST", path, body, headers={IDEMPOTENCY_KEY: key}))
             except Unreachable as lost:
                 if lost.sent and not self.ours:
                     return self._looked_up(look_up)
@@ -152,7 +152,7 @@ class Gateway:
                 if not (refusal.passing and self.ours):
                     raise
             self._sleep(pause)
-        return _batch(self._connection.call("POST", path, body, headers={IDEMPOTENCY_KEY: key}))
+        return _batch(self._transport.call("POST", path, body, headers={IDEMPOTENCY_KEY: key}))
 
     def _looked_up(self, look_up: Callable[[], JSON | None]) -> JSON:
         """Find a batch whose create was not answered, where a second create could make a second batch."""
@@ -174,7 +174,7 @@ class Gateway:
     def _made_of(self, file_id: str) -> JSON | None:
         return next((one for one in self.batches(PAGE) if one.get("input_file_id") == file_id), None)
 
-    def _lacks(self, refusal: Refused, batch_id: str, what: str) -> Problem:
+    def _lacks(self, refusal: Refused, batch_id: str, what: str) -> CommandError:
         """Return what a refusal means: a route that is missing, or the refusal itself. Raises Refused for no batch."""
         anonymous = refusal.status == 400 and refusal.error_code is None and refusal.param is None
         if refusal.status not in _NO_ROUTE and not anonymous:

@@ -90,7 +90,7 @@ def _open(path: Path) -> tuple[BinaryIO, int]:
         raise Misuse(f"{clean(path)} cannot be read: {reason}.") from None
 
 
-class Form:
+class FileForm:
     """`purpose=batch` and the file as multipart/form-data (RFC 7578)."""
 
     def __init__(self, file: InputFile) -> None:

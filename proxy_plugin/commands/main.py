@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from proxy_plugin.commands import options
-from proxy_plugin.commands.problems import INTERRUPTED, PIPE_CLOSED, UNUSABLE, Problem
+from proxy_plugin.commands.problems import INTERRUPTED, PIPE_CLOSED, UNUSABLE, CommandError
 from proxy_plugin.commands.wording import clean
 
 
@@ -19,14 +19,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = _run(command)
         sys.stdout.flush()
-    except Problem as problem:
+    except CommandError as problem:
         return _ended(str(problem), problem.code)
     except BrokenPipeError:
         _drop_stdout()
         return PIPE_CLOSED
     except KeyboardInterrupt:
         return _ended("interrupted.", INTERRUPTED)
-    except OSError as error:  # of stdout: what the network or a named file does is a Problem
+    except OSError as error:  # of stdout: what the network or a named file does is a CommandError
         _drop_stdout()
         return _ended(f"the output cannot be written: {error.strerror or error}.", UNUSABLE)
     return code
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(command: argparse.Namespace) -> int:
     """Load what the command needs, now that its arguments are known to be right."""
     from proxy_plugin.commands import results, showing, submitting  # noqa: PLC0415
-    from proxy_plugin.commands.screen import Screen  # noqa: PLC0415
+    from proxy_plugin.commands.display import Display  # noqa: PLC0415
     from proxy_plugin.commands.session import opened  # noqa: PLC0415
 
     commands = {
@@ -48,7 +48,7 @@ def _run(command: argparse.Namespace) -> int:
         "output": results.output,
         "lines": results.lines,
     }
-    return commands[command.name](opened(command, Screen(as_json=command.json)))
+    return commands[command.name](opened(command, Display(as_json=command.json)))
 
 
 def _ended(text: str, code: int) -> int:

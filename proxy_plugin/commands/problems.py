@@ -1,6 +1,6 @@
 """What ends a command early, each with the exit code that scripts see.
 
-Problem
+CommandError
  |- Misuse         2  the caller or the machine must change something; nothing was sent
  |- Unreachable    2  no answer, or none that a gateway gives; `sent` tells whether the request may have arrived
  |- Refused        3  the gateway said no, and why
@@ -16,19 +16,19 @@ from contextlib import contextmanager
 OK, UNFINISHED, UNUSABLE, REFUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
 
-class Problem(Exception):
+class CommandError(Exception):
     """A sentence for the person at the terminal, with its remedy."""
 
     code = UNFINISHED
 
 
-class Misuse(Problem):
+class Misuse(CommandError):
     """The command cannot work like this."""
 
     code = UNUSABLE
 
 
-class Unreachable(Problem):
+class Unreachable(CommandError):
     """There is no answer of a gateway. `sent`: the request may have been acted on all the same."""
 
     code = UNUSABLE
@@ -38,7 +38,7 @@ class Unreachable(Problem):
         self.sent = sent
 
 
-class Refused(Problem):
+class Refused(CommandError):
     """The gateway answered 4xx or 5xx. `reason`, `error_code` and `param` are the gateway's own words."""
 
     code = REFUSED
@@ -55,13 +55,13 @@ class Refused(Problem):
         return self.retry and (self.status in (408, 429) or self.status >= 500)
 
 
-class Declined(Problem):
+class Declined(CommandError):
     """The gateway will not or cannot do this; the message says what that means here."""
 
     code = REFUSED
 
 
-class Interrupted(Problem):
+class Interrupted(CommandError):
     """Ctrl-C at a moment of which there is something to say."""
 
     code = INTERRUPTED

@@ -41,14 +41,14 @@ def save(session: Session, batch_id: str, path: Path) -> None:
     total = 0
     said = f"interrupted: {clean(path)} was not written; the batch keeps its output."
     try:
-        with interrupted_says(said), session.screen.bar("output") as show, _replacing(path) as file:
+        with interrupted_says(said), session.display.bar("output") as show, _replacing(path) as file:
             for block in session.gateway.output(batch_id):
                 file.write(block)
                 total += len(block)
                 show(total, 0, size(total))
     except OSError as error:
         raise Misuse(f"{clean(path)} cannot be written: {error.strerror or error}.") from None
-    session.screen.say(f"wrote {size(total)} to {clean(path)}")
+    session.display.say(f"wrote {size(total)} to {clean(path)}")
 
 
 def check_target(path: Path | None) -> None:
@@ -86,9 +86,9 @@ def lines(session: Session) -> int:
     """Show what became of every line, as a table or as the JSON lines themselves."""
     options = session.options
     found = _ledger(session.gateway.lines(options.id, _query(options)))
-    if session.screen.as_json:
+    if session.display.as_json:
         for line in found:
-            session.screen.document(line)
+            session.display.document(line)
     else:
         _draw(session, found)
     return OK
@@ -110,15 +110,15 @@ def _draw(session: Session, found: Iterator[dict[str, Any]]) -> None:
     shown = 0
     for line in found:
         if not shown:
-            session.screen.print(_COLUMNS.format(*heads))
+            session.display.print(_COLUMNS.format(*heads))
         cells = (
             line.get(name)
             for name in ("line", "outcome", "code", "virtual_key", "model", "attempt", "job", "custom_id")
         )
-        session.screen.print(_COLUMNS.format(*(clean(cell) or "-" for cell in cells)))
+        session.display.print(_COLUMNS.format(*(clean(cell) or "-" for cell in cells)))
         shown += 1
     if not shown:
-        session.screen.say("no line of the batch is like that")
+        session.display.say("no line of the batch is like that")
 
 
 def _ledger(blocks: Iterator[bytes]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One run of a command: its options, its gateway, its screen; and how one comes back to a batch."""
+"""One run of a command: its options, its gateway, its display; and how one comes back to a batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy_plugin.commands.connection import Connection
-from proxy_plugin.commands.gateway import Gateway
+from proxy_plugin.commands.connection import Transport
+from proxy_plugin.commands.display import Display
+from proxy_plugin.commands.gateway import Remote
 from proxy_plugin.commands.problems import Misuse
-from proxy_plugin.commands.screen import Screen
 
 BASE_URL = "http://127.0.0.1:8787/v1"
 
@@ -22,8 +22,8 @@ class Session:
     """What every command works with."""
 
     options: argparse.Namespace
-    screen: Screen
-    gateway: Gateway
+    display: Display
+    gateway: Remote
 
     def command(self, *words: str) -> str:
         """Return a command line, for this gateway, that can be copied. A key never stands in it."""
@@ -35,10 +35,10 @@ class Session:
         return shlex.join(["proxy-plugin", "batch", *words, *more])
 
 
-def opened(options: argparse.Namespace, screen: Screen, env: Mapping[str, str] = os.environ) -> Session:
+def opened(options: argparse.Namespace, display: Display, env: Mapping[str, str] = os.environ) -> Session:
     """Return the session for parsed options. Raises Misuse."""
     base_url = options.base_url or env.get("PROXY_PLUGIN_BASE_URL") or env.get("PORTKEY_BASE_URL") or BASE_URL
-    return Session(options, screen, Gateway(Connection(base_url, _headers(options, env))))
+    return Session(options, display, Remote(Transport(base_url, _headers(options, env))))
 
 
 def _headers(options: argparse.Namespace, env: Mapping[str, str]) -> dict[str, str]:

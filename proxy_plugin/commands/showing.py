@@ -27,9 +27,9 @@ def list_batches(session: Session) -> int:
     """List batches, newest first, as a table or as JSON lines."""
     options = session.options
     found = session.gateway.batches(None if options.all else options.limit)
-    if session.screen.as_json:
+    if session.display.as_json:
         for batch in found:
-            session.screen.document(batch)
+            session.display.document(batch)
         return OK
     draw_batches(session, list(found), empty="there is no batch yet")
     return OK
@@ -38,7 +38,7 @@ def list_batches(session: Session) -> int:
 def cancel(session: Session) -> int:
     """Ask for a cancellation; with --wait return when the batch has ended."""
     batch = session.gateway.cancel(session.options.id)
-    session.screen.say("the cancellation is asked for; what has run is kept and can be fetched")
+    session.display.say("the cancellation is asked for; what has run is kept and can be fetched")
     if session.options.wait:
         batch = watch(session, batch)
     _show(session, batch)
@@ -49,15 +49,15 @@ def _unfinished(session: Session) -> int:
     gateway = session.gateway
     found = [gateway.batch(batch["id"]) for batch in gateway.batches(None) if not ended(batch)]
     found.sort(key=lambda batch: (not unresolved(batch), batch.get("created_at") or 0))
-    if session.screen.as_json:
-        session.screen.document({"object": "list", "data": found})
+    if session.display.as_json:
+        session.display.document({"object": "list", "data": found})
     else:
         draw_batches(session, found, empty="no batch is unfinished")
     return OK
 
 
 def _show(session: Session, batch: JSON) -> None:
-    if session.screen.as_json:
-        session.screen.document(batch)
+    if session.display.as_json:
+        session.display.document(batch)
     else:
         draw_batch(session, batch)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from proxy_plugin.commands import results
 from proxy_plugin.commands.drawing import draw_batch, draw_plan
-from proxy_plugin.commands.input_file import Form, InputFile
-from proxy_plugin.commands.problems import OK, UNFINISHED, Declined, Misuse, Problem, Refused, interrupted_says
+from proxy_plugin.commands.input_file import FileForm, InputFile
+from proxy_plugin.commands.problems import OK, UNFINISHED, CommandError, Declined, Misuse, Refused, interrupted_says
 from proxy_plugin.commands.session import Session, header
 from proxy_plugin.commands.watching import exit_code, watch
 from proxy_plugin.commands.wording import JSON, mapping, objects, size, whole
@@ -32,7 +32,7 @@ def submit(session: Session) -> int:
         session.gateway.probe()
         body["input_file_id"] = upload(session, file)
     batch = _created(session, body, key)
-    session.screen.say(f"submitted {file.name} as {batch['id']}")
+    session.display.say(f"submitted {file.name} as {batch['id']}")
     return _followed(session, batch, options.output)
 
 
@@ -43,7 +43,7 @@ def retry(session: Session) -> int:
     session.gateway.batch(options.id)  # tells whether the gateway is ours, and so whether the key is honoured
     with interrupted_says(_perhaps(session)):
         batch = session.gateway.retry(options.id, key)
-    session.screen.say(f"the failed lines of {options.id} are {batch['id']} now")
+    session.display.say(f"the failed lines of {options.id} are {batch['id']} now")
     return _followed(session, batch, None)
 
 
@@ -61,19 +61,19 @@ def plan(session: Session) -> int:
             if not options.keep and "input_file_id" in body:
                 _discard(session, body["input_file_id"])
     if options.keep:
-        session.screen.say(f"the upload is kept as {body['input_file_id']}")
-    if session.screen.as_json:
-        session.screen.document(planned)
+        session.display.say(f"the upload is kept as {body['input_file_id']}")
+    if session.display.as_json:
+        session.display.document(planned)
     else:
-        draw_plan(session.screen, planned)
+        draw_plan(session.display, planned)
     rejected = whole(mapping(planned.get("request_counts")).get("rejected"))
     return UNFINISHED if rejected or objects(mapping(planned.get("errors")).get("data")) else OK
 
 
 def upload(session: Session, file: InputFile) -> str:
     """Upload a file, show how far it is, and return its id."""
-    form, done = Form(file), 0
-    with session.screen.bar("upload") as show:
+    form, done = FileForm(file), 0
+    with session.display.bar("upload") as show:
 
         def sent(count: int) -> None:
             nonlocal done
@@ -126,15 +126,15 @@ def _perhaps(session: Session) -> str:
 
 def _discard(session: Session, file_id: str) -> None:
     """Delete an upload that nothing needs; if that fails it expires by itself."""
-    with suppress(Problem):
+    with suppress(CommandError):
         session.gateway.delete_file(file_id)
 
 
 def _followed(session: Session, batch: JSON, output: Path | None) -> int:
     if session.options.watch:
         batch = watch(session, batch)
-    if session.screen.as_json:
-        session.screen.document(batch)
+    if session.display.as_json:
+        session.display.document(batch)
     else:
         draw_batch(session, batch)
     if output is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from proxy_plugin.commands.display import Show
 from proxy_plugin.commands.gateway import ENDS
 from proxy_plugin.commands.problems import OK, UNFINISHED, Interrupted, Misuse, Refused, Unreachable
-from proxy_plugin.commands.screen import Show
 from proxy_plugin.commands.session import Session
 from proxy_plugin.commands.wording import JSON, clean, count, mapping, objects, plural, whole
 
@@ -39,17 +39,17 @@ def exit_code(batch: JSON) -> int:
 
 
 def watch(session: Session, batch: JSON) -> JSON:
-    """Follow a batch and return it as it ended. Raises Interrupted, which says how to come back, and Problem."""
+    """Follow a batch and return it as it ended. Raises Interrupted, which says how to come back, and CommandError."""
     latest = batch
     try:
-        with session.screen.bar("batch") as show:
+        with session.display.bar("batch") as show:
             following = _Following(session, show)
             while not ended(latest):
                 latest = following.next(latest)
             following.show(latest)
     except KeyboardInterrupt:
-        if session.screen.as_json:
-            session.screen.document(latest)
+        if session.display.as_json:
+            session.display.document(latest)
         raise Interrupted(
             f"the batch {latest['id']} goes on without you; to come back: "
             f"{session.command('status', latest['id'], '--watch')}"
@@ -85,7 +85,7 @@ class _Following:
         self._show(completed + failed, total, progress_note(batch))
         needs = "; ".join(clean(one.get("message")) for one in objects(mapping(batch.get("errors")).get("data"))[:1])
         if needs and needs != self._needs and not ended(batch):
-            self._session.screen.say(f"the batch needs you: {needs}")
+            self._session.display.say(f"the batch needs you: {needs}")
             self._needs = needs
 
     def _bear(self, problem: Unreachable | Refused, batch: JSON) -> None:
@@ -94,7 +94,7 @@ class _Following:
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
-            self._session.screen.say(f"{problem} Asking again for {PATIENCE / 60:.0f} minutes.")
+            self._session.display.say(f"{problem} Asking again for {PATIENCE / 60:.0f} minutes.")
         if now - self._away_since > PATIENCE:
             back = self._session.command("status", batch["id"], "--watch")
             raise Misuse(f"{problem} The batch {batch['id']} does not need this command; to come back: {back}")

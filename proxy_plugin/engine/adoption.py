@@ -6,7 +6,6 @@ its results show our mark it is not cancelled and no row of it is counted; if th
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -16,6 +15,7 @@ from proxy_plugin.engine.desk import Desk
 from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
 NEVER_RESOLVED = Refused(
@@ -24,9 +24,9 @@ NEVER_RESOLVED = Refused(
 )
 
 
-def unclaimed(desk: Desk, row: SubmissionRow, sighting: Sighting) -> list[str]:
+async def unclaimed(desk: Desk, row: SubmissionRow, sighting: Sighting) -> list[str]:
     """Leave out jobs that certainly are other submissions' of ours, and those that showed another's mark."""
-    claimed = desk.read(lambda c: parts.claimed(c, sighting.jobs)) | set(_not_ours(row))
+    claimed = await desk.read(parts.claimed, sighting.jobs) | set(_not_ours(row))
     return [job for job in sighting.jobs if job not in claimed]
 
 
@@ -35,11 +35,11 @@ def _not_ours(row: SubmissionRow) -> list[str]:
 
 
 async def identify(
-    desk: Desk, part: PartRow, row: SubmissionRow, lane: BatchProvider, found: list[str]
+    desk: Desk, part: PartRow, batch: BatchRow, row: SubmissionRow, lane: BatchProvider, found: list[str]
 ) -> tuple[list[str], bool]:
     """Without labels: the job whose results show our mark, or else the only one that could be ours, provisionally."""
     assert isinstance(lane, Confirms)
-    account, document = desk.account(part), desk.document(part)
+    account, document = desk.account(part, batch), desk.document(part, batch)
     silent, unreadable = list[str](), False
     for job in found:
         try:
@@ -52,7 +52,7 @@ async def identify(
         if verdict is None:
             silent.append(job)
         else:
-            row = await desk.write(partial(disown, row=row, job=job))
+            row = await desk.write(disown, row, job)
     if unreadable:
         await cannot_tell(desk, part, "a job of the account could be ours, and its results cannot be read")
     if len(silent) > 1:
@@ -73,25 +73,25 @@ class Unconfirmed(TryLater):
     """A job adopted provisionally has ended, and its results, which would show whose it is, are refused."""
 
 
-async def confirm_adopted(desk: Desk, part: PartRow, lane: BatchProvider) -> bool:
+async def confirm_adopted(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider) -> bool:
     """Tell whether an ended job that was adopted for its size is ours; if not, look for ours again.
 
     Raises Unconfirmed or TryLater.
     """
-    row = desk.read(lambda c: parts.accepted_submission(c, part))
+    row = await desk.read(parts.accepted_submission, part)
     assert row is not None
     assert part.job is not None
     if not row.provisional:
         return True
     assert isinstance(lane, Confirms)
     try:
-        verdict = await lane.confirm(desk.account(part), part.job, desk.document(part))
+        verdict = await lane.confirm(desk.account(part, batch), part.job, desk.document(part, batch))
     except Refused as refused:
         raise Unconfirmed(f"the results that would show whose job it is cannot be read: {refused}") from refused
     if verdict is None:
         raise TryLater("the ended job shows no results yet, so it is not certain that it is ours")
     failpoints.passing("confirm.acted")
-    await desk.write(partial(_confirmed, desk=desk, part=part, row=row, ours=verdict))
+    await desk.write(_confirmed, desk, part, row, ours=verdict)
     return verdict
 
 
@@ -123,5 +123,5 @@ class Undecided(TryLater):
 async def cannot_tell(desk: Desk, part: PartRow, why: str) -> NoReturn:
     """Note for the operator why nothing is certain yet, and raise Undecided."""
     if part.note != why:
-        await desk.write(lambda c: parts.change(c, part, note=why))
+        await desk.write(parts.change, part, note=why)
     raise Undecided(why)

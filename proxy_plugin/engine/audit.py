@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import disown, unclaimed
-from proxy_plugin.engine.desk import Desk, Step
+from proxy_plugin.engine.desk import Desk
 from proxy_plugin.providers.base import Confirms, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
@@ -33,31 +32,32 @@ async def audit(desk: Desk, part: PartRow) -> None:
         logs.event(LOG, "audit_failed", slug=part.slug, look=part.tries + 1, error=error, level=logging.WARNING)
         doubled = []
     failpoints.passing("audit.acted")
-    for job in await desk.write(partial(_note, desk=desk, part=part, doubled=doubled)):
+    for job in await desk.write(_note, desk, part, doubled):
         logs.event(LOG, "job_doubled", slug=part.slug, job=job, level=logging.ERROR)
 
 
 async def _doubled(desk: Desk, part: PartRow) -> list[str]:
     """Return jobs of this part, oldest first, that are neither followed nor noted yet."""
-    lane, account, guesses = desk.lane(part), desk.account(part), desk.read(lambda c: parts.guessed(c, part))
+    batch, guesses = await desk.batch(part.batch_id), await desk.read(parts.guessed, part)
+    lane, account = desk.lane(part), desk.account(part, batch)
     assert isinstance(lane, Confirms)
     row = guesses[0]  # its fence is the oldest: what it does not see, no other does
-    sighting = await lane.find(account, desk.attempt(part, row))
+    sighting = await lane.find(account, desk.submission_for(part, batch, row))
     if not sighting.listed:
         raise TryLater("the account's jobs cannot be listed")
     noted = {guess.doubled_job for guess in guesses}
     found = list[str]()
-    for job in reversed(unclaimed(desk, row, sighting)):
+    for job in reversed(await unclaimed(desk, row, sighting)):
         if job in noted:
             continue
         try:
-            verdict = await lane.confirm(account, job, desk.document(part))
+            verdict = await lane.confirm(account, job, desk.document(part, batch))
         except Refused:
             continue  # deleted meanwhile
         if verdict:
             found.append(job)
         elif verdict is False:
-            row = await desk.write(partial(disown, row=row, job=job))
+            row = await desk.write(disown, row, job)
     return found
 
 
@@ -73,6 +73,3 @@ def _note(conn: Connection, desk: Desk, part: PartRow, doubled: Sequence[str]) -
     pause = desk.gateway.config.engine.poll_seconds_first * GROWTH**part.tries
     parts.change(conn, part, due_at=now + pause if more else None, tries=looks)
     return noted
-
-
-STEPS: dict[str, Step] = {"audit": audit}

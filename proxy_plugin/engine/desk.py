@@ -1,12 +1,12 @@
-"""What every step works with: the gateway, the batch folders, and which step a row wants next."""
+"""What every step works with: the gateway, the batch folders, and what an adapter is told of a part."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -23,21 +23,9 @@ from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
+P = ParamSpec("P")
 T = TypeVar("T")
 WAIT_FOR_KEY = 60.0  # seconds until a part whose virtual key is missing is looked at again
-
-FILE_STEP = {"uploaded": "scan"}
-BATCH_STEP = {"validating": "validate", "splitting": "split", "running": "follow", "merging": "merge"}
-PART_STEP = {
-    "planned": "admit",
-    "staging": "stage",
-    "staged": "intend",
-    "running": "poll",
-    "ended": "fetch",
-    "stored": "collect",
-    "collected": "audit",  # due only where a guess was made
-}
-SUBMISSION_STEP = {"intent": "send", "sent": "doubt", "unknown": "look_up"}
 
 
 class Key(NamedTuple):
@@ -74,7 +62,11 @@ def backoff(tries: int, first: float, longest: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One gateway's means for its steps."""
+    """One gateway's means for its steps.
+
+    What an adapter is told of a part comes from the part and its batch, which the step has read: nothing is awaited
+    between a durable `sent` and the create.
+    """
 
     gateway: Gateway
     folders: BatchFolders
@@ -84,71 +76,45 @@ class Desk:
         """Return wall-clock seconds."""
         return self.gateway.clock.now()
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a point read."""
-        return self.gateway.registry.read_now(work)
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a point read. What it returns may be old as soon as something else is awaited."""
+        return await self.gateway.registry.read(work, *args, **kwargs)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a transaction; durable when this returns."""
-        return await self.gateway.registry.write(work)
+        return await self.gateway.registry.write(work, *args, **kwargs)
 
-    async def insist(self, work: Callable[[Connection], T]) -> T:
+    async def insist(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a transaction whose loss would cost money; on a full disk it waits until there is space."""
         while True:
             try:
-                return await self.gateway.registry.write(work)
+                return await self.gateway.registry.write(work, *args, **kwargs)
             except RegistryFull:
                 await asyncio.sleep(1.0)
 
-    def next_step(self, key: Key) -> tuple[str, Any] | None:
-        """Return the step this row wants now and the row itself; None if it is not due."""
-        row: Any = self.read(lambda c: _row(c, key))
-        if row is None or row.due_at is None or row.due_at > self.now():
-            return None
-        if key.kind == "file":
-            name = FILE_STEP.get(row.state)
-        elif key.kind == "batch":
-            name = BATCH_STEP.get(row.state)
-        else:
-            name = PART_STEP.get(row.state) or self._submission_step(row)
-        return None if name is None else (name, row)
-
-    def trace_id(self, key: Key) -> str | None:
+    async def trace_id(self, key: Key) -> str | None:
         """Return the trace id of the request that created the row's batch."""
-        return None if key.kind == "file" else self.batch(key.id).trace_id
-
-    def _submission_step(self, part: PartRow) -> str | None:
-        open_one = self.read(lambda c: parts.open_submission(c, part))
-        return SUBMISSION_STEP[open_one.state] if open_one is not None else None
+        return None if key.kind == "file" else (await self.batch(key.id)).trace_id
 
     async def postpone(self, key: Key, due_at: float) -> None:
         """Let a row rest until `due_at` and count the try."""
+        await self.write(_postpone, key, due_at)
 
-        def later(conn: Connection) -> None:
-            if key.kind == "file":
-                files.postpone(conn, key.id, due_at)
-            elif key.kind == "batch":
-                batches.postpone(conn, key.id, due_at, tries=1)
-            else:
-                parts.postpone(conn, key.id, key.n, due_at)
-
-        await self.write(later)
-
-    def batch(self, batch_id: str) -> BatchRow:
+    async def batch(self, batch_id: str) -> BatchRow:
         """Return a batch that is known to exist."""
-        row = self.read(lambda c: batches.get(c, batch_id))
+        row = await self.read(batches.get, batch_id)
+        assert row is not None
+        return row
+
+    async def submission(self, part: PartRow) -> SubmissionRow:
+        """Return the part's open submission, which must exist."""
+        row = await self.read(parts.open_submission, part)
         assert row is not None
         return row
 
     def route(self, batch: BatchRow) -> Route:
         """Return the route stored with the batch."""
         return decode_route(batch.route)
-
-    def submission(self, part: PartRow) -> SubmissionRow:
-        """Return the part's open submission, which must exist."""
-        row = self.read(lambda c: parts.open_submission(c, part))
-        assert row is not None
-        return row
 
     def lane(self, part: PartRow) -> BatchProvider:
         """Return the adapter of the part's provider."""
@@ -164,34 +130,29 @@ class Desk:
             raise KeyMissing(slug)
         return found
 
-    def account(self, part: PartRow) -> Account:
+    def account(self, part: PartRow, batch: BatchRow) -> Account:
         """Return the provider account of a part. Raises KeyMissing or CredentialsMissing."""
-        credentials = self._credentials(part)
+        credentials = self._credentials(part, batch)
         text = self.lane(part).account_key(credentials)
         http = self.gateway.http
-        if carried := forwarded_headers(self.batch(part.batch_id).route):
+        if carried := forwarded_headers(batch.route):
             http = http.carrying(carried)
         return Account(part.slug, credentials, http, fingerprint(self.gateway.secret, text))
 
-    def _credentials(self, part: PartRow) -> Credentials:
+    def _credentials(self, part: PartRow, batch: BatchRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
             return self._configured(part.slug).credentials
-        found = self.gateway.own_keys.credentials(self.batch(part.batch_id))
+        found = self.gateway.own_keys.credentials(batch)
         if found is None:
             raise CredentialsMissing(part.slug)
         return found
 
-    def folder(self, part: PartRow) -> Path:
-        """Return the folder of the part's batch."""
-        return self.folders.folder(part.batch_id)
-
-    def document(self, part: PartRow) -> PartFile:
+    def document(self, part: PartRow, batch: BatchRow) -> PartFile:
         """Return the part's native document."""
-        split = self.batch(part.batch_id).split_dir
-        assert split is not None
+        assert batch.split_dir is not None
         return PartFile(
             mark=part.mark,
-            path=self.folder(part) / split / part.file,
+            path=self.folder(part) / batch.split_dir / part.file,
             bytes=part.bytes,
             lines=part.lines,
             sha256=part.sha256,
@@ -200,18 +161,20 @@ class Desk:
             partition=part.partition_key,
         )
 
-    def attempt(self, part: PartRow, row: SubmissionRow) -> Submission:
+    def submission_for(self, part: PartRow, batch: BatchRow, row: SubmissionRow) -> Submission:
         """Return a submission in the words of an adapter."""
         staged = msgspec.json.decode(part.staged or "{}", type=dict[str, str])
-        return Submission(part=self.document(part), staged=staged, fence=row.fence)
+        return Submission(part=self.document(part, batch), staged=staged, fence=row.fence)
+
+    def folder(self, part: PartRow) -> Path:
+        """Return the folder of the part's batch."""
+        return self.folders.folder(part.batch_id)
 
 
-Step = Callable[[Desk, Any], Awaitable[None]]
-
-
-def _row(conn: Connection, key: Key) -> object:
+def _postpone(conn: Connection, key: Key, due_at: float) -> None:
     if key.kind == "file":
-        return files.get(conn, key.id)
-    if key.kind == "batch":
-        return batches.get(conn, key.id)
-    return parts.get(conn, key.id, key.n)
+        files.postpone(conn, key.id, due_at)
+    elif key.kind == "batch":
+        batches.postpone(conn, key.id, due_at, tries=1)
+    else:
+        parts.postpone(conn, key.id, key.n, due_at)

@@ -45,14 +45,13 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
 
     Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
     """
-    gateway, folder = desk.gateway, desk.folders.media(batch.id)
-    limits = gateway.config.limits
+    workers, limits, folder = desk.gateway.workers, desk.gateway.config.limits, desk.folders.media(batch.id)
     if len(desk.fetching) >= BATCHES_AT_ONCE:
         raise NotYet(PAUSE_SECONDS)
     desk.fetching.add(batch.id)
     try:
         if not await asyncio.to_thread((folder / URLS).exists):
-            await gateway.workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
+            await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
         whole = await _fetch(desk, batch, folder)
     finally:
         desk.fetching.discard(batch.id)
@@ -74,7 +73,7 @@ async def _fetch(desk: Desk, batch: BatchRow, folder: Path) -> bool:
             fetcher = Fetcher(session, folder, bounds, stored=stored, proxy=proxy, cut_off=turn.cut_off)
             whole = await _side_by_side(urls, fetcher, turn)
     logs.event(LOG, "media_fetched", batch=batch.id, stored_before=len(there), whole=whole)
-    if not whole and not turn.unwanted():
+    if not whole and not await turn.unwanted():
         raise NotYet(PAUSE_SECONDS)
     return whole
 
@@ -83,7 +82,7 @@ async def _side_by_side(urls: _Urls, fetcher: Fetcher, turn: _Turn) -> bool:
     """Fetch until the list ends, True, or the turn does."""
 
     async def one_after_the_other() -> bool:
-        while not turn.over():
+        while not await turn.over():
             url = await urls.next()
             if url is None:
                 return True
@@ -106,18 +105,18 @@ class _Turn:
         self._desk, self._batch = desk, batch
         self._end = desk.gateway.clock.monotonic() + TURN_SECONDS
 
-    def unwanted(self) -> bool:
+    async def unwanted(self) -> bool:
         """Tell whether nothing of the batch will be sent any more."""
-        batch = self._desk.batch(self._batch.id)
+        batch = await self._desk.batch(self._batch.id)
         return batch.stopping is not None or self._desk.now() >= batch.expires_at
 
-    def cut_off(self) -> bool:
+    async def cut_off(self) -> bool:
         """Tell whether what has begun should not be tried again."""
-        return self._desk.gateway.traffic.stopping or self.unwanted()
+        return self._desk.gateway.traffic.stopping or await self.unwanted()
 
-    def over(self) -> bool:
+    async def over(self) -> bool:
         """Tell whether nothing more should begin."""
-        return self._desk.gateway.clock.monotonic() >= self._end or self.cut_off()
+        return self._desk.gateway.clock.monotonic() >= self._end or await self.cut_off()
 
 
 class _Urls:

@@ -1,26 +1,27 @@
 """The reconciler: moves each file, batch and part one legal step at a time, whenever it is due.
 
 A step reads one row, does one thing and commits one change; killing the process anywhere leaves a row that says what
-to do next, so recovery is the ordinary path. The steps themselves live in `steps_batch`, `steps_part` and
-`steps_submission`; this module knows only when to call them.
+to do next, so recovery is the ordinary path. `steps` has the table of them; this module knows only when to take one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy_plugin import failpoints, logs
-from proxy_plugin.engine import audit, housekeeping, steps_batch, steps_part, steps_submission
-from proxy_plugin.engine.desk import Desk, Key, Step, backoff
+from proxy_plugin.engine import housekeeping
+from proxy_plugin.engine.desk import Desk, Key, backoff
+from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.workers import WorkerDied
 
@@ -28,14 +29,10 @@ LOG = logging.getLogger("proxy_plugin.engine")
 LOOK_AGAIN = 30.0  # seconds; the wall clock may jump, so nobody sleeps longer
 HOUSEKEEPING = 60.0
 PARALLEL = 128  # rows in a step at once
-TRANSFERS = frozenset({"stage", "fetch"})  # each holds about 1 MB of buffers and the loop's attention
-TRANSFERS_EACH = 4  # at once for one virtual key: with 100 at once, memory grew by 84 MB and the loop paused 103 ms
+TRANSFERS_EACH = 4  # transfers at once for one virtual key: 100 took 84 MB and paused the loop for 103 ms
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
 DISK_PAUSE = 2.0
 DEFECT_PAUSE = 60.0
-HEAVY = frozenset({"scan", "split", "fetch", "collect", "merge"})  # a full disk's last bytes are for ids
-
-STEPS: dict[str, Step] = {**steps_batch.STEPS, **steps_part.STEPS, **steps_submission.STEPS, **audit.STEPS}
 
 
 @dataclass(slots=True)
@@ -59,7 +56,7 @@ class Engine:
 
     async def start(self) -> None:
         """Remove what a dead gateway left half-written, then begin."""
-        live = self._gateway.registry.read_now(batches.live_ids)
+        live = await self._gateway.registry.read(batches.live_ids)
         await asyncio.to_thread(self._desk.folders.sweep, live)
         self._state.task = asyncio.create_task(self._run(), name="engine")
 
@@ -83,55 +80,57 @@ class Engine:
     async def _run(self) -> None:
         while not self._stopping:
             self._state.wake.clear()
+            pause, now = DISK_PAUSE, self._gateway.clock.now()
             try:
-                self._launch()
+                await self._launch(now)
                 await self._housekeeping()
+                pause = await self._pause(now)
             except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
                 logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
-            await self._gateway.clock.wait(self._state.wake, self._pause())
+            await self._gateway.clock.wait(self._state.wake, pause)
 
-    def _pause(self) -> float:
+    async def _pause(self, launched: float) -> float:
+        """Return seconds until the next row is due that was not yet due when rows were last launched."""
         if len(self._state.running) >= PARALLEL:
             return LOOK_AGAIN
-        now = self._gateway.clock.now()
-        upcoming = self._gateway.registry.read_now(lambda c: parts.next_after(c, now))
-        pause = LOOK_AGAIN if upcoming is None else upcoming - now
+        upcoming = await self._gateway.registry.read(parts.next_after, launched)
+        pause = LOOK_AGAIN if upcoming is None else upcoming - self._gateway.clock.now()
         if self._state.held:
             pause = min(pause, min(self._state.held.values()) - self._gateway.clock.monotonic())
         return min(max(pause, 0.01), LOOK_AGAIN)
 
-    def _launch(self) -> None:
-        now, moment = self._gateway.clock.now(), self._gateway.clock.monotonic()
-        held = {key: until for key, until in self._state.held.items() if until > moment}
-        self._state.held = held
-        for key in self._gateway.registry.read_now(
-            lambda c: _due(c, now, PARALLEL + len(self._state.running) + len(held))
-        ):
+    async def _launch(self, now: float) -> None:
+        moment = self._gateway.clock.monotonic()
+        self._state.held = {key: until for key, until in self._state.held.items() if until > moment}
+        most = PARALLEL + len(self._state.running) + len(self._state.held)
+        for key in await self._gateway.registry.read(_due, now, most):
             if len(self._state.running) >= PARALLEL:
                 return
-            if key not in self._state.running and key not in held:
+            if key not in self._state.running and key not in self._state.held:
                 self._state.running[key] = asyncio.create_task(self._drive(key), name=f"step {key}")
 
     async def _drive(self, key: Key) -> None:
-        logs.TRACE_ID.set(self._desk.trace_id(key))
         try:
-            while not self._stopping and (found := self._desk.next_step(key)) is not None:
-                name, row = found
-                if not await self._attempt(name, key, row):
+            logs.TRACE_ID.set(await self._desk.trace_id(key))
+            while (found := await next_step(self._desk, key)) is not None and not self._stopping:
+                if not await self._take(*found, key):
                     break
+        except Exception as error:  # noqa: BLE001 - a row that cannot even be read rests, and others go on
+            self._rest("read", key, error, DEFECT_PAUSE / 6)
         finally:
             self._state.running.pop(key, None)
             self.wake()
 
-    async def _attempt(self, name: str, key: Key, row: Any) -> bool:
-        """Run one step; False when the row should rest although the database may still call it due."""
-        if name in HEAVY and self._gateway.registry.full:
+    async def _take(self, step: Step, row: Any, key: Key) -> bool:
+        """Take one step; False when the row should rest although the database may still call it due."""
+        name = step.name
+        if step.heavy and self._gateway.registry.full:
             self._state.held[key] = self._gateway.clock.monotonic() + DISK_PAUSE
             return False
         try:
-            async with self._turn(name, row):
+            async with self._turn(step, row):
                 failpoints.passing(f"{name}.before")
-                await STEPS[name](self._desk, row)
+                await step.run(self._desk, row)
                 failpoints.passing(f"{name}.after")
         except (TryLater, WorkerDied) as error:
             return await self._later(name, key, row, error)
@@ -141,8 +140,8 @@ class Engine:
             return self._rest(name, key, error, DEFECT_PAUSE)
         return True
 
-    def _turn(self, name: str, row: Any) -> contextlib.AbstractAsyncContextManager[object]:
-        if name not in TRANSFERS:
+    def _turn(self, step: Step, row: Any) -> contextlib.AbstractAsyncContextManager[object]:
+        if not step.transfer:
             return contextlib.nullcontext()
         return self._state.transfers.setdefault(row.slug, asyncio.Semaphore(TRANSFERS_EACH))
 
@@ -178,13 +177,11 @@ class Engine:
             await housekeeping.remove_ledgers(self._gateway.registry, self._desk.folders)
 
 
-def _due(conn: Any, now: float, limit: int) -> list[Key]:
+def _due(conn: Connection, now: float, limit: int) -> list[Key]:
     found = [Key("file", row.id) for row in files.due(conn, now, limit)]
     found += [Key("batch", row.id) for row in batches.due(conn, now, limit)]
     return found + [Key("part", row.batch_id, row.n) for row in parts.due(conn, now, limit)]
 
 
 def _no_space(error: BaseException) -> bool:
-    return isinstance(error, RegistryFull) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    )
+    return isinstance(error, RegistryFull) or (isinstance(error, OSError) and is_full(error))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
-from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin import failpoints, logs
+from proxy_plugin.config import Options
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
-from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
+from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
-from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
 LOG = logging.getLogger("proxy_plugin.engine")
 FULL_PAUSE = 300.0  # seconds until a part that was not admitted asks again; a part that leaves wakes it earlier
@@ -35,23 +36,22 @@ RESULTS_EXPIRED = Refused(
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
-    if desk.batch(part.batch_id).stopping:
-        await desk.write(lambda c: drop_if_stopping(c, part))
+    if (await desk.batch(part.batch_id)).stopping:
+        await desk.write(drop_if_stopping, part)
         return
-    key = desk.virtual_key(part.slug)
+    await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
 
-    def step(conn: Connection) -> None:
-        if drop_if_stopping(conn, part):
-            return
-        jobs, lines = parts.in_flight(conn, part.slug)
-        room = key.max_jobs_in_flight is None or jobs < key.max_jobs_in_flight
-        fits = key.max_lines_queued is None or lines + part.lines <= key.max_lines_queued or not jobs
-        if room and fits:
-            parts.move(conn, part, "staging")
-        else:
-            parts.change(conn, part, due_at=desk.now() + FULL_PAUSE, note=parts.NO_ROOM)
 
-    await desk.write(step)
+def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
+    if drop_if_stopping(conn, part):
+        return
+    jobs, lines = parts.in_flight(conn, part.slug)
+    room = key.max_jobs_in_flight is None or jobs < key.max_jobs_in_flight
+    fits = key.max_lines_queued is None or lines + part.lines <= key.max_lines_queued or not jobs
+    if room and fits:
+        parts.move(conn, part, "staging")
+    else:
+        parts.change(conn, part, due_at=desk.now() + FULL_PAUSE, note=parts.NO_ROOM)
 
 
 def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
@@ -65,87 +65,82 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
-    again = part.staged is not None
-
-    def begin(conn: Connection) -> bool:
-        if drop_if_stopping(conn, part):
-            return False
-        if not again:
-            parts.change(conn, part, staged="{}")
-        return True
-
-    if not await desk.write(begin):
+    if not await desk.write(_begin_staging, part):
         return
+    batch, again = await desk.batch(part.batch_id), part.staged is not None
     try:
-        staged = await desk.lane(part).stage(desk.account(part), desk.document(part), again=again)
+        staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
     except Refused as refused:
-        await desk.write(partial(refuse, part=part, refused=refused, now=desk.now()))
+        await desk.write(refuse, part, refused, desk.now())
         return
     failpoints.passing("stage.acted")
-    text = msgspec.json.encode(staged).decode()
-    await desk.write(lambda c: parts.move(c, part, "staged", staged=text))
+    await desk.write(parts.move, part, "staged", staged=msgspec.json.encode(staged).decode())
 
 
-async def account_or_end(desk: Desk, part: PartRow) -> Account | None:
+def _begin_staging(conn: Connection, part: PartRow) -> bool:
+    """Write down that the provider may soon hold the document; False where the part was dropped."""
+    if drop_if_stopping(conn, part):
+        return False
+    if part.staged is None:
+        parts.change(conn, part, staged="{}")
+    return True
+
+
+async def account_or_end(desk: Desk, part: PartRow, batch: BatchRow) -> Account | None:
     """Return the account of an accepted part; None after giving the part up, long behind its window, for want of it."""
     try:
-        return desk.account(part)
+        return desk.account(part, batch)
     except AccountMissing:
         now, since = desk.now(), part.missing_since
         if since is None:
-            await desk.write(lambda c: parts.change(c, part, missing_since=now))
-        if since is None or now <= max(desk.batch(part.batch_id).expires_at, since) + LOST_AFTER:
+            await desk.write(parts.change, part, missing_since=now)
+        if since is None or now <= max(batch.expires_at, since) + LOST_AFTER:
             raise
-        await desk.write(partial(refuse, part=part, refused=NO_ACCOUNT, now=now))
+        await desk.write(refuse, part, NO_ACCOUNT, now)
         return None
 
 
 def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> None:
     """Give a part up: every line of it becomes an error row with the provider's reason."""
-    parts.move(conn, part, "refused", refusal=refusal_text(refused))
+    parts.move(conn, part, "refused", refusal=StoredRefusal.of(refused).text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
-
-
-def refusal_text(refused: Refused) -> str:
-    """Return the provider's reason as it is stored."""
-    reason = {"code": refused.code, "message": refused.message, "status": refused.status, "param": refused.param}
-    return msgspec.json.encode(reason).decode()
 
 
 async def poll(desk: Desk, part: PartRow) -> None:
     """Ask how the job stands; a stopping batch's job is cancelled once."""
-    lane, account = desk.lane(part), await account_or_end(desk, part)
+    batch = await desk.batch(part.batch_id)
+    lane, account = desk.lane(part), await account_or_end(desk, part, batch)
     assert part.job is not None
     if account is None:
         return
     try:
-        status = await lane.status(account, part.job, desk.document(part))
+        status = await lane.status(account, part.job, desk.document(part, batch))
     except (Refused, TryLater) as error:
         if isinstance(error, TryLater) and error.status not in GONE:
             raise
-        await _vanished(desk, part, error)
+        await _vanished(desk, part, batch, error)
         return
     if lane.capabilities.accepts_label and status.mark != part.mark:
         raise TryLater("the job does not carry the mark of its part; its rows are not counted and it is not cancelled")
     if status.state is JobState.ENDED:
-        await _ended(desk, part, lane, status)
+        await _ended(desk, part, batch, lane, status)
     elif status.state is JobState.FAILED:
-        await desk.write(lambda c: _failed(c, desk, part, status))
+        await desk.write(_failed, desk, part, status)
     else:
         await _running(desk, part, lane, status)
 
 
-async def _ended(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> None:
+async def _ended(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, status: JobStatus) -> None:
     try:
-        if await confirm_adopted(desk, part, lane):
-            await desk.write(lambda c: _end(c, part, status))
+        if await confirm_adopted(desk, part, batch, lane):
+            await desk.write(_end, part, status)
     except Unconfirmed as error:
-        await _vanished(desk, part, error)
+        await _vanished(desk, part, batch, error)
 
 
 def _end(conn: Connection, part: PartRow, status: JobStatus) -> None:
     reason = (status.end or JobEnd.COMPLETED).value
-    results = msgspec.json.encode({"native": dict(status.results)}).decode()
+    results = StoredResults(native=dict(status.results)).text()
     counts = {"completed": status.completed or 0, "failed": status.failed or 0}
     parts.move(conn, part, "ended", end_reason=reason, results=results, missing_since=None, **counts)
 
@@ -167,17 +162,14 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
 
 
 async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> None:
-    batch = desk.batch(part.batch_id)
+    batch = await desk.batch(part.batch_id)  # again: a stop may have come while the provider was asked
     asked = part.cancel_sent_at
     wanted = batch.stopping and asked is None and status.state is not JobState.CANCELLING
-    if wanted and isinstance(lane, Cancels) and _certain(desk, part):
-        await _cancel(desk, part, lane)
+    if wanted and isinstance(lane, Cancels) and await _certain(desk, part):
+        await _cancel(desk, part, batch, lane)
         asked = desk.now()
     due_at = desk.now() + poll_pause(desk, part, lane, status)
-    was_stopping = batch.stopping is not None
-    await desk.write(
-        partial(_note_poll, part=part, status=status, asked=asked, due_at=due_at, was_stopping=was_stopping)
-    )
+    await desk.write(_note_poll, part, status, asked, due_at, was_stopping=batch.stopping is not None)
 
 
 def _note_poll(
@@ -200,9 +192,9 @@ def _note_poll(
     parts.counts_changed(conn, part.batch_id)
 
 
-def _certain(desk: Desk, part: PartRow) -> bool:
+async def _certain(desk: Desk, part: PartRow) -> bool:
     """Tell whether the job is provably ours; a stranger's paid work is never cancelled."""
-    row = desk.read(lambda c: parts.accepted_submission(c, part))
+    row = await desk.read(parts.accepted_submission, part)
     return row is not None and not row.provisional
 
 
@@ -211,11 +203,11 @@ def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
     return was != (status.completed or 0, status.failed or 0, asked, None, None, 0)
 
 
-async def _cancel(desk: Desk, part: PartRow, lane: Cancels) -> None:
+async def _cancel(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> None:
     assert part.job is not None
     failpoints.passing("cancel_job.before")
     try:
-        await lane.cancel(desk.account(part), part.job)
+        await lane.cancel(desk.account(part, batch), part.job)
     except Refused as refused:  # the job goes on, so it is followed until it ends
         raise TryLater(f"the job could not be cancelled: {refused}") from refused
     failpoints.passing("cancel_job.acted")
@@ -229,44 +221,42 @@ def poll_pause(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus
     return max(pause, lane.capabilities.min_poll_seconds, status.poll_after or 0.0)
 
 
-async def _vanished(desk: Desk, part: PartRow, error: Refused | TryLater) -> None:
+async def _vanished(desk: Desk, part: PartRow, batch: BatchRow, error: Refused | TryLater) -> None:
     """A job that was accepted is paid for: keep asking until long after its window."""
-    now, since, certain = desk.now(), part.missing_since, _certain(desk, part)
-    batch = desk.batch(part.batch_id)
+    now, since, certain = desk.now(), part.missing_since, await _certain(desk, part)
     if error.status in GONE and not certain:
-        await desk.write(partial(let_go, desk=desk, part=part))
+        await desk.write(let_go, desk, part)
         return
     if since is not None and now > max(batch.expires_at, since) + LOST_AFTER:
-        lost = JOB_LOST if certain else NEVER_RESOLVED
-        await desk.write(partial(refuse, part=part, refused=lost, now=now))
+        await desk.write(refuse, part, JOB_LOST if certain else NEVER_RESOLVED, now)
         return
     if since is None:
-        await desk.write(lambda c: parts.change(c, part, missing_since=now, note="the accepted job cannot be read"))
+        await desk.write(parts.change, part, missing_since=now, note="the accepted job cannot be read")
     raise TryLater(f"the accepted job cannot be read: {error}", after=desk.gateway.config.engine.poll_seconds_max)
 
 
 async def fetch(desk: Desk, part: PartRow) -> None:
     """Store the native results here before they expire there."""
-    account = await account_or_end(desk, part)
+    account = await account_or_end(desk, part, await desk.batch(part.batch_id))
     assert part.job is not None
     if account is None:
         return
-    stored = msgspec.json.decode(part.results or "{}", type=dict[str, Any])
+    known = results_of(part)
     what = f"results-{part.n:05d}"
     folder = desk.folders.new(part.batch_id, what)
     await asyncio.to_thread(folder.mkdir, parents=True)
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
-    status = JobStatus(JobState.ENDED, results=stored["native"])
+    status = JobStatus(JobState.ENDED, results=known.native)
     refusal = None
     try:
         names = await desk.lane(part).fetch(account, part.job, status, folder)
     except (Refused, TryLater) as error:
         if not await _results_gone(desk, part, error):
             raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error
-        names, refusal = (), refusal_text(RESULTS_EXPIRED)
+        names, refusal = (), StoredRefusal.of(RESULTS_EXPIRED).text()
     failpoints.passing("fetch.acted")
-    text = msgspec.json.encode(stored | {"folder": folder.name, "names": names}).decode()
-    await desk.write(lambda c: parts.move(c, part, "stored", results=text, refusal=refusal))
+    known = structs.replace(known, folder=folder.name, names=names)
+    await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
 
 
 async def _results_gone(desk: Desk, part: PartRow, error: Refused | TryLater) -> bool:
@@ -275,33 +265,33 @@ async def _results_gone(desk: Desk, part: PartRow, error: Refused | TryLater) ->
     if error.status not in GONE:
         return False
     if since is None:
-        await desk.write(lambda c: parts.change(c, part, missing_since=now, note=NO_RESULTS))
+        await desk.write(parts.change, part, missing_since=now, note=NO_RESULTS)
     return since is not None and now > since + GONE_AFTER
 
 
 async def collect_rows(desk: Desk, part: PartRow) -> None:
     """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
-    stored = msgspec.json.decode(part.results or "{}", type=dict[str, Any])
-    home, what = desk.folder(part), f"rows-{part.n:05d}"
-    batch = desk.batch(part.batch_id)
+    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
+    batch = await desk.batch(part.batch_id)
     assert batch.split_dir is not None
+    assert known.folder is not None
+    assert known.names is not None
     folder = desk.folders.new(part.batch_id, what)
     job = CollectJob(
         provider=part.provider,
         endpoint=part.endpoint,
         part=part.n,
         mark=part.mark,
-        results=str(home / stored["folder"]),
-        names=tuple(stored["names"]),
+        results=str(home / known.folder),
+        names=known.names,
         assignment=str(home / batch.split_dir / ASSIGNMENT),
         folder=str(folder),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
     )
     facts = await desk.gateway.workers.run(collect, job)
     failpoints.passing("collect.acted")
-    known = stored | {"rows": folder.name, "stopping": batch.stopping, "usage": facts.usage}
-    text = msgspec.json.encode(known).decode()
-    await desk.write(lambda c: _commit_rows(c, desk, part, text, facts))
+    known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage)
+    await desk.write(_commit_rows, desk, part, known.text(), facts)
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
 
 
@@ -312,6 +302,3 @@ def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: 
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)
         logs.event(LOG, "rows_not_counted", foreign=facts.foreign, corrupt=facts.corrupt, level=logging.WARNING)
-
-
-STEPS: dict[str, Step] = {"admit": admit, "stage": stage, "poll": poll, "fetch": fetch, "collect": collect_rows}

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
-from proxy_plugin.engine.desk import AccountMissing, Desk, Step, backoff
+from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
 from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -26,41 +26,41 @@ GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway
 
 async def intend(desk: Desk, part: PartRow) -> None:
     """Write down that this part's job is about to be created."""
-    if desk.batch(part.batch_id).stopping:
-        await desk.write(lambda c: drop_if_stopping(c, part))
+    batch = await desk.batch(part.batch_id)
+    if batch.stopping:
+        await desk.write(drop_if_stopping, part)
         return
-    account = desk.account(part).fingerprint
+    await desk.write(_intend, desk, part, desk.account(part, batch).fingerprint)
 
-    def step(conn: Connection) -> None:
-        if drop_if_stopping(conn, part):
-            return
-        parts.begin_submission(conn, part, account, desk.now())
-        parts.move(conn, part, "creating", tries=part.tries)
 
-    await desk.write(step)
+def _intend(conn: Connection, desk: Desk, part: PartRow, account: str) -> None:
+    if drop_if_stopping(conn, part):
+        return
+    parts.begin_submission(conn, part, account, desk.now())
+    parts.move(conn, part, "creating", tries=part.tries)
 
 
 async def send(desk: Desk, part: PartRow) -> None:
     """Read the fence, make `sent` durable, create the job, and store what came of it."""
-    lane, row = desk.lane(part), desk.submission(part)
-    if desk.batch(part.batch_id).stopping:
-        await desk.write(lambda c: _withdraw(c, desk, part, row))
+    lane, row, batch = desk.lane(part), await desk.submission(part), await desk.batch(part.batch_id)
+    if batch.stopping:
+        await desk.write(_withdraw, desk, part, row)
         return
-    account = desk.account(part)
-    if not await desk.write(lambda c: _has_turn(c, desk, part, row)):
+    account = desk.account(part, batch)
+    if not await desk.write(_has_turn, desk, part, row):
         failpoints.passing("send.no_turn")
         return
     try:
         fence = await lane.fence(account)
     except Refused as refused:
-        await desk.write(partial(_give_up_unsent, desk=desk, part=part, row=row, refused=refused))
+        await desk.write(_give_up_unsent, desk, part, row, refused)
         return
     failpoints.passing("send.fenced")
-    sent = await desk.write(lambda c: _mark_sent(c, desk, part, row, fence))
+    sent = await desk.write(_mark_sent, desk, part, row, fence)
     if sent is None:
         return
     failpoints.passing("send.sent")
-    await _create(desk, part, lane, sent)
+    await _create(desk, part, batch, lane, sent)
 
 
 def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
@@ -104,21 +104,20 @@ def _settle_seconds(desk: Desk, part: PartRow) -> float:
     return desk.lane(part).capabilities.settle_seconds if chosen is None else chosen
 
 
-async def _create(desk: Desk, part: PartRow, lane: BatchProvider, sent: SubmissionRow) -> None:
+async def _create(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, sent: SubmissionRow) -> None:
     try:
-        job = await lane.create(desk.account(part), desk.attempt(part, sent))
+        job = await lane.create(desk.account(part, batch), desk.submission_for(part, batch, sent))
     except TryLater as error:
-        await desk.insist(partial(_not_accepted, desk=desk, part=part, row=sent, error=error))
+        await desk.insist(_not_accepted, desk, part, sent, error)
     except Refused as refused:
-        await desk.insist(partial(_refused, desk=desk, part=part, row=sent, refused=refused))
+        await desk.insist(_refused, desk, part, sent, refused)
     except (OutcomeUnknown, OSError, asyncio.CancelledError) as error:
-        doubt_it = partial(_doubt, desk=desk, part=part, row=sent, why=type(error).__name__)
-        await asyncio.shield(desk.insist(doubt_it))
+        await asyncio.shield(desk.insist(_doubt, desk, part, sent, type(error).__name__))
         if isinstance(error, asyncio.CancelledError):
             raise
     else:
         failpoints.passing("send.acted")
-        await desk.insist(lambda c: _accepted(c, desk, part, sent, job))
+        await desk.insist(_accepted, desk, part, sent, job)
         logs.event(LOG, "part_accepted", slug=part.slug, lines=part.lines, attempt=sent.n)
 
 
@@ -156,8 +155,8 @@ def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, re
 
 async def doubt(desk: Desk, part: PartRow) -> None:
     """A create was cut off by the gateway's own end: nobody knows what became of it."""
-    row = desk.submission(part)
-    await desk.write(lambda c: _doubt(c, desk, part, row, "the gateway ended during the create"))
+    row = await desk.submission(part)
+    await desk.write(_doubt, desk, part, row, "the gateway ended during the create")
 
 
 def _doubt(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str) -> None:
@@ -174,75 +173,69 @@ async def look_up(desk: Desk, part: PartRow) -> None:
     except (Undecided, AccountMissing):
         now, since = desk.now(), part.missing_since
         if since is None:
-            await desk.write(lambda c: parts.change(c, part, missing_since=now))
+            await desk.write(parts.change, part, missing_since=now)
             raise
-        if now <= max(desk.batch(part.batch_id).expires_at, since) + GIVES_UP:
+        if now <= max((await desk.batch(part.batch_id)).expires_at, since) + GIVES_UP:
             raise
-        await desk.write(partial(refuse, part=part, refused=NEVER_RESOLVED, now=now))
+        await desk.write(refuse, part, NEVER_RESOLVED, now)
 
 
 async def _look(desk: Desk, part: PartRow) -> None:
-    lane, row = desk.lane(part), desk.submission(part)
+    lane, row, batch = desk.lane(part), await desk.submission(part), await desk.batch(part.batch_id)
     try:
-        sighting = await lane.find(desk.account(part), desk.attempt(part, row))
+        sighting = await lane.find(desk.account(part, batch), desk.submission_for(part, batch, row))
     except Refused:
         sighting = Sighting(jobs=(), control=False, listed=False)
     failpoints.passing("look_up.acted")
-    found = unclaimed(desk, row, sighting)
+    found = await unclaimed(desk, row, sighting)
     if lane.capabilities.accepts_label:
         ours, provisional = found[-1:], False
         if len(found) > 1:
             logs.event(LOG, "job_doubled", slug=part.slug, jobs=len(found), level=logging.CRITICAL)
     else:
-        ours, provisional = await identify(desk, part, row, lane, found)
+        ours, provisional = await identify(desk, part, batch, row, lane, found)
     if ours:
-        await desk.insist(lambda c: _accepted(c, desk, part, row, ours[0], provisional=provisional))
-    elif sighting.control or _ours_is_gone(desk, part, row, sighting):
-        await _not_seen(desk, part, lane, desk.submission(part))
+        await desk.insist(_accepted, desk, part, row, ours[0], provisional=provisional)
+    elif sighting.control or _ours_is_gone(desk, part, batch, row, sighting):
+        await _not_seen(desk, part, batch, lane, await desk.submission(part))
     else:
         await cannot_tell(desk, part, "the account does not show what it must show, so an absent job proves nothing")
 
 
-def _ours_is_gone(desk: Desk, part: PartRow, row: SubmissionRow, sighting: Sighting) -> bool:
+def _ours_is_gone(desk: Desk, part: PartRow, batch: BatchRow, row: SubmissionRow, sighting: Sighting) -> bool:
     """Tell whether the control is missing only because we took it away ourselves, from this very account."""
-    return sighting.listed and row.revoking_at is not None and row.account == desk.account(part).fingerprint
+    return sighting.listed and row.revoking_at is not None and row.account == desk.account(part, batch).fingerprint
 
 
-async def _not_seen(desk: Desk, part: PartRow, lane: BatchProvider, row: SubmissionRow) -> None:
+async def _not_seen(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, row: SubmissionRow) -> None:
     """Count the lookup. After two of them a settle time apart, make a late acceptance harmless and look once more."""
     now, settle = desk.now(), _settle_seconds(desk, part)
     first = row.first_absent_at if row.first_absent_at is not None else now
-    counted = await desk.write(
-        lambda c: parts.move_submission(c, row, "unknown", first_absent_at=first, lookups=row.lookups + 1)
-    )
+    counted = await desk.write(parts.move_submission, row, "unknown", first_absent_at=first, lookups=row.lookups + 1)
     if counted.lookups < LOOKUPS_NEEDED or now < first + settle:
         engine = desk.gateway.config.engine
         pause = backoff(counted.lookups, engine.poll_seconds_first, engine.poll_seconds_max)
         pause = min(pause, max(first + settle - now, 0.0)) if counted.lookups >= LOOKUPS_NEEDED else min(pause, settle)
-        await desk.write(lambda c: parts.change(c, part, due_at=now + pause))
+        await desk.write(parts.change, part, due_at=now + pause)
     elif not lane.capabilities.accepts_label and desk.virtual_key(part.slug).on_unknown == "wait":
         await cannot_tell(desk, part, "nothing can prove that the create was not accepted; on_unknown is wait")
     elif isinstance(lane, Revokes) and counted.revoked_at is None:
-        await _revoke(desk, part, lane, counted)
-    elif await desk.write(lambda c: _absent(c, desk, part, counted)):
+        await _revoke(desk, part, batch, lane, counted)
+    elif await desk.write(_absent, desk, part, counted):
         logs.event(LOG, "resent_on_a_guess", slug=part.slug, attempt=counted.n, level=logging.WARNING)
 
 
-async def _revoke(desk: Desk, part: PartRow, lane: Revokes, row: SubmissionRow) -> None:
+async def _revoke(desk: Desk, part: PartRow, batch: BatchRow, lane: Revokes, row: SubmissionRow) -> None:
     failpoints.passing("revoke.before")
     began = row.revoking_at if row.revoking_at is not None else desk.now()
-    row = await desk.write(partial(_note_revoking, row=row, at=began))
+    row = await desk.write(parts.move_submission, row, "unknown", revoking_at=began)
     failpoints.passing("revoke.noted")
     try:
-        await lane.revoke(desk.account(part), desk.attempt(part, row))
+        await lane.revoke(desk.account(part, batch), desk.submission_for(part, batch, row))
     except Refused as refused:
         await cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
     failpoints.passing("revoke.acted")
-    await desk.write(lambda c: parts.move_submission(c, row, "unknown", revoked_at=desk.now()))
-
-
-def _note_revoking(conn: Connection, row: SubmissionRow, at: float) -> SubmissionRow:
-    return parts.move_submission(conn, row, "unknown", revoking_at=at)
+    await desk.write(parts.move_submission, row, "unknown", revoked_at=desk.now())
 
 
 def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
@@ -259,6 +252,3 @@ def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> 
     elif not dropped:
         parts.move(conn, part, "staged")
     return guess
-
-
-STEPS: dict[str, Step] = {"intend": intend, "send": send, "doubt": doubt, "look_up": look_up}

@@ -13,7 +13,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -75,7 +75,7 @@ class Fetcher:
         *,
         stored: int,
         proxy: Callable[[URL], str | None],
-        cut_off: Callable[[], bool],
+        cut_off: Callable[[], Awaitable[bool]],
     ) -> None:
         self._session, self._folder, self._bounds = session, folder, bounds
         self._proxy, self._cut_off = proxy, cut_off
@@ -100,7 +100,7 @@ class Fetcher:
                     raise
             else:
                 return True
-            if self._cut_off():
+            if await self._cut_off():
                 break
             await asyncio.sleep(PAUSES[number])
         return False

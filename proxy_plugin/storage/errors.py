@@ -2,7 +2,7 @@
 
 StorageError            the database did not do what it was asked to
 ├── RegistryFull        the disk under it is full; the transaction did not happen
-└── Conflict            a row that has to exist does not, or one that must not exist does
+└── ConstraintError     a row that has to exist does not, or one that must not exist does
 DataDirBusy             another gateway owns the data directory
 SchemaTooNew            a later version of the gateway wrote the database
 """
@@ -18,7 +18,7 @@ class RegistryFull(StorageError):
     """The disk under the database is full; the transaction did not happen."""
 
 
-class Conflict(StorageError):
+class ConstraintError(StorageError):
     """A constraint of the schema stood against the transaction, which did not happen."""
 
 

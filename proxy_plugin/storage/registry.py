@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import Ballast
-from proxy_plugin.storage.errors import Conflict, RegistryFull, SchemaTooNew, StorageError
+from proxy_plugin.storage.errors import ConstraintError, RegistryFull, SchemaTooNew, StorageError
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -103,10 +103,6 @@ class Registry:
 
         On SQLite it runs at once, on the event loop: a point read takes microseconds, a thread takes a hundred.
         """
-        return self.read_now(work, *args, **kwargs)
-
-    def read_now(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a point read on the calling thread, which must be the event loop's."""
         assert self._reader is not None
         with _told():
             return work(self._reader, *args, **kwargs)
@@ -233,4 +229,4 @@ def _is_full(error: sqlite3.Error) -> bool:
 def _readable(error: sqlite3.Error) -> StorageError:
     if _is_full(error):
         return RegistryFull("the disk under data_dir is full")
-    return Conflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else StorageError(str(error))
+    return ConstraintError(str(error)) if isinstance(error, sqlite3.IntegrityError) else StorageError(str(error))

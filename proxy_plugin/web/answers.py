@@ -10,59 +10,15 @@ import struct
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from proxy_plugin.errors import GatewayError
-from proxy_plugin.storage import states
-from proxy_plugin.storage.tables.batches import BatchRow
 
 PATIENCE = 5.0  # seconds that the client's side has to acknowledge an answer
 _TCP_CLOSE = 7  # the state of a connection that was reset
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.005  # seconds between looks: an acknowledgement may be delayed by 40 ms
-_TIMES = (
-    "in_progress_at",
-    "expires_at",
-    "finalizing_at",
-    "completed_at",
-    "failed_at",
-    "expired_at",
-    "cancelling_at",
-    "cancelled_at",
-)
-
-
-def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
-    """Return the Batch of OpenAI's OpenAPI description (commit f85dbe2, 2026-08-21).
-
-    What is absent is left out: strict generated clients refuse null. The counts are the last known sums. `needs` says
-    what a running batch needs from its caller before it can go on.
-    """
-    needed = {"object": "list", "data": [{"code": "needs_credentials", "message": needs}]} if needs else None
-    fields = {
-        "id": row.id,
-        "object": "batch",
-        "endpoint": row.endpoint,
-        "model": row.model,
-        "errors": _value(row.errors) or needed,
-        "input_file_id": row.input_file_id,
-        "completion_window": row.completion_window,
-        "status": states.public_status(row.state, cancelling=row.cancelling_at is not None),
-        "output_file_id": row.output_file_id,
-        "error_file_id": row.error_file_id,
-        "created_at": row.created_at,
-        **{name: getattr(row, name) for name in _TIMES},
-        "request_counts": {"total": row.total, "completed": row.completed, "failed": row.failed},
-        "usage": _value(row.usage),
-        "metadata": _value(row.metadata),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _value(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

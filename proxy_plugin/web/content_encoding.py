@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
 from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
-from proxy_plugin.gateway import GATEWAY
 
 Read = Callable[[], Awaitable[bytes]]
+Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]  # takes a function to a thread
 BLOCK_BYTES = 128 * 1024  # unpacked at once
 SLICE_BYTES = 4096  # packed, handed to zlib at once: what it does not take it copies
 MAX_RATIO = 256
@@ -73,7 +73,7 @@ def _packed_bytes(request: web.Request) -> int | None:
     return request.content.total_compressed_bytes
 
 
-def unpacking(request: web.Request, read: Read) -> Read:
+def unpacking(request: web.Request, read: Read, run: Run) -> Read:
     """Return a function like `read`, which returns pieces of the body and b"" at its end, with the gzip undone.
 
     Calling it raises Damaged, TooLarge for what unpacks to far more than itself, and what `read` raises. Raises
@@ -83,7 +83,7 @@ def unpacking(request: web.Request, read: Read) -> Read:
         return read
     if unpacked_by_server(request):
         return _measured(request, read)
-    return Gunzip(read, request.app[GATEWAY].blobs.write).read
+    return Gunzip(read, run).read
 
 
 def _measured(request: web.Request, read: Read) -> Read:
@@ -108,9 +108,9 @@ def _check_ratio(packed: int, unpacked: int) -> None:
 
 
 class Gunzip:
-    """One gzip stream, of any number of members, as it comes. `run` takes a function to a thread."""
+    """One gzip stream, of any number of members, as it comes."""
 
-    def __init__(self, read: Read, run: Callable[[Callable[[], bytes]], Awaitable[bytes]]) -> None:
+    def __init__(self, read: Read, run: Run) -> None:
         self._read, self._run = read, run
         self._waiting = memoryview(b"")
         self._member: Any = None  # zlib's decompressor of the member that has begun

@@ -62,7 +62,7 @@ class Entrance:
         began = time.perf_counter()
         try:
             self._admit(request, route)
-            _check_expectation(request, route)
+            await _check_expectation(request, route)
         except Exception as error:  # noqa: BLE001 - the border of the process: every error becomes an answer
             return await self._refuse(request, route, error, began)
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -133,11 +133,11 @@ class Entrance:
         return response
 
 
-def _check_expectation(request: web.Request, route: Served) -> None:
+async def _check_expectation(request: web.Request, route: Served) -> None:
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     if route.precheck is not None:
-        route.precheck(request)
+        await route.precheck(request)
 
 
 async def _close_after(request: web.Request, response: web.Response) -> None:

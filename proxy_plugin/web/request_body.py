@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
+from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.web.content_encoding import unpacking
 
 MAX_BODY = 2**20
@@ -58,7 +59,7 @@ async def _small_body(request: web.Request) -> bytearray:
     body = bytearray()
     if (request.content_length or 0) > MAX_BODY:
         raise TooLarge(f"The request body may have at most {MAX_BODY} bytes.")
-    read = unpacking(request, request.content.readany)
+    read = unpacking(request, request.content.readany, request.app[GATEWAY].blobs.write)
     while chunk := await read():
         body += chunk
         if len(body) > MAX_BODY:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Precheck = Callable[[web.Request], None]
+Precheck = Callable[[web.Request], Awaitable[None]]
 
 
 class Served(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.api.batches import lines as batch_lines
+from proxy_plugin.api.batches.lines import Chosen, Selection
 from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
@@ -178,10 +178,10 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
 def chosen(
     path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
 ) -> Iterator[bytes]:
-    reader = batch_lines.Wanted({"outcome": outcomes} if outcomes else {}, after, limit)
+    reader = Selection({"outcome": outcomes} if outcomes else {}, after, limit)
     source = os.open(path, os.O_RDONLY)
     try:
-        selection = batch_lines.Chosen(source, reader)
+        selection = Chosen(source, reader)
         while (block := selection.block()) is not None:
             yield block
     finally:

@@ -13,8 +13,8 @@ import orjson
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from proxy_plugin.api.batches.objects import batch_object
 from proxy_plugin.routing.endpoints import ENDPOINTS
-from proxy_plugin.web.answers import batch_object
 from tests.support.rows import BATCH_ID, batch_row, put_batch, put_file, put_part
 from tests.support.served import KEY, OTHER_KEY, TARGET, WANTED, WHO, count, create, running, stored
 from tests.support.wire import wire
@@ -31,7 +31,7 @@ async def test_a_create_is_stored_whole(tmp_path: Path) -> None:
         }
         status, batch, _ = await served.call("POST", "/v1/batches", WANTED | fields)
         assert status == 200
-        row = stored(served, batch["id"])
+        row = await stored(served, batch["id"])
         assert (row.workspace, row.caller, row.state, row.output_expires_after) == ("one", "first", "validating", 3600)
         assert row.expires_at - row.created_at == 86_400
         route = json.loads(row.route)
@@ -57,7 +57,7 @@ async def test_the_limits_of_the_virtual_key_are_stored_with_the_batch(tmp_path:
     lane = {"provider": "openai", "api_key": "sk-sandbox-key", "max_lines_per_job": 7, "models": ["m1", "m2"]}
     async with running(tmp_path, virtual_keys={"lane": lane}) as served:
         await put_file(served.gateway.registry)
-        [target] = json.loads(stored(served, (await create(served))["id"]).route)["targets"]
+        [target] = json.loads((await stored(served, (await create(served))["id"])).route)["targets"]
         assert (target["max_lines_per_job"], target["models"], target["max_bytes_per_job"]) == (7, ["m1", "m2"], None)
 
 
@@ -115,7 +115,7 @@ async def test_a_wrong_field_is_400_by_name(tmp_path: Path, fields: dict[str, An
         await put_file(served.gateway.registry)
         status, answer, _ = await served.call("POST", "/v1/batches", WANTED | fields)
         assert (status, answer["error"]["param"]) == (400, param)
-        assert count(served) == 0
+        assert await count(served) == 0
 
 
 async def test_a_wrong_endpoint_is_told_the_right_ones(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_a_create_needs_a_target_of_the_caller(
         got, answer, _ = await served.call("POST", "/v1/batches", WANTED, headers)
         assert got == status
         assert all(name in answer["error"]["message"] for name in names)
-        assert count(served) == 0
+        assert await count(served) == 0
 
 
 async def test_an_input_file_has_to_be_there_and_for_batches(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ async def test_an_input_file_has_to_be_there_and_for_batches(tmp_path: Path) -> 
         for file_id in ("file-never", "file-foreign", "file-output", "file-expired", "file-hidden", "/etc/passwd\n"):
             status, answer, _ = await served.call("POST", "/v1/batches", WANTED | {"input_file_id": file_id})
             assert (status, answer["error"]["param"]) == (404, "input_file_id"), file_id
-        assert count(served) == 0
+        assert await count(served) == 0
 
 
 # ---- retrieve, list, cancel ----
@@ -266,7 +266,7 @@ async def test_another_workspace_sees_nothing(tmp_path: Path) -> None:
         }
         status, answer, _ = await served.call("GET", f"/v1/batches?after={BATCH_ID}", headers=stranger)
         assert (status, answer["error"]["param"]) == (400, "after")
-        assert stored(served, BATCH_ID).cancelling_at is None
+        assert (await stored(served, BATCH_ID)).cancelling_at is None
 
 
 @pytest.mark.parametrize("batch_id", ["%ED%A0%80", "%00", "a%20b", "%2e%2e%2f", "x" * 200, "%C3%A9"])
@@ -330,7 +330,7 @@ async def test_a_cancel_is_durable_and_may_be_repeated(tmp_path: Path) -> None:
         await put_part(served.gateway.registry, BATCH_ID, state="running")
         status, batch, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/cancel", {})
         assert (status, batch["status"]) == (200, "cancelling")
-        at = stored(served, BATCH_ID).cancelling_at
+        at = (await stored(served, BATCH_ID)).cancelling_at
         assert batch["cancelling_at"] == at
         served.clock.offset += 10
         status, batch, _ = await served.call("POST", f"/v1/batches/{BATCH_ID}/cancel")  # no body, as curl sends it

@@ -290,7 +290,7 @@ async def test_deleted_bytes_go_when_nobody_needs_them(served: Served) -> None:
     await served.gateway.registry.write(lambda conn: batches.insert(conn, _batch(needed, "merging"), is_retry=False))
     assert await housekeeping.remove_unneeded(served.gateway) == 1
     assert leftovers(served.data_dir) == sorted([kept, needed])
-    stored = served.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, "alice"))
+    stored = await served.gateway.registry.read(files.stored_bytes, "alice")
     assert stored == 4 * len(LINE)
     assert await housekeeping.remove_unneeded(served.gateway) == 0
 

@@ -53,10 +53,10 @@ class Served:
     data_dir: Path
     by_server: bool
 
-    def assert_nothing_left(self) -> None:
+    async def assert_nothing_left(self) -> None:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
-        assert self.gateway.registry.read_now(files.kept) == set()
+        assert await self.gateway.registry.read(files.kept) == set()
         assert (self.gateway.traffic.uploads, self.gateway.traffic.upload_bytes) == (0, {})
 
 
@@ -140,7 +140,7 @@ async def test_a_gzip_stream_that_ends_early(served: Served, cut: int) -> None:
     late = "the body ends before its closing boundary, or the gzip stream that it comes in ends early"
     expected = _by_server(late) if served.by_server else _damaged("The gzip stream of the body ends early.")
     assert (status, found) == (400, expected)
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 @pytest.mark.parametrize("at", [0, 30, 5000, -5], ids=["magic", "first block", "middle", "checksum"])
@@ -150,7 +150,7 @@ async def test_a_damaged_gzip_stream(served: Served, at: int) -> None:
         packed[index] ^= 0xFF
     status, found = await _send(served, bytes(packed))
     assert (status, found) == (400, _refusal(served))
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 async def test_a_body_that_is_not_packed_at_all(served: Served) -> None:
@@ -175,7 +175,7 @@ async def test_encodings_that_are_not_served(served: Served, encoding: str) -> N
                 "param": "Content-Encoding",
                 "code": "unsupported_content_encoding",
             }
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
@@ -190,7 +190,7 @@ async def test_a_file_that_unpacks_beyond_the_limit(served: Served) -> None:
     status, found = await _send(served, gzip.compress(form(LINES * 18)))
     assert (status, found["error"]["code"], found["error"]["param"]) == (413, "request_too_large", "file")
     assert f"{30 * MEGABYTE} bytes" in found["error"]["message"]
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 async def test_empty_members_without_end_are_refused() -> None:

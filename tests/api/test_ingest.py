@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy_plugin.api.files import form as ingest
 from proxy_plugin.api.files import spool
-from proxy_plugin.api.files.routes import file_object
+from proxy_plugin.api.files.form import receive
+from proxy_plugin.api.files.routes import accounts_of, file_object, store_of
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
@@ -49,15 +49,15 @@ class Served:
     gateway: Gateway
     data_dir: Path
 
-    def rows(self) -> list[FileRow]:
+    async def rows(self) -> list[FileRow]:
         """Return every row, hidden ones too."""
-        ids = self.gateway.registry.read_now(files.kept)
-        return self.gateway.registry.read_now(lambda conn: [row for name in ids if (row := files.get(conn, name))])
+        ids = await self.gateway.registry.read(files.kept)
+        return await self.gateway.registry.read(lambda conn: [row for name in ids if (row := files.get(conn, name))])
 
-    def assert_nothing_left(self) -> None:
+    async def assert_nothing_left(self) -> None:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
-        assert self.rows() == []
+        assert await self.rows() == []
         assert self.gateway.traffic.upload_bytes == {}
         assert self.gateway.traffic.uploads == 0
 
@@ -90,7 +90,7 @@ async def test_an_upload_is_stored_as_it_came(served: Served) -> None:
     }
     assert before <= file["created_at"] <= time.time()
     assert served.gateway.blobs.path(file["id"]).read_bytes() == data
-    (row,) = served.rows()
+    (row,) = await served.rows()
     assert (row.workspace, row.sha256, row.due_at) == ("alice", hashlib.sha256(data).hexdigest(), 0.0)
     assert leftovers(served.data_dir) == [file["id"]]
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ async def test_a_bad_expiry_is_refused(served: Served, fields: dict[str, str], p
     more = [part(name, value.encode()) for name, value in fields.items()]
     status, body = await send(served.port, form(LINE, *more))
     assert (status, body["error"]["param"]) == (400, param)
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 async def test_unknown_small_fields_are_ignored(served: Served) -> None:
@@ -222,7 +222,7 @@ async def test_a_form_that_cannot_be_stored(served: Served, body: bytes, param: 
     status, found = await send(served.port, body)
     assert status == 400
     assert (found["error"]["type"], found["error"]["param"]) == ("invalid_request_error", param)
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 async def test_a_purpose_sent_first_spares_the_upload(served: Served) -> None:
@@ -244,7 +244,7 @@ async def test_headers_that_forbid_an_upload(served: Served, headers: dict[str, 
     status, body = await send(served.port, form(), **headers)
     assert status == 400
     assert word in body["error"]["message"]
-    served.assert_nothing_left()
+    await served.assert_nothing_left()
 
 
 @pytest.mark.parametrize("served", [{"max_file_bytes": 1000}], indirect=True)
@@ -265,7 +265,7 @@ async def test_a_chunked_upload_is_stopped_at_the_limit(served: Served) -> None:
         status, body = await answer(reader)
         assert (status, "300000" in body["error"]["message"]) == (413, True)
         writer.close()
-        served.assert_nothing_left()
+        await served.assert_nothing_left()
 
 
 @pytest.mark.parametrize("served", [{"max_file_bytes": 1000}], indirect=True)
@@ -330,11 +330,13 @@ async def test_a_client_that_leaves_leaves_nothing(served: Served, sent: int) ->
             assert sum(served.gateway.traffic.upload_bytes.values()) > 0
         writer.close()
         await eventually(lambda: served.gateway.traffic.uploads == 0)
-        served.assert_nothing_left()
+        await served.assert_nothing_left()
 
 
 async def _impatient(request: web.Request) -> web.Response:
-    return json_answer(file_object(await ingest.receive(request, idle_seconds=0.3)))
+    gateway = request.app[GATEWAY]
+    row = await receive(request, store_of(gateway), accounts_of(gateway), idle_seconds=0.3)
+    return json_answer(file_object(row))
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["silent", "broken chunks"])
@@ -379,9 +381,9 @@ async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
         await eventually(lambda: gateway.traffic.uploads == 0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        assert set(leftovers(tmp_path / "data")) == gateway.registry.read_now(files.kept)
+        assert set(leftovers(tmp_path / "data")) == await gateway.registry.read(files.kept)
         assert handlers
-        assert len(gateway.registry.read_now(files.kept)) == 1
+        assert len(await gateway.registry.read(files.kept)) == 1
 
 
 # ---- room ----

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
-from proxy_plugin.api.files import routes as files_api
+from proxy_plugin.api.files import content
 from tests.support.files_app import ALICE, LINE, build, form, process, send, serving
 
 CONTENT = bytes(range(256)) * 4000
@@ -47,7 +47,7 @@ TEXTS = [
     b"xx" + "🙂".encode() * 200_000,
     b"xxx" + "🙂".encode() * 200_000,
     bytes(range(256)) * 3000,
-    b"x" * (files_api.BLOCK_BYTES - 2) + BROKEN + b"x" * files_api.BLOCK_BYTES + BROKEN,
+    b"x" * (content.BLOCK_BYTES - 2) + BROKEN + b"x" * content.BLOCK_BYTES + BROKEN,
     b"\xef\xbb\xbf" + LINE + BROKEN,
 ]
 

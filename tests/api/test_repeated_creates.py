@@ -17,13 +17,25 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from tests.support.rows import put_file
 from tests.support.served import KEY, OTHER_KEY, TARGET, WANTED, Served, count, create, running, stored
-from tests.support.waiting import eventually
+from tests.support.waiting import answered, eventually
 from tests.support.wire import wire
+
+
+async def replied(served: Served, batch_id: str) -> bool:
+    return (await stored(served, batch_id)).replied_at is not None
+
+
+async def seen(served: Served, batch_id: str) -> bool:
+    return ((await stored(served, batch_id)).due_at or 0) > 0
+
+
+async def counted(served: Served, batches_there: int) -> bool:
+    return await count(served) == batches_there
 
 
 async def forget_reply(served: Served, batch_id: str) -> None:
     """Make a batch look as if its create had never been answered."""
-    await eventually(lambda: stored(served, batch_id).replied_at is not None)
+    await answered(lambda: replied(served, batch_id))
     await served.gateway.registry.write(
         lambda conn: conn.execute("UPDATE batches SET replied_at = NULL WHERE id = ?", (batch_id,))
     )
@@ -119,16 +131,16 @@ async def test_a_client_that_hangs_up_before_the_answer_finds_its_batch_again(tm
 
 
 async def _lost_and_repeated(served: Served, message: bytes) -> None:
-    before = count(served)
+    before = await count(served)
     with socket.create_connection(("127.0.0.1", served.port)) as client:
         client.sendall(message)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    await eventually(lambda: count(served) == before + 1)
-    [row] = served.gateway.registry.read_now(batches.page, "one", after=None, limit=1) or []
+    await answered(lambda: counted(served, before + 1))
+    [row] = (await served.gateway.registry.read(batches.page, "one", after=None, limit=1)) or []
     again = await create(served)
     assert again["id"] == row.id
-    assert count(served) == before + 1
-    await eventually(lambda: stored(served, row.id).replied_at is not None)
+    assert await count(served) == before + 1
+    await answered(lambda: replied(served, row.id))
 
 
 @pytest.mark.parametrize("cancelling", [False, True])
@@ -152,10 +164,10 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
         await eventually(lambda: served.gateway.registry._queue.qsize() == 1 and client.gone())
         release.set()
         await blocking
-        await eventually(lambda: count(served) == 1)
-        [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
-        await eventually(lambda: (stored(served, row.id).due_at or 0) > 0)  # the engine has looked at it
-        assert stored(served, row.id).replied_at is None
+        await answered(lambda: counted(served, 1))
+        [row] = (await served.gateway.registry.read(batches.page, "one", after=None, limit=1)) or []
+        await answered(lambda: seen(served, row.id))  # the engine has looked at it
+        assert (await stored(served, row.id)).replied_at is None
         assert (await create(served))["id"] == row.id
 
 
@@ -170,8 +182,8 @@ async def test_a_client_that_never_reads_counts_as_not_answered(tmp_path: Path) 
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
             client.connect(("127.0.0.1", served.port))
             client.sendall(head.encode() + body)
-            await eventually(lambda: count(served) == 1)
-            [row] = served.gateway.registry.read_now(lambda c: batches.page(c, "one", after=None, limit=1)) or []
+            await answered(lambda: counted(served, 1))
+            [row] = (await served.gateway.registry.read(batches.page, "one", after=None, limit=1)) or []
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         again = await create(served, metadata={f"k{n}": "v" * 512 for n in range(16)})
         assert again["id"] == row.id
@@ -183,7 +195,7 @@ async def test_one_idempotency_key_is_one_batch(tmp_path: Path) -> None:
         key = {"Idempotency-Key": "run-7"}
         made = await asyncio.gather(*(create(served, key) for _ in range(20)))
         assert len({batch["id"] for batch in made}) == 1
-        assert count(served) == 1
+        assert await count(served) == 1
         status, answer, headers = await served.call("POST", "/v1/batches", WANTED | {"metadata": {}}, TARGET | key)
         assert (status, answer["error"]["code"]) == (422, "idempotency_key_reused")
         assert headers["x-should-retry"] == "false"
@@ -215,7 +227,7 @@ async def test_an_unusable_idempotency_key_is_400(tmp_path: Path, key: bytes) ->
         await client.write(head.encode() + b"Idempotency-Key: " + key + b"\r\n\r\n" + body)
         answer = await client.answer()
         assert (answer.status, answer.error["param"]) == (400, "Idempotency-Key")
-        assert count(served) == 0
+        assert await count(served) == 0
 
 
 async def test_a_retry_finds_its_batch_although_the_file_has_gone(tmp_path: Path) -> None:
@@ -257,5 +269,5 @@ async def test_a_retrying_client_creates_one_batch(tmp_path: Path) -> None:
             release.set()
             made = await creating
         await blocked
-        assert count(served) == 1
-        assert stored(served, made.id).state == "validating"
+        assert await count(served) == 1
+        assert (await stored(served, made.id)).state == "validating"

@@ -55,15 +55,15 @@ async def create(served: Served, headers: Mapping[str, str], **fields: Any) -> t
     """Create a batch and return its stored route and the headers of the answer."""
     status, batch, answered = await served.call("POST", "/v1/batches", WANTED | fields, WHO | dict(headers))
     assert status == 200, batch
-    return decode_route(stored(served, batch["id"]).route), answered
+    return decode_route((await stored(served, batch["id"])).route), answered
 
 
 async def refused(served: Served, headers: Mapping[str, str], status: int = 400) -> dict[str, Any]:
-    before = count(served)
+    before = await count(served)
     got, answer, _ = await served.call("POST", "/v1/batches", WANTED, WHO | dict(headers))
     assert got == status, answer
     assert SECRET not in json.dumps(answer)
-    assert count(served) == before
+    assert await count(served) == before
     return dict(answer["error"])
 
 
@@ -284,7 +284,7 @@ async def test_a_config_may_bring_a_key_beside_virtual_keys(tmp_path: Path) -> N
         await put_file(served.gateway.registry)
         status, batch, _ = await served.call("POST", "/v1/batches", WANTED, WHO | said)
         assert status == 200
-        row = stored(served, batch["id"])
+        row = await stored(served, batch["id"])
         route = decode_route(row.route)
         assert SECRET not in repr(row)
         assert [slug[:5] for slug in slugs(route)] == ["byok-", "red"]

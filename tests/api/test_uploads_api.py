@@ -47,8 +47,8 @@ class Served(Client):
     def bob(self) -> Client:
         return Client(self.port, self.session, BOB)
 
-    def stored(self, workspace: str = "alice") -> int:
-        return self.gateway.registry.read_now(lambda conn: files.stored_bytes(conn, workspace))
+    async def stored(self, workspace: str = "alice") -> int:
+        return await self.gateway.registry.read(files.stored_bytes, workspace)
 
     async def age(self, upload_id: str, seconds: float) -> None:
         """Let an upload have expired `seconds` ago."""
@@ -99,7 +99,7 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
         "created_at": answers[0][1]["created_at"],
         "upload_id": upload["id"],
     }
-    assert served.stored() == len(whole)
+    assert await served.stored() == len(whole)
     order = [ids[1], ids[2], ids[0]]
     status, done = await served.complete(upload["id"], order, md5=hashlib.md5(whole).hexdigest().upper())
     file = done["file"]
@@ -115,12 +115,12 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
         "status": "uploaded",
     }
     assert served.gateway.blobs.path(file["id"]).read_bytes() == whole
-    row = served.gateway.registry.read_now(lambda conn: files.get(conn, file["id"]))
+    row = await served.gateway.registry.read(files.get, file["id"])
     assert row is not None
     assert (row.workspace, row.sha256, row.due_at) == ("alice", hashlib.sha256(whole).hexdigest(), 0.0)
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
     assert leftovers(served.data_dir) == [file["id"]]
-    assert served.stored() == len(whole)
+    assert await served.stored() == len(whole)
     assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
@@ -142,7 +142,7 @@ async def test_completing_at_the_same_time_makes_one_file(served: Served) -> Non
     assert [status for status, _ in answers] == [200] * 5
     (file_id,) = {found["file"]["id"] for _, found in answers}
     assert leftovers(served.data_dir) == [file_id]
-    assert served.stored() == 3 * MEGABYTE
+    assert await served.stored() == 3 * MEGABYTE
 
 
 async def test_a_part_that_was_sent_twice_is_left_out(served: Served) -> None:
@@ -152,7 +152,7 @@ async def test_a_part_that_was_sent_twice_is_left_out(served: Served) -> None:
     status, done = await served.complete(upload["id"], ids[1:])
     assert (status, done["file"]["bytes"]) == (200, 2 * len(LINE))
     assert leftovers(served.data_dir) == [done["file"]["id"]]
-    assert served.stored() == 2 * len(LINE)
+    assert await served.stored() == 2 * len(LINE)
 
 
 async def test_a_packed_part(served: Served) -> None:
@@ -227,7 +227,7 @@ async def test_the_limits_hold_over_the_sum_of_the_parts(served: Served) -> None
     assert (status, found["error"]["code"]) == (507, "insufficient_storage")
     status, done = await served.complete(upload["id"], [first, second])
     assert (status, done["file"]["bytes"]) == (200, 1000), "what is joined is not counted twice"
-    assert served.stored() == 1000
+    assert await served.stored() == 1000
 
 
 async def test_a_part_larger_than_its_upload(served: Served) -> None:
@@ -258,7 +258,7 @@ async def test_parts_without_end(served: Served) -> None:
     )
     assert (status, found) == (400, _error(message, "data"))
     assert len(leftovers(served.data_dir)) == 2
-    assert served.stored() == 2000
+    assert await served.stored() == 2000
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ async def test_a_cancelled_upload_takes_nothing_more(served: Served) -> None:
     assert await served.part(upload["id"], LINE) == _closed("cancelled")
     assert await served.complete(upload["id"], ids) == _closed("cancelled")
     assert leftovers(served.data_dir) == []
-    assert served.stored() == 0
+    assert await served.stored() == 0
 
 
 async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: Served) -> None:
@@ -361,7 +361,7 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")
         assert b"its status is `cancelled`" in await reader.readuntil(b"}}")
     assert leftovers(served.data_dir) == []
-    assert (served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
+    assert (await served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
 
 
 async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Served) -> None:
@@ -377,7 +377,7 @@ async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Serve
     assert await housekeeping.remove_expired(served.gateway) == 1
     assert await housekeeping.remove_expired(served.gateway) == 0
     assert leftovers(served.data_dir) == kept
-    assert served.stored() == len(LINE)
+    assert await served.stored() == len(LINE)
     assert await served.complete(upload["id"], ids) == _closed("expired")
     assert (await served.complete(young["id"], kept))[0] == 200
 
@@ -396,7 +396,7 @@ async def _file(served: Served, size: int) -> files.FileRow:
     """Return the row of another file that has this size."""
     other = await served.announce(size)
     _, done = await served.complete(other["id"], await served.parts(other["id"], bytes(size)))
-    found = served.gateway.registry.read_now(lambda conn: files.get(conn, done["file"]["id"]))
+    found = await served.gateway.registry.read(files.get, done["file"]["id"])
     assert found is not None
     return msgspec.structs.replace(found, id="file-another")
 

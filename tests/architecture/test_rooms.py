@@ -169,6 +169,18 @@ def test_functions_are_short() -> None:
     assert long == []
 
 
+def test_only_the_routes_of_the_files_know_the_whole_gateway() -> None:
+    """Below them everything is handed the parts that it needs."""
+    whole = {
+        named(path)
+        for path in sources(GATEWAY / "api" / "files")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.arg) and node.annotation is not None and ast.unparse(node.annotation) == "Gateway")
+        or (isinstance(node, ast.Name) and node.id == "GATEWAY")
+    }
+    assert whole == {"proxy_plugin.api.files.routes"}
+
+
 def test_a_public_class_name_stands_once() -> None:
     names = Counter(
         node.name

@@ -102,7 +102,7 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     precheck = next(route.precheck for route in ROUTES if (route.method, route.path) == (request.method, path))
     assert precheck is not None
     try:
-        precheck(request)
+        await precheck(request)
     except GatewayError as error:
         return web.json_response(error.body(), status=error.status, headers=error.headers())
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -123,7 +123,7 @@ def _config(data_dir: Path, limits: Mapping[str, Any]) -> Config:
 async def _running(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     gateway.registry.open()
-    gateway.blobs.sweep(gateway.registry.read_now(files.kept) | gateway.registry.read_now(uploads.kept))
+    gateway.blobs.sweep(await gateway.registry.read(files.kept) | await gateway.registry.read(uploads.kept))
     yield
     gateway.registry.close()
     gateway.blobs.close()

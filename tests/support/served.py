@@ -15,6 +15,7 @@ from aiohttp import web
 from proxy_plugin import setup
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 
@@ -92,15 +93,18 @@ async def create(served: Served, headers: Mapping[str, str] = {}, **fields: Any)
     return dict(batch)
 
 
-def stored(served: Served, batch_id: str) -> BatchRow:
+async def stored(served: Served, batch_id: str) -> BatchRow:
     """Return the row of a batch."""
-    row = served.gateway.registry.read_now(lambda conn: batches.get(conn, batch_id))
+    row = await served.gateway.registry.read(batches.get, batch_id)
     assert row is not None
     return row
 
 
-def count(served: Served) -> int:
+async def count(served: Served) -> int:
     """Return how many batches there are."""
-    return int(
-        served.gateway.registry.read_now(lambda conn: conn.execute("SELECT COUNT(*) FROM batches").fetchone()[0])
-    )
+    return int(await served.gateway.registry.read(_count))
+
+
+def _count(conn: Connection) -> int:
+    (found,) = conn.execute("SELECT COUNT(*) FROM batches").fetchone()
+    return int(found)

@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.lines import chat_lines as chat_lines  # noqa: PLC0414 - the kill, contract, lane and plan tests ask here
-from tests.support.lines import jsonl as jsonl  # noqa: PLC0414
+from proxy_plugin.providers.sandbox.stand_ins import find
 from tests.support.signals import heard
 
 KEY = "gateway-key-for-tests"
@@ -214,5 +213,4 @@ class Gateway:
 def lane(sandbox: Sandbox, **options: Any) -> dict[str, Any]:
     """Return virtual key settings that lead to the sandbox, to OpenAI's stand-in unless `provider` says another."""
     provider = str(options.get("provider", "openai"))
-    base = {"provider": provider, "api_key": "sk-sandbox", "custom_host": sandbox.url(provider), "settle_seconds": 0.5}
-    return base | options
+    return find(provider).virtual_key(sandbox.url(provider), **{"settle_seconds": 0.5, **options})

@@ -214,7 +214,7 @@ async def refused(served: Served, headers: Mapping[str, str], status: int = 400)
     got, answer, _ = await served.call("POST", "/v1/batches", WANTED, headers)
     assert got == status, answer
     assert OWN not in json.dumps(answer)
-    assert count(served) == 0
+    assert await count(served) == 0
     return dict(answer["error"])
 
 
@@ -262,7 +262,7 @@ async def test_a_custom_host_needs_a_key_of_ones_own_and_the_operators_word(tmp_
         assert (await refused(served, elsewhere))["message"] == "Invalid custom host"
         status, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | here)
         assert status == 200
-        [target] = json.loads(stored(served, batch["id"]).route)["targets"]
+        [target] = json.loads((await stored(served, batch["id"])).route)["targets"]
         assert target["byok"]["fields"] == {"custom_host": "http://127.0.0.1:9/v1"}
 
 
@@ -272,7 +272,7 @@ async def test_a_virtual_key_is_stronger_than_a_key_of_ones_own(tmp_path: Path) 
         for more in ({"x-portkey-provider": "@lane"}, {"x-portkey-virtual-key": "lane"}):
             status, batch, _ = await served.call("POST", "/v1/batches", WANTED, BRING | more)
             assert status == 200
-            assert json.loads(stored(served, batch["id"]).route)["targets"][0]["slug"] == "lane"
+            assert json.loads((await stored(served, batch["id"])).route)["targets"][0]["slug"] == "lane"
         assert not served.gateway.vault.held()
 
 
@@ -282,7 +282,7 @@ async def test_the_row_names_the_account_and_holds_no_secret(tmp_path: Path) -> 
         fields = {"x-portkey-openai-organization": "org-1", "x-portkey-provider": "openai"}
         status, batch, headers = await served.call("POST", "/v1/batches", WANTED, BRING | fields)
         assert (status, headers["x-portkey-provider"]) == (200, "openai")
-        row = stored(served, batch["id"])
+        row = await stored(served, batch["id"])
         [target] = json.loads(row.route)["targets"]
         assert target["slug"].startswith("byok-")
         assert len(target["slug"]) == len("byok-") + 12
@@ -353,10 +353,10 @@ async def test_no_key_is_kept_of_a_batch_that_was_not_stored_or_has_ended(tmp_pa
         await put_file(served.gateway.registry)
         made = [(await served.call("POST", "/v1/batches", WANTED, BRING))[1]["id"] for _ in range(2)]
         assert served.gateway.vault.held() == set(made)
-        row = stored(served, made[0])
+        row = await stored(served, made[0])
         assert row.sealed is not None
         await served.gateway.registry.write(lambda c: batches.end(c, stored_row(c, made[0]), "failed", 1.0))
-        assert stored(served, made[0]).sealed is None
+        assert (await stored(served, made[0])).sealed is None
         await served.gateway.own_keys.forget_ended()
         assert served.gateway.vault.held() == {made[1]}
         _, shown, _ = await served.call("GET", f"/v1/batches/{made[0]}", headers=BRING)

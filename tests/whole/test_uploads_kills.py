@@ -66,7 +66,7 @@ async def test_a_kill_while_a_part_is_stored(tmp_path: Path, point: str, kept: i
         status, done = await client.complete(upload["id"], [first, again])
         assert (status, done["file"]["bytes"]) == (200, 2 * len(LINE))
         assert leftovers(tmp_path / "data") == [done["file"]["id"]]
-        assert app[GATEWAY].registry.read_now(lambda conn: files.stored_bytes(conn, "alice")) == 2 * len(LINE)
+        assert await app[GATEWAY].registry.read(files.stored_bytes, "alice") == 2 * len(LINE)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_a_kill_while_a_file_is_made(tmp_path: Path, point: str, made: boo
         assert (status, leftovers(tmp_path / "data")) == (200, [file_id])
         assert (before == [file_id]) == made
         assert app[GATEWAY].blobs.path(file_id).read_bytes() == first + second
-        assert app[GATEWAY].registry.read_now(lambda conn: files.stored_bytes(conn, "alice")) == len(first + second)
+        assert await app[GATEWAY].registry.read(files.stored_bytes, "alice") == len(first + second)
 
 
 async def test_a_kill_behind_a_cancel_leaves_no_bytes(tmp_path: Path) -> None:

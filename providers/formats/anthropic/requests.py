@@ -2,7 +2,7 @@
 
 Shapes: Messages API under `anthropic-version: 2023-06-01`, types of the official SDK 2.12, and "Extended thinking",
 "Adaptive thinking", "Effort", "Structured outputs" of the Claude Platform docs (copies of October and November 2026).
-What single models accept is data: `anthropic_models`.
+What single models accept is data: `anthropic.models`.
 
 What Anthropic cannot honour is refused by name, or left out and recorded where the route allows it (`losses`). A value
 that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.

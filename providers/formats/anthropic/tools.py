@@ -1,6 +1,6 @@
 """Tools and the choice among them: a chat body's `tools`, `functions`, `tool_choice` as Anthropic's.
 
-Shapes: Messages API, types of the official SDK 2.12; forced tool use by model: `anthropic_models`.
+Shapes: Messages API, types of the official SDK 2.12; forced tool use by model: `anthropic.models`.
 """
 
 from __future__ import annotations

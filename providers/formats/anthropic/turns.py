@@ -13,6 +13,9 @@ from typing import Any
 
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
+    ASSISTANT,
+    SPOKEN,
+    TOOL,
     Call,
     Talk,
     is_remote,
@@ -33,9 +36,6 @@ _PDF = "application/pdf"
 _BARE_PDF = "JVBERi"  # base64 of %PDF-
 _CACHE_MARKS: tuple[Block, ...] = ({"type": "ephemeral"}, *({"type": "ephemeral", "ttl": ttl} for ttl in ("5m", "1h")))
 _MARK = frozenset({"cache_control"})
-_SPOKEN = frozenset({"role", "content", "cache_control"})
-_ASSISTANT = _SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
-_TOOL = _SPOKEN | {"tool_call_id", "name"}
 _TEXT = frozenset({"type", "text", "cache_control"})
 
 
@@ -63,7 +63,7 @@ class Turns:
 
 def read_turns(given: object, losses: Losses, *, fetches: bool = True) -> Turns:
     """Translate `messages`; `fetches`: whether images may stand as URLs. Raises LineRejected."""
-    return read_messages(given, _Talk(losses, fetches=fetches), _READERS).turns()
+    return read_messages(given, _Talk(losses, fetches=fetches)).turns()
 
 
 def cache_mark(given: object, path: str) -> Block:
@@ -81,14 +81,14 @@ def tool_name(given: object, path: str) -> str:
 
 
 class _Talk(Talk):
-    """The conversation as far as it has been read."""
-
-    __slots__ = ("fetches", "messages", "results", "system")
+    __slots__ = ("fetches", "messages", "results")
+    SPOKEN, ASSISTANT, TOOL = SPOKEN | _MARK, ASSISTANT | _MARK, TOOL | _MARK
+    BLANK = "Anthropic takes no blank message; remove it or give it content"
+    AUDIO = "Anthropic takes no audio; send the text instead"
 
     def __init__(self, losses: Losses, *, fetches: bool) -> None:
         super().__init__(losses)
         self.fetches = fetches
-        self.system: list[Block] = []
         self.messages: list[Block] = []
         self.results: list[Block] | None = None  # content of the last message if that holds tool results
 
@@ -119,6 +119,37 @@ class _Talk(Talk):
             self.messages.append({"role": "user", "content": self.results})
         self.results.append(block)
 
+    def content(self, message: Block, path: str, role: str) -> list[Block]:
+        return _blocks(self, message, path, _PARTS[role], mark=role in ("system", "user"))
+
+    def add_user(self, message: Block, content: list[Block], _path: str) -> None:
+        said = message["content"]
+        self.say("user", said if isinstance(said, str) and "cache_control" not in content[0] else content)
+
+    def add_assistant(self, message: Block, path: str) -> None:
+        blocks = self.content(message, path, "assistant")
+        refusal = message.get("refusal")
+        if refusal is not None and not isinstance(refusal, str):
+            raise rejected(f"{path}.refusal", "must be a text", "invalid_type")
+        if refusal and not refusal.isspace():
+            blocks.append(_text(refusal))
+        blocks += _calls(self, message, path)
+        _mark_last(blocks, message, path)
+        if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+            self.say("assistant", blocks[0]["text"])
+        elif blocks:
+            self.say("assistant", blocks)
+
+    def add_result(self, native_id: str, _name: str, message: Block, path: str) -> None:
+        block: Block = {"type": "tool_result", "tool_use_id": native_id}
+        content = message.get("content")
+        if not isinstance(content, str):
+            content = self.content(message, path, "tool")
+        if content and not (isinstance(content, str) and content.isspace()):
+            block["content"] = content
+        _mark_last([block], message, path)
+        self.answer(block)
+
     def turns(self) -> Turns:
         self.require_answers()
         if not self.messages:
@@ -140,42 +171,6 @@ def _check_prefill(content: str | list[Block]) -> None:
         raise rejected("messages", "a last assistant message must not end with white space; cut it off")
 
 
-def _system(talk: _Talk, message: Block, path: str) -> None:
-    """Hoist a system or developer message, wherever it stands."""
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.system += _blocks(talk, message, path, _SYSTEM_PARTS)
-
-
-def _user(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.require_answers()
-    blocks = _blocks(talk, message, path, _USER_PARTS)
-    if not blocks:
-        raise rejected(f"{path}.content", "Anthropic takes no blank message; remove it or give it content")
-    said = message["content"]
-    talk.say("user", said if isinstance(said, str) and "cache_control" not in blocks[0] else blocks)
-
-
-def _assistant(talk: _Talk, message: Block, path: str) -> None:
-    """Add what the assistant said and called. A message with nothing in it is left out: it says nothing."""
-    talk.losses.add_unknown(message, _ASSISTANT, path)
-    talk.require_answers()
-    if message.get("audio") is not None:
-        raise rejected(f"{path}.audio", "Anthropic takes no audio; send the text instead", "unsupported_parameter")
-    blocks = _blocks(talk, message, path, _ASSISTANT_PARTS, mark=False)
-    refusal = message.get("refusal")
-    if refusal is not None and not isinstance(refusal, str):
-        raise rejected(f"{path}.refusal", "must be a text", "invalid_type")
-    if refusal and not refusal.isspace():
-        blocks.append(_text(refusal))
-    blocks += _calls(talk, message, path)
-    _mark_last(blocks, message, path)
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
-        talk.say("assistant", blocks[0]["text"])
-    elif blocks:
-        talk.say("assistant", blocks)
-
-
 def _calls(talk: _Talk, message: Block, path: str) -> list[Block]:
     calls = read_calls(message, path, talk.losses, name=tool_name, more=_MARK)
     return [_tool_use(talk, call) for call in calls]
@@ -186,30 +181,6 @@ def _tool_use(talk: _Talk, call: Call) -> Block:
     block: Block = {"type": "tool_use", "id": given, "name": call.name, "input": call.arguments}
     _mark_last([block], call.given, call.path.rpartition(".")[0])
     return block
-
-
-def _tool(talk: _Talk, message: Block, path: str) -> None:
-    """Add the result of a tool call, or of a legacy function call, which is known by its name."""
-    native_id, name = talk.answered(message, path)
-    talk.losses.add_unknown(message, _TOOL if message.get("name") == name else _TOOL - {"name"}, path)
-    block: Block = {"type": "tool_result", "tool_use_id": native_id}
-    content = message.get("content")
-    if not isinstance(content, str):
-        content = _blocks(talk, message, path, _USER_PARTS, mark=False)
-    if content and not (isinstance(content, str) and content.isspace()):
-        block["content"] = content
-    _mark_last([block], message, path)
-    talk.answer(block)
-
-
-_READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
-    "system": _system,
-    "developer": _system,
-    "user": _user,
-    "assistant": _assistant,
-    "tool": _tool,
-    "function": _tool,
-}
 
 
 def _blocks(talk: _Talk, message: Block, path: str, parts: dict[str, _PartReader], *, mark: bool = True) -> list[Block]:
@@ -297,11 +268,15 @@ def _text(text: str) -> Block:
 
 
 _PartReader = Callable[[_Talk, Block, str], Block | None]
-_SYSTEM_PARTS: dict[str, _PartReader] = {"text": _text_part}
-_ASSISTANT_PARTS: dict[str, _PartReader] = {"text": _text_part, "refusal": _refusal_part}
-_USER_PARTS: dict[str, _PartReader] = {
+_USER: dict[str, _PartReader] = {
     "text": _text_part,
     "image_url": _image_part,
     "file": _file_part,
     "input_audio": _audio_part,
+}
+_PARTS: dict[str, dict[str, _PartReader]] = {
+    "system": {"text": _text_part},
+    "user": _USER,
+    "assistant": {"text": _text_part, "refusal": _refusal_part},
+    "tool": _USER,
 }

@@ -3,10 +3,10 @@
 Shapes: Converse of botocore 1.43.117 (a batch record holds the request's members without `modelId`); Nova User Guide,
 "Request and response schema" (v1 and v2, copies of 2026): Nova takes `topK` and `reasoningConfig` as members of its own
 body, Converse takes them in `additionalModelRequestFields`. OpenAI's open models take further fields of theirs there
-("OpenAI models", Bedrock User Guide). What Claude accepts: `anthropic_messages`.
+("OpenAI models", Bedrock User Guide). What Claude accepts: `anthropic.requests`.
 
 Jobs of type Converse refuse records with `toolConfig` ("Process multiple prompts with batch inference"); lines with
-tools are led to InvokeModel by `bedrock_models.invocation`. Tools are translated here all the same: Nova shares them.
+tools are led to InvokeModel by `bedrock.models.invocation`. Tools are translated here all the same: Nova shares them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _Line:
             content.append(point)
 
     def add_claude(self, request: Block, name: str) -> None:
-        """Add what `anthropic_messages` makes of the options, under Converse's names."""
+        """Add what `anthropic.requests` makes of the options, under Converse's names."""
         turns = ClaudeTurns(None, self.turns.messages, self.turns.called, self.turns.ends_with_results)
         given = read_options({**self.chat, "cache_control": None}, CLAUDE.find(name), self.losses, turns)
         places = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop_sequences": None}

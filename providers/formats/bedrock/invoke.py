@@ -1,11 +1,11 @@
 """A chat body in the format of its Bedrock model (InvokeModel), whatever family that is of.
 
-    Anthropic                 anthropic_messages, in its Bedrock form
-    Nova                      bedrock_converse.to_nova
-    Llama, older Mistral, R1  bedrock_prompts
-    gpt-oss, Qwen, DeepSeek   bedrock_openai
+    Anthropic                 anthropic.requests, in its Bedrock form
+    Nova                      converse.to_nova
+    Llama, older Mistral, R1  prompts
+    gpt-oss, Qwen, DeepSeek   openai_models
 
-Answers: `bedrock_answers`, for both forms. Which form a line needs: `bedrock_models.invocation`.
+Answers: `answers`, for both forms. Which form a line needs: `models.invocation`.
 """
 
 from __future__ import annotations

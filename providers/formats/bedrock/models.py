@@ -170,7 +170,7 @@ def _bare(name: str) -> str | None:
 
 _GPT_FIELDS = frozenset({"seed", "frequency_penalty", "presence_penalty", "logit_bias"})
 _LEVELS = ("low", "medium", "high")
-# What Claude accepts is in `anthropic_models`; Converse and InvokeModel take the same of it.
+# What Claude accepts is in `anthropic.models`; Converse and InvokeModel take the same of it.
 _CLAUDE = ModelFacts(
     ("anthropic.claude",),
     Family.ANTHROPIC,

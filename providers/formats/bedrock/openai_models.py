@@ -58,9 +58,6 @@ from proxy_plugin.providers.formats.shapes import Translated
 Block = dict[str, Any]
 
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"}) | SAMPLING
-_SPOKEN = frozenset({"role", "content"})
-_ASSISTANT = _SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
-_TOOL = _SPOKEN | {"tool_call_id", "name"}
 _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
 _IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
 
@@ -71,7 +68,7 @@ def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelT
     facts = models.find(model_name(chat, model)).facts
     losses = Losses(allowed=drop_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
-    talk = read_messages(chat.get("messages"), _Talk(facts, losses), _READERS)
+    talk = read_messages(chat.get("messages"), _Talk(facts, losses))
     native: Block = {"messages": talk.conversation()}
     _add_sampling(native, chat, facts, losses)
     if not chat.keys().isdisjoint(_TOOLING):
@@ -82,8 +79,6 @@ def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelT
 
 
 class _Talk(Talk):
-    """The conversation as far as it has been read."""
-
     __slots__ = ("facts", "messages")
 
     def __init__(self, facts: ModelFacts, losses: Losses) -> None:
@@ -98,6 +93,40 @@ class _Talk(Talk):
         self.messages.append({"role": role, "content": content})
         return True
 
+    def content(self, message: Block, path: str, role: str) -> str | list[Block]:
+        return _content(self, message, path, _PARTS if role == "user" else _TEXTS)
+
+    def read_system(self, message: Block, path: str) -> None:
+        """Add a system message where it stands. One with nothing in it says nothing."""
+        self.losses.add_unknown(message, self.SPOKEN, path)
+        if content := self.content(message, path, "system"):
+            self.messages.append({"role": "system", "content": content})
+
+    def add_user(self, _message: Block, content: str | list[Block], _path: str) -> None:
+        self.messages.append({"role": "user", "content": content})
+
+    def add_assistant(self, message: Block, path: str) -> None:
+        content = self.content(message, path, "assistant")
+        if message.get("refusal") is not None:
+            content = _refused(content, read_text(message["refusal"], f"{path}.refusal"))
+        said: Block = {"role": "assistant", "content": content}
+        calls = [
+            {
+                "id": self.call(call.key, call.name, call.path),
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments.text.decode()},
+            }
+            for call in read_calls(message, path, self.losses, name=tool_name)
+        ]
+        if calls:
+            said["tool_calls"] = calls
+        if content or calls:
+            self.messages.append(said)
+
+    def add_result(self, native_id: str, _name: str, message: Block, path: str) -> None:
+        content = self.content(message, path, "tool")
+        self.messages.append({"role": "tool", "tool_call_id": native_id, "content": content})
+
     def conversation(self) -> list[Block]:
         self.require_answers()
         if not any(message["role"] in ("user", "tool") for message in self.messages):
@@ -107,67 +136,12 @@ class _Talk(Talk):
         return self.messages
 
 
-def _system(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    if content := _content(talk, message, path, _TEXTS):  # a message with nothing in it says nothing
-        talk.messages.append({"role": "system", "content": content})
-
-
-def _user(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.require_answers()
-    content = _content(talk, message, path, _PARTS)
-    if not content:
-        raise rejected(f"{path}.content", "a blank message says nothing; remove it or give it content")
-    talk.messages.append({"role": "user", "content": content})
-
-
-def _assistant(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _ASSISTANT, path)
-    talk.require_answers()
-    if message.get("audio") is not None:
-        raise rejected(f"{path}.audio", "audio has no place here; send the text instead", "unsupported_parameter")
-    content = _content(talk, message, path, _TEXTS)
-    if message.get("refusal") is not None:
-        content = _refused(content, read_text(message["refusal"], f"{path}.refusal"))
-    said: Block = {"role": "assistant", "content": content}
-    calls = [
-        {
-            "id": talk.call(call.key, call.name, call.path),
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments.text.decode()},
-        }
-        for call in read_calls(message, path, talk.losses, name=tool_name)
-    ]
-    if calls:
-        said["tool_calls"] = calls
-    if content or calls:
-        talk.messages.append(said)
-
-
 def _refused(content: str | list[Block], refusal: str) -> str | list[Block]:
     """Return what was said with the refusal behind it: these services have no field of its own for one."""
     if not (content and refusal):
         return content or refusal
     said = [{"type": "text", "text": content}] if isinstance(content, str) else content
     return [*said, {"type": "text", "text": refusal}]
-
-
-def _tool(talk: _Talk, message: Block, path: str) -> None:
-    native_id, name = talk.answered(message, path)
-    talk.losses.add_unknown(message, _TOOL if message.get("name") == name else _TOOL - {"name"}, path)
-    content = _content(talk, message, path, _TEXTS)
-    talk.messages.append({"role": "tool", "tool_call_id": native_id, "content": content})
-
-
-_READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
-    "system": _system,
-    "developer": _system,
-    "user": _user,
-    "assistant": _assistant,
-    "tool": _tool,
-    "function": _tool,
-}
 
 
 def _content(talk: _Talk, message: Block, path: str, readers: dict[str, _PartReader]) -> str | list[Block]:

@@ -51,7 +51,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from proxy_plugin.providers.formats.openai.turns import Talk, parts_of, read_messages, read_text
+from proxy_plugin.providers.formats.openai.turns import SPOKEN, Talk, parts_of, read_messages, read_text
 from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
@@ -61,8 +61,7 @@ _PIPED = re.compile(r"<\|[^|<>]{1,64}\|>")
 _MISTRAL = re.compile(r"[<\[](?:/?s>|unk>|/?(?:INST|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])")
 _DEEPSEEK = re.compile("<｜[^｜<>]{1,64}｜>")
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"}) | SAMPLING
-_SPOKEN = frozenset({"role", "content"})
-_ASSISTANT = _SPOKEN | {"refusal"}
+_SAID = SPOKEN | {"refusal"}
 _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
 
 
@@ -124,7 +123,7 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
     if not chat.keys().isdisjoint(_TOOLING):  # tools that tool_choice forbids: without them none is called
         is_single(chat)
         read_choice(chat, [each.name for each in read_functions(chat, losses, name=tool_name)], name=tool_name)
-    talk = read_messages(chat.get("messages"), _Talk(dialect, losses), _READERS)
+    talk = read_messages(chat.get("messages"), _Talk(dialect, losses))
     native: Block = {"prompt": dialect.build(talk.conversation())}
     _add_sampling(native, chat, dialect, facts, losses)
     if not chat.keys() <= _PLAIN:
@@ -133,8 +132,6 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
 
 
 class _Talk(Talk):
-    """The conversation as far as it has been read."""
-
     __slots__ = ("dialect", "said")
 
     def __init__(self, dialect: Dialect, losses: Losses) -> None:
@@ -165,35 +162,35 @@ class _Talk(Talk):
     def _repeats(self, role: str) -> bool:
         return role == (self.said[-1][0] if self.said else "assistant")
 
+    def read_system(self, message: Block, path: str) -> None:
+        """Read a message of texts alone."""
+        role = "system" if message["role"] == "developer" else str(message["role"])
+        empty = {"tool_calls", "function_call", "audio"} if role == "assistant" else frozenset()
+        known = _SAID if role == "assistant" else self.SPOKEN
+        self.losses.add_unknown(message, known | {key for key in empty if not message.get(key)}, path)
+        content = message.get("content")
+        if not isinstance(content, str):
+            readers = _ASSISTANT_PARTS if role == "assistant" else _PARTS
+            content = "".join(reader(self, part, at) for reader, part, at in parts_of(content, path, readers))
+        if role == "assistant" and message.get("refusal") is not None:
+            refusal = read_text(message["refusal"], f"{path}.refusal")
+            content = f"{content}\n\n{refusal}" if content and refusal else content or refusal
+        if content and not content.isspace():
+            self.say(role, content, path)
+        elif role == "user":
+            raise rejected(f"{path}.content", self.BLANK)
+
+    read_user = read_assistant = read_system
+
+    def read_tool(self, _message: Block, _path: str) -> None:
+        raise tools_refused()
+
     def conversation(self) -> Said:
         if not any(role == "user" for role, _ in self.said):
             raise rejected("messages", "at least one user message is needed beside system messages")
         if self.said[-1][0] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
         return self.said
-
-
-def _message(talk: _Talk, message: Block, path: str) -> None:
-    """Read a message of texts alone."""
-    role = "system" if message["role"] == "developer" else str(message["role"])
-    empty = {"tool_calls", "function_call", "audio"} if role == "assistant" else frozenset()
-    known = _ASSISTANT if role == "assistant" else _SPOKEN
-    talk.losses.add_unknown(message, known | {key for key in empty if not message.get(key)}, path)
-    content = message.get("content")
-    if not isinstance(content, str):
-        readers = _ASSISTANT_PARTS if role == "assistant" else _PARTS
-        content = "".join(reader(talk, part, at) for reader, part, at in parts_of(content, path, readers))
-    if role == "assistant" and message.get("refusal") is not None:
-        refusal = read_text(message["refusal"], f"{path}.refusal")
-        content = f"{content}\n\n{refusal}" if content and refusal else content or refusal
-    if content and not content.isspace():
-        talk.say(role, content, path)
-    elif role == "user":
-        raise rejected(f"{path}.content", "a blank message says nothing; remove it or give it content")
-
-
-def _tool(_talk: _Talk, _message: Block, _path: str) -> None:
-    raise tools_refused()
 
 
 def _text_part(talk: _Talk, part: Block, path: str) -> str:
@@ -206,14 +203,6 @@ def _refusal_part(talk: _Talk, part: Block, path: str) -> str:
     return read_text(part.get("refusal"), f"{path}.refusal")
 
 
-_READERS = {
-    "system": _message,
-    "developer": _message,
-    "user": _message,
-    "assistant": _message,
-    "tool": _tool,
-    "function": _tool,
-}
 _PARTS = {"text": _text_part}
 _ASSISTANT_PARTS = {"text": _text_part, "refusal": _refusal_part}
 

@@ -15,6 +15,9 @@ from typing import Any
 from proxy_plugin.providers.formats.bedrock.models import ModelFacts
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
+    ASSISTANT,
+    SPOKEN,
+    TOOL,
     Talk,
     is_remote,
     parts_of,
@@ -50,9 +53,6 @@ _NO_NAME = re.compile(r"[^a-zA-Z0-9()\[\]-]+")
 _MAX_NAME = 190  # 200, less the number that tells equal names apart
 _MARKS = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral", "ttl": "1h"})
 _MARK = frozenset({"cache_control"})
-_SPOKEN = frozenset({"role", "content", "cache_control"})
-_ASSISTANT = _SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
-_TOOL = _SPOKEN | {"tool_call_id", "name"}
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Turns:
 
 def read_turns(given: object, facts: ModelFacts, losses: Losses) -> Turns:
     """Translate `messages`. Raises LineRejected."""
-    return read_messages(given, _Talk(facts, losses), _READERS).turns()
+    return read_messages(given, _Talk(facts, losses)).turns()
 
 
 def tool_name(given: object, path: str) -> str:
@@ -95,15 +95,17 @@ def cache_point(given: object, path: str, facts: ModelFacts, losses: Losses) -> 
 
 
 class _Talk(Talk):
-    """The conversation as far as it has been read: turns of one role are one message."""
+    """Turns of one role are one message."""
 
-    __slots__ = ("documents", "facts", "messages", "system")
+    __slots__ = ("documents", "facts", "messages")
+    SPOKEN, ASSISTANT, TOOL = SPOKEN | _MARK, ASSISTANT | _MARK, TOOL | _MARK
+    BLANK = "Bedrock takes no blank message; remove it or give it content"
+    AUDIO = "Bedrock takes no audio here; send the text instead"
     ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 
     def __init__(self, facts: ModelFacts, losses: Losses) -> None:
         super().__init__(losses)
         self.facts = facts
-        self.system: list[Block] = []
         self.messages: list[Block] = []
         self.documents: set[str] = set()
 
@@ -145,6 +147,38 @@ class _Talk(Talk):
         self.documents.add(name)
         return name
 
+    def content(self, message: Block, path: str, role: str) -> list[Block]:
+        return _blocks(self, message, path, _PARTS[role], mark=role in ("system", "user"))
+
+    def read_system(self, message: Block, path: str) -> None:
+        if not self.facts.system:
+            raise rejected(path, "this model has no system messages; put the text into the user's message")
+        super().read_system(message, path)
+
+    def add_user(self, _message: Block, content: list[Block], path: str) -> None:
+        if any("document" in block for block in content) and not any("text" in block for block in content):
+            raise rejected(f"{path}.content", "Bedrock takes no document without a text in the same message")
+        self.say("user", content)
+
+    def add_assistant(self, message: Block, path: str) -> None:
+        blocks = self.content(message, path, "assistant")
+        if message.get("refusal") is not None:
+            blocks += _said(read_text(message["refusal"], f"{path}.refusal"))
+        for call in read_calls(message, path, self.losses, name=tool_name, more=_MARK):
+            given = self.call(call.key, call.name, call.path)
+            blocks.append({"toolUse": {"toolUseId": given, "name": call.name, "input": call.arguments}})
+            self.mark(blocks, call.given, call.path.rpartition(".")[0])
+        self.mark(blocks, message, path)
+        if blocks:
+            self.say("assistant", blocks)
+
+    def add_result(self, native_id: str, _name: str, message: Block, path: str) -> None:
+        """Add a result: all results of one turn stand in one user message."""
+        content = self.content(message, path, "tool")
+        blocks: list[Block] = [{"toolResult": {"toolUseId": native_id, "content": content}}]
+        self.mark(blocks, message, path)
+        self.say("user", blocks)
+
     def turns(self) -> Turns:
         self.require_answers()
         if not self.messages:
@@ -159,63 +193,6 @@ class _Talk(Talk):
                 raise rejected("messages", "a last assistant message must not end with white space; cut it off")
         results = last["role"] == "user" and any("toolResult" in block for block in last["content"])
         return Turns(self.system, self.messages, list(self.called), results)
-
-
-def _system(talk: _Talk, message: Block, path: str) -> None:
-    """Hoist a system or developer message, wherever it stands."""
-    if not talk.facts.system:
-        raise rejected(path, "this model has no system messages; put the text into the user's message")
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.system += _blocks(talk, message, path, _SYSTEM_PARTS)
-
-
-def _user(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.require_answers()
-    blocks = _blocks(talk, message, path, _USER_PARTS)
-    if not blocks:
-        raise rejected(f"{path}.content", "Bedrock takes no blank message; remove it or give it content")
-    if any("document" in block for block in blocks) and not any("text" in block for block in blocks):
-        raise rejected(f"{path}.content", "Bedrock takes no document without a text in the same message")
-    talk.say("user", blocks)
-
-
-def _assistant(talk: _Talk, message: Block, path: str) -> None:
-    """Add what the assistant said and called. A message with nothing in it is left out: it says nothing."""
-    talk.losses.add_unknown(message, _ASSISTANT, path)
-    talk.require_answers()
-    if message.get("audio") is not None:
-        raise rejected(f"{path}.audio", "Bedrock takes no audio here; send the text instead", "unsupported_parameter")
-    blocks = _blocks(talk, message, path, _ASSISTANT_PARTS, mark=False)
-    if message.get("refusal") is not None:
-        blocks += _said(read_text(message["refusal"], f"{path}.refusal"))
-    for call in read_calls(message, path, talk.losses, name=tool_name, more=_MARK):
-        given = talk.call(call.key, call.name, call.path)
-        blocks.append({"toolUse": {"toolUseId": given, "name": call.name, "input": call.arguments}})
-        talk.mark(blocks, call.given, call.path.rpartition(".")[0])
-    talk.mark(blocks, message, path)
-    if blocks:
-        talk.say("assistant", blocks)
-
-
-def _tool(talk: _Talk, message: Block, path: str) -> None:
-    """Add the result of a tool call: all results of one turn stand in one user message."""
-    native_id, name = talk.answered(message, path)
-    talk.losses.add_unknown(message, _TOOL if message.get("name") == name else _TOOL - {"name"}, path)
-    content = _blocks(talk, message, path, _TOOL_PARTS, mark=False)
-    blocks: list[Block] = [{"toolResult": {"toolUseId": native_id, "content": content}}]
-    talk.mark(blocks, message, path)
-    talk.say("user", blocks)
-
-
-_READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
-    "system": _system,
-    "developer": _system,
-    "user": _user,
-    "assistant": _assistant,
-    "tool": _tool,
-    "function": _tool,
-}
 
 
 def _blocks(
@@ -304,7 +281,11 @@ def _audio_part(_talk: _Talk, _part: Block, path: str) -> list[Block]:
 
 
 _PartReader = Callable[[_Talk, Block, str], list[Block]]
-_SYSTEM_PARTS: dict[str, _PartReader] = {"text": _text_part}
-_ASSISTANT_PARTS: dict[str, _PartReader] = {"text": _text_part, "refusal": _refusal_part}
-_TOOL_PARTS: dict[str, _PartReader] = {"text": _text_part, "image_url": _image_part, "file": _file_part}
-_USER_PARTS: dict[str, _PartReader] = {**_TOOL_PARTS, "input_audio": _audio_part}
+_TEXT: dict[str, _PartReader] = {"text": _text_part}
+_TOOL_PARTS: dict[str, _PartReader] = {**_TEXT, "image_url": _image_part, "file": _file_part}
+_PARTS: dict[str, dict[str, _PartReader]] = {
+    "system": _TEXT,
+    "user": {**_TOOL_PARTS, "input_audio": _audio_part},
+    "assistant": {**_TEXT, "refusal": _refusal_part},
+    "tool": _TOOL_PARTS,
+}

@@ -9,15 +9,15 @@ not given. A text that is too long is refused, as OpenAI does, not cut (`truncat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from proxy_plugin.providers.formats.embeddings import common
 from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
-    Facts,
     FanOut,
     Part,
     Wanted,
@@ -30,10 +30,8 @@ from proxy_plugin.providers.formats.embeddings.common import (
     vector_text,
     word,
 )
-from proxy_plugin.providers.formats.embeddings.common import join as join_parts
 from proxy_plugin.providers.formats.json_text import read, write
-from proxy_plugin.providers.formats.losses import Losses
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.formats.shapes import ErrorAnswer
 
 PROVIDER = "Cohere"
 MAX_TEXTS = 96  # of one call, `V2Client.embed` and both Bedrock pages
@@ -78,11 +76,6 @@ def to_bedrock_cohere_embeddings(
     return _translated(body, model, drop_params, models, bedrock=True)
 
 
-def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
-    """Return the line's answer from native answers, failures and gaps in order. Raises ValueError: no JSON."""
-    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
-
-
 def read_part(native: bytes) -> Part:
     """Read an answer of either version. Bedrock's has no token count. Raises ValueError: no JSON."""
     found = decode(native, _Answered)
@@ -92,6 +85,9 @@ def read_part(native: bytes) -> Part:
     billed = meta.get("billed_units")
     tokens = token_count(billed.get("input_tokens")) if isinstance(billed, dict) else 0
     return Part(tuple(map(vector_text, vectors)), tokens)
+
+
+join = partial(common.join, read_part=read_part)
 
 
 def error_row(error: bytes, *, status: int = 500) -> ErrorAnswer:
@@ -107,15 +103,16 @@ def error_row(error: bytes, *, status: int = 500) -> ErrorAnswer:
 def _translated(
     body: bytes, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...], *, bedrock: bool
 ) -> FanOut:
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
-    wanted = read_embeddings(body, losses, model=model, models=models, extensions=_EXTENSIONS)
+    wanted = read_embeddings(
+        body, PROVIDER, model=model, drop_params=drop_params, models=models, extensions=_EXTENSIONS
+    )
     kind = word(wanted, "input_type", INPUT_TYPES) or "search_document"
     options: dict[str, Any] = {"input_type": kind, "embedding_types": ["float"], "truncate": "NONE"}
     if wanted.dimensions is not None:
         options["output_dimension"] = wanted.dimensions
     starts = range(0, len(wanted.texts), MAX_TEXTS)
     bodies = (write({**options, **_texts(wanted, start, bedrock=bedrock)}) for start in starts)
-    return fan_out(wanted, bodies, losses, per_body=MAX_TEXTS)
+    return fan_out(wanted, bodies, per_body=MAX_TEXTS)
 
 
 def _texts(wanted: Wanted, start: int, *, bedrock: bool) -> dict[str, Any]:

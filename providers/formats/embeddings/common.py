@@ -14,13 +14,14 @@ import re
 import sys
 from array import array
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy_plugin.providers.base import LineRejected, Usage
+from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.bodies import read_object
 from proxy_plugin.providers.formats.json_text import read, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
@@ -53,6 +54,7 @@ class Wanted(NamedTuple):
     base64: bool
     facts: EmbeddingModel
     given: dict[str, Any]
+    losses: Losses
 
 
 class Facts(NamedTuple):
@@ -84,14 +86,18 @@ class Part(NamedTuple):
 
 def read_embeddings(
     body: bytes,
-    losses: Losses,
+    provider: str,
     *,
     model: str | None,
+    drop_params: bool,
     models: tuple[EmbeddingModel, ...],
     extensions: frozenset[str] = frozenset(),
 ) -> Wanted:
-    """Read an embeddings body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
-    given = _object(body)
+    """Read an embeddings body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else.
+
+    `provider`: the API's name in messages.
+    """
+    given, losses = read_object(body), Losses(allowed=drop_params, provider=provider)
     if not given.keys() <= ENDPOINT_PARAMS:
         losses.add_unknown(given, ENDPOINT_PARAMS | extensions)
     name = given.get("model") if model is None else model
@@ -102,13 +108,14 @@ def read_embeddings(
     if encoding not in (None, "float", "base64"):
         raise rejected("encoding_format", "must be float or base64")
     texts = _texts(given.get("input"))
-    return Wanted(name, texts, _dimensions(given.get("dimensions"), facts), encoding == "base64", facts, given)
+    size = _dimensions(given.get("dimensions"), facts)
+    return Wanted(name, texts, size, encoding == "base64", facts, given, losses)
 
 
-def fan_out(wanted: Wanted, bodies: Iterable[bytes], losses: Losses, *, per_body: int = 1) -> FanOut:
+def fan_out(wanted: Wanted, bodies: Iterable[bytes], *, per_body: int = 1) -> FanOut:
     """Return the translation of a line whose texts stand `per_body` in a native body."""
     facts = Facts(wanted.model, len(wanted.texts), per_body, wanted.base64)
-    return FanOut(tuple(bodies), facts, tuple(losses.names))
+    return FanOut(tuple(bodies), facts, tuple(wanted.losses.names))
 
 
 def word(wanted: Wanted, name: str, allowed: frozenset[str] | None = None) -> str | None:
@@ -123,15 +130,19 @@ def word(wanted: Wanted, name: str, allowed: frozenset[str] | None = None) -> st
     return value
 
 
-def join(parts: Iterable[Part | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
-    """Return the answer of a line from its parts, in the order of `FanOut.bodies`; None: no answer came.
+def join(
+    answers: Iterable[bytes | ErrorAnswer | None], facts: Facts, *, read_part: Callable[[bytes], Part]
+) -> Answer | ErrorAnswer:
+    """Return the answer of a line from native answers and failures in the order of `FanOut.bodies`; None: none came.
 
-    One part that failed fails the line with its reason. Holds one copy of the vectors beside the answer itself.
+    `read_part` reads a native answer. One that failed fails the line with its reason. Holds one copy of the vectors
+    beside the answer itself. Raises ValueError: no JSON.
     """
     entries: list[bytes] = []
     tokens, model = 0, ""
-    for part in parts:
+    for answer in answers:
         start = len(entries)
+        part = read_part(answer) if isinstance(answer, bytes) else answer
         if not isinstance(part, Part):
             return _failed(part, start, facts)
         wanted = min(facts.per_body, facts.inputs - start)
@@ -194,16 +205,6 @@ def token_count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
         return 0
     return int(value)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        given = read(body)
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
-    return given
 
 
 def _texts(given: object) -> list[str]:

@@ -10,16 +10,16 @@ whether it normalizes those of a smaller size or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from proxy_plugin.providers.formats.embeddings import common
 from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
-    Facts,
     FanOut,
     Part,
     Wanted,
@@ -32,10 +32,7 @@ from proxy_plugin.providers.formats.embeddings.common import (
     vector_text,
     word,
 )
-from proxy_plugin.providers.formats.embeddings.common import join as join_parts
 from proxy_plugin.providers.formats.json_text import write
-from proxy_plugin.providers.formats.losses import Losses
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 PROVIDER = "Gemini's embedding API"
 _EXTENSIONS = frozenset({"task_type", "title"})
@@ -90,25 +87,18 @@ def to_gemini_embeddings(
 
     Raises LineRejected.
     """
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
-    wanted = read_embeddings(body, losses, model=model, models=models, extensions=_EXTENSIONS)
-    options = _options(wanted, losses)
+    wanted = read_embeddings(
+        body, PROVIDER, model=model, drop_params=drop_params, models=models, extensions=_EXTENSIONS
+    )
+    options = _options(wanted)
     if wanted.facts.form == _LEGACY:
-        return fan_out(wanted, (write({"content": text, **options}) for text in wanted.texts), losses)
+        return fan_out(wanted, (write({"content": text, **options}) for text in wanted.texts))
     if form is Form.INLINE:
         options = {_CAMEL.get(name, name): value for name, value in options.items()}
     elif form is Form.CONFIG and options:
         options = {form.value: options}
     contents = ({"content": {"parts": [{"text": text}]}} for text in wanted.texts)
-    return fan_out(wanted, (write({**content, **options}) for content in contents), losses)
-
-
-def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
-    """Return the line's answer from `response` objects, failures and gaps in order. Raises ValueError: no JSON.
-
-    Of legacy models a part is the whole result line, which has `predictions` in the place of a `response`.
-    """
-    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
+    return fan_out(wanted, (write({**content, **options}) for content in contents))
 
 
 def read_part(native: bytes) -> Part:
@@ -129,7 +119,11 @@ def read_part(native: bytes) -> Part:
     return Part((vector_text(embedding.values),), tokens, truncated=cut)
 
 
-def _options(wanted: Wanted, losses: Losses) -> dict[str, Any]:
+# Of legacy models a part is the whole result line, which has `predictions` in the place of a `response`.
+join = partial(common.join, read_part=read_part)
+
+
+def _options(wanted: Wanted) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if wanted.dimensions is not None:
         options["output_dimensionality"] = wanted.dimensions
@@ -137,7 +131,7 @@ def _options(wanted: Wanted, losses: Losses) -> dict[str, Any]:
         if (value := word(wanted, name)) is None:
             continue
         if wanted.facts.form == _TEXT_ONLY:
-            losses.add(name, "this model ignores it", "Write it into the text")
+            wanted.losses.add(name, "this model ignores it", "Write it into the text")
         else:
             options[name] = value
     return options

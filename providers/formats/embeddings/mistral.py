@@ -8,15 +8,15 @@ Vectors are asked for as floats always: what bytes the API's own base64 holds is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from proxy_plugin.providers.formats.embeddings import common
 from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
-    Facts,
     FanOut,
     Part,
     decode,
@@ -27,10 +27,7 @@ from proxy_plugin.providers.formats.embeddings.common import (
     token_count,
     vector_text,
 )
-from proxy_plugin.providers.formats.embeddings.common import join as join_parts
 from proxy_plugin.providers.formats.json_text import write
-from proxy_plugin.providers.formats.losses import Losses
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 PROVIDER = "Mistral's API"
 MODELS = (
@@ -54,17 +51,11 @@ def to_mistral_embeddings(
     body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
 ) -> FanOut:
     """Translate an embeddings body into one of Mistral's. Raises LineRejected."""
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
-    wanted = read_embeddings(body, losses, model=model, models=models)
+    wanted = read_embeddings(body, PROVIDER, model=model, drop_params=drop_params, models=models)
     native: dict[str, Any] = {"model": wanted.model, "input": wanted.texts}
     if wanted.dimensions is not None:
         native["output_dimension"] = wanted.dimensions
-    return fan_out(wanted, (write(native),), losses, per_body=len(wanted.texts))
-
-
-def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
-    """Return the line's answer from its one native answer or failure. Raises ValueError: no JSON."""
-    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
+    return fan_out(wanted, (write(native),), per_body=len(wanted.texts))
 
 
 def read_part(native: bytes) -> Part:
@@ -78,3 +69,6 @@ def read_part(native: bytes) -> Part:
     return Part(
         tuple(vector_text(entry.embedding) for entry in entries), token_count(usage.get("prompt_tokens")), model
     )
+
+
+join = partial(common.join, read_part=read_part)

@@ -10,15 +10,15 @@ Extension: to the multimodal model an input that is a data URI of an image is th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from proxy_plugin.providers.formats.embeddings import common
 from proxy_plugin.providers.formats.embeddings.common import (
     ABSENT,
     EmbeddingModel,
-    Facts,
     FanOut,
     Part,
     Wanted,
@@ -29,10 +29,7 @@ from proxy_plugin.providers.formats.embeddings.common import (
     token_count,
     vector_text,
 )
-from proxy_plugin.providers.formats.embeddings.common import join as join_parts
 from proxy_plugin.providers.formats.json_text import write
-from proxy_plugin.providers.formats.losses import Losses
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
 PROVIDER = "Amazon Titan"
 _TEXT, _IMAGE = "text", "image"
@@ -61,14 +58,8 @@ def to_titan_embeddings(
     body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
 ) -> FanOut:
     """Translate an embeddings body into one `modelInput` a text. Raises LineRejected."""
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
-    wanted = read_embeddings(body, losses, model=model, models=models)
-    return fan_out(wanted, (_input(text, wanted) for text in wanted.texts), losses)
-
-
-def join(parts: Iterable[bytes | ErrorAnswer | None], facts: Facts) -> Answer | ErrorAnswer:
-    """Return the line's answer from its `modelOutput`s, failures and gaps in order. Raises ValueError: no JSON."""
-    return join_parts((read_part(part) if isinstance(part, bytes) else part for part in parts), facts)
+    wanted = read_embeddings(body, PROVIDER, model=model, drop_params=drop_params, models=models)
+    return fan_out(wanted, (_input(text, wanted) for text in wanted.texts))
 
 
 def read_part(native: bytes) -> Part:
@@ -77,6 +68,9 @@ def read_part(native: bytes) -> Part:
     vector = vector_text(found.embedding) or vector_text(member(found.by_type, _ByType).floats)
     complaint = found.message if isinstance(found.message, str) else ""
     return Part((vector,), token_count(found.tokens), complaint=complaint)
+
+
+join = partial(common.join, read_part=read_part)
 
 
 def _input(text: str, wanted: Wanted) -> bytes:

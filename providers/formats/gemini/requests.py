@@ -1,7 +1,7 @@
 """An OpenAI chat body as a generateContent request, for the Gemini API and for Vertex.
 
 Shapes: types of Google's google-genai 3.4, with the ranges of `generationConfig`; `safety_settings` is LiteLLM's name
-for what OpenAI has no field for. What single models accept is data: `gemini_models`.
+for what OpenAI has no field for. What single models accept is data: `gemini.models`.
 
 What Gemini cannot honour is refused by name, or left out and recorded where the route allows it (`losses`). A value
 that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy_plugin.providers.formats.bodies import Block
 from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, Thinking
 from proxy_plugin.providers.formats.gemini.tools import add_tools
 from proxy_plugin.providers.formats.gemini.turns import read_turns
@@ -18,7 +19,6 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
-    Block,
     check_rest,
     flag,
     model_name,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from proxy_plugin.providers.formats.bodies import Block
 from proxy_plugin.providers.formats.losses import Losses, rejected
-from proxy_plugin.providers.formats.openai.chat import Block, Choice, Function, flag, read_choice, read_functions
+from proxy_plugin.providers.formats.openai.chat import Choice, Function, flag, read_choice, read_functions
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "function": "ANY"}

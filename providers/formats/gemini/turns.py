@@ -19,6 +19,7 @@ from proxy_plugin.providers.formats.gemini.models import ModelFacts
 from proxy_plugin.providers.formats.gemini.tools import tool_name
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
+    ASSISTANT,
     Block,
     Call,
     Talk,
@@ -35,9 +36,6 @@ from proxy_plugin.providers.formats.openai.turns import (
 NO_SIGNATURE = "skip_thought_signature_validator"
 _EXTRA = frozenset({"extra_content"})
 _FORMAT = frozenset({"format"})
-_SPOKEN = frozenset({"role", "content"})
-_ASSISTANT = _SPOKEN | {"refusal", "tool_calls", "function_call", "audio", "extra_content"}
-_TOOL = _SPOKEN | {"tool_call_id", "name"}
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
 _PDF = "application/pdf"
 _BARE_PDF = "JVBERi"  # base64 of %PDF-
@@ -60,19 +58,21 @@ class Turns(NamedTuple):
 
 def read_turns(given: object, losses: Losses, facts: ModelFacts, *, vertex: bool) -> Turns:
     """Translate `messages`. Raises LineRejected."""
-    return read_messages(given, _Talk(losses, facts, vertex=vertex), _READERS).turns()
+    return read_messages(given, _Talk(losses, facts, vertex=vertex)).turns()
 
 
 class _Talk(Talk):
-    """The conversation as far as it has been read. `parts` belong to the last content, whose role is `role`."""
+    """`parts` belong to the last content, whose role is `role`."""
 
-    __slots__ = ("contents", "facts", "order", "parts", "results", "role", "system", "vertex")
+    __slots__ = ("contents", "facts", "order", "parts", "results", "role", "vertex")
+    ASSISTANT = ASSISTANT | _EXTRA
+    BLANK = "Gemini takes no empty message; remove it or give it content"
+    AUDIO = "names audio that Gemini does not have; send the text"
     ID = re.compile(r".+", re.DOTALL)  # no rule is known
 
     def __init__(self, losses: Losses, facts: ModelFacts, *, vertex: bool) -> None:
         super().__init__(losses)
         self.facts, self.vertex = facts, vertex
-        self.system: list[Block] = []
         self.contents: list[Block] = []
         self.role = ""
         self.parts: list[Block] = []
@@ -112,6 +112,34 @@ class _Talk(Talk):
         self.contents.append({"role": "user", "parts": parts})
         self.results, self.order, self.role = {}, [], ""
 
+    def content(self, message: Block, path: str, role: str) -> list[Block]:
+        return _parts(self, message, path, _PARTS[role])
+
+    def add_user(self, _message: Block, content: list[Block], _path: str) -> None:
+        self.say("user", *content)
+
+    def add_assistant(self, message: Block, path: str) -> None:
+        parts = self.content(message, path, "assistant")
+        if message.get("refusal") is not None and (refusal := read_text(message["refusal"], f"{path}.refusal")):
+            parts.append({"text": refusal})
+        signature = _signature(self, message, path)
+        if signature:
+            parts = parts or [{"text": ""}]
+            parts[-1]["thoughtSignature"] = signature
+        calls = list(read_calls(message, path, self.losses, name=tool_name, more=_EXTRA))
+        said = parts + [_function_call(self, call, first=number == 0) for number, call in enumerate(calls)]
+        if said:
+            self.say("model", *said)
+
+    def add_result(self, native_id: str, name: str, message: Block, path: str) -> None:
+        """Add a result under `output`, the key that Google names for it; a text stays a text."""
+        content = message.get("content")
+        if not isinstance(content, str):
+            texts = [part["text"] for part in self.content(message, path, "tool")]
+            content = texts[0] if len(texts) == 1 else texts or ""
+        response: Block = {"name": name, "response": {"output": content}}
+        self.answer(native_id, {"id": native_id, **response} if self.facts.call_ids else response)
+
     def turns(self) -> Turns:
         self.require_answers()
         if not self.contents:
@@ -119,40 +147,6 @@ class _Talk(Talk):
         if self.contents[-1]["role"] == "model":
             raise rejected("messages", "Gemini cannot continue an assistant's message; end with one of the user's")
         return Turns({"parts": self.system} if self.system else None, self.contents)
-
-
-def _system(talk: _Talk, message: Block, path: str) -> None:
-    """Hoist a system or developer message, wherever it stands. Several stay apart: no separator is invented."""
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.system += _parts(talk, message, path, _SYSTEM_PARTS)
-
-
-def _user(talk: _Talk, message: Block, path: str) -> None:
-    talk.losses.add_unknown(message, _SPOKEN, path)
-    talk.require_answers()
-    parts = _parts(talk, message, path, _USER_PARTS)
-    if not parts:
-        raise rejected(f"{path}.content", "Gemini takes no empty message; remove it or give it content")
-    talk.say("user", *parts)
-
-
-def _assistant(talk: _Talk, message: Block, path: str) -> None:
-    """Add what the assistant said and called. A message with nothing in it is left out: it says nothing."""
-    talk.losses.add_unknown(message, _ASSISTANT, path)
-    talk.require_answers()
-    if message.get("audio") is not None:
-        raise rejected(f"{path}.audio", "names audio that Gemini does not have; send the text", "unsupported_parameter")
-    parts = _parts(talk, message, path, _ASSISTANT_PARTS)
-    if message.get("refusal") is not None and (refusal := read_text(message["refusal"], f"{path}.refusal")):
-        parts.append({"text": refusal})
-    signature = _signature(talk, message, path)
-    if signature:
-        parts = parts or [{"text": ""}]
-        parts[-1]["thoughtSignature"] = signature
-    calls = list(read_calls(message, path, talk.losses, name=tool_name, more=_EXTRA))
-    said = parts + [_function_call(talk, call, first=number == 0) for number, call in enumerate(calls)]
-    if said:
-        talk.say("model", *said)
 
 
 def _function_call(talk: _Talk, call: Call, *, first: bool) -> Block:
@@ -182,28 +176,6 @@ def _signature(talk: _Talk, given: Block, path: str) -> str | None:
     talk.losses.add_unknown(google or {}, frozenset({"thought_signature"}), where)
     found = (google or {}).get("thought_signature")
     return None if found is None else read_text(found, f"{where}.thought_signature")
-
-
-def _tool(talk: _Talk, message: Block, path: str) -> None:
-    """Add the result of a call under `output`, the key that Google names for it; a text stays a text."""
-    given_id, name = talk.answered(message, path)
-    talk.losses.add_unknown(message, _TOOL if message.get("name") == name else _TOOL - {"name"}, path)
-    content = message.get("content")
-    if not isinstance(content, str):
-        texts = [part["text"] for part in _parts(talk, message, path, _SYSTEM_PARTS)]
-        content = texts[0] if len(texts) == 1 else texts or ""
-    response: Block = {"name": name, "response": {"output": content}}
-    talk.answer(given_id, {"id": given_id, **response} if talk.facts.call_ids else response)
-
-
-_READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
-    "system": _system,
-    "developer": _system,
-    "user": _user,
-    "assistant": _assistant,
-    "tool": _tool,
-    "function": _tool,
-}
 
 
 def _parts(talk: _Talk, message: Block, path: str, readers: dict[str, _PartReader]) -> list[Block]:
@@ -318,11 +290,10 @@ def _format(given: Block, path: str) -> str | None:
 
 
 _PartReader = Callable[[_Talk, Block, str], Block | None]
-_SYSTEM_PARTS: dict[str, _PartReader] = {"text": _text_part}
-_ASSISTANT_PARTS: dict[str, _PartReader] = {"text": _text_part, "refusal": _refusal_part}
-_USER_PARTS: dict[str, _PartReader] = {
-    "text": _text_part,
-    "image_url": _image_part,
-    "file": _file_part,
-    "input_audio": _audio_part,
+_TEXT: dict[str, _PartReader] = {"text": _text_part}
+_PARTS: dict[str, dict[str, _PartReader]] = {
+    "system": _TEXT,
+    "user": {**_TEXT, "image_url": _image_part, "file": _file_part, "input_audio": _audio_part},
+    "assistant": {**_TEXT, "refusal": _refusal_part},
+    "tool": _TEXT,
 }

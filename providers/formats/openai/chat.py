@@ -2,7 +2,7 @@
 
 Readers return None (or an empty list) for what is absent or null, and raise LineRejected with the caller's own path for
 what OpenAI would not take either. Shapes: OpenAI's chat completions, SDK 3.52. Nothing here knows a provider: limits,
-names and remedies are handed in. What a format cannot honour goes through `Losses`. The conversation: `openai_turns`.
+names and remedies are handed in. What a format cannot honour goes through `Losses`. The conversation: `turns`.
 
     read_chat, model_name, check_rest                           the body, and parameters without a place
     read_limit, read_number, read_count, read_stops, read_level, read_format, pseudonym
@@ -16,18 +16,9 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from proxy_plugin.providers.base import LineRejected
-from proxy_plugin.providers.formats.json_text import (
-    MAX_DEPTH,
-    has_fractions,
-    has_long_numbers,
-    is_too_deep,
-    read,
-    read_exactly,
-)
+from proxy_plugin.providers.formats.bodies import Block, leftovers, read_object
+from proxy_plugin.providers.formats.json_text import MAX_DEPTH, is_too_deep
 from proxy_plugin.providers.formats.losses import Losses, rejected
-
-Block = dict[str, Any]
 
 MAX_STOPS = 4  # OpenAI's own limit
 # Values that ask for what happens anyway where a request has one answer, of text, and nothing is stored.
@@ -43,6 +34,7 @@ SAME: dict[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
 }
+# Only schemas hold numbers that are handed on; long ones in texts do no harm.
 _WITH_SCHEMAS = ("tools", "functions", "response_format")
 _SCHEMA = frozenset({"name", "description", "schema", "strict"})
 _KINDS = ("text", "json_object", "json_schema")
@@ -51,17 +43,7 @@ _NONE: frozenset[str] = frozenset()
 
 def read_chat(body: bytes) -> Block:
     """Read a body; long numbers in schemas keep every digit (`json_text.Literal`). Raises LineRejected."""
-    try:
-        chat = read(body)
-        if isinstance(chat, dict) and not chat.keys().isdisjoint(_WITH_SCHEMAS):
-            # Only schemas hold numbers that are handed on; long ones in texts do no harm.
-            schemas = [chat.get(key) for key in _WITH_SCHEMAS]
-            chat = read_exactly(body) if has_long_numbers(body) and has_fractions(schemas) else chat
-    except ValueError:
-        chat = None
-    if not isinstance(chat, dict):
-        raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
-    return chat
+    return read_object(body, _WITH_SCHEMAS)
 
 
 def model_name(chat: Block, model: str | None) -> str:
@@ -83,15 +65,11 @@ def check_rest(
 ) -> None:
     """Refuse or note every parameter that has no place in the translation.
 
-    `known`: translated elsewhere. `same`: values that ask for what happens anyway. `never`: parameters without which
-    an answer lacks what the caller will read from it, with the reason: no setting lets them be left out.
+    `known`: translated elsewhere. `same`, `never`: see `leftovers`.
     """
     if chat.keys() <= known:
         return
-    left = {key: value for key, value in chat.items() if value not in same.get(key, ())}
-    for key, reason in never.items():
-        if left.get(key) is not None:
-            raise rejected(key, reason, "unsupported_parameter")
+    left = leftovers(chat, same=same, never=never)
     if left.get("web_search_options") == {}:  # elsewhere an empty value says nothing, here it asks for a search
         losses.add("web_search_options", f"{provider} has no equivalent", "Remove it")
     losses.add_unknown(left, known)

@@ -7,15 +7,13 @@ answers it where a completion model would have gone on writing: lanes should say
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from proxy_plugin.providers.base import LineRejected
-from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
+from proxy_plugin.providers.formats.bodies import Block, leftovers, read_object
+from proxy_plugin.providers.formats.json_text import read, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.responses_answers import usage_of
 from proxy_plugin.providers.formats.shapes import Answer, Translated
-
-Block = dict[str, Any]
 
 PROVIDER = "the chat API of this lane"
 # The API's own default, "Completions" in OpenAI's API reference. Without it the same line could cost a thousand times
@@ -44,9 +42,10 @@ _ENDS = ("stop", "length", "content_filter")
 
 def to_chat(body: bytes, *, drop_params: bool) -> Translated:
     """Translate a completions body. Raises LineRejected, for any JSON object nothing else."""
-    given = _read(body)
+    given = read_object(body, _COPIED)
     losses = Losses(allowed=drop_params, provider=PROVIDER)
-    _check_rest(given, losses)
+    if not given.keys() <= _TRANSLATED:
+        losses.add_unknown(leftovers(given, same=_SAME, never=_NEVER), _TRANSLATED)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
     chat["messages"] = [{"role": "user", "content": _prompt(given.get("prompt"))}]
     limit = given.get("max_tokens")
@@ -94,29 +93,6 @@ def to_text_completion(completion: bytes) -> Answer:
         "usage": tokens if isinstance(tokens, dict) else _no_tokens(),
     }
     return Answer(write(answer), usage_of(tokens), name)
-
-
-def _read(body: bytes) -> Block:
-    try:
-        given = read(body)
-        if isinstance(given, dict) and has_long_numbers(body):
-            numbers = [given.get(key) for key in _COPIED]
-            given = read_exactly(body) if has_fractions(numbers) else given
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
-    return given
-
-
-def _check_rest(given: Block, losses: Losses) -> None:
-    if given.keys() <= _TRANSLATED:
-        return
-    left = {key: value for key, value in given.items() if value not in _SAME.get(key, ())}
-    for key, reason in _NEVER.items():
-        if left.get(key) is not None:
-            raise rejected(key, reason, "unsupported_parameter")
-    losses.add_unknown(left, _TRANSLATED)
 
 
 def _prompt(given: object) -> str:

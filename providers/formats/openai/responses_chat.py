@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxy_plugin.providers.base import LineRejected
-from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly, write
+from proxy_plugin.providers.formats.bodies import Block, leftovers, read_object
+from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
-from proxy_plugin.providers.formats.openai.responses_items import Block, read_items
+from proxy_plugin.providers.formats.openai.responses_items import read_items
 from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "the chat API of this lane"
@@ -79,7 +80,7 @@ _OWN_WORDS = {
 
 def to_chat(body: bytes, *, drop_params: bool) -> Translated:
     """Translate a Responses body. Raises LineRejected, for any JSON object nothing else."""
-    given = _read(body)
+    given = read_object(body, _WITH_NUMBERS)
     losses = Losses(allowed=drop_params, provider=PROVIDER)
     _check_rest(given, losses)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
@@ -118,27 +119,11 @@ def _own_word(name: str) -> str:
     return own if head == "messages" and "=" not in name else own + name[len(head) :]
 
 
-def _read(body: bytes) -> Block:
-    try:
-        given = read(body)
-        if isinstance(given, dict) and not given.keys().isdisjoint(_WITH_NUMBERS):
-            numbers = [given.get(key) for key in _WITH_NUMBERS]
-            given = read_exactly(body) if has_long_numbers(body) and has_fractions(numbers) else given
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
-    return given
-
-
 def _check_rest(given: Block, losses: Losses) -> None:
     """Refuse or note every parameter that has no place in a chat body."""
     if given.keys() <= _TRANSLATED:
         return
-    left = {key: value for key, value in given.items() if value not in _SAME.get(key, ())}
-    for key, reason in _NEVER.items():
-        if left.get(key) is not None:
-            raise rejected(key, reason, "unsupported_parameter")
+    left = leftovers(given, same=_SAME, never=_NEVER)
     if left.pop("store", None):
         losses.add("store", "this lane keeps no responses", "Send false")
     if left.pop("truncation", None) is not None:

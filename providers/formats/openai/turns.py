@@ -1,8 +1,7 @@
 """The conversation of an OpenAI chat body, as every translator reads it: roles, tool calls and results, content parts.
 
 Shapes: OpenAI's chat completions, SDK 3.52. Readers raise LineRejected with the caller's own path. Nothing here knows a
-provider. A format builds upon `Talk`, hands its readers by role to `read_messages` and its readers by part type to
-`parts_of`.
+provider. A format builds upon `Talk` and hands its readers by part type to `parts_of`.
 
     Talk, read_messages, read_calls, call_id                    messages, tool calls and what answers them
     parts_of, read_text, read_image, read_file, payload         content parts
@@ -22,23 +21,42 @@ Block = dict[str, Any]
 T = TypeVar("T")
 Talking = TypeVar("Talking", bound="Talk")
 
+SPOKEN = frozenset({"role", "content"})
+ASSISTANT = SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
+TOOL = SPOKEN | {"tool_call_id", "name"}
+_READERS = {
+    "system": "read_system",
+    "developer": "read_system",
+    "user": "read_user",
+    "assistant": "read_assistant",
+    "tool": "read_tool",
+    "function": "read_tool",
+}
 _CALL = frozenset({"id", "type", "function", "index"})  # index: left by clients that join a stream
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.IGNORECASE)
 _NONE: frozenset[str] = frozenset()
 
 
 class Talk:
-    """A conversation on its way, as far as tool calls bind its messages together. Formats build upon it.
+    """A conversation on its way, as far as it has been read. Formats build upon it.
 
-    `open`: calls that wait for their results, by the caller's key, with the id sent and the name. `called`: every
-    function that some call names. `ID`: ids of this form are sent as they are, others become a hash.
+    `system`: what is hoisted. `open`: calls that wait for their results, by the caller's key, with the id sent and the
+    name. `called`: every function that some call names.
+
+    A format says which members of a message have a place (`SPOKEN`, `ASSISTANT`, `TOOL`), which ids of calls are sent
+    as they are (`ID`; others become a hash), and why it refuses a user's blank message and an assistant's audio. It
+    reads content, and adds what somebody said.
     """
 
-    __slots__ = ("called", "ids", "losses", "open", "open_path")
+    __slots__ = ("called", "ids", "losses", "open", "open_path", "system")
     ID = re.compile(r"[a-zA-Z0-9_-]+")
+    SPOKEN, ASSISTANT, TOOL = SPOKEN, ASSISTANT, TOOL
+    BLANK = "a blank message says nothing; remove it or give it content"
+    AUDIO = "audio has no place here; send the text instead"
 
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
+        self.system: list[Block] = []
         self.open: dict[tuple[str, str], tuple[str, str]] = {}
         self.open_path = ""
         self.ids: set[str] = set()
@@ -48,6 +66,51 @@ class Talk:
         """Take a message of nothing but a role and a content, if that is simple; False leaves it to the readers."""
         del role, content
         return False
+
+    def content(self, message: Block, path: str, role: str) -> Any:
+        """Translate the content of what system, user, assistant or tool say: None, a text or a list of parts."""
+        raise NotImplementedError
+
+    def add_user(self, message: Block, content: Any, path: str) -> None:
+        """Add what the user said, which is something."""
+        raise NotImplementedError
+
+    def add_assistant(self, message: Block, path: str) -> None:
+        """Add what the assistant said and called. A message with nothing in it is left out: it says nothing."""
+        raise NotImplementedError
+
+    def add_result(self, native_id: str, name: str, message: Block, path: str) -> None:
+        """Add the result of the tool call of this id and function name."""
+        raise NotImplementedError
+
+    def read_system(self, message: Block, path: str) -> None:
+        """Hoist a system or developer message, wherever it stands. Several stay apart: no separator is invented."""
+        self.losses.add_unknown(message, self.SPOKEN, path)
+        self.system += self.content(message, path, "system")
+
+    def read_user(self, message: Block, path: str) -> None:
+        """Read a user's message."""
+        self.losses.add_unknown(message, self.SPOKEN, path)
+        self.require_answers()
+        content = self.content(message, path, "user")
+        if not content:
+            raise rejected(f"{path}.content", self.BLANK)
+        self.add_user(message, content, path)
+
+    def read_assistant(self, message: Block, path: str) -> None:
+        """Read a message of the assistant's."""
+        self.losses.add_unknown(message, self.ASSISTANT, path)
+        self.require_answers()
+        if message.get("audio") is not None:
+            raise rejected(f"{path}.audio", self.AUDIO, "unsupported_parameter")
+        self.add_assistant(message, path)
+
+    def read_tool(self, message: Block, path: str) -> None:
+        """Read the result of a tool call, or of a legacy function call, which is known by its name."""
+        native_id, name = self.answered(message, path)
+        known = self.TOOL if message.get("name", name) == name else self.TOOL - {"name"}
+        self.losses.add_unknown(message, known, path)
+        self.add_result(native_id, name, message, path)
 
     def require_answers(self) -> None:
         """Refuse a turn in which some tool call has no result, as OpenAI's API does."""
@@ -85,10 +148,8 @@ def call_id(*given: str) -> str:
     return "call_" + hashlib.sha256("\x1f".join(given).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def read_messages(
-    given: object, talk: Talking, readers: Mapping[str, Callable[[Talking, Block, str], None]]
-) -> Talking:
-    """Hand every message to `talk.hear`, or to its role's reader: (talk, message, path)."""
+def read_messages(given: object, talk: Talking) -> Talking:
+    """Hand every message to `talk.hear`, or to its role's reader."""
     if not isinstance(given, list):
         raise rejected("messages", "must be a list with at least one message", "invalid_type")
     for number, message in enumerate(given):
@@ -98,10 +159,10 @@ def read_messages(
         if not isinstance(message, dict):
             raise rejected(path, "must be an object", "invalid_type")
         role = message.get("role")
-        reader = readers.get(role) if isinstance(role, str) else None
+        reader = _READERS.get(role) if isinstance(role, str) else None
         if reader is None:
             raise rejected(f"{path}.role", "must be system, developer, user, assistant, tool or function")
-        reader(talk, message, path)
+        getattr(talk, reader)(message, path)
     return talk
 
 

@@ -15,6 +15,7 @@ STAND_IN = StandIn(
     jobs="messages/batches",
     results="batches.results",
     ended="ended",
+    late_cancel=400,
     free=("batches.retrieve", "batches.list", "batches.results"),
     quick={"run_seconds": 0.05, "cancel_seconds": 0.05},
     labelled=False,

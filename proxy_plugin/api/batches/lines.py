@@ -10,12 +10,13 @@ import json
 import os
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import hdrs, web
 
-from proxy_plugin.api.batches import lookup as batch_lookup
+from proxy_plugin.api import ids
 from proxy_plugin.errors import BadRequest, Conflict, NotFound
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
@@ -23,7 +24,7 @@ from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
 
 if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
+    from proxy_plugin.storage.blobs import Blobs
 
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
 BLOCK_BYTES = 256 * 1024
@@ -42,7 +43,7 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Selection(msgspec.Struct, frozen=True):
     """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter."""
 
     filters: dict[str, frozenset[str]]
@@ -74,12 +75,12 @@ def _told(line: bytes) -> _Told:
 
 async def lines(request: web.Request) -> web.StreamResponse:
     """GET /batches/{batch_id}/lines: JSONL, one object a line, in input order. 409 before the batch has ended."""
-    batch, wanted = batch_lookup.visible(request), _wanted(request)
+    batch, selection = await ids.visible_batch(request), _selection(request)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
-    source = await gateway.blobs.read(open_ledger, gateway, batch)
+    source = await gateway.blobs.read(_open_ledger, BatchFolders(gateway.data_dir).ledger(batch.id), batch)
     try:
-        return await _send(request, Chosen(source, wanted), wanted)
+        return await _send(request, gateway.blobs, Chosen(source, selection), selection)
     finally:
         await gateway.blobs.read(os.close, source)
 
@@ -91,20 +92,19 @@ def require_ended(batch: BatchRow, what: str) -> None:
         raise Conflict(f"{what}; this one is '{status}'. Ask again later, or cancel it.", code="batch_not_ended")
 
 
-def open_ledger(gateway: Gateway, batch: BatchRow) -> int:
+def _open_ledger(path: Path, batch: BatchRow) -> int:
     """Return a descriptor of an ended batch's ledger. Raises Conflict if there never was one, NotFound if it went."""
     with suppress(FileNotFoundError):
-        return os.open(BatchFolders(gateway.data_dir).ledger(batch.id), os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if batch.output_file_id is None and batch.error_file_id is None:
         raise Conflict("This batch failed before any line was sent; its `errors` say why.", code="no_lines")
     raise NotFound("The records of this batch's lines were removed with its output and error files.")
 
 
-async def _send(request: web.Request, chosen: Chosen, wanted: Wanted) -> web.StreamResponse:
-    blobs = request.app[GATEWAY].blobs
+async def _send(request: web.Request, blobs: Blobs, chosen: Chosen, selection: Selection) -> web.StreamResponse:
     block = await blobs.read(chosen.block)  # before the answer begins: a damaged ledger is an error, not half an answer
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Content-Type-Options": "nosniff"})
-    if wanted.all:
+    if selection.all:
         response.content_length = chosen.size
     await response.prepare(request)
     while block is not None:
@@ -115,9 +115,9 @@ async def _send(request: web.Request, chosen: Chosen, wanted: Wanted) -> web.Str
     return response
 
 
-def _wanted(request: web.Request) -> Wanted:
+def _selection(request: web.Request) -> Selection:
     given = {name: frozenset(request.query.getall(name, [])) for name in FILTERS}
-    return Wanted(
+    return Selection(
         filters={name: values for name, values in given.items() if values},
         after=_number(request, "after") or 0,
         limit=_number(request, "limit"),
@@ -136,10 +136,10 @@ def _number(request: web.Request, name: str) -> int | None:
 class Chosen:
     """The wanted lines of a ledger, a block at a time. Its methods block."""
 
-    def __init__(self, source: int, wanted: Wanted) -> None:
+    def __init__(self, source: int, selection: Selection) -> None:
         self.size = os.fstat(source).st_size
-        self._source, self._wanted = source, wanted
-        self._left = wanted.limit
+        self._source, self._selection = source, selection
+        self._left = selection.limit
         self._offset: int | None = None
 
     def block(self) -> bytes | None:
@@ -150,10 +150,10 @@ class Chosen:
             return None
         data = self._whole_lines(self._offset)
         self._offset += len(data)
-        return data if self._wanted.all else self._choose(data)
+        return data if self._selection.all else self._choose(data)
 
     def _choose(self, data: bytes) -> bytes:
-        found = [line for line in data.split(b"\n")[:-1] if self._wanted.admits(line)][: self._left]
+        found = [line for line in data.split(b"\n")[:-1] if self._selection.admits(line)][: self._left]
         if self._left is not None:
             self._left -= len(found)
         return b"".join(line + b"\n" for line in found)
@@ -172,12 +172,12 @@ class Chosen:
 
     def _beginning(self) -> int:
         """Return where the first line behind the wanted one begins: numbers rise, so halving finds it."""
-        low, high = 0, self.size if self._wanted.after else 0
+        low, high = 0, self.size if self._selection.after else 0
         while low < high:
             begin = self._line_from((low + high) // 2)
             if begin >= high:
                 high = (low + high) // 2
-            elif self._number_at(begin) <= self._wanted.after:
+            elif self._number_at(begin) <= self._selection.after:
                 low = self._line_from(begin + 1)
             else:
                 high = begin

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import hdrs, web
 
-from proxy_plugin.api.batches import lookup as batch_lookup
+from proxy_plugin.api import ids
 from proxy_plugin.api.batches.so_far import SO_FAR
 from proxy_plugin.errors import Unavailable
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.web.keys import CALLER
 
 if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
     from proxy_plugin.storage.tables.batches import BatchRow
 
 BLOCK_BYTES = 256 * 1024
@@ -30,9 +30,10 @@ _ORDINAL_AT, _ORDINAL_LENGTH = len(b'{"id":"batch_req_') + 10, 8  # in a row: be
 
 async def output(request: web.Request) -> web.StreamResponse:
     """GET and HEAD /batches/{batch_id}/output: JSONL, whatever the client accepts; nothing yet is an empty body."""
-    await request.app[GATEWAY].own_keys.offered(request.headers, request[CALLER], batch_lookup.visible(request))
+    own_keys = request.app[GATEWAY].own_keys
+    await own_keys.offered(request.headers, request[CALLER], await ids.visible_batch(request))
     for _ in range(LOOKS):
-        batch = batch_lookup.visible(request)
+        batch = await ids.visible_batch(request)
         if request.method == hdrs.METH_HEAD and batch.state not in states.BATCH_ENDS:
             return await _send(request, _response(batch), [])  # its length is not known before its rows are merged
         sources = await _sources(request, batch)
@@ -45,7 +46,8 @@ async def _sources(request: web.Request, batch: BatchRow) -> list[Source] | None
     """Return open files that together have all final rows; None if the batch ended while they were gathered."""
     gateway = request.app[GATEWAY]
     if batch.state in states.BATCH_ENDS:
-        return await gateway.blobs.read(_open_existing, _result_paths(gateway, batch))
+        kept = await gateway.registry.read(_kept_results, batch, gateway.clock.now())
+        return await gateway.blobs.read(_open_existing, [gateway.blobs.path(file_id) for file_id in kept])
     with suppress(FileNotFoundError):  # its working files are gone
         async with request.app[SO_FAR].file(gateway, batch) as path:
             return await gateway.blobs.read(_open_existing, [path] if path is not None else [])
@@ -89,12 +91,10 @@ class Source(NamedTuple):
     size: int
 
 
-def _result_paths(gateway: Gateway, batch: BatchRow) -> list[Path]:
+def _kept_results(conn: Connection, batch: BatchRow, now: float) -> list[str]:
     """Return the files of an ended batch that were neither deleted nor have expired."""
     named = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id is not None]
-    now = gateway.clock.now()
-    rows = gateway.registry.read_now(lambda conn: [files.visible(conn, batch.workspace, each, now) for each in named])
-    return [gateway.blobs.path(row.id) for row in rows if row is not None]
+    return [file_id for file_id in named if files.visible(conn, batch.workspace, file_id, now) is not None]
 
 
 def _open_existing(paths: Iterable[Path]) -> list[Source]:

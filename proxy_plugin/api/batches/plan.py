@@ -15,10 +15,12 @@ import msgspec
 from aiohttp import web
 
 from proxy_plugin.access import headers
-from proxy_plugin.api.batches.create import Wanted, idempotency_key, resolved_route, wanted_in
+from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
+from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
-from proxy_plugin.engine.steps_batch import split_job
+from proxy_plugin.clock import Clock
+from proxy_plugin.engine.worker_jobs import split_job
 from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
@@ -26,6 +28,7 @@ from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts
 from proxy_plugin.routing.endpoints import served
 from proxy_plugin.routing.route import Route, decode_route
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
@@ -86,32 +89,32 @@ async def plan(request: web.Request) -> web.Response:
 
 async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
     gateway = app[GATEWAY]
-    file = await _scanned(gateway, asked)
+    file = await _scanned(gateway.registry, gateway.clock, asked)
     endpoint = asked.wanted.endpoint
     facts = None if file.facts is None else msgspec.json.decode(file.facts, type=Facts)
     faults = file_faults(facts, endpoint, asked.route)
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn():
-            figures = await _counted(gateway, _job(gateway, asked, file, facts))
+            figures = await _counted(gateway.workers, _job(gateway, asked, file, facts))
     return plan_object(Found(endpoint, facts, tuple(faults), figures))
 
 
-async def _scanned(gateway: Gateway, asked: _Asked) -> FileRow:
+async def _scanned(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
     """Return the file when its scan has ended. Raises NotFound, Unavailable."""
-    pause, file = _FIRST_LOOK, _visible(gateway, asked)
+    pause, file = _FIRST_LOOK, await _visible(registry, clock, asked)
     with suppress(TimeoutError):
         async with asyncio.timeout(SCAN_SECONDS):
             while file.state == "uploaded":
                 await asyncio.sleep(pause)
-                pause, file = min(pause * 1.5, _LAST_LOOK), _visible(gateway, asked)
+                pause, file = min(pause * 1.5, _LAST_LOOK), await _visible(registry, clock, asked)
             return file
     raise Unavailable("The file is still being checked; ask for the plan again later.", param="input_file_id")
 
 
-def _visible(gateway: Gateway, asked: _Asked) -> FileRow:
-    file_id, now = asked.wanted.input_file_id, gateway.clock.now()
-    found = gateway.registry.read_now(lambda conn: files.visible(conn, asked.workspace, file_id, now))
+async def _visible(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
+    file_id = asked.wanted.input_file_id
+    found = await registry.read(files.visible, asked.workspace, file_id, clock.now())
     if found is None or found.purpose != "batch":
         raise no_input_file(file_id)
     return found
@@ -121,16 +124,16 @@ def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJo
     limit = gateway.config.limits.max_line_bytes
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limit if facts.longest_line > limit else None,
         repeated=frozenset(repeated),
     )
 
 
-async def _counted(gateway: Gateway, job: PlanJob) -> Figures:
+async def _counted(workers: Workers, job: PlanJob) -> Figures:
     try:
-        return await gateway.workers.run(count, job)
+        return await workers.run(count, job)
     except FileNotFoundError:  # deleted, or expired, since it was looked up
         raise no_input_file(job.split.source.rpartition("/")[2]) from None
     except WorkerDied:

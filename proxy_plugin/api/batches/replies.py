@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from proxy_plugin import logs
-from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.storage.errors import StorageError
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches
-from proxy_plugin.storage.tables.batches import BatchRow
 
 LOG = logging.getLogger("proxy_plugin.batches")
 
@@ -47,9 +46,9 @@ class Replies:
             if earlier is done:
                 del self._open[request]
 
-    def note(self, app: web.Application, row: BatchRow) -> None:
+    def note(self, registry: Registry, batch_id: str, now: float) -> None:
         """Write down, beside everything else, that the client has its answer."""
-        task = asyncio.create_task(_note_replied(app, row.id))
+        task = asyncio.create_task(_note_replied(registry, batch_id, now))
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
 
@@ -61,9 +60,8 @@ class Replies:
 REPLIES = web.AppKey("proxy_plugin.replies", Replies)
 
 
-async def _note_replied(app: web.Application, batch_id: str) -> None:
-    gateway = app[GATEWAY]
+async def _note_replied(registry: Registry, batch_id: str, now: float) -> None:
     try:
-        await gateway.registry.write(lambda conn: batches.replied(conn, batch_id, gateway.clock.now()))
+        await registry.write(batches.replied, batch_id, now)
     except StorageError as error:  # an equal create then gets this batch again
         logs.event(LOG, "reply_not_noted", level=logging.WARNING, error=error)

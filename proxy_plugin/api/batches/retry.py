@@ -22,11 +22,13 @@ from proxy_plugin.access import headers
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
-from proxy_plugin.api.batches import lookup as batch_lookup
-from proxy_plugin.api.batches.create import Wanted, conclude, expiry, key_reused, metadata, new_row, resolved_route
+from proxy_plugin.api import ids
+from proxy_plugin.api.batches.create import conclude, key_reused, new_row, resolved_route
 from proxy_plugin.api.batches.lines import require_ended
+from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
-from proxy_plugin.api.files.room import Claim
+from proxy_plugin.api.files.room import Claim, Store
+from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.durable import FileFacts
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
@@ -46,12 +48,12 @@ _NAME = re.compile(r"(?P<stem>.*?)(?:\.retry(?P<count>[0-9]{0,4}))?(?P<suffix>\.
 
 async def retry(request: web.Request) -> web.StreamResponse:
     """POST /batches/{batch_id}/retry: the new batch, or the one that an equal retry made before."""
-    original = batch_lookup.visible(request)
+    original = await ids.visible_batch(request)
     _require_failures(original)
     body = await json_object(request, optional=True)
     resolved = await _resolved(request, original)
     row = new_row(request, _wanted(original, body), resolved)
-    return await conclude(request, row, resolved, lambda: _store(request, original, row))
+    return await conclude(request, row, resolved, _store, request, original, row)
 
 
 def _require_failures(original: BatchRow) -> None:
@@ -117,7 +119,7 @@ def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
 async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
     try:
-        earlier = gateway.registry.read_now(lambda conn: batches.earlier(conn, row, is_retry=is_retry))
+        earlier = await gateway.registry.read(batches.earlier, row, is_retry=is_retry)
         return earlier or await _copied(gateway, original, row, is_retry=is_retry)
     except batches.KeyReused:
         raise key_reused() from None
@@ -125,7 +127,8 @@ async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> Bat
 
 async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_retry: bool) -> BatchRow:
     """Copy the failed lines and store file and batch. Raises Conflict where they are gone, NoSpace."""
-    source, temp = _source(gateway, original), gateway.blobs.temp_path()
+    store, temp = store_of(gateway), gateway.blobs.temp_path()
+    source = await _source(store, original)
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
@@ -133,21 +136,21 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
     )
     try:
         size = await gateway.workers.run(measure, failed)
-        with Claim(gateway, row.workspace) as claim:
-            claim.cover(size)
+        with Claim(store, row.workspace) as claim:
+            await claim.cover(size)
             facts = await gateway.workers.run(copy, failed, str(temp))
             claim.wrote(facts.bytes)
-            file = _file(gateway, source, facts)
-            return await to_the_end(_keep(gateway, temp, file, original, row, is_retry=is_retry))
+            file = _file(source, facts, int(store.clock.now()))
+            return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
     except FileNotFoundError:
         raise _gone() from None
     finally:
         await gateway.blobs.write(temp.unlink, missing_ok=True)
 
 
-def _source(gateway: Gateway, original: BatchRow) -> FileRow:
-    now = gateway.clock.now()
-    found = gateway.registry.read_now(lambda conn: files.visible(conn, original.workspace, original.input_file_id, now))
+async def _source(store: Store, original: BatchRow) -> FileRow:
+    now = store.clock.now()
+    found = await store.registry.read(files.visible, original.workspace, original.input_file_id, now)
     if found is None:
         raise _gone()
     return found
@@ -161,8 +164,7 @@ def _gone() -> Conflict:
     )
 
 
-def _file(gateway: Gateway, source: FileRow, facts: FileFacts) -> FileRow:
-    now = int(gateway.clock.now())
+def _file(source: FileRow, facts: FileFacts, now: int) -> FileRow:
     return FileRow(
         id=f"file-{secrets.token_hex(12)}",
         workspace=source.workspace,
@@ -187,30 +189,26 @@ def retry_name(filename: str) -> str:
 
 
 async def _keep(
-    gateway: Gateway, temp: Path, file: FileRow, original: BatchRow, row: BatchRow, *, is_retry: bool
+    store: Store, temp: Path, file: FileRow, original: BatchRow, row: BatchRow, *, is_retry: bool
 ) -> BatchRow:
     """Make the blob, then both rows. Not to be cancelled: rows that are being committed need their blob."""
-
-    def work(conn: Connection) -> BatchRow:
-        earlier = batches.earlier(conn, row, is_retry=is_retry)
-        if earlier is not None:
-            return earlier
-        files.insert(conn, file)
-        made = batches.insert(conn, _of_file(row, file), is_retry=is_retry)
-        batches.event(conn, made.id, None, float(made.created_at), "retry of", original.id)
-        return made
-
     stored = None
     try:
-        await gateway.blobs.write(gateway.blobs.adopt, temp, file.id)
+        await store.blobs.write(store.blobs.adopt, temp, file.id)
         failpoints.passing("retry.adopted")
-        stored = await gateway.registry.write(work)
+        stored = await store.registry.write(_insert, file, row, original.id, is_retry=is_retry)
     finally:
         if stored is None or stored.id != row.id:
-            await gateway.blobs.write(gateway.blobs.remove, file.id)
+            await store.blobs.write(store.blobs.remove, file.id)
     failpoints.passing("retry.stored")
     return stored
 
 
-def _of_file(row: BatchRow, file: FileRow) -> BatchRow:
-    return msgspec.structs.replace(row, input_file_id=file.id)
+def _insert(conn: Connection, file: FileRow, row: BatchRow, original_id: str, *, is_retry: bool) -> BatchRow:
+    earlier = batches.earlier(conn, row, is_retry=is_retry)
+    if earlier is not None:
+        return earlier
+    files.insert(conn, file)
+    made = batches.insert(conn, msgspec.structs.replace(row, input_file_id=file.id), is_retry=is_retry)
+    batches.event(conn, made.id, None, float(made.created_at), "retry of", original_id)
+    return made

@@ -8,11 +8,11 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 
 from proxy_plugin import failpoints
-from proxy_plugin.api import ids as foreign_ids
-from proxy_plugin.api.batches import jobs as batch_jobs
-from proxy_plugin.api.batches import lookup as batch_lookup
-from proxy_plugin.api.batches.create import create, shown
+from proxy_plugin.api import ids
+from proxy_plugin.api.batches import jobs
+from proxy_plugin.api.batches.create import create
 from proxy_plugin.api.batches.lines import lines
+from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.output import output
 from proxy_plugin.api.batches.plan import plan
 from proxy_plugin.api.batches.retry import retry
@@ -30,8 +30,8 @@ PAGE_DEFAULT, PAGE_MAX = 20, 100
 
 async def retrieve(request: web.Request) -> web.Response:
     """`GET /batches/{id}`: from the registry; no provider is asked. `include=jobs` adds its native jobs."""
-    with_jobs = batch_jobs.wanted(request)
-    row = batch_lookup.visible(request)
+    with_jobs = jobs.wanted(request)
+    row = await ids.visible_batch(request)
     await request.app[GATEWAY].own_keys.offered(request.headers, request[CALLER], row)
     [batch] = await _shown(request, [row], with_jobs=with_jobs)
     return json_answer(batch)
@@ -41,7 +41,7 @@ async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool)
     gateway = request.app[GATEWAY]
     shown_rows = [shown(gateway, row) for row in rows]
     if with_jobs:  # by a thread: a page of batches may have thousands
-        found = await gateway.registry.scan(lambda conn: batch_jobs.of_batches(conn, [row.id for row in rows]))
+        found = await gateway.registry.scan(jobs.of_batches, [row.id for row in rows])
         for batch in shown_rows:
             batch.update(found[batch["id"]])
     return shown_rows
@@ -50,11 +50,9 @@ async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool)
 async def list_batches(request: web.Request) -> web.Response:
     """`GET /batches`: newest first, behind the cursor `after`. `include=jobs` adds the native jobs of each."""
     limit, after = _limit(request.query.get("limit")), unquote(request.query.get("after", "")) or None
-    with_jobs = batch_jobs.wanted(request)
-    workspace = request[CALLER].workspace
-    rows = request.app[GATEWAY].registry.read_now(
-        lambda conn: batches.page(conn, workspace, after=after, limit=limit + 1),
-    )
+    with_jobs = jobs.wanted(request)
+    registry, workspace = request.app[GATEWAY].registry, request[CALLER].workspace
+    rows = await registry.read(batches.page, workspace, after=after, limit=limit + 1)
     if rows is None:
         raise BadRequest("'after' is not the id of a batch.", param="after")
     page = await _shown(request, rows[:limit], with_jobs=with_jobs)
@@ -72,23 +70,23 @@ def _limit(text: str | None) -> int:
 
 async def cancel(request: web.Request) -> web.Response:
     """`POST /batches/{id}/cancel`: a durable flag; the engine stops what runs."""
-    gateway, workspace, batch_id = request.app[GATEWAY], request[CALLER].workspace, batch_lookup.batch_id(request)
-
-    def work(conn: Connection) -> BatchRow:
-        row = batches.visible(conn, workspace, batch_id)
-        if row is None:
-            raise foreign_ids.no_such_batch(batch_id)
-        return batches.cancel(conn, row, gateway.clock.now())
-
+    gateway, workspace, batch_id = request.app[GATEWAY], request[CALLER].workspace, ids.batch_id(request)
     failpoints.passing("cancel.before")
     try:
-        row = await gateway.registry.write(work)
+        row = await gateway.registry.write(_cancel, workspace, batch_id, gateway.clock.now())
     except batches.NotCancellable as error:
         raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
     failpoints.passing("cancel.after")
     await gateway.own_keys.offered(request.headers, request[CALLER], row)
     gateway.engine.wake()
     return json_answer(shown(gateway, row))
+
+
+def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> BatchRow:
+    row = batches.visible(conn, workspace, batch_id)
+    if row is None:
+        raise ids.no_such_batch(batch_id)
+    return batches.cancel(conn, row, now)
 
 
 ROUTES = (

@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from proxy_plugin.api.files.room import require_room
-from proxy_plugin.engine import steps_batch
-from proxy_plugin.engine.desk import Desk
+from proxy_plugin.api.files.routes import store_of
+from proxy_plugin.engine.worker_jobs import merge_job
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.merge import MergeJob, merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
@@ -52,7 +52,7 @@ class SoFar:
 
         Raises FileNotFoundError if the batch ended meanwhile, NoSpace, and OSError.
         """
-        found = gateway.registry.read_now(lambda conn: parts.of_batch(conn, batch.id))
+        found = await gateway.registry.read(parts.of_batch, batch.id)
         rows = [row for row in found if row.state in PART_ENDS]
         if batch.split_dir is None or not (rows or batch.rejected):
             yield None
@@ -80,9 +80,10 @@ class SoFar:
     async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
         async with self._turn:
             path = gateway.blobs.temp_path()
-            job = steps_batch.merge_job(Desk(gateway, BatchFolders(gateway.data_dir)), batch, rows, path)
+            attempts = await gateway.registry.read(parts.attempts, batch.id)
+            job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
             size = await gateway.blobs.read(_most_bytes, job, batch.rejected + sum(row.lines for row in rows))
-            require_room(gateway, None, size)
+            await require_room(store_of(gateway), None, size)
             gateway.blobs.space.claim(size)
             try:
                 await gateway.workers.run(merge_so_far, job, str(path))

@@ -16,6 +16,7 @@ import logging
 import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,17 +25,19 @@ from aiohttp import hdrs, web
 from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
 from proxy_plugin.access.brought import KEY_HEADER, Brought
-from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
-from proxy_plugin.api import ids as foreign_ids
+from proxy_plugin.access.own_keys import OwnKeys
+from proxy_plugin.api.files.content import disposition
 from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
-from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
+from proxy_plugin.api.files.room import Store
+from proxy_plugin.api.ids import could_be_ours
+from proxy_plugin.config import OWN_KEY_PREFIX, Config, VirtualKey
 from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.fingerprints import fingerprint
-from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
-from proxy_plugin.storage.connection import Connection
+from proxy_plugin.providers.http import Http
+from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import provider_files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.provider_files import Place
@@ -61,7 +64,17 @@ class Upload(NamedTuple):
     lifetime: int | None
 
 
-class _Lane(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a request can name or bring, and what calling a provider takes. `secret` hashes accounts."""
+
+    config: Config
+    own_keys: OwnKeys
+    http: Http
+    secret: bytes = field(repr=False)
+
+
+class _Reach(NamedTuple):
     """A provider that stores files, and the account to use there."""
 
     stores: StoresFiles
@@ -69,77 +82,65 @@ class _Lane(NamedTuple):
     title: str
 
 
-def precheck(request: web.Request, purpose: str | None) -> None:
+def precheck(request: web.Request, config: Config, purpose: str | None) -> None:
     """Refuse by the headers alone what would be refused after the upload. Raises GatewayError.
 
     Own keys are looked at later: that may take a name lookup.
     """
     if purpose not in PURPOSES:
         return
-    account = one_account.named(request.app[GATEWAY].config, request[HEADERS], request[CALLER])
+    account = one_account.named(config, request[HEADERS], request[CALLER])
     if account is None:
         raise _no_target(purpose)
     if isinstance(account, VirtualKey):
         _stores(account.provider, purpose)
 
 
-async def store(request: web.Request, upload: Upload) -> FileRow:
+async def store(request: web.Request, kept: Store, accounts: Accounts, upload: Upload) -> FileRow:
     """Give a spooled upload to the provider that the request names and return its row. Raises GatewayError."""
-    gateway = request.app[GATEWAY]
-    key = await _target(request, upload.purpose)
+    key = await _target(request, accounts, upload.purpose)
     await asyncio.to_thread(_stores, key.provider, upload.purpose)  # the first use imports the provider
-    lane = _lane(request, key)
+    reach = _reach(request, accounts, key)
     try:
         file = NewFile(upload.path, upload.filename, upload.purpose, upload.lifetime)
-        stored = await lane.stores.store_file(lane.account, file)
+        stored = await reach.stores.store_file(reach.account, file)
     except ProviderError as error:
         logs.event(LOG, "provider_file_not_stored", level=logging.WARNING, error=error, virtual_key=key.slug)
-        raise as_answer(error, lane.title, lost=LOST_UPLOAD) from error
-    row = await _keep(gateway, lane, key, _row(request, upload, stored), stored)
+        raise as_answer(error, reach.title, lost=LOST_UPLOAD) from error
+    row = _row(request[CALLER].workspace, int(kept.clock.now()), upload, stored)
+    row = await _keep(kept.registry, reach, key, row, stored)
     logs.event(LOG, "provider_file_stored", virtual_key=key.slug, bytes=row.bytes, kept_id=row.id == stored.id)
     return row
 
 
-def permitted(conn: Connection, caller: Caller, rows: list[FileRow]) -> list[FileRow]:
-    """Return those files of the caller's workspace that its list of virtual keys lets it see."""
-    if "*" in caller.virtual_keys:
-        return rows
-    slugs = provider_files.slugs(conn, [row.id for row in rows])
-    hidden = {each for each, slug in slugs.items() if not (slug.startswith(OWN_KEY_PREFIX) or caller.allows(slug))}
-    return [row for row in rows if row.id not in hidden]
-
-
-def place(gateway: Gateway, row: FileRow) -> Place | None:
-    """Return where a provider keeps the bytes of a file, None if they are here."""
-    return gateway.registry.read_now(lambda conn: provider_files.place(conn, row.id))
-
-
-async def delete(request: web.Request, where: Place) -> None:
+async def delete(request: web.Request, accounts: Accounts, where: Place) -> None:
     """Delete a file at its provider; one that is gone there is deleted. Raises GatewayError."""
-    lane = await _reach(request, where)
+    reach = await _reach_of(request, accounts, where)
     try:
-        await lane.stores.delete_file(lane.account, where.provider_id)
+        await reach.stores.delete_file(reach.account, where.provider_id)
     except ProviderError as error:
-        raise as_answer(error, lane.title, lost=LOST_CALL) from error
+        raise as_answer(error, reach.title, lost=LOST_CALL) from error
 
 
-async def content(request: web.Request, row: FileRow, where: Place, disposition: str) -> web.StreamResponse:
+async def content(request: web.Request, accounts: Accounts, row: FileRow, where: Place) -> web.StreamResponse:
     """Stream a file from its provider, with `Range` as the provider serves it. HEAD is answered from the row."""
-    response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: disposition, "X-Content-Type-Options": "nosniff"})
+    response = web.StreamResponse(
+        headers={hdrs.CONTENT_DISPOSITION: disposition(row.filename), "X-Content-Type-Options": "nosniff"}
+    )
     response.content_type = "application/octet-stream"
     if request.method == hdrs.METH_HEAD:
         response.content_length = row.bytes
         await response.prepare(request)
         return response
-    lane = await _reach(request, where)
+    reach = await _reach_of(request, accounts, where)
     asked = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     try:
-        async with lane.stores.read_file(lane.account, where.provider_id, asked) as found:
+        async with reach.stores.read_file(reach.account, where.provider_id, asked) as found:
             response.set_status(found.status)
             response.headers.update(found.headers)
             taken = await _copy(request, response, found, row.bytes)
     except ProviderError as error:
-        raise as_answer(error, lane.title, lost=LOST_CALL) from error
+        raise as_answer(error, reach.title, lost=LOST_CALL) from error
     if not taken:
         raise ConnectionResetError("the client has gone")
     return response
@@ -157,8 +158,8 @@ def _no_target(purpose: str) -> BadRequest:
     )
 
 
-async def _target(request: web.Request, purpose: str) -> VirtualKey:
-    account = await _chosen(request)
+async def _target(request: web.Request, accounts: Accounts, purpose: str) -> VirtualKey:
+    account = await _chosen(request, accounts)
     if account is None:
         raise _no_target(purpose)
     return account.account if isinstance(account, Brought) else account
@@ -178,11 +179,10 @@ def _stores(provider: str, purpose: str) -> None:
         )
 
 
-def _row(request: web.Request, upload: Upload, stored: StoredFile) -> FileRow:
-    now = int(request.app[GATEWAY].clock.now())
+def _row(workspace: str, now: int, upload: Upload, stored: StoredFile) -> FileRow:
     return FileRow(
-        id=stored.id if foreign_ids.could_be_ours(stored.id) else _own_id(),
-        workspace=request[CALLER].workspace,
+        id=stored.id if could_be_ours(stored.id) else _own_id(),
+        workspace=workspace,
         purpose=upload.purpose,
         filename=upload.filename,
         bytes=upload.size if stored.bytes is None else stored.bytes,
@@ -198,50 +198,46 @@ def _own_id() -> str:
     return f"file-{secrets.token_hex(12)}"
 
 
-async def _keep(gateway: Gateway, lane: _Lane, key: VirtualKey, row: FileRow, stored: StoredFile) -> FileRow:
+async def _keep(registry: Registry, reach: _Reach, key: VirtualKey, row: FileRow, stored: StoredFile) -> FileRow:
     """Insert the row. If that fails nobody could ever reach the file, so it is taken back."""
     where = Place(slug=key.slug, provider=key.provider, provider_id=stored.id)
     try:
-        return await gateway.registry.write(
-            lambda conn: provider_files.insert(conn, row, where, spare_id=_own_id()),
-        )
+        return await registry.write(provider_files.insert, row, where, spare_id=_own_id())
     except Exception:
         with suppress(ProviderError):
-            await lane.stores.delete_file(lane.account, stored.id)
+            await reach.stores.delete_file(reach.account, stored.id)
         raise
 
 
 # ---- the account ----
 
 
-async def _chosen(request: web.Request) -> VirtualKey | Brought | None:
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
-    return await one_account.chosen(gateway.config, gateway.own_keys, asked, caller, request.headers)
+async def _chosen(request: web.Request, accounts: Accounts) -> VirtualKey | Brought | None:
+    asked, caller = request[HEADERS], request[CALLER]
+    return await one_account.chosen(accounts.config, accounts.own_keys, asked, caller, request.headers)
 
 
-def _lane(request: web.Request, key: VirtualKey) -> _Lane:
-    gateway = request.app[GATEWAY]
+def _reach(request: web.Request, accounts: Accounts, key: VirtualKey) -> _Reach:
     adapter: BatchProvider = catalog.load(key.provider)
     assert isinstance(adapter, StoresFiles)
-    known_as = fingerprint(gateway.secret, adapter.account_key(key.credentials))
-    http = gateway.http.carrying(forwarded(request.headers))
+    known_as = fingerprint(accounts.secret, adapter.account_key(key.credentials))
+    http = accounts.http.carrying(forwarded(request.headers))
     account = Account(key.slug, key.credentials, http, known_as)
-    return _Lane(adapter, account, adapter.capabilities.title)
+    return _Reach(adapter, account, adapter.capabilities.title)
 
 
-async def _reach(request: web.Request, where: Place) -> _Lane:
+async def _reach_of(request: web.Request, accounts: Accounts, where: Place) -> _Reach:
     """Return the account that has a file. Raises Conflict if the gateway has it no more, BadRequest for own keys."""
-    gateway = request.app[GATEWAY]
     if where.slug.startswith(OWN_KEY_PREFIX):
-        return _lane(request, await _brought(request, where))
-    key = gateway.config.virtual_keys.get(where.slug)
+        return _reach(request, accounts, await _brought(request, accounts, where))
+    key = accounts.config.virtual_keys.get(where.slug)
     if key is None or key.provider != where.provider:
         raise Conflict(f"The virtual key {where.slug}, which stored this file, is not configured any more.")
-    return _lane(request, key)
+    return _reach(request, accounts, key)
 
 
-async def _brought(request: web.Request, where: Place) -> VirtualKey:
-    found = await _chosen(request)
+async def _brought(request: web.Request, accounts: Accounts, where: Place) -> VirtualKey:
+    found = await _chosen(request, accounts)
     if not isinstance(found, Brought):
         raise BadRequest(
             f"A provider key of your own stored this file. Send `{headers.PROVIDER}: {where.provider}` and that key in "

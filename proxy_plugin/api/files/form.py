@@ -6,7 +6,7 @@ Measured on 2 busy cores: 200 MB in 0.7 to 1 s with its sync and 3 MB of growth;
 (58 MB where the server keeps aiohttp's `read_bufsize` of 256 KiB instead of 64) and no gap of the loop above 60 ms.
 
 The parser is python-multipart's: 4,300 MB/s in 64 KiB chunks, no growth, bounded headers, one kind of error. The one
-that is much faster lets a cut body pass; `proxy_plugin.multipart` has the comparison, `bench/multipart.py` makes it.
+that is much faster lets a cut body pass; `web.multipart` has the comparison, `bench/multipart.py` makes it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy_plugin.api.files import at_provider as provider_files
-from proxy_plugin.api.files.room import require_room
-from proxy_plugin.api.files.spool import Bound, Spool, keep, spooling
-from proxy_plugin.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
-from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.api.files import at_provider
+from proxy_plugin.api.files.at_provider import Accounts
+from proxy_plugin.api.files.room import Store, require_room
+from proxy_plugin.api.files.spool import Bound, Spool, keep, require_turn, spooling
+from proxy_plugin.clock import Clock
+from proxy_plugin.config.sections import Config, Limits
+from proxy_plugin.errors import BadRequest, GatewayError
+from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
 from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
-
-if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
 
 CHUNK_BYTES = 64 * 1024  # of the body, parsed at once on the event loop
 FORM_BYTES = 64 * 1024  # all of a body that is not the file: headers, fields, boundaries
@@ -67,50 +67,45 @@ class IdleUpload(GatewayError):
     default_code: ClassVar[str | None] = "upload_idle"
 
 
-def precheck(request: web.Request) -> None:
+async def precheck(request: web.Request, store: Store) -> None:
     """Refuse what the headers of an upload alone show to be impossible, before a byte of the body is read.
 
     The workspace's quota is checked only where the caller is known already. Raises GatewayError.
     """
-    precheck_form(request, _bound(request.app[GATEWAY]))
+    await precheck_form(request, store, _bound(store.limits))
 
 
-def precheck_form(request: web.Request, bound: Bound) -> None:
+async def precheck_form(request: web.Request, store: Store, bound: Bound) -> None:
     """Do the same for a form whose file may have `bound`."""
-    gateway = request.app[GATEWAY]
-    limits = gateway.config.limits
-    if gateway.traffic.stopping:
-        raise Unavailable("The gateway is stopping; send the file again in a moment.")
-    if gateway.traffic.uploads >= limits.max_uploads:
-        raise TooManyRequests(f"{limits.max_uploads} uploads are running already; try again in a moment.")
+    require_turn(store)
     _boundary(request)
     bound.check((request.content_length or 0) - FORM_BYTES)  # gzip makes nothing larger that is worth its name
     caller = request.get(CALLER)
-    require_room(gateway, caller.workspace if caller is not None else None, least_bytes(request))
+    await require_room(store, caller.workspace if caller is not None else None, least_bytes(request))
 
 
-async def receive(request: web.Request, *, idle_seconds: float = IDLE_SECONDS) -> FileRow:
+async def receive(
+    request: web.Request, store: Store, accounts: Accounts, *, idle_seconds: float = IDLE_SECONDS
+) -> FileRow:
     """Store the file of an upload and return its row; it is durable, and due for its scan.
 
     Raises GatewayError; ConnectionError when the client leaves. Then nothing is stored.
     """
-    precheck(request)
-    gateway = request.app[GATEWAY]
+    await precheck(request, store)
     workspace = request[CALLER].workspace
-    async with spooling(gateway, workspace, _bound(gateway), least_bytes(request)) as spool:
-        fields = Fields(FILE_FIELD, _FIELDS, partial(_check_early, request))
-        await read_form(request, spool, fields, idle_seconds)
-        if fields.has_file and fields.values.get("purpose") in provider_files.PURPOSES:
-            return await provider_files.store(request, _for_provider(fields, spool))
-        row = _row(gateway, workspace, fields, spool)
-        await to_the_end(keep(gateway, spool, row.id, lambda conn: files.insert(conn, row), place="ingest"))
+    async with spooling(store, workspace, _bound(store.limits), least_bytes(request)) as spool:
+        fields = Fields(FILE_FIELD, _FIELDS, partial(_check_early, request, accounts.config))
+        await read_form(request, store.blobs, spool, fields, idle_seconds)
+        if fields.has_file and fields.values.get("purpose") in at_provider.PURPOSES:
+            return await at_provider.store(request, store, accounts, _for_provider(fields, spool))
+        row = _row(store.clock, workspace, fields, spool)
+        await to_the_end(keep(store, spool, row.id, "ingest", files.insert, row))
         return row
 
 
-def _bound(gateway: Gateway) -> Bound:
-    limit = gateway.config.limits.max_file_bytes
-    message = f"The file exceeds {limit} bytes, this gateway's limit; split it into several."
-    return Bound(limit, message, FILE_FIELD)
+def _bound(limits: Limits) -> Bound:
+    most = limits.max_file_bytes
+    return Bound(most, f"The file exceeds {most} bytes, this gateway's limit; split it into several.", FILE_FIELD)
 
 
 class Fields:
@@ -156,10 +151,12 @@ class Fields:
             self._check(self.values)
 
 
-async def read_form(request: web.Request, spool: Spool, fields: Fields, idle_seconds: float = IDLE_SECONDS) -> None:
+async def read_form(
+    request: web.Request, blobs: Blobs, spool: Spool, fields: Fields, idle_seconds: float = IDLE_SECONDS
+) -> None:
     """Read a form to its end, its file into the spool. Raises Malformed and GatewayError."""
     form, received, in_file = Form(_boundary(request)), 0, False
-    read = unpacking(request, partial(_next_chunk, request, idle_seconds))
+    read = unpacking(request, partial(_next_chunk, request, idle_seconds), blobs.write)
     while chunk := await read():
         received += len(chunk)
         for event in form.feed(chunk):
@@ -201,17 +198,17 @@ async def _next_chunk(request: web.Request, idle_seconds: float) -> bytes:
         raise Malformed(f"the body ends early or {broken} malformed") from None
 
 
-def _row(gateway: Gateway, workspace: str, fields: Fields, spool: Spool) -> FileRow:
+def _row(clock: Clock, workspace: str, fields: Fields, spool: Spool) -> FileRow:
     _check_purpose(fields.values)
     kept = kept_seconds(fields.values)
     if not spool.size:
         raise BadRequest("The file is empty; a batch needs at least one line.", param=FILE_FIELD, code="empty_file")
-    return file_row(gateway, workspace, display_name(fields.filename), spool, kept)
+    return file_row(clock, workspace, display_name(fields.filename), spool, kept)
 
 
-def file_row(gateway: Gateway, workspace: str, filename: str, spool: Spool, kept: int) -> FileRow:
+def file_row(clock: Clock, workspace: str, filename: str, spool: Spool, kept: int) -> FileRow:
     """Return the row of a spooled batch file, due for its scan, that is kept for `kept` seconds."""
-    now = int(gateway.clock.now())
+    now = int(clock.now())
     return FileRow(
         id=f"file-{secrets.token_hex(12)}",
         workspace=workspace,
@@ -226,24 +223,24 @@ def file_row(gateway: Gateway, workspace: str, filename: str, spool: Spool, kept
     )
 
 
-def _for_provider(fields: Fields, spool: Spool) -> provider_files.Upload:
+def _for_provider(fields: Fields, spool: Spool) -> at_provider.Upload:
     kept = kept_seconds(fields.values) if set(fields.values) - {"purpose"} else None
     name, purpose = display_name(fields.filename), fields.values["purpose"]
-    return provider_files.Upload(spool.path, spool.size, spool.sha256(), purpose, name, kept)
+    return at_provider.Upload(spool.path, spool.size, spool.sha256(), purpose, name, kept)
 
 
-def _check_early(request: web.Request, values: dict[str, str]) -> None:
+def _check_early(request: web.Request, config: Config, values: dict[str, str]) -> None:
     """A purpose that is sent first and cannot be spares the client the upload."""
     if "purpose" in values:
         _check_purpose(values)
-        provider_files.precheck(request, values["purpose"])
+        at_provider.precheck(request, config, values["purpose"])
 
 
 def _check_purpose(values: dict[str, str]) -> None:
     if "purpose" not in values:
         raise BadRequest("The form has no `purpose`; send `batch`.", param="purpose")
-    if values["purpose"] not in (PURPOSE, *provider_files.PURPOSES):
-        known = ", ".join(f"`{purpose}`" for purpose in (PURPOSE, *provider_files.PURPOSES))
+    if values["purpose"] not in (PURPOSE, *at_provider.PURPOSES):
+        known = ", ".join(f"`{purpose}`" for purpose in (PURPOSE, *at_provider.PURPOSES))
         raise BadRequest(f"`purpose` has to be one of {known}.", param="purpose")
 
 

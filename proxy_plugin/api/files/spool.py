@@ -12,20 +12,19 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin import failpoints
-from proxy_plugin.api.files.room import DISK_FULL, Claim
+from proxy_plugin.api.files.room import DISK_FULL, Claim, Store
 from proxy_plugin.durable import write_all
-from proxy_plugin.errors import BadRequest, NoSpace, TooLarge
+from proxy_plugin.errors import BadRequest, NoSpace, TooLarge, TooManyRequests, Unavailable
+from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.web.multipart import Malformed
 
-if TYPE_CHECKING:
-    from proxy_plugin.gateway import Gateway
-
+P = ParamSpec("P")
 T = TypeVar("T")
 BLOCK_BYTES = 256 * 1024  # hashed and written at once by a thread
 
@@ -44,18 +43,29 @@ class Bound:
             raise TooLarge(self.message, param=self.param)
 
 
+def require_turn(store: Store) -> None:
+    """Raise Unavailable while the gateway stops, and TooManyRequests while as many uploads run as may."""
+    if store.traffic.stopping:
+        raise Unavailable("The gateway is stopping; send the file again in a moment.")
+    if store.traffic.uploads >= store.limits.max_uploads:
+        raise TooManyRequests(f"{store.limits.max_uploads} uploads are running already; try again in a moment.")
+
+
 @asynccontextmanager
-async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least: int) -> AsyncIterator[Spool]:
+async def spooling(store: Store, workspace: str | None, bound: Bound, least: int) -> AsyncIterator[Spool]:
     """Give room for at least `least` bytes; leaving removes the temp file, unless it has become a blob.
 
-    Without a workspace the room on the disk alone is claimed. A stop of the gateway waits until this is left. Raises
-    NoSpace, and BadRequest for a form that was Malformed.
+    Without a workspace, for bytes that are here already, the room on the disk alone is claimed and no turn is asked. A
+    stop of the gateway waits until this is left. Raises NoSpace, what `require_turn` raises, and BadRequest for a form
+    that was Malformed.
     """
-    gateway.traffic.uploads += 1
+    if workspace is not None:
+        require_turn(store)  # here it counts: whoever asked earlier may have waited for the database since
+    store.traffic.uploads += 1
     try:
-        with Claim(gateway, workspace) as claim:
-            claim.cover(least)
-            spool = Spool(gateway, claim, bound)
+        with Claim(store, workspace) as claim:
+            await claim.cover(least)
+            spool = Spool(store.blobs, claim, bound)
             try:
                 yield spool
             finally:
@@ -69,21 +79,30 @@ async def spooling(gateway: Gateway, workspace: str | None, bound: Bound, least:
             raise NoSpace(DISK_FULL) from None
         raise
     finally:
-        gateway.traffic.uploads -= 1
+        store.traffic.uploads -= 1
 
 
-async def keep(gateway: Gateway, spool: Spool, name: str, insert: Callable[[Connection], T], *, place: str) -> T:
-    """Make the blob and then the row; return what `insert` does. `place` names the failpoints on the way.
+async def keep(
+    store: Store,
+    spool: Spool,
+    name: str,
+    place: str,
+    insert: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Make the blob and then the row; return what the transaction `insert` does. `place` names the failpoints.
 
     Not to be cancelled: a row that is being committed needs its blob.
     """
-    await gateway.blobs.write(spool.sync)
+    blobs = store.blobs
+    await blobs.write(spool.sync)
     try:
-        await gateway.blobs.write(gateway.blobs.adopt, spool.path, name)
+        await blobs.write(blobs.adopt, spool.path, name)
         failpoints.passing(f"{place}.renamed")
-        kept = await gateway.registry.write(insert)
+        kept = await store.registry.write(insert, *args, **kwargs)
     except Exception:
-        await gateway.blobs.write(gateway.blobs.remove, name)
+        await blobs.write(blobs.remove, name)
         raise
     failpoints.passing(f"{place}.row")
     return kept
@@ -92,10 +111,10 @@ async def keep(gateway: Gateway, spool: Spool, name: str, insert: Callable[[Conn
 class Spool:
     """A temp file that exists from the first full block on."""
 
-    def __init__(self, gateway: Gateway, claim: Claim, bound: Bound) -> None:
-        self.path = gateway.blobs.temp_path()
+    def __init__(self, blobs: Blobs, claim: Claim, bound: Bound) -> None:
+        self.path = blobs.temp_path()
         self.size = 0
-        self._blobs, self._claim, self._bound = gateway.blobs, claim, bound
+        self._blobs, self._claim, self._bound = blobs, claim, bound
         self._block = bytearray()
         self._hash = hashlib.sha256()
         self._descriptor: int | None = None
@@ -104,7 +123,7 @@ class Spool:
         """Append to the file. Raises TooLarge, NoSpace, OSError."""
         self.size += len(data)
         self._bound.check(self.size)
-        self._claim.cover(self.size)
+        await self._claim.cover(self.size)
         self._block += data
         if len(self._block) >= BLOCK_BYTES:
             await self.flush()

@@ -239,12 +239,6 @@ def accepted_submission(conn: Connection, part: PartRow) -> SubmissionRow | None
     return newest if newest is not None and newest.state == "accepted" else None
 
 
-def submissions(conn: Connection, batch_id: str, part: int) -> list[SubmissionRow]:
-    """Return all submissions of a part, first first."""
-    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n"
-    return many(SubmissionRow, conn.execute(query, (batch_id, part)))
-
-
 def attempts(conn: Connection, batch_id: str) -> dict[int, int]:
     """Return how many submissions each part of a batch has had; parts without one are left out."""
     query = "SELECT part, COUNT(*) FROM submissions WHERE batch_id = ? GROUP BY part"

@@ -92,11 +92,11 @@ def until(client: OpenAI) -> Callable[..., Batch]:
     def poll(batch: Batch, *statuses: str) -> Batch:
         wanted = set(statuses) or ENDS
 
-        def seen() -> Batch | None:
+        def seen() -> list[Batch]:
             found = client.batches.retrieve(batch.id)
-            return found if found.status in wanted else None
+            return [found] if found.status in wanted else []
 
-        return batch if batch.status in wanted else waiting.until(seen, f"{batch.id} is {wanted}")
+        return batch if batch.status in wanted else waiting.until(seen, f"{batch.id} is {wanted}")[0]
 
     return poll
 
@@ -178,11 +178,11 @@ def ended(claude: Anthropic) -> Callable[..., MessageBatch]:
     """Polls a message batch until it has ended."""
 
     def poll(batch: MessageBatch) -> MessageBatch:
-        def seen() -> MessageBatch | None:
+        def seen() -> list[MessageBatch]:
             found = claude.messages.batches.retrieve(batch.id)
-            return found if found.processing_status == "ended" else None
+            return [found] if found.processing_status == "ended" else []
 
-        return batch if batch.processing_status == "ended" else waiting.until(seen, f"the end of {batch.id}")
+        return batch if batch.processing_status == "ended" else waiting.until(seen, f"the end of {batch.id}")[0]
 
     return poll
 

@@ -60,16 +60,17 @@ def made(sandbox: Sandbox, body: bytes | Iterable[bytes]) -> dict[str, Any]:
 
 
 def results(sandbox: Sandbox, batch_id: str) -> list[dict[str, Any]]:
-    def read() -> list[dict[str, Any]] | None:
+    def read() -> list[bytes]:
         status, raw, headers = call(sandbox, "GET", f"{BATCHES}/{batch_id}/results")
         if status == 200:
             assert headers["content-type"] == "application/x-jsonl"
             assert headers["transfer-encoding"] == "chunked"
-            return [json.loads(row) for row in raw.split(b"\n") if row]
+            return [raw]
         assert (status, json.loads(raw)["error"]["type"]) == (404, "not_found_error")
-        return None
+        return []
 
-    return until(read, "results")
+    (whole,) = until(read, "results")
+    return [json.loads(row) for row in whole.split(b"\n") if row]
 
 
 @pytest.mark.parametrize(

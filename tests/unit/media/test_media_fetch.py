@@ -36,6 +36,14 @@ async def serving(asked: Asked, tls: ssl.SSLContext | None = None) -> AsyncItera
         await server.close()
 
 
+async def always() -> bool:
+    return True
+
+
+async def never() -> bool:
+    return False
+
+
 async def outcome(
     folder: Path, url: str, *hosts: str, proxy: str | None = None, ca_bundle: Path | None = None
 ) -> bytes:
@@ -43,7 +51,7 @@ async def outcome(
     way: Callable[[URL], str | None] = lambda _: proxy  # noqa: E731
     async with await connections(ca_bundle) as session:
         bounds = Bounds(10_000, 10_000, 5, hosts)
-        fetcher = Fetcher(session, folder, bounds, stored=0, proxy=way, cut_off=lambda: True)
+        fetcher = Fetcher(session, folder, bounds, stored=0, proxy=way, cut_off=always)
         done = await fetcher.fetch(url)
     assert done == (name_of(url) in known(folder))
     assert len(list(folder.glob("*.?"))) == 0, "nothing half-written stays"
@@ -98,7 +106,7 @@ async def test_a_host_that_is_not_there_is_told(pictures: Path) -> None:
         url = f"http://127.0.0.1:{server.port}/a"
     async with await connections(None) as session:
         bounds = Bounds(10, 10, 5, ("127.0.0.1",))
-        fetcher = Fetcher(session, pictures, bounds, stored=0, proxy=lambda _: None, cut_off=lambda: False)
+        fetcher = Fetcher(session, pictures, bounds, stored=0, proxy=lambda _: None, cut_off=never)
         assert await fetcher.fetch(url)
     assert (pictures / name_of(url)).read_text() == f"-{NO_ANSWER}\n"
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import DataDirLock
-from proxy_plugin.storage.errors import Conflict, DataDirBusy, SchemaTooNew, StorageError
+from proxy_plugin.storage.errors import ConstraintError, DataDirBusy, SchemaTooNew, StorageError
 from proxy_plugin.storage.registry import Registry
 from tests.support.rows import add_workspace, workspaces
 
@@ -36,8 +36,8 @@ async def test_a_failing_write_in_a_group_is_undone_alone(registry: Registry) ->
         registry.write(add_workspace, "a"),
         return_exceptions=True,
     )
-    assert [type(r) for r in results] == [int, KeyError, int, Conflict]
-    assert registry.read_now(workspaces) == ["a", "b"]
+    assert [type(r) for r in results] == [int, KeyError, int, ConstraintError]
+    assert await registry.read(workspaces) == ["a", "b"]
 
 
 async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
@@ -47,7 +47,7 @@ async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
         conn.execute("UPDATE workspaces SET bytes = bytes + 1 WHERE name = 'n'")
 
     await asyncio.gather(*(registry.write(bump) for _ in range(300)))
-    assert registry.read_now(lambda c: c.execute("SELECT bytes FROM workspaces").fetchone()[0]) == 301
+    assert await registry.read(lambda c: c.execute("SELECT bytes FROM workspaces").fetchone()[0]) == 301
 
 
 async def test_the_reader_cannot_write(registry: Registry) -> None:
@@ -55,8 +55,8 @@ async def test_the_reader_cannot_write(registry: Registry) -> None:
         await registry.read(add_workspace, "x")
 
 
-def test_wal_and_full_synchronous(registry: Registry) -> None:
-    pragmas = registry.read_now(
+async def test_wal_and_full_synchronous(registry: Registry) -> None:
+    pragmas = await registry.read(
         lambda c: (c.execute("PRAGMA journal_mode").fetchone()[0], c.execute("PRAGMA synchronous").fetchone()[0])
     )
     assert pragmas == ("wal", 2)

@@ -1,49 +1,116 @@
-"""Every provider the suite runs for. A new provider adds one `Case` to `CASES`, and nothing else changes here."""
+"""Every provider the suite runs for. A new provider adds one `Case` to `CASES`, and nothing else changes here.
+
+The facts of a provider that its stand-in knows stand in the stand-in's record. A vendor that copies an API has a record
+too: `find("openai").under("vendor")`, with the facts in which it differs.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
 from tests.toy.toy_service import answer_text
+from tests.whole.contract.client import Client, Keeper
 from tests.whole.contract.sandbox_wire import SandboxWire
-from tests.whole.contract.toy_wire import ToyWire
+from tests.whole.contract.toy_wire import TOY, ToyWire
 from tests.whole.contract.wire import FOREIGN, Wire
 
-CHAT = "/v1/chat/completions"
 Odd = Literal["error", "missing", "duplicate", "foreign"]
 """How a provider may answer a line: with an error, not at all, twice, with a foreign row (`FOREIGN`) beside it."""
-Keys = Mapping[str, Mapping[str, Any]]
-"""Options of virtual keys by slug."""
+Wires = Mapping[str, Wire]
+"""The stand-ins by provider."""
+UNLABELLED = dict.fromkeys(
+    (
+        "test_a_batch_whose_create_is_lost_is_cancelled_when_it_is_found",
+        "test_a_stranger_in_the_account_is_not_cancelled",
+    ),
+    "without a label a lost job is known as ours, and may be cancelled, only when it has ended",
+)
+
+
+def chat(model: str, text: str) -> dict[str, Any]:
+    """Return the body of a chat line."""
+    return {"model": model, "messages": [{"role": "user", "content": text}]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Everything the suite must know about one provider. The gateway under test has no other provider at all."""
+    """What the suite must know about one provider beyond the record of its stand-in."""
 
-    name: str  # as virtual keys name it
-    wire: Callable[[], Wire]  # makes a stand-in, not started
-    body: Callable[[str, Odd | None], dict[str, Any]]  # of a line with this user text that is to be answered so
-    expected: Callable[[Mapping[str, Any]], str]  # the text that must come back for a body
-    wrong: Mapping[str, Any]  # credentials that nobody has
-    endpoint: str = CHAT
+    stand_in: StandIn
+    wire: Callable[[StandIn, Sandbox], Wire] = SandboxWire  # the stand-in as the suite uses it, not started
+    write: Callable[[str, str], dict[str, Any]] = chat  # the body of a line: model and user text
+    answer: Callable[[Mapping[str, Any]], str] | None = None  # the text that must come back for a body
+    wrong: Mapping[str, Any] = field(default_factory=lambda: {"api_key": "sk-nobody-has-this-58c1"})  # nobody's key
     error_code: str = "400"  # of the row of a line that is answered with an error
     apart: Mapping[str, Any] = field(default_factory=dict)  # body members that put a line into another job
-    errors_run: bool = True  # is a line that is answered with an error paid for?
-    partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
     pythonpath: Path | None = None  # of an adapter from outside the tree
     skips: Mapping[str, str] = field(default_factory=dict)  # test name -> reason, never empty
 
-    def environment(self) -> dict[str, str]:
-        """Return what the gateway's process gets: this provider alone is registered."""
-        found = {"PROXY_PLUGIN_ONLY_PROVIDERS": self.name}
-        if self.pythonpath is not None:
-            found["PYTHONPATH"] = os.pathsep.join([str(self.pythonpath), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return found
+    @property
+    def name(self) -> str:
+        """The provider's name, as virtual keys have it."""
+        return self.stand_in.provider
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why the provider lacks a test, by test name."""
+        return self.skips if self.stand_in.labelled else {**UNLABELLED, **self.skips}
+
+    def body(self, text: str, odd: Odd | None = None) -> dict[str, Any]:
+        """Return the body of a line with this user text that is to be answered so."""
+        return self.write(self.stand_in.model, marked(text, odd))
+
+    def expected(self, body: Mapping[str, Any]) -> str:
+        """Return the text that must come back for a body."""
+        if self.answer is not None:
+            return self.answer(body)
+        return expected_text(self.stand_in.endpoint, body, self.stand_in.answers)
+
+    def virtual_keys(self, wire: Wire) -> dict[str, dict[str, Any]]:
+        """Return the virtual keys for the provider's account, by slug."""
+        more = {"listed": {"models": [self.stand_in.model]}, "wrong": self.wrong}
+        return {f"{self.name}-{slug}": wire.virtual_key(**options) for slug, options in {**KEYS, **more}.items()}
+
+
+KEYS: Mapping[str, Mapping[str, Any]] = {  # of every case, by slug
+    "lane": {},
+    "few": {"max_lines_per_job": 3},
+    "four": {"max_lines_per_job": 4},
+    "small": {"max_bytes_per_job": 4000},
+    "settling": {"settle_seconds": 1.0},
+    "one-by-one": {"max_lines_per_job": 6, "max_jobs_in_flight": 1},
+    "one-job": {"max_lines_per_job": 3, "max_jobs_in_flight": 1},
+    "two-jobs": {"max_lines_per_job": 3, "max_jobs_in_flight": 2},
+    "lines-of-two": {"max_lines_per_job": 3, "max_lines_queued": 2 * 3 + 1},
+    "lines-of-none": {"max_lines_per_job": 3, "max_lines_queued": 3 - 1},
+}
+
+
+def environment(*cases: Case) -> dict[str, str]:
+    """Return what the process of a gateway gets that has the providers of these cases and no other."""
+    found = {"PROXY_PLUGIN_ONLY_PROVIDERS": ",".join(case.name for case in cases)}
+    if paths := [str(case.pythonpath) for case in cases if case.pythonpath]:
+        found["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return found
+
+
+def keeper_of(cases: Sequence[Case], wires: Wires, homes: pytest.TempPathFactory) -> Keeper:
+    """Return the keeper of a gateway that has the providers of these cases and no other."""
+
+    def make() -> Client:
+        keys = {slug: key for case in cases for slug, key in case.virtual_keys(wires[case.name]).items()}
+        return Client(homes.mktemp("contract"), keys, env=environment(*cases))
+
+    return Keeper(make)
 
 
 def marked(text: str, odd: Odd | None) -> str:
@@ -52,61 +119,15 @@ def marked(text: str, odd: Odd | None) -> str:
     return text if odd is None else f"{text} [[sandbox:{odd}{values.get(odd, '')}]]"
 
 
-def chat_body(model: str) -> Callable[[str, Odd | None], dict[str, Any]]:
-    """Return a maker of chat bodies for this model."""
-    return lambda text, odd: {"model": model, "messages": [{"role": "user", "content": marked(text, odd)}]}
-
-
+OPENAI = find("openai")
 CASES = [
+    Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
+    Case(stand_in=find("anthropic")),
     Case(
-        name="openai",
-        wire=lambda: SandboxWire(
-            "openai",
-            calls=[
-                *("files.create", "files.list", "files.retrieve", "files.content", "files.delete"),
-                *("batches.create", "batches.list", "batches.retrieve", "batches.cancel"),
-            ],
-            create="batches.create",
-            cancel="batches.cancel",
-            results="files.content",
-        ),
-        body=chat_body("gpt-4.1-nano"),
-        expected=lambda body: expected_text(CHAT, body),
-        wrong={"api_key": "sk-nobody-has-this-58c1"},
-        apart={"model": "gpt-4o-mini"},  # one model a job
-    ),
-    Case(
-        name="anthropic",
-        wire=lambda: SandboxWire(
-            "anthropic",
-            calls=["batches.create", "batches.list", "batches.retrieve", "batches.cancel", "batches.results"],
-            create="batches.create",
-            cancel="batches.cancel",
-            results="batches.results",
-            mark=lambda record: record["mark"],
-            quick={"run_seconds": 0.05, "cancel_seconds": 0.05, "answers": "echo"},
-            settings={"on_unknown": "resend"},
-        ),
-        body=chat_body("claude-haiku-4-5"),
-        expected=lambda body: expected_text(CHAT, body, style="echo"),
-        wrong={"api_key": "sk-nobody-has-this-58c1"},
-        errors_run=False,
-        skips=dict.fromkeys(
-            (
-                "test_a_batch_whose_create_is_lost_is_cancelled_when_it_is_found",
-                "test_a_stranger_in_the_account_is_not_cancelled",
-            ),
-            "without a label a lost job is known as ours, and may be cancelled, only when it has ended",
-        ),
-    ),
-    Case(
-        name="toy",
+        stand_in=TOY,
         wire=ToyWire,
-        body=chat_body("wool-1"),
-        expected=lambda body: answer_text(body["model"], body["messages"][-1]["content"]),
-        wrong={"api_key": "toy-nobody-has-this-58c1"},
+        answer=lambda body: answer_text(body["model"], body["messages"][-1]["content"]),
         apart={"max_tokens": 2000},  # long answers have a queue of their own
-        partial=False,
         pythonpath=Path(__file__).parents[2] / "toy",
     ),
 ]

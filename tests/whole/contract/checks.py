@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.whole.contract.cases import Case, Odd
@@ -19,20 +18,12 @@ CANCELLED, MISSING = "batch_cancelled", "result_missing"
 def line_of(case: Case, custom_id: str, text: str, odd: Odd | None = None, **members: Any) -> dict[str, Any]:
     """Return one input line. `members` are added to its body."""
     body = case.body(text, odd) | members
-    return {"custom_id": custom_id, "method": "POST", "url": case.endpoint, "body": body}
+    return {"custom_id": custom_id, "method": "POST", "url": case.stand_in.endpoint, "body": body}
 
 
 def lines_of(case: Case, count: int, *, odd: Mapping[int, Odd] | None = None) -> list[dict[str, Any]]:
     """Return lines with ids and texts of their own; `odd` says which are to be answered how."""
     return [line_of(case, f"line {n}", f"Say {n}", (odd or {}).get(n)) for n in range(count)]
-
-
-def until(seen: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Return when something has been seen."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, f"never seen: {what}"
-        time.sleep(0.01)
 
 
 def rows_of(gateway: Client, batch: Mapping[str, Any]) -> tuple[Rows, Rows]:

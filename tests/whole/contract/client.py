@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import json
 import urllib.error
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from tests.support.stack import ENDS, Gateway, GatewayGone, jsonl
-from tests.whole.contract.cases import CHAT
+from tests.support.lines import jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
 
 OTHER_KEY = "gateway-key-of-another-workspace"
 OTHERS = {"x-portkey-api-key": OTHER_KEY}
 
 
+def _other_workspace() -> list[dict[str, Any]]:
+    return [{"name": "other", "key": OTHER_KEY, "workspace": "other"}]
+
+
 @dataclass
 class Client(Gateway):
-    """See `Gateway`. `answers` is the text of everything that the gateway ever answered."""
+    """See `Gateway`. `answers` is the text of everything that the gateway ever answered.
 
-    endpoint: str = CHAT
+    Virtual keys are named without the `prefix`, which says whose they are.
+    """
+
+    api_keys: list[dict[str, Any]] = field(default_factory=_other_workspace)
+    endpoint: str = "/v1/chat/completions"
+    prefix: str = ""
     answers: list[str] = field(default_factory=list, repr=False)
+    _read: int = 0  # bytes of the log
 
-    def write_config(self) -> None:
-        super().write_config()
-        whole = yaml.safe_load(self.config.read_text())
-        whole["proxy_plugin"]["api_keys"].append({"name": "other", "key": OTHER_KEY, "workspace": "other"})
-        self.config.write_text(yaml.safe_dump(whole))
+    def of(self, prefix: str, endpoint: str) -> None:
+        """Speak for the virtual keys of this prefix from now on."""
+        self.prefix, self.endpoint = prefix, endpoint
+        self.asks = {"x-portkey-virtual-key": f"{prefix}lane"}
 
     def start(self, *, fail: str = "", wait: bool = True, env: Mapping[str, str] | None = None) -> None:
         super().start(fail=fail, wait=wait, env=env)
@@ -63,7 +70,8 @@ class Client(Gateway):
     def order(self, file_id: str, slug: str = "lane", headers: Mapping[str, str] | None = None, **more: Any) -> Any:
         """Create a batch of a file on a virtual key and return the answer."""
         body = {"input_file_id": file_id, "endpoint": self.endpoint, "completion_window": "24h"} | more
-        return self.call("POST", "/batches", body, headers={"x-portkey-virtual-key": slug} | dict(headers or {}))
+        asked = {"x-portkey-virtual-key": self.prefix + slug, **(headers or {})}
+        return self.call("POST", "/batches", body, headers=asked)
 
     def submit(self, lines: Iterable[Mapping[str, Any]], slug: str = "lane") -> str:
         """Upload lines, create a batch of them and return its id."""
@@ -84,11 +92,47 @@ class Client(Gateway):
         self.kill()
         self.start()
 
+    def told(self) -> str:
+        """Return what was logged and answered since the last call of this, and forget the answers."""
+        log = self.log.read_bytes()
+        found = log[self._read :].decode() + "".join(self.answers)
+        self._read = len(log)
+        self.answers.clear()
+        return found
+
     def idle(self) -> bool:
-        """Tell whether it answers and nothing is left to do in any workspace; a guess is audited for hours."""
+        """Tell whether it answers and nothing is left to do in any workspace."""
         try:
             pages = [self.call("GET", "/batches?limit=100", headers=headers, timeout=5) for headers in ({}, OTHERS)]
         except (GatewayGone, urllib.error.HTTPError):
             return False
-        guessed = b'"event": "resent_on_a_guess"' in self.log.read_bytes()
-        return not guessed and all(batch["status"] in ENDS for page in pages for batch in page["data"])
+        return all(batch["status"] in ENDS for page in pages for batch in page["data"])
+
+    def guessed(self) -> bool:
+        """Tell whether a part was sent again on a guess: its account is looked at for hours."""
+        return b'"event": "resent_on_a_guess"' in self.log.read_bytes()
+
+
+class Keeper:
+    """A gateway that many tests share, made and started when one wants it."""
+
+    def __init__(self, make: Callable[[], Client]) -> None:
+        self._make = make
+        self._gateway: Client | None = None
+
+    def ready(self, *, after_guesses: bool = False) -> Client:
+        """Return a gateway without unfinished work: the one there is, or a new one after a test that broke off.
+
+        `after_guesses`: calls for the sake of earlier guesses are in nobody's way.
+        """
+        kept = self._gateway
+        if kept is None or not kept.idle() or (kept.guessed() and not after_guesses):
+            self.close()
+            kept = self._gateway = self._make()
+            kept.start()
+        return kept
+
+    def close(self) -> None:
+        """End the gateway."""
+        if self._gateway is not None:
+            self._gateway.close()

@@ -1,68 +1,56 @@
-"""The stand-ins of `proxy_plugin.providers.sandbox` as a `Wire`: what differs between them is data of their cases."""
+"""The stand-ins of `proxy_plugin.providers.sandbox` as a `Wire`: what differs between them stands in their records.
+
+One process serves all of them, so whatever is armed, asked or read here is the one provider's alone.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
+from tests.support.accounting import our_mark
 from tests.whole.contract.wire import Call
 
 KEY = "sk-contract-4f1d09c27ab853e6"
-QUICK = {"validate_seconds": 0.03, "run_seconds": 0.05, "finalize_seconds": 0.02, "cancel_seconds": 0.05}
 SEVERAL = 4  # lines of a stranger's job
 
-Mark = Callable[[Mapping[str, Any]], str | None]
 
-
-def metadata_mark(record: Mapping[str, Any]) -> str | None:
-    """Return our label of a job, or of a log entry, of a dialect whose jobs have metadata."""
-    mark: str | None = (record["metadata"] or {}).get("proxy_plugin")
-    return mark
+def served(stand_ins: Iterable[StandIn]) -> Sandbox:
+    """Return the process of these stand-ins, not started."""
+    found = list(stand_ins)
+    options = {each.provider: {"answers": each.answers, **each.quick} for each in found}
+    return Sandbox(providers=[each.served for each in found], keys=[f"contract={KEY}"], options=options)
 
 
 class SandboxWire:
-    """One dialect of the sandbox. See `tests.contract.wire.Wire`."""
+    """One dialect of the sandbox. See `tests.whole.contract.wire.Wire`."""
 
     secrets: tuple[str, ...] = (KEY,)
 
-    def __init__(
-        self,
-        provider: str,
-        *,
-        calls: Collection[str],
-        create: str,
-        cancel: str,
-        results: str,
-        mark: Mark = metadata_mark,
-        quick: Mapping[str, Any] = QUICK,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        """`calls` are the dialect's operations that the lane uses, the next three those with a part in troubles.
-
-        `quick` are options for short jobs, `settings` those of every virtual key beyond its credentials.
-        """
-        self.calls: frozenset[str] = frozenset(calls)
-        self.create_call: str = create
-        self._provider, self._cancel, self._results, self._mark = provider, cancel, results, mark
-        self._settings = settings or {}
-        self._sandbox = Sandbox(providers=[provider], keys=[f"contract={KEY}"], options={provider: quick})
+    def __init__(self, stand_in: StandIn, sandbox: Sandbox) -> None:
+        self.calls: frozenset[str] = stand_in.calls
+        self.create_call: str = stand_in.create
+        self._stand_in, self._sandbox = stand_in, sandbox
         self._rules: list[dict[str, Any]] = []
 
     def start(self) -> None:
-        self._sandbox.start()
+        """The process is the suite's."""
 
     def stop(self) -> None:
-        self._sandbox.stop()
+        """The process is the suite's."""
 
     def reset(self) -> None:
         self._rules = []
         self._sandbox.control.reset()
 
     def virtual_key(self, **options: Any) -> dict[str, Any]:
-        base = {"provider": self._provider, "api_key": KEY, "custom_host": self._sandbox.url(self._provider)}
-        return base | {"settle_seconds": 0.3} | dict(self._settings) | options
+        """A lost create without a label is looked for no longer than it takes to settle."""
+        policy = {} if self._stand_in.labelled else {"on_unknown": "resend"}
+        url = self._sandbox.url(self._stand_in.provider)
+        return self._stand_in.virtual_key(url, KEY, **{"settle_seconds": 0.3, **policy, **options})
 
     def lose_reply(self, n: int) -> None:
         self._arm({"on": self.create_call, "kind": "drop_after", "times": n})
@@ -80,40 +68,44 @@ class SandboxWire:
     def truncate(self, n: int) -> None:
         """Every second cut looks like a clean end: nothing but the size that is known beforehand tells of it."""
         kinds = ("truncate", "truncate_chunked")
-        self._arm(*({"on": self._results, "kind": kinds[each % 2], "bytes": 100} for each in range(n)))
+        self._arm(*({"on": self._stand_in.results, "kind": kinds[each % 2], "bytes": 100} for each in range(n)))
 
     def slow(self, seconds: float, *, obey: float = 0.05) -> None:
-        self._sandbox.control.options(self._provider, run_seconds=seconds, cancel_seconds=obey)
+        self._sandbox.control.options(self._stand_in.provider, run_seconds=seconds, cancel_seconds=obey)
 
     def stranger(self, n: int) -> None:
-        self._sandbox.control.strangers(self._provider, KEY, batches=n, lines=SEVERAL)
+        self._sandbox.control.strangers(self._stand_in.provider, KEY, batches=n, lines=SEVERAL)
 
     def accepted(self) -> list[str]:
-        return [self._name(entry) for entry in self._sandbox.control.log()]
+        return [_name(entry) for entry in self._own(self._sandbox.control.log())]
 
     def ran(self) -> dict[str, int]:
         lines = Counter[str]()
         for job in self._jobs().values():
-            lines[self._name(job)] += 0 if job["stranger"] else job["lines_run"]
+            lines[_name(job)] += 0 if job["stranger"] else job["lines_run"]
         return {mark: count for mark, count in lines.items() if count}
 
     def cancelled(self) -> list[str]:
-        jobs = self._jobs()
-        asked = [entry["id"] for entry in self._sandbox.control.requests() if entry["op"] == self._cancel]
-        return [self._name(jobs[job]) if job in jobs else f"no job {job}" for job in asked]
+        jobs, seen = self._jobs(), self._own(self._sandbox.control.requests())
+        asked = [each["id"] for each in seen if each["op"] == self._stand_in.cancel]
+        return [_name(jobs[job]) if job in jobs else f"no job {job}" for job in asked]
 
     def requests(self) -> list[Call]:
-        return [Call(each["at"], each["op"], each["status"]) for each in self._sandbox.control.requests()]
+        return [Call(each["at"], each["op"], each["status"]) for each in self._own(self._sandbox.control.requests())]
 
     def complaints(self) -> list[str]:
-        return [f"{each['op']}: {each['what']}" for each in self._sandbox.control.violations()]
+        return [f"{each['op']}: {each['what']}" for each in self._own(self._sandbox.control.violations())]
 
     def _arm(self, *rules: dict[str, Any]) -> None:
-        self._rules += rules
+        self._rules += ({"provider": self._stand_in.provider, **rule} for rule in rules)
         self._sandbox.control.faults(self._rules)
 
-    def _jobs(self) -> dict[str, dict[str, Any]]:
-        return {job["id"]: job for job in self._sandbox.control.jobs()}
+    def _own(self, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [each for each in records if each["provider"] == self._stand_in.provider]
 
-    def _name(self, record: Mapping[str, Any]) -> str:
-        return self._mark(record) or "a job without our mark"
+    def _jobs(self) -> dict[str, dict[str, Any]]:
+        return {job["id"]: job for job in self._own(self._sandbox.control.jobs())}
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return our_mark(record) or "a job without our mark"

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.whole.contract.cases import Case, Keys
+from tests.whole.contract.cases import KEYS, Case
 from tests.whole.contract.checks import check_lines, check_paid_once, lines_of
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
 
 RUNS = 0.5  # seconds of a job
-LINES = 3  # of a job
-
-
-def keys(case: Case) -> Keys:
-    limits = {
-        "one-job": {"max_jobs_in_flight": 1},
-        "two-jobs": {"max_jobs_in_flight": 2},
-        "lines-of-two": {"max_lines_queued": 2 * LINES + 1},
-        "lines-of-none": {"max_lines_queued": LINES - 1},
-    }
-    return {slug: {"max_lines_per_job": LINES} | limit for slug, limit in limits.items()}
+LINES = KEYS["one-job"]["max_lines_per_job"]
 
 
 @pytest.mark.parametrize(("slug", "most"), [("one-job", 1), ("two-jobs", 2), ("lines-of-two", 2), ("lines-of-none", 1)])

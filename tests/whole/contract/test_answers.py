@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.support.stack import jsonl
-from tests.whole.contract.cases import Case, Keys, Odd
+from tests.support.lines import jsonl
+from tests.whole.contract.cases import Case, Odd
 from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, line_of, lines_of
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
@@ -37,15 +37,6 @@ IDS = [
 ]
 
 
-def keys(case: Case) -> Keys:
-    return {
-        "lane": {},
-        "few": {"max_lines_per_job": 3},
-        "small": {"max_bytes_per_job": 4000},
-        "listed": {"models": [case.body("", None)["model"]]},
-    }
-
-
 def test_every_id_comes_back_once_in_input_order_with_its_own_answer(case: Case, gateway: Client, wire: Wire) -> None:
     lines = [line_of(case, each, f"About {n}: {each} <&>'\u00e9") for n, each in enumerate(IDS)]
     written = [
@@ -67,7 +58,7 @@ def test_an_odd_answer_of_the_provider_is_still_one_row_a_line(case: Case, gatew
     assert batch["status"] == "completed"
     failed = {"line 0": MISSING, "line 1": case.error_code, "line 9": case.error_code}
     check_lines(case, gateway, batch, lines, failed)
-    check_paid_once(wire, 12 if case.errors_run else 10)
+    check_paid_once(wire, 12 if case.stand_in.errors_paid else 10)
 
 
 def test_no_job_has_more_lines_than_max_lines_per_job(case: Case, gateway: Client, wire: Wire) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from tests.whole.contract.cases import Case, Keys
-from tests.whole.contract.checks import CANCELLED, check_lines, check_paid_once, lines_of, rows_of, until
+from tests.support.waiting import until
+from tests.whole.contract.cases import Case
+from tests.whole.contract.checks import CANCELLED, check_lines, check_paid_once, lines_of, rows_of
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
-
-
-def keys(case: Case) -> Keys:
-    return {"lane": {}, "one-by-one": {"max_lines_per_job": 6, "max_jobs_in_flight": 1}}
 
 
 def test_a_cancel_keeps_what_ran_and_says_of_the_rest_that_it_was_cancelled(
@@ -38,7 +35,7 @@ def _is_half_way(case: Case, wire: Wire) -> bool:
     """Tell whether some jobs have ended and one is running that, if the lane can, has some answers already."""
     marks, ran = wire.accepted(), wire.ran()
     ended = [mark for mark in marks if ran.get(mark) == 6]
-    return len(marks) == len(ended) + 1 and bool(ended) and (marks[-1] in ran or not case.partial)
+    return len(marks) == len(ended) + 1 and bool(ended) and (marks[-1] in ran or not case.stand_in.partial)
 
 
 def test_a_batch_cancelled_while_it_waits_for_room_is_never_sent(case: Case, gateway: Client, wire: Wire) -> None:

@@ -6,24 +6,21 @@ from itertools import pairwise
 
 import pytest
 
-from tests.whole.contract.cases import Case, Keys
-from tests.whole.contract.checks import CANCELLED, Lines, check_lines, check_paid_once, lines_of, rows_of, until
+from tests.support.waiting import until
+from tests.whole.contract.cases import KEYS, Case
+from tests.whole.contract.checks import CANCELLED, Lines, check_lines, check_paid_once, lines_of, rows_of
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
 
-SETTLE = 1.0  # seconds
 WAIT = 0.4  # seconds that a 429 asks for; of itself the gateway would call again after 0.1
 LONGER = 0.8
-
-
-def keys(case: Case) -> Keys:
-    return {"lane": {"max_lines_per_job": 3}, "one": {}, "settling": {"settle_seconds": SETTLE}}
+FEW = "few"  # lines a job: three
 
 
 def test_a_create_whose_reply_is_lost_is_found_and_not_repeated(case: Case, gateway: Client, wire: Wire) -> None:
     wire.lose_reply(4)
     lines = lines_of(case, 12)
-    check_lines(case, gateway, gateway.run(lines), lines)
+    check_lines(case, gateway, gateway.run(lines, FEW), lines)
     check_paid_once(wire, len(lines))
     assert len(wire.accepted()) == 4
 
@@ -34,7 +31,7 @@ def test_a_create_that_was_accepted_and_answered_with_an_error_is_found_and_not_
 ) -> None:
     wire.error_after_accept(4, status)
     lines = lines_of(case, 12)
-    check_lines(case, gateway, gateway.run(lines), lines)
+    check_lines(case, gateway, gateway.run(lines, FEW), lines)
     check_paid_once(wire, len(lines))
     assert len(wire.accepted()) == 4
 
@@ -48,7 +45,7 @@ def test_a_create_that_never_arrived_is_sent_again_after_the_settle_time_and_nev
     check_paid_once(wire, len(lines))
     lost, sent = (call for call in wire.requests() if call.name == wire.create_call)
     assert lost.status == 0
-    assert sent.at - lost.at >= SETTLE
+    assert sent.at - lost.at >= KEYS["settling"]["settle_seconds"]
 
 
 def test_creates_lost_in_every_way_at_once_leave_one_job_a_part(case: Case, gateway: Client, wire: Wire) -> None:
@@ -57,7 +54,7 @@ def test_creates_lost_in_every_way_at_once_leave_one_job_a_part(case: Case, gate
     wire.error_after_accept(1, 500)
     wire.too_many(1, 0.1, calls={wire.create_call})
     lines = lines_of(case, 15)
-    check_lines(case, gateway, gateway.run(lines), lines)
+    check_lines(case, gateway, gateway.run(lines, FEW), lines)
     check_paid_once(wire, len(lines))
     assert len(wire.accepted()) == 5
 
@@ -67,22 +64,22 @@ def test_every_call_that_is_told_to_wait_waits_as_long_as_the_provider_asks(
 ) -> None:
     lines, waited = lines_of(case, 3), set[str]()
     wire.too_many(1, WAIT)
-    check_lines(case, gateway, gateway.run(lines, "one"), lines)
+    check_lines(case, gateway, gateway.run(lines), lines)
     waited |= _refused_and_obeyed(wire)
     wire.lose_reply(1)
     wire.too_many(1, WAIT, skip=1)  # the lookup's calls, behind those of the create
-    check_lines(case, gateway, gateway.run(lines, "one"), lines)
+    check_lines(case, gateway, gateway.run(lines), lines)
     waited |= _refused_and_obeyed(wire)
     wire.slow(30)
     wire.too_many(1, WAIT, calls=wire.calls - waited)
-    batch_id = gateway.submit(lines, "one")
+    batch_id = gateway.submit(lines)
     until(lambda: len(wire.accepted()) == 1, "the job of the batch that is cancelled")
     gateway.cancel(batch_id)
     check_lines(case, gateway, gateway.until(batch_id), lines, {line["custom_id"]: CANCELLED for line in lines})
     waited |= _refused_and_obeyed(wire)
     wire.never_arrives(1)  # last: a guess is looked into also when its batch has ended
     wire.too_many(1, WAIT, calls=wire.calls - waited)
-    check_lines(case, gateway, gateway.run(lines, "one"), lines)
+    check_lines(case, gateway, gateway.run(lines), lines)
     waited |= _refused_and_obeyed(wire)
     assert waited == wire.calls
 
@@ -100,7 +97,7 @@ def _refused_and_obeyed(wire: Wire) -> set[str]:
 
 def test_a_cancel_does_not_make_a_call_come_before_its_time(case: Case, gateway: Client, wire: Wire) -> None:
     wire.slow(30)
-    batch_id = gateway.submit(lines_of(case, 3), "one")
+    batch_id = gateway.submit(lines_of(case, 3))
     until(lambda: len(wire.accepted()) == 1, "the job")
     wire.too_many(1, LONGER, calls=wire.calls - {wire.create_call})
     until(lambda: any(call.status == 429 for call in wire.requests()), "a refused call")
@@ -140,7 +137,7 @@ def _lost_among_strangers(gateway: Client, wire: Wire, lines: Lines) -> str:
     wire.stranger(3)
     wire.lose_reply(1)
     wire.never_arrives(1)
-    batch_id = gateway.submit(lines)
+    batch_id = gateway.submit(lines, FEW)
     wire.stranger(3)
     until(lambda: len(wire.accepted()) == 2, "both jobs")
     wire.stranger(3)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 
-from tests.support.stack import jsonl
-from tests.whole.contract.cases import Case, Keys
-from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, lines_of, until
-from tests.whole.contract.client import Client
+from tests.support.lines import jsonl
+from tests.support.waiting import until
+from tests.whole.contract.cases import Case, Wires, keeper_of
+from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, lines_of
+from tests.whole.contract.client import Client, Keeper
 from tests.whole.contract.wire import Wire
 
 Moment = Literal["upload", "create", "accepted", "ended", "lost", "merged"]
 MOMENTS: tuple[Moment, ...] = ("upload", "create", "accepted", "ended", "lost", "merged")
-LINES, JOBS = 12, 3
+LINES, JOBS, SLUG = 12, 3, "four"  # lines a job: four
 
 
-def keys(case: Case) -> Keys:
-    return {"lane": {"max_lines_per_job": LINES // JOBS}}
+@pytest.fixture(scope="module")
+def keeper(case: Case, wires: Wires, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    """The keeper of a gateway to be killed. This provider alone is registered."""
+    made = keeper_of([case], wires, tmp_path_factory)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -32,7 +38,7 @@ def test_a_batch_survives_a_kill(case: Case, gateway: Client, wire: Wire, moment
     upload = gateway.upload(jsonl(lines))
     if moment == "upload":
         gateway.again()
-    batch_id = gateway.order(upload)["id"]
+    batch_id = gateway.order(upload, SLUG)["id"]
     _pass(moment, gateway, wire, batch_id)
     batch = gateway.until(batch_id)
     assert batch["status"] == "completed"
@@ -59,7 +65,7 @@ def _pass(moment: Moment, gateway: Client, wire: Wire, batch_id: str) -> None:
 def test_a_cancel_survives_a_kill_and_is_asked_once(case: Case, gateway: Client, wire: Wire) -> None:
     wire.slow(30)
     lines = lines_of(case, LINES)
-    batch_id = gateway.order(gateway.upload(jsonl(lines)))["id"]
+    batch_id = gateway.order(gateway.upload(jsonl(lines)), SLUG)["id"]
     until(lambda: len(wire.accepted()) == JOBS, "all jobs")
     gateway.cancel(batch_id)
     gateway.again()

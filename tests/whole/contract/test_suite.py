@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy_plugin.providers import catalog
-from tests.whole.contract.cases import CASES, Case
+from tests.whole.contract.cases import CASES, Case, environment
 
 HERE = Path(__file__).parent
 LOADED = """
@@ -45,13 +45,13 @@ def test_a_provider_that_is_not_of_this_tree_has_a_case_too() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_skip_has_a_reason_and_names_a_test(case: Case) -> None:
-    assert all(reason.strip() for reason in case.skips.values())
-    assert case.skips.keys() <= {name for name in _tests() if name.startswith("test_")}
+    assert all(reason.strip() for reason in case.reasons.values())
+    assert case.reasons.keys() <= {name for name in _tests() if name.startswith("test_")}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_gateway_of_a_case_has_no_other_provider(case: Case) -> None:
-    assert _python(REGISTERED, case.environment()) == [case.name]
+    assert _python(REGISTERED, environment(case)) == [case.name]
 
 
 def test_the_gateway_loads_no_adapter_of_its_own_accord() -> None:

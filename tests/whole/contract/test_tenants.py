@@ -10,18 +10,14 @@ import pytest
 from aiohttp import web
 
 from proxy_plugin import app as proxy_app
-from tests.support.stack import jsonl
-from tests.whole.contract.cases import Case, Keys
+from tests.support.lines import jsonl
+from tests.whole.contract.cases import Case
 from tests.whole.contract.checks import check_lines, check_paid_once, code_of, lines_of, rows_of
 from tests.whole.contract.client import OTHERS, Client
 from tests.whole.contract.wire import Wire
 
 AT_ONCE = 4
-JOBS = 2
-
-
-def keys(case: Case) -> Keys:
-    return {"lane": {"max_lines_per_job": 3}, "wrong": case.wrong}
+JOBS, FEW = 2, "few"  # lines a job: three
 
 
 def _routes(tmp_path: Path) -> Iterator[tuple[str, str]]:
@@ -69,19 +65,19 @@ def test_another_workspace_lists_and_uses_nothing_of_ours(case: Case, gateway: C
             status, answer = gateway.ask("GET", f"/{page}?after={cursor}", headers=OTHERS)
             assert (status, answer) == gateway.ask("GET", f"/{page}?after=nobody-has-this-id", headers=OTHERS)
     for file_id in (batch["input_file_id"], batch["output_file_id"]):
-        order = {"input_file_id": file_id, "endpoint": case.endpoint, "completion_window": "24h"}
+        order = {"input_file_id": file_id, "endpoint": case.stand_in.endpoint, "completion_window": "24h"}
         assert gateway.ask("POST", "/batches", order, headers=OTHERS)[0] == 404
     assert wire.accepted() == []
 
 
 def test_one_idempotency_key_is_one_batch_and_one_job_a_part(case: Case, gateway: Client, wire: Wire) -> None:
     lines = lines_of(case, 3 * JOBS)
-    upload, key = gateway.upload(jsonl(lines)), {"Idempotency-Key": "the same"}
+    upload, key = gateway.upload(jsonl(lines)), {"Idempotency-Key": f"the same of {case.name}"}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda _: gateway.order(upload, headers=key), range(AT_ONCE)))
+        answers = list(pool.map(lambda _: gateway.order(upload, FEW, headers=key), range(AT_ONCE)))
     batch = gateway.until(answers[0]["id"])
     assert {answer["id"] for answer in answers} == {batch["id"]}
-    assert gateway.order(upload, headers=key)["id"] == batch["id"]
+    assert gateway.order(upload, FEW, headers=key)["id"] == batch["id"]
     check_lines(case, gateway, batch, lines)
     check_paid_once(wire, len(lines))
     assert len(wire.accepted()) == JOBS
@@ -89,9 +85,14 @@ def test_one_idempotency_key_is_one_batch_and_one_job_a_part(case: Case, gateway
 
 def test_an_idempotency_key_with_another_request_is_refused(case: Case, gateway: Client, wire: Wire) -> None:
     upload = gateway.upload(jsonl(lines_of(case, 3)))
-    headers = {"Idempotency-Key": "of one request"}
-    batch_id = gateway.order(upload, headers=headers)["id"]
-    order = {"input_file_id": upload, "endpoint": case.endpoint, "completion_window": "24h", "metadata": {"a": "b"}}
+    headers = {"Idempotency-Key": f"of one request of {case.name}"}
+    batch_id = gateway.order(upload, FEW, headers=headers)["id"]
+    order = {
+        "input_file_id": upload,
+        "endpoint": case.stand_in.endpoint,
+        "completion_window": "24h",
+        "metadata": {"a": "b"},
+    }
     status, answer = gateway.ask("POST", "/batches", order, headers=headers)
     assert (status, answer["error"]["code"]) == (422, "idempotency_key_reused")
     assert gateway.until(batch_id)["status"] == "completed"
@@ -101,7 +102,7 @@ def test_an_idempotency_key_with_another_request_is_refused(case: Case, gateway:
 def test_a_create_that_an_sdk_repeats_is_one_batch_and_one_job_a_part(case: Case, gateway: Client, wire: Wire) -> None:
     lines = lines_of(case, 3 * JOBS)
     upload = gateway.upload(jsonl(lines))
-    tries = [gateway.order(upload, headers={"x-stainless-retry-count": str(n)}) for n in range(3)]
+    tries = [gateway.order(upload, FEW, headers={"x-stainless-retry-count": str(n)}) for n in range(3)]
     batch = gateway.until(tries[0]["id"])
     assert {each["id"] for each in tries} == {batch["id"]}
     check_lines(case, gateway, batch, lines)
@@ -112,7 +113,7 @@ def test_a_create_that_an_sdk_repeats_is_one_batch_and_one_job_a_part(case: Case
 def test_a_deliberate_second_run_is_a_second_batch_with_other_marks(case: Case, gateway: Client, wire: Wire) -> None:
     lines = lines_of(case, 3 * JOBS)
     upload = gateway.upload(jsonl(lines))
-    batches = [gateway.order(upload)["id"] for _ in range(2)]
+    batches = [gateway.order(upload, FEW)["id"] for _ in range(2)]
     assert batches[0] != batches[1]
     for batch_id in batches:
         check_lines(case, gateway, gateway.until(batch_id), lines)
@@ -141,7 +142,7 @@ def test_no_key_of_a_provider_is_told_or_stored(case: Case, gateway: Client, wir
 @pytest.mark.parametrize("header", ["x-portkey-api-key", "x-portkey-virtual-key"])
 def test_a_create_without_a_known_key_sends_nothing(case: Case, gateway: Client, wire: Wire, header: str) -> None:
     upload = gateway.upload(jsonl(lines_of(case, 2)))
-    order = {"input_file_id": upload, "endpoint": case.endpoint, "completion_window": "24h"}
+    order = {"input_file_id": upload, "endpoint": case.stand_in.endpoint, "completion_window": "24h"}
     status, answer = gateway.ask("POST", "/batches", order, headers={header: "nobody-has-this"})
     assert status in {400, 401}
     assert answer["error"]["message"]

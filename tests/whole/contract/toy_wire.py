@@ -13,12 +13,24 @@ from typing import Any
 
 from aiohttp import web
 
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
 from tests.toy.toy_service import STRANGER, Loom, ToyService, served
 from tests.whole.contract.wire import FOREIGN, Call
 
 KEY = "toy-contract-90ab3cd1e7f25486"
 QUICK = 0.05  # seconds that a loom weaves
 CREATE, CLOTH, HALT = "POST /looms", "GET /looms/{loom}/cloth", "POST /looms/{loom}/halt"
+TOY = StandIn(
+    provider="toy",
+    dialect="",  # a server of its own
+    models=("wool-1",),
+    create=CREATE,
+    cancel=HALT,
+    results=CLOTH,
+    free=("PUT /labels/{label}", "GET /looms", "GET /looms/{loom}", CLOTH),
+    quick={},
+    partial=False,
+)
 UNSOUND = frozenset({400, 409, 422})  # an adapter that breaks the wire, or a header that has no business here
 
 
@@ -98,13 +110,13 @@ class _Front(ToyService):
 
 
 class ToyWire:
-    """See `tests.contract.wire.Wire`."""
+    """See `tests.whole.contract.wire.Wire`."""
 
     secrets: tuple[str, ...] = (KEY,)
-    calls: frozenset[str] = frozenset({"PUT /labels/{label}", CREATE, "GET /looms", "GET /looms/{loom}", CLOTH, HALT})
+    calls: frozenset[str] = TOY.calls
     create_call: str = CREATE
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object) -> None:
         self._service = _Front(keys=frozenset({KEY}), weaving_seconds=QUICK)
         self._running = ExitStack()
         self._forgotten = 0  # looms
@@ -124,8 +136,7 @@ class ToyWire:
             noted.clear()
 
     def virtual_key(self, **options: Any) -> dict[str, Any]:
-        base = {"provider": "toy", "api_key": KEY, "custom_host": self._service.url, "settle_seconds": 0.3}
-        return base | options
+        return TOY.virtual_key(self._service.url, KEY, **{"settle_seconds": 0.3, **options})
 
     def lose_reply(self, n: int) -> None:
         self._service.troubles.append(_Trouble(CREATE, "drop_after", n))

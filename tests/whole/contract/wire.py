@@ -39,7 +39,10 @@ class Wire(Protocol):
     """The one of them that creates a job."""
 
     def start(self) -> None:
-        """Return when it listens. Jobs take a small part of a second unless `slow` says otherwise."""
+        """Return when it listens, if it has a server of its own.
+
+        Jobs take a small part of a second unless `slow` says otherwise.
+        """
 
     def stop(self) -> None:
         """End it, started or not."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask, our_mark
 from tests.support.stack import ENDS, Gateway, GatewayGone
+from tests.support.waiting import until
 
 T = TypeVar("T")
 LANE = '{virtual_key="lane"}'
@@ -134,7 +135,4 @@ def sample(gateway: Gateway, name: str) -> int:
 
 def until_sample(gateway: Gateway, name: str, value: int, seconds: float = 30) -> None:
     """Return when /metrics has this value for a sample of the virtual key."""
-    deadline = time.monotonic() + seconds
-    while (found := sample(gateway, name)) != value:
-        assert time.monotonic() < deadline, f"{name} is {found}\n{gateway.tail()}"
-        time.sleep(0.1)
+    until(lambda: sample(gateway, name) == value, f"{name} is {value}", seconds)

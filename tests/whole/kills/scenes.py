@@ -1,13 +1,19 @@
-"""What the kill campaign must know about each lane, as data: its stand-in, its scenes, and why it lacks another's."""
+"""What the kill campaign must know about each stand-in beyond its record: its scenes, and why it lacks another's.
+
+There are two kinds: those whose jobs carry our label and whose input can be deleted, and those that have neither.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.providers.sandbox.answers import Style
+import pytest
+
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import StandIn, every
 from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last
@@ -33,41 +39,37 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """One provider. `quick` are options of its stand-in; strangers, where there are some, come with every lookup."""
+class Campaign:
+    """One stand-in's campaign. Where there are strangers, they come with every lookup."""
 
-    provider: str
-    model: str
-    quick: Mapping[str, Any]
+    stand_in: StandIn
     scenes: Mapping[str, Scene]
     without: Mapping[str, str]  # a scene, a step or a test that others have -> why it cannot happen here
-    free_calls: tuple[str, ...] = ()  # what it asks of the provider that may be repeated
-    results: str = ""  # that which reads results
-    style: Style = "digest"
-    labelled: bool = True  # do its jobs carry our mark?
-    errors_paid: bool = True  # is a line that is answered with an error paid for?
+    size: int  # cases of the test suite
+    strangers: Mapping[str, Any] = field(default_factory=dict)  # options of the stand-in
 
     @property
-    def crowded(self) -> bool:
-        """Whether strangers come."""
-        return "strangers_on_list" in self.quick
+    def options(self) -> dict[str, Any]:
+        """The options of the stand-in: a job takes long enough to be killed in."""
+        own = self.stand_in
+        return {**own.quick, "run_seconds": 0.3, "cancel_seconds": 0.1, "answers": own.answers, **self.strangers}
 
     def prepare(self, sandbox: Sandbox, **options: Any) -> None:
         """Make the stand-in forget all and be quick."""
         sandbox.control.reset()
-        sandbox.control.options(self.provider, **{**self.quick, **options})
+        sandbox.control.options(self.stand_in.provider, **{**self.options, **options})
 
     def key(self, sandbox: Sandbox, **options: Any) -> dict[str, Any]:
-        """Return settings of a virtual key for this lane."""
-        return lane(sandbox, provider=self.provider, **options)
+        """Return settings of a virtual key for this stand-in."""
+        return lane(sandbox, provider=self.stand_in.provider, **options)
 
     def may_wait(self, what: Scene) -> bool:
         """Tell whether a batch may stay unfinished here, because a create that never arrived is waited for."""
-        return not self.labelled and what.key.get("on_unknown", "wait") == "wait"
+        return not self.stand_in.labelled and what.key.get("on_unknown", "wait") == "wait"
 
     def unpaid(self, marked: Mapping[int, str]) -> int:
         """Return how many of the lines with these markers cost nothing."""
-        return 0 if self.errors_paid else sum("sandbox:error" in text for text in marked.values())
+        return 0 if self.stand_in.errors_paid else sum("sandbox:error" in text for text in marked.values())
 
 
 def around(*names: str) -> tuple[str, ...]:
@@ -78,6 +80,24 @@ def around(*names: str) -> tuple[str, ...]:
 def strangers(*run_seconds: float, lines: int = PER_JOB) -> dict[str, Any]:
     """Return the option that lets strangers with jobs of a part's size come with every lookup."""
     return {"strangers_on_list": {"batches": len(run_seconds), "lines": lines, "run_seconds": run_seconds}}
+
+
+Point = tuple[str, str]
+"""A scene, and a point in it at which the gateway is killed."""
+
+
+def some(every: Sequence[Point], size: int) -> list[Point]:
+    """Return `size` of the points by a seeded choice, of each scene at least one."""
+    chance = random.Random(20261121)
+    mixed = chance.sample(every, len(every))
+    first = {scene: (scene, point) for scene, point in mixed}
+    rest = [each for each in mixed if each not in first.values()]
+    return [*first.values(), *rest][:size]
+
+
+def apart(cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
+    """Return the cases as parameters; workers of pytest-xdist share them, for each case is a group of its own."""
+    return [pytest.param(*each, marks=pytest.mark.xdist_group(" ".join(map(str, each)))) for each in cases]
 
 
 LOST = {"on": "batches.create", "kind": "drop_after", "times": 1}
@@ -105,95 +125,99 @@ CANCELLED = Scene(
 )
 LOOK_UP = (*around("look_up"), "look_up.acted")
 
-OPENAI = Lane(
-    provider="openai",
-    model="gpt-4.1-nano",
-    quick={"validate_seconds": 0.05, "run_seconds": 0.3, "finalize_seconds": 0.02, "cancel_seconds": 0.1},
-    scenes={
-        "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE, "send.sent")),
-        "reply lost": Scene(LOOK_UP, faults=(LOST,)),
-        "cut off": Scene(around("doubt"), first="send.sent:1"),
-        "never arrived": Scene(
-            ("revoke.before", "revoke.noted", "revoke.acted", "look_up.after"),
-            faults=(NEVER,),
+
+def labelled(stand_in: StandIn) -> Campaign:
+    """Return the campaign of a stand-in whose jobs carry our label and whose lost creates are revoked."""
+    assert stand_in.uploads, "no scenes are written yet for a lane with labels and nothing to revoke"
+    return Campaign(
+        stand_in,
+        scenes={
+            "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE, "send.sent")),
+            "reply lost": Scene(LOOK_UP, faults=(LOST,)),
+            "cut off": Scene(around("doubt"), first="send.sent:1"),
+            "never arrived": Scene(
+                ("revoke.before", "revoke.noted", "revoke.acted", "look_up.after"),
+                faults=(NEVER,),
+            ),
+            "cancelled": CANCELLED,
+        },
+        without=dict.fromkeys(
+            (
+                *("adopted provisionally", "a stranger's job adopted", "one create at a time"),
+                *("came too late, sent again", "never arrived, waits", "never arrived, sent again", "audit"),
+            ),
+            "jobs carry our label and lost creates are revoked: nothing is provisional, nothing is guessed",
         ),
-        "cancelled": CANCELLED,
-    },
-    without=dict.fromkeys(
-        (
-            *("adopted provisionally", "a stranger's job adopted", "one create at a time", "came too late, sent again"),
-            *("never arrived, waits", "never arrived, sent again", "audit"),
-        ),
-        "jobs carry our label and lost creates are revoked: nothing is provisional, nothing is guessed",
-    ),
-    free_calls=("files.create", "files.content", "batches.retrieve", "batches.list", "files.retrieve"),
-    results="files.content",
-)
+        size=40,
+    )
+
 
 GUESS = {"on_unknown": "resend"}
 QUIET = strangers(0.0, 0.0)  # have ended when they are seen, so a lookup can find that nothing of ours is there
-ANTHROPIC = Lane(
-    provider="anthropic",
-    model="claude-haiku-4-5",
-    style="echo",
-    labelled=False,
-    errors_paid=False,
-    quick={"run_seconds": 0.3, "cancel_seconds": 0.1, "answers": "echo", **strangers(0.0, FOREVER, FOREVER)},
-    scenes={
-        "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE)),
-        "reply lost": Scene(LOOK_UP, faults=(LOST,)),
-        "cut off": Scene(around("doubt"), first="send.acted:1"),
-        "cancelled": CANCELLED,
-        "adopted provisionally": Scene(
-            ("look_up.after", *around("poll"), "confirm.acted", *around("fetch")),
-            faults=(LOST,),
-            sandbox={**QUIET, "run_seconds": 3},
-            happened="adopted provisionally",
-        ),
-        "a stranger's job adopted": Scene(
-            ("look_up.after", *around("poll"), "confirm.acted"),
-            faults=(late(0.4),),
-            key={"max_jobs_in_flight": 1},  # so that no other part's call brings one more stranger
-            sandbox=strangers(0.3),
-            happened="not ours after all",
-        ),
-        "one create at a time": Scene(
-            ("send.no_turn", *around("send"), "look_up.after"),
-            faults=(late(0.4),),
-            key={"settle_seconds": 2},
-            sandbox=QUIET,
-            in_turn=True,
-        ),
-        "never arrived, waits": Scene(
-            ("send.sent", *around("doubt"), "look_up.before", "look_up.acted", "look_up.after"),
-            first="send.sent:1",
-            sandbox=QUIET,
-            end="",
-        ),
-        "never arrived, sent again": Scene(
-            (*around("doubt"), *LOOK_UP, "send.sent", *around("audit"), "audit.acted"),
-            first="send.sent:1",
-            key=GUESS,
-            sandbox=QUIET,
-            resent=True,
-        ),
-        "came too late, sent again": Scene(
-            (*around("audit"), "audit.acted"),
-            faults=(late(4),),
-            key=GUESS,
-            sandbox=QUIET,
-            resent=True,
-            doubled=1,
-        ),
-    },
-    without={
-        "never arrived": "lines travel in the create, so nothing is staged that could be revoked",
-        "test_an_acceptance_later_than_the_settle_time_runs_nothing": "no revoke: see test_in_doubt",
-        "test_a_create_that_never_arrived_is_sent_again_after_the_settle_time": "see test_in_doubt",
-        "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "for lack of quota a create is 429",
-        "test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch": "lines are checked only when the job runs",
-    },
-    free_calls=("batches.retrieve", "batches.list", "batches.results"),
-    results="batches.results",
-)
-LANES = {each.provider: each for each in (OPENAI, ANTHROPIC)}
+
+
+def unlabelled(stand_in: StandIn) -> Campaign:
+    """Return the campaign of a stand-in whose lost creates are adopted provisionally, waited for or guessed."""
+    return Campaign(
+        stand_in,
+        scenes={
+            "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE)),
+            "reply lost": Scene(LOOK_UP, faults=(LOST,)),
+            "cut off": Scene(around("doubt"), first="send.acted:1"),
+            "cancelled": CANCELLED,
+            "adopted provisionally": Scene(
+                ("look_up.after", *around("poll"), "confirm.acted", *around("fetch")),
+                faults=(LOST,),
+                sandbox={**QUIET, "run_seconds": 3},
+                happened="adopted provisionally",
+            ),
+            "a stranger's job adopted": Scene(
+                ("look_up.after", *around("poll"), "confirm.acted"),
+                faults=(late(0.4),),
+                key={"max_jobs_in_flight": 1},  # so that no other part's call brings one more stranger
+                sandbox=strangers(0.3),
+                happened="not ours after all",
+            ),
+            "one create at a time": Scene(
+                ("send.no_turn", *around("send"), "look_up.after"),
+                faults=(late(0.4),),
+                key={"settle_seconds": 2},
+                sandbox=QUIET,
+                in_turn=True,
+            ),
+            "never arrived, waits": Scene(
+                ("send.sent", *around("doubt"), "look_up.before", "look_up.acted", "look_up.after"),
+                first="send.sent:1",
+                sandbox=QUIET,
+                end="",
+            ),
+            "never arrived, sent again": Scene(
+                (*around("doubt"), *LOOK_UP, "send.sent", *around("audit"), "audit.acted"),
+                first="send.sent:1",
+                key=GUESS,
+                sandbox=QUIET,
+                resent=True,
+            ),
+            "came too late, sent again": Scene(
+                (*around("audit"), "audit.acted"),
+                faults=(late(4),),
+                key=GUESS,
+                sandbox=QUIET,
+                resent=True,
+                doubled=1,
+            ),
+        },
+        without={
+            "never arrived": "lines travel in the create, so nothing is staged that could be revoked",
+            "test_an_acceptance_later_than_the_settle_time_runs_nothing": "no revoke: see test_in_doubt",
+            "test_a_create_that_never_arrived_is_sent_again_after_the_settle_time": "see test_in_doubt",
+            "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "for lack of quota a create is 429",
+            "test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch": "lines are checked only when the job runs",
+        },
+        size=16,
+        strangers=strangers(0.0, FOREVER, FOREVER),
+    )
+
+
+CAMPAIGNS = {each.provider: (labelled if each.labelled else unlabelled)(each) for each in every()}
+OPENAI, ANTHROPIC = CAMPAIGNS["openai"], CAMPAIGNS["anthropic"]

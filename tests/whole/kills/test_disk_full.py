@@ -6,30 +6,24 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
 from tests.support.full_disk import fill
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway, lane
+from tests.support.waiting import until
+from tests.whole.kills.scenes import OPENAI
 
-QUICK = {"validate_seconds": 0.05, "run_seconds": 0.2, "finalize_seconds": 0.02}
 LINES = chat_lines(40)
 CONTENT = jsonl(LINES)
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(options={"openai": QUICK}) as running:
-        yield running
-
-
 @pytest.fixture
 def fresh(sandbox: Sandbox) -> Sandbox:
-    sandbox.control.reset()
-    sandbox.control.options("openai", **QUICK)
+    OPENAI.prepare(sandbox)
     return sandbox
 
 
@@ -109,7 +103,7 @@ def test_an_upload_on_a_full_disk_is_507_and_works_again_afterwards(small: Gatew
 
 def test_a_disk_that_fills_before_the_split(small: Gateway, fresh: Sandbox) -> None:
     file_id = small.upload(CONTENT)
-    wait(lambda: small.call("GET", f"/files/{file_id}")["status"] == "processed")
+    until(lambda: small.call("GET", f"/files/{file_id}")["status"] == "processed")
     full = filler(small)
     batch = small.create(file_id)  # the ballast makes room for the row
     assert not ready(small)
@@ -126,9 +120,9 @@ def test_a_disk_that_fills_before_the_split(small: Gateway, fresh: Sandbox) -> N
 def test_a_disk_that_fills_while_the_create_is_answered_keeps_the_job_id(small: Gateway, fresh: Sandbox) -> None:
     fresh.control.faults([{"on": "batches.create", "kind": "stall", "seconds": 2, "times": 2}])
     batch = small.create(small.upload(CONTENT))
-    wait(lambda: len(fresh.control.log()) == 2)
+    until(lambda: len(fresh.control.log()) == 2)
     full = filler(small)
-    wait(lambda: small.log.read_text().count('"event": "part_accepted"') == 2)
+    until(lambda: small.log.read_text().count('"event": "part_accepted"') == 2)
     small.kill()
     full.unlink()
     small.start()
@@ -141,9 +135,9 @@ def test_a_disk_that_fills_while_the_create_is_answered_keeps_the_job_id(small: 
 def test_a_disk_that_fills_before_the_results_arrive(small: Gateway, fresh: Sandbox) -> None:
     fresh.control.options("openai", run_seconds=1)
     batch = small.create(small.upload(CONTENT))
-    wait(lambda: len(fresh.control.log()) == 2)
+    until(lambda: len(fresh.control.log()) == 2)
     full = filler(small)
-    wait(lambda: all(job["status"] == "completed" for job in fresh.control.jobs()))
+    until(lambda: all(job["status"] == "completed" for job in fresh.control.jobs()))
     time.sleep(2.5)
     assert small.batch(batch["id"])["status"] in {"in_progress", "finalizing"}
     full.unlink()
@@ -158,10 +152,3 @@ def ready(gateway: Gateway) -> bool:
     except urllib.error.HTTPError:
         return False
     return True
-
-
-def wait(condition: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.03)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -14,23 +13,19 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask, check_answers, check_paid_once, check_strangers_left_alone, history, our_mark
-from tests.support.stack import Gateway, chat_lines, jsonl, lane
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway, lane
+from tests.support.waiting import until
 from tests.whole.kills.lives import sample, until_sample
 from tests.whole.kills.scenes import ANTHROPIC, FOREVER, GUESS, LOST, NEVER, late, strangers
 from tests.whole.lanes.world import DAY, World, opened
 
 PER_JOB = 10
-LINES = chat_lines(3 * PER_JOB, model=ANTHROPIC.model)
+LINES = chat_lines(3 * PER_JOB, model=ANTHROPIC.stand_in.model)
 ONE_JOB = LINES[:PER_JOB]
 QUIET = strangers(0.0, 0.0, lines=PER_JOB)
 NOBODY: dict[str, Any] = {"strangers_on_list": None}
 Start = Callable[..., Gateway]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(providers=["anthropic"]) as running:
-        yield running
 
 
 @pytest.fixture
@@ -49,13 +44,6 @@ def start(sandbox: Sandbox, tmp_path: Path) -> Iterator[Start]:
     yield build
     for gateway in made:
         gateway.close()
-
-
-def until(seen: Callable[[], object], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, f"never seen: {what}"
-        time.sleep(0.05)
 
 
 def submit(gateway: Gateway, lines: list[dict[str, Any]], slug: str = "lane") -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import (
     check_answers,
@@ -18,74 +16,72 @@ from tests.support.accounting import (
     check_strangers_left_alone,
     history,
 )
-from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway
 from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until_settled
-from tests.whole.kills.scenes import COUNT, LANES, MARKED, PARTS, PER_JOB, Lane, Scene, around
+from tests.whole.kills.scenes import (
+    CAMPAIGNS,
+    COUNT,
+    MARKED,
+    PARTS,
+    PER_JOB,
+    Campaign,
+    Point,
+    Scene,
+    apart,
+    around,
+    some,
+)
 
 Case = tuple[str, str, str, int]  # provider, scene, point, kills
-SLICE = {"openai": 40, "anthropic": 16}  # cases of the test suite, once each; the campaign has all
 
 
-def cases(provider: str) -> list[tuple[str, str]]:
-    """Return every scene of a lane with each of its points."""
-    return [(scene, point) for scene, what in LANES[provider].scenes.items() for point in what.points]
+def cases(provider: str) -> list[Point]:
+    """Return every scene of a stand-in with each of its points."""
+    return [(scene, point) for scene, what in CAMPAIGNS[provider].scenes.items() for point in what.points]
 
 
 def chosen(*, campaign: bool) -> list[Case]:
     """Return three kills a point for `make kills`; for the test suite one each, of a seeded slice with every scene."""
     found: list[Case] = []
-    for provider, size in SLICE.items():
+    for provider, own in CAMPAIGNS.items():
         every = cases(provider)
         if campaign:
             found += [(provider, *case, times) for case in every for times in (1, 2, 3)]
         else:
-            found += [(provider, *case, 1) for case in some(every, size)]
+            found += [(provider, *case, 1) for case in some(every, own.size)]
     return found
-
-
-def some(every: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
-    """Return `size` cases, of each scene at least one."""
-    chance = random.Random(20261121)
-    mixed = chance.sample(every, len(every))
-    first = {scene: (scene, point) for scene, point in mixed}
-    rest = [case for case in mixed if case not in first.values()]
-    return [*first.values(), *rest][:size]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "times" in metafunc.fixturenames:
         picked = chosen(campaign=bool(metafunc.config.getoption("--campaign")))
-        metafunc.parametrize(("provider", "scene", "point", "times"), picked)
+        metafunc.parametrize(("provider", "scene", "point", "times"), apart(picked))
 
 
-@pytest.mark.parametrize("provider", LANES)
+@pytest.mark.parametrize("provider", CAMPAIGNS)
 def test_every_engine_step_is_killed_on_both_sides_or_says_why_not(provider: str) -> None:
     killed = {point for _, point in cases(provider)}
-    reasons = LANES[provider].without
+    reasons = CAMPAIGNS[provider].without
     needed = [step for step in STEPS if not reasons.get(step)]
     assert set(around(*needed)) <= killed
     assert killed.isdisjoint(around(*(step for step in STEPS if step in reasons)))
 
 
-@pytest.mark.parametrize("provider", LANES)
+@pytest.mark.parametrize("provider", CAMPAIGNS)
 def test_every_lane_has_every_scene_or_says_why_not(provider: str) -> None:
-    own = LANES[provider]
-    every = {scene for each in LANES.values() for scene in each.scenes}
+    own = CAMPAIGNS[provider]
+    every = {scene for each in CAMPAIGNS.values() for scene in each.scenes}
     assert every <= own.scenes.keys() | own.without.keys()
     assert not own.scenes.keys() & own.without.keys()
     assert all(own.without.values())
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
-
-
 def test_kill(
     provider: str, scene: str, point: str, times: int, sandbox: Sandbox, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    own, what = LANES[provider], LANES[provider].scenes[scene]
+    own = CAMPAIGNS[provider]
+    what = own.scenes[scene]
     own.prepare(sandbox)
     sandbox.control.options(provider, **what.sandbox)
     sandbox.control.faults(list(what.faults))
@@ -97,8 +93,8 @@ def test_kill(
         gateway.close()
 
 
-def check_scene(own: Lane, what: Scene, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
-    lines, least = chat_lines(COUNT, marker=MARKED, model=own.model), 1 + bool(what.first)
+def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
+    lines, least = chat_lines(COUNT, marker=MARKED, model=own.stand_in.model), 1 + bool(what.first)
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
     until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
     batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)
@@ -108,7 +104,7 @@ def check_scene(own: Lane, what: Scene, fail: str, times: int, gateway: Gateway,
         until_sample(gateway, "unresolved_submissions", in_doubt(gateway))
     else:
         assert batch["status"] == what.end
-        check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.style)
+        check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.stand_in.answers)
     check_guesses(what, gateway)
     partly = what.cancel or stuck
     check_paid_once(sandbox, lines, cancelled=partly, unpaid=own.unpaid(MARKED), doubled=what.doubled)
@@ -123,9 +119,9 @@ def check_guesses(what: Scene, gateway: Gateway) -> None:
     assert sample(gateway, "doubled_jobs_total") == what.doubled
 
 
-def check_history(own: Lane, what: Scene, gateway: Gateway, sandbox: Sandbox) -> None:
+def check_history(own: Campaign, what: Scene, gateway: Gateway, sandbox: Sandbox) -> None:
     """The scene was what its name says, and strangers came to no harm."""
-    if own.crowded:
+    if own.strangers:
         check_strangers_left_alone(sandbox)
     if what.in_turn:
         check_one_at_a_time(gateway, what.key["settle_seconds"])

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.engine.reconciler import STEPS
+from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import find
 from tests.support.accounting import (
     ask,
     check_answers,
@@ -25,7 +26,8 @@ from tests.support.accounting import (
     history,
     our_mark,
 )
-from tests.support.stack import ENDS, Gateway, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway
 from tests.whole.kills.lives import Lives, until_settled
 from tests.whole.kills.scenes import (
     ANTHROPIC,
@@ -37,10 +39,11 @@ from tests.whole.kills.scenes import (
     OPENAI,
     PART_STEPS,
     Scene,
+    apart,
     around,
+    some,
     strangers,
 )
-from tests.whole.kills.test_kill_matrix import some
 
 PER_JOB, COUNT = 12, 60
 TURNS = (  # the account and the model that lines name in turn, 10 lines each
@@ -115,28 +118,14 @@ def mixed_lines(marked: dict[int, str], tag: str = "") -> list[dict[str, Any]]:
     return lines
 
 
-class FourAccounts(Gateway):
-    """A gateway whose creates name no virtual key: the lines do."""
-
-    def create(self, file_id: str, *, retry: int = 0, **more: Any) -> dict[str, Any]:
-        body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | more
-        headers = {"x-stainless-retry-count": str(retry), "x-portkey-virtual-key": ""}
-        answer = self.call("POST", "/batches", body, headers=headers)
-        assert isinstance(answer, dict)
-        return answer
-
-
 def four_accounts(home: Path, sandbox: Sandbox, **options: Any) -> Gateway:
-    """Make the stand-ins forget all, and a gateway with an account of its own for every slug."""
+    """Make the stand-ins forget all, and a gateway with an account of its own for every slug, named by the lines."""
     sandbox.control.reset()
-    sandbox.control.options("openai", **OPENAI.quick, answers="echo")
-    sandbox.control.options("anthropic", **{**ANTHROPIC.quick, **QUIET})
+    sandbox.control.options("openai", **{**OPENAI.options, "answers": "echo"})
+    sandbox.control.options("anthropic", **{**ANTHROPIC.options, **QUIET})
     common = {"max_lines_per_job": PER_JOB, "settle_seconds": 0.5, **GUESS, **options}
-    keys = {
-        slug: {"provider": name, "api_key": f"sk-{slug}", "custom_host": sandbox.url(name), **common}
-        for slug, name in PROVIDERS.items()
-    }
-    return FourAccounts(home, keys)
+    keys = {slug: find(name).virtual_key(sandbox.url(name), f"sk-{slug}", **common) for slug, name in PROVIDERS.items()}
+    return Gateway(home, keys, asks={"x-portkey-virtual-key": ""})
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +139,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each case is a scene, a point, which of its passes in a life is the last, and how many lives; or a seed."""
     whole = bool(metafunc.config.getoption("--campaign"))
     if "point" in metafunc.fixturenames:
-        metafunc.parametrize(("scene", "point", "nth", "times"), campaign_cases() if whole else slice_cases())
+        metafunc.parametrize(("scene", "point", "nth", "times"), apart(campaign_cases() if whole else slice_cases()))
     elif "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", range(SEEDS[whole]))
 

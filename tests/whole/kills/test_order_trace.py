@@ -5,58 +5,42 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import Gateway, chat_lines, jsonl
-from tests.whole.kills.scenes import LANES, Lane
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import Gateway
+from tests.whole.kills.scenes import CAMPAIGNS, Campaign
 
 CALLS = "fsync,fdatasync,pwrite64,rename,renameat,renameat2,sendto,write,writev,sendmsg"
 
 
-@dataclass(frozen=True)
 class Wire:
-    """How a lane's calls look on the wire. `document`: that which takes the native document to the provider."""
+    """How the calls of a stand-in look on the wire. `document` takes the native document to the provider."""
 
-    fence: str
-    create: str
-    poll: str
-    document: str
-
-
-BATCHES = "/anthropic/v1/messages/batches"
-WIRES = {
-    "openai": Wire(
-        fence="GET /openai/v1/batches?limit=1",
-        create="POST /openai/v1/batches ",
-        poll="GET /openai/v1/batches/batch_",
-        document="POST /openai/v1/files ",
-    ),
-    "anthropic": Wire(
-        fence=f"GET {BATCHES}?limit=1",
-        create=f"POST {BATCHES} ",
-        poll=f"GET {BATCHES}/msgbatch_",
-        document=f"POST {BATCHES} ",
-    ),
-}
+    def __init__(self, stand_in: StandIn) -> None:
+        base = f"/{stand_in.provider}/v1"
+        jobs = f"{base}/{stand_in.jobs}"
+        self.fence, self.create, self.poll = f"GET {jobs}?limit=1", f"POST {jobs} ", f"GET {jobs}/"
+        self.document = f"POST {base}/{stand_in.uploads} " if stand_in.uploads else self.create
 
 
-@pytest.fixture(scope="module", params=LANES)
-def lane(request: pytest.FixtureRequest) -> Lane:
-    return LANES[request.param]
+@pytest.fixture(scope="module", params=CAMPAIGNS)
+def own(request: pytest.FixtureRequest) -> Campaign:
+    return CAMPAIGNS[request.param]
 
 
 @pytest.fixture
-def wire(lane: Lane) -> Wire:
-    return WIRES[lane.provider]
+def wire(own: Campaign) -> Wire:
+    return Wire(own.stand_in)
 
 
 @pytest.fixture(scope="module")
-def trace(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def trace(own: Campaign, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Run one batch under strace; return the system calls in the order in which they ended."""
     strace = shutil.which("strace")
     if strace is None:
@@ -65,13 +49,13 @@ def trace(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     log = home / "calls"
     with Sandbox() as sandbox:
         wrap = [strace, "-f", "-y", "-s", "120", "-o", str(log), "-e", f"trace={CALLS}"]
-        lane.prepare(sandbox)
-        gateway = Gateway(home, {"lane": lane.key(sandbox)}, wrap=wrap)
+        own.prepare(sandbox)
+        gateway = Gateway(home, {"lane": own.key(sandbox)}, wrap=wrap)
         gateway.start()
         if not gateway.alive():
             pytest.skip("processes cannot be traced here")
         try:
-            gateway.until(gateway.create(gateway.upload(jsonl(chat_lines(5, model=lane.model))))["id"])
+            gateway.until(gateway.create(gateway.upload(jsonl(chat_lines(5, model=own.stand_in.model))))["id"])
             assert gateway.process is not None
             for child in psutil.Process(gateway.process.pid).children():
                 child.send_signal(signal.SIGTERM)

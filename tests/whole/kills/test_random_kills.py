@@ -15,46 +15,50 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once, check_strangers_left_alone
-from tests.support.stack import ENDS, Gateway, GatewayGone, chat_lines, jsonl
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, Gateway, GatewayGone
 from tests.whole.kills.lives import until_settled
-from tests.whole.kills.scenes import LANES, strangers
+from tests.whole.kills.scenes import CAMPAIGNS, apart, strangers
 
 COUNT, PER_JOB = 90, 15
 PARTS = COUNT // PER_JOB
-SEEDS = {  # of each lane and policy: the suite's slice, the campaign's
-    ("openai", "wait"): (4, 200),  # with labels there is no choice
-    ("anthropic", "wait"): (3, 100),
-    ("anthropic", "resend"): (3, 100),
+SEEDS = {  # of each policy, by whether jobs are labelled: the suite's slice, the campaign's
+    True: {"wait": (4, 200)},  # with labels there is no choice
+    False: {"wait": (3, 100), "resend": (3, 100)},
 }
-QUICK = {"openai": {"validate_seconds": 0.1}, "anthropic": strangers(0.0, 0.0, lines=PER_JOB)}
+QUIET = strangers(0.0, 0.0, lines=PER_JOB)
 SETTLE = 1.5  # longer than any create here takes to be accepted, so that no guess is wrong
 LANDED: Counter[str] = Counter()
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
-        yield running
+@pytest.fixture(scope="module", autouse=True)
+def landed() -> Iterator[None]:
+    yield
     print("\nstates in which kills landed:", dict(sorted(LANDED.items())))  # noqa: T201 - the table of the campaign
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each case is one seed of one lane and policy."""
+    """Each case is one seed of one stand-in and policy."""
     if "seed" in metafunc.fixturenames:
         whole = bool(metafunc.config.getoption("--campaign"))
-        cases = [(*each, seed) for each, counts in SEEDS.items() for seed in range(counts[whole])]
-        metafunc.parametrize(("provider", "policy", "seed"), cases)
+        cases = [
+            (name, policy, seed)
+            for name, own in CAMPAIGNS.items()
+            for policy, counts in SEEDS[own.stand_in.labelled].items()
+            for seed in range(counts[whole])
+        ]
+        metafunc.parametrize(("provider", "policy", "seed"), apart(cases))
 
 
 def test_kill_at_random(provider: str, policy: str, seed: int, sandbox: Sandbox, tmp_path: Path) -> None:
-    own, chance = LANES[provider], random.Random(seed)
-    own.prepare(sandbox, **QUICK[provider])
+    own, chance = CAMPAIGNS[provider], random.Random(seed)
+    own.prepare(sandbox, **(QUIET if own.strangers else {}))
     if chance.random() < 0.5:
         kind = chance.choice(["drop_after", "drop", "late", "stall"])
         sandbox.control.faults([{"on": "batches.create", "kind": kind, "seconds": 0.2, "times": None, "chance": 0.3}])
     options = {"max_lines_per_job": PER_JOB, "max_jobs_in_flight": 3, "on_unknown": policy, "settle_seconds": SETTLE}
     gateway = Gateway(tmp_path, {"lane": own.key(sandbox, **options)})
-    lines = chat_lines(COUNT, tag=str(seed), model=own.model)
+    lines = chat_lines(COUNT, tag=str(seed), model=own.stand_in.model)
     gateway.start()
     try:
         batch_id = gateway.create(gateway.upload(jsonl(lines)))["id"]
@@ -64,12 +68,12 @@ def test_kill_at_random(provider: str, policy: str, seed: int, sandbox: Sandbox,
             note_states(gateway)
             gateway.start()
         sandbox.control.faults([])
-        batch = until_end(gateway, sandbox, batch_id, may_wait=not own.labelled and policy == "wait")
+        batch = until_end(gateway, sandbox, batch_id, may_wait=not own.stand_in.labelled and policy == "wait")
         stuck = batch["status"] not in ENDS  # a create that never arrived is waited for
         if not stuck:
-            check_answers(gateway, batch, lines, style=own.style)
+            check_answers(gateway, batch, lines, style=own.stand_in.answers)
         check_paid_once(sandbox, lines, cancelled=stuck)
-        check_strangers_left_alone(sandbox, at_least=int(own.crowded))
+        check_strangers_left_alone(sandbox, at_least=int(bool(own.strangers)))
     finally:
         gateway.close()
 

@@ -7,60 +7,42 @@ from collections.abc import Iterator
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import LANES, QUICK, Elsewhere, Lane, Stand, keys
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
+from tests.whole.contract.client import Client, Keeper
+from tests.whole.lanes.rig import QUICK, STAND_INS, Elsewhere, Stand, keys
 
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """The stand-ins of both lanes."""
+    """The stand-ins of all lanes."""
     with Sandbox(options=QUICK) as running:
         yield running
 
 
-@pytest.fixture(params=LANES, ids=lambda lane: lane.provider)
-def lane(request: pytest.FixtureRequest) -> Lane:
-    """The lane that a test runs for."""
-    found: Lane = request.param
+@pytest.fixture(params=STAND_INS, ids=lambda each: each.provider)
+def stand_in(request: pytest.FixtureRequest) -> StandIn:
+    """The stand-in that a test runs for."""
+    found: StandIn = request.param
     return found
 
 
 @pytest.fixture
-def stand(sandbox: Sandbox, lane: Lane) -> Stand:
-    """The lane's stand-in, which has forgotten everything."""
+def stand(sandbox: Sandbox, stand_in: StandIn) -> Stand:
+    """The stand-in, which has forgotten everything."""
     sandbox.control.reset()
-    return Stand(sandbox, lane)
-
-
-class _Keeper:
-    def __init__(self, sandbox: Sandbox, homes: pytest.TempPathFactory) -> None:
-        self._sandbox, self._homes = sandbox, homes
-        self._gateway: Client | None = None
-
-    def ready(self) -> Client:
-        """Return a gateway without unfinished work: the one there is, or a new one after a test that broke off."""
-        if self._gateway is None or not self._gateway.idle():
-            self.close()
-            self._gateway = Client(self._homes.mktemp("lanes"), keys(self._sandbox))
-            self._gateway.start()
-        return self._gateway
-
-    def close(self) -> None:
-        """End the gateway."""
-        if self._gateway is not None:
-            self._gateway.close()
+    return Stand(sandbox, stand_in)
 
 
 @pytest.fixture(scope="session")
-def keeper(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Keeper]:
+def keeper(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
     """The gateway of all tests that can share one, started when a test wants it."""
-    made = _Keeper(sandbox, tmp_path_factory)
+    made = Keeper(lambda: Client(tmp_path_factory.mktemp("lanes"), keys(sandbox)))
     yield made
     made.close()
 
 
 @pytest.fixture
-def gateway(keeper: _Keeper) -> Client:
+def gateway(keeper: Keeper) -> Client:
     """A running gateway with nothing to do."""
     return keeper.ready()
 

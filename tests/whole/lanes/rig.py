@@ -1,10 +1,9 @@
-"""What the tests of both lanes share: the lanes, lines for them, a foreign host, the accounting of an ended batch."""
+"""What the tests of all lanes share: stand-ins, lines for them, a foreign host, the accounting of an ended batch."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import StandIn, every
 from tests.support.stack import Gateway
 
 CHAT = "/v1/chat/completions"
-MODEL = "claude-haiku-4-5"  # both stand-ins take it, so one file serves both lanes
+MODEL = "claude-haiku-4-5"  # every stand-in takes it, so one file serves all lanes
 CANCELLED, EXPIRED, MISSING = "batch_cancelled", "batch_expired", "result_missing"
 OUTCOMES = {CANCELLED: "cancelled", EXPIRED: "expired", MISSING: "missing", "results_expired": "missing"}
 ROOM = 6  # lines of a job of the narrow virtual keys, which have one job at a time
@@ -24,46 +24,36 @@ ROOM = 6  # lines of a job of the narrow virtual keys, which have one job at a t
 Line = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Lane:
-    """One provider's lane: the stand-in's operation that reads results, and whether its jobs carry our label."""
-
-    provider: str
-    results: str
-    labels: bool
-
-    def key(self, sandbox: Sandbox, **options: Any) -> dict[str, Any]:
-        """Return the settings of a virtual key that leads to the stand-in."""
-        base = {"provider": self.provider, "api_key": "sk-sandbox", "custom_host": sandbox.url(self.provider)}
-        return base | {"settle_seconds": 0.3} | options
-
-
-LANES = (Lane("openai", "files.content", labels=True), Lane("anthropic", "batches.results", labels=False))
-QUICK: dict[str, dict[str, Any]] = {
-    "openai": {
-        "validate_seconds": 0.02, "run_seconds": 0.05, "finalize_seconds": 0.02, "cancel_seconds": 0.05,
-        "answers": "echo",
-    },
-    "anthropic": {"run_seconds": 0.05, "cancel_seconds": 0.05, "answers": "echo"},
-}  # fmt: skip
+STAND_INS = every()
+QUICK = {each.provider: {**each.quick, "answers": "echo"} for each in STAND_INS}
 
 
 def keys(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
     """Return the virtual keys of the tests' gateway: each lane's own, and a narrow one."""
-    wide = {lane.provider: lane.key(sandbox) for lane in LANES}
+    stands = [Stand(sandbox, each) for each in STAND_INS]
     narrow = {"max_lines_per_job": ROOM, "max_jobs_in_flight": 1}
-    return wide | {f"{lane.provider}-narrow": lane.key(sandbox, **narrow) for lane in LANES}
+    wide = {stand.provider: stand.key() for stand in stands}
+    return wide | {f"{stand.provider}-narrow": stand.key(**narrow) for stand in stands}
 
 
 @dataclass
 class Stand:
-    """One lane's stand-in: rules and options that concern it alone, and what it saw."""
+    """One lane's stand-in while it runs: rules and options that concern it alone, and what it saw."""
 
     sandbox: Sandbox
-    lane: Lane
+    stand_in: StandIn
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.stand_in.provider
+
+    def key(self, **options: Any) -> dict[str, Any]:
+        """Return the settings of a virtual key that leads to the stand-in."""
+        return self.stand_in.virtual_key(self.sandbox.url(self.provider), **{"settle_seconds": 0.3, **options})
 
     def options(self, **changes: Any) -> None:
-        self.sandbox.control.options(self.lane.provider, **changes)
+        self.sandbox.control.options(self.provider, **changes)
 
     def faults(self, *rules: Mapping[str, Any]) -> None:
         self.sandbox.control.faults(rules)
@@ -80,8 +70,7 @@ class Stand:
 
     def ask(self, method: str, path: str) -> dict[str, Any]:
         """Make a call of the provider's API, as another client of the same account."""
-        key = {"authorization": "Bearer sk-sandbox"} if self.lane.labels else {"x-api-key": "sk-sandbox"}
-        url, headers = f"{self.sandbox.url(self.lane.provider)}/{path}", key | {"anthropic-version": "2023-06-01"}
+        url, headers = f"{self.sandbox.url(self.provider)}/{path}", dict(self.stand_in.headers(DEFAULT_KEY))
         with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers)) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
@@ -89,11 +78,11 @@ class Stand:
     def cancel_there(self) -> None:
         """Cancel the only job, not for the gateway."""
         (job,) = self.jobs()
-        self.ask("POST", f"{'' if self.lane.labels else 'messages/'}batches/{job['id']}/cancel")
+        self.ask("POST", f"{self.stand_in.jobs}/{job['id']}/cancel")
 
     def cancels(self) -> list[str]:
         """Return the ids of the jobs that were asked to be cancelled, one entry a request."""
-        return [str(entry["id"]) for entry in self.calls("batches.cancel")]
+        return [str(entry["id"]) for entry in self.calls(self.stand_in.cancel)]
 
 
 def chat(custom_id: str, text: str, **more: Any) -> Line:
@@ -105,14 +94,6 @@ def chat(custom_id: str, text: str, **more: Any) -> Line:
 def chats(count: int, marker: str = "") -> list[Line]:
     """Return lines with ids and texts of their own."""
     return [chat(f"line {n}", f"Say {n} {marker}".strip()) for n in range(count)]
-
-
-def until(seen: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Return when something has been seen."""
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, f"never seen: {what}"
-        time.sleep(0.02)
 
 
 def code_of(row: Mapping[str, Any]) -> str:

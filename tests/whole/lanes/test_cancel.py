@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
+from tests.support.waiting import until
 from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import CANCELLED, LANES, ROOM, Lane, Stand, account, chats, keys, until
+from tests.whole.lanes.rig import CANCELLED, ROOM, STAND_INS, Stand, account, chats, keys
 
 LONG = 1000.0  # seconds of the stand-in's clock
 LINES = chats(20)
+UNSTOPPABLE: dict[str, tuple[dict[str, Any], str, str]] = {  # options, and a job's status before and after a cancel
+    "openai": ({"finalize_seconds": LONG}, "finalizing", "cancelled"),
+    "anthropic": ({"run_seconds": LONG, "cancel_interrupts": False}, "in_progress", "ended"),
+}
 BROKEN = {"kind": "status", "status": 503, "times": None}
+
+
+def named(stand_in: StandIn) -> str:
+    return stand_in.provider
 
 
 @pytest.fixture
@@ -30,15 +40,15 @@ def failing(stand: Stand, tmp_path: Path) -> Iterator[Client]:
 
 def _stopped_worker(gateway: Client) -> int:
     """Return the process id of the gateway's worker that a failpoint has stopped."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+
+    def stopped() -> list[int]:
         assert gateway.process is not None
-        for path in Path(f"/proc/{gateway.process.pid}/task").glob("*/children"):
-            for pid in path.read_text().split():
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
-                    return int(pid)
-        time.sleep(0.02)
-    raise AssertionError("no worker was stopped")
+        children = Path(f"/proc/{gateway.process.pid}/task").glob("*/children")
+        pids = [pid for path in children for pid in path.read_text().split()]
+        states = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids}
+        return [int(pid) for pid, state in states.items() if state == "T"]
+
+    return until(stopped, "a worker that was stopped")[0]
 
 
 def _cancel(gateway: Client, batch_id: str, word: str = "cancelling") -> None:
@@ -49,7 +59,7 @@ def _cancel(gateway: Client, batch_id: str, word: str = "cancelling") -> None:
 
 def test_while_validating(stand: Stand, failing: Client) -> None:
     failing.start(fail="split.row:1:stop")
-    batch_id = failing.submit(LINES, stand.lane.provider)
+    batch_id = failing.submit(LINES, stand.provider)
     worker = _stopped_worker(failing)
     assert failing.batch(batch_id)["status"] == "validating"
     _cancel(failing, batch_id)
@@ -62,7 +72,7 @@ def test_while_validating(stand: Stand, failing: Client) -> None:
 
 def test_while_planned(stand: Stand, gateway: Client) -> None:
     stand.options(run_seconds=LONG)
-    slug = f"{stand.lane.provider}-narrow"
+    slug = f"{stand.provider}-narrow"
     ahead = gateway.submit(chats(ROOM), slug)
     until(stand.running, "the job ahead")
     batch_id = gateway.submit(LINES, slug)
@@ -78,7 +88,7 @@ def test_while_planned(stand: Stand, gateway: Client) -> None:
 
 def test_between_intent_and_send(stand: Stand, gateway: Client) -> None:
     stand.faults(BROKEN | {"on": "batches.list"})  # no fence can be read, so nothing is sent
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(lambda: stand.calls("batches.list"), "a fence that was asked for")
     _cancel(gateway, batch_id)
     batch = gateway.until(batch_id)
@@ -90,7 +100,7 @@ def test_between_intent_and_send(stand: Stand, gateway: Client) -> None:
 def test_while_the_reply_to_the_create_is_awaited(stand: Stand, gateway: Client) -> None:
     stand.options(run_seconds=LONG)
     stand.faults({"kind": "stall", "on": "batches.create", "seconds": 0.7})
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(stand.sandbox.control.log, "an accepted create")
     _cancel(gateway, batch_id)
     assert stand.calls("batches.create")[0]["status"] == 0, "the reply was there before the cancel"
@@ -106,12 +116,12 @@ def test_while_nobody_knows_what_became_of_the_create(stand: Stand, gateway: Cli
     stand.options(run_seconds=LONG)
     lost = {"kind": "drop_after", "on": "batches.create"}
     stand.faults(lost, BROKEN | {"on": "batches.list", "skip": 1})
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(lambda: len(stand.calls("batches.list")) > 1, "a lookup")
-    stand.sandbox.control.strangers(stand.lane.provider, batches=2, lines=len(LINES))
+    stand.sandbox.control.strangers(stand.provider, batches=2, lines=len(LINES))
     _cancel(gateway, batch_id)
     stand.faults()
-    if stand.lane.labels:
+    if stand.stand_in.labelled:
         expected = ("cancelled", {CANCELLED: len(LINES)}, [job["id"] for job in stand.jobs()])
     else:
         looked = len(stand.calls("batches.list"))
@@ -124,11 +134,11 @@ def test_while_nobody_knows_what_became_of_the_create(stand: Stand, gateway: Cli
     assert len(stand.sandbox.control.log()) == 1
 
 
-@pytest.mark.parametrize("lane", [lane for lane in LANES if not lane.labels], ids=lambda lane: lane.provider)
-def test_a_job_adopted_for_its_size_alone_is_not_cancelled(lane: Lane, stand: Stand, gateway: Client) -> None:
+@pytest.mark.parametrize("stand_in", [each for each in STAND_INS if not each.labelled], ids=named)
+def test_a_job_adopted_for_its_size_alone_is_not_cancelled(stand_in: StandIn, stand: Stand, gateway: Client) -> None:
     stand.options(run_seconds=LONG)
     stand.faults({"kind": "drop_after", "on": "batches.create"})
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(lambda: stand.calls("batches.retrieve"), "an adopted job")
     _cancel(gateway, batch_id)
     seen = len(stand.calls("batches.retrieve"))
@@ -141,7 +151,7 @@ def test_a_job_adopted_for_its_size_alone_is_not_cancelled(lane: Lane, stand: St
 
 def _half_way(stand: Stand, gateway: Client) -> str:
     stand.options(run_seconds=LONG)
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(stand.running, "a running job")
     stand.sandbox.control.advance(LONG * 0.51)
     return batch_id
@@ -202,9 +212,9 @@ def test_the_route_asks_no_provider(stand: Stand, gateway: Client) -> None:
 
 
 def test_when_the_job_has_ended_and_is_not_collected(stand: Stand, gateway: Client) -> None:
-    stand.faults(BROKEN | {"on": stand.lane.results})
-    batch_id = gateway.submit(LINES, stand.lane.provider)
-    until(lambda: stand.calls(stand.lane.results), "results that cannot be read")
+    stand.faults(BROKEN | {"on": stand.stand_in.results})
+    batch_id = gateway.submit(LINES, stand.provider)
+    until(lambda: stand.calls(stand.stand_in.results), "results that cannot be read")
     _cancel(gateway, batch_id)
     stand.faults()
     batch = gateway.until(batch_id)
@@ -233,30 +243,26 @@ def test_when_the_job_ends_while_the_cancel_is_on_its_way(stand: Stand, gateway:
     stand.sandbox.control.advance(LONG)
     batch = gateway.until(batch_id)
     assert (batch["status"], account(gateway, batch, LINES)) == ("completed", {"ok": len(LINES)})
-    refused = {"openai": 409, "anthropic": 400}[stand.lane.provider]
-    assert [entry["status"] for entry in stand.calls("batches.cancel")] == [refused]
+    assert [entry["status"] for entry in stand.calls("batches.cancel")] == [stand.stand_in.late_cancel]
 
 
-def test_when_the_cancel_stops_nothing(stand: Stand, gateway: Client) -> None:
+@pytest.mark.parametrize("stand_in", [each for each in STAND_INS if each.provider in UNSTOPPABLE], ids=named)
+def test_when_the_cancel_stops_nothing(stand_in: StandIn, stand: Stand, gateway: Client) -> None:
     """One service calls such a job cancelled, the other ended. The rows tell: every line was answered."""
-    if stand.lane.provider == "openai":
-        stand.options(finalize_seconds=LONG)
-    else:
-        stand.options(run_seconds=LONG, cancel_interrupts=False)
-    batch_id = gateway.submit(LINES, stand.lane.provider)
-    busy = {"openai": "finalizing", "anthropic": "in_progress"}[stand.lane.provider]
+    options, busy, ended = UNSTOPPABLE[stand_in.provider]
+    stand.options(**options)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(lambda: [job["status"] for job in stand.jobs()] == [busy], "a job that can no longer be stopped")
     _cancel(gateway, batch_id)
     batch = gateway.until(batch_id)
     assert (batch["status"], account(gateway, batch, LINES)) == ("completed", {"ok": len(LINES)})
-    ended = {"openai": "cancelled", "anthropic": "ended"}[stand.lane.provider]
     assert [job["status"] for job in stand.jobs()] == [ended]
     assert len(stand.cancels()) == 1
 
 
 def test_of_several_jobs_only_what_was_stopped_is_cancelled(stand: Stand, gateway: Client) -> None:
     stand.options(run_seconds=LONG)
-    slug = f"{stand.lane.provider}-narrow"
+    slug = f"{stand.provider}-narrow"
     batch_id = gateway.submit(LINES, slug)
     until(stand.running, "a first job")
     stand.sandbox.control.advance(LONG)
@@ -270,7 +276,7 @@ def test_of_several_jobs_only_what_was_stopped_is_cancelled(stand: Stand, gatewa
 
 def test_while_rows_are_merged_it_is_too_late(stand: Stand, failing: Client) -> None:
     failing.start(fail="merge.row:5:stop")
-    batch_id = failing.submit(LINES, stand.lane.provider)
+    batch_id = failing.submit(LINES, stand.provider)
     worker = _stopped_worker(failing)
     assert failing.batch(batch_id)["status"] == "finalizing"
     status, answer = failing.ask("POST", f"/batches/{batch_id}/cancel")
@@ -283,7 +289,7 @@ def test_while_rows_are_merged_it_is_too_late(stand: Stand, failing: Client) -> 
 
 
 def test_a_batch_that_is_over_stays_as_it_is(stand: Stand, gateway: Client) -> None:
-    completed = gateway.run(LINES, stand.lane.provider)
+    completed = gateway.run(LINES, stand.provider)
     cancelled_id = _half_way(stand, gateway)
     _cancel(gateway, cancelled_id)
     cancelled = gateway.until(cancelled_id)

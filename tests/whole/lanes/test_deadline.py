@@ -22,7 +22,7 @@ LOST = chats(20, "[[sandbox:missing]]")  # what of these has run is in no result
 async def world(stand: Stand, tmp_path: Path) -> AsyncIterator[World]:
     """A gateway whose parts hold ten lines and go one by one; the provider's own window is far longer."""
     stand.options(window_seconds=30 * DAY)
-    key = stand.lane.key(stand.sandbox, max_lines_per_job=10, max_jobs_in_flight=1)
+    key = stand.key(max_lines_per_job=10, max_jobs_in_flight=1)
     async with opened(tmp_path / "data", stand.sandbox, key) as made:
         yield made
 
@@ -87,7 +87,7 @@ def _wait(conn: Connection, batch_id: str) -> None:
 async def _rests_beyond(world: World, batch: Any) -> bool:
     """Tell whether the engine has seen that the window is over: it looks again only after that."""
     query = "SELECT due_at FROM batches WHERE id = ?"
-    (due_at,) = world.gateway.registry.read_now(lambda conn: conn.execute(query, (batch.id,)).fetchone())
+    (due_at,) = await world.gateway.registry.read(lambda conn: conn.execute(query, (batch.id,)).fetchone())
     return bool(due_at > world.clock.now() > batch.expires_at)
 
 

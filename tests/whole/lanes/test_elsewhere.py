@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
+from tests.support.waiting import until
 from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import LANES, Elsewhere, Lane, Stand, account, chats, until
+from tests.whole.lanes.rig import STAND_INS, Elsewhere, Stand, account, chats
 
 CODES = (301, 302, 307, 308)
 LINES = chats(4)
@@ -32,20 +34,20 @@ def _check_all_met(stand: Stand) -> None:
 
 
 CREATING = [
-    pytest.param(lane, call, id=f"{lane.provider}-{call}")
-    for lane in LANES
+    pytest.param(each, call, id=f"{each.provider}-{call}")
+    for each in STAND_INS
     for call in ("files.create", "batches.list", "batches.create")
-    if lane.provider == "openai" or call != "files.create"
+    if call in each.calls
 ]
 
 
-@pytest.mark.parametrize(("lane", "call"), CREATING)
+@pytest.mark.parametrize(("stand_in", "call"), CREATING)
 def test_a_redirect_on_the_way_to_a_job_is_refused(
-    lane: Lane, call: str, stand: Stand, gateway: Client, elsewhere: Elsewhere
+    stand_in: StandIn, call: str, stand: Stand, gateway: Client, elsewhere: Elsewhere
 ) -> None:
     for status in CODES:
         stand.faults(_moved(call, status, elsewhere))
-        batch = gateway.run(LINES, lane.provider)
+        batch = gateway.run(LINES, stand.provider)
         assert batch["status"] == "failed"
         assert account(gateway, batch, LINES) == {"unexpected_redirect": len(LINES)}
         assert batch["errors"]["data"][0]["code"] == "unexpected_redirect"
@@ -56,9 +58,9 @@ def test_a_redirect_on_the_way_to_a_job_is_refused(
 
 
 def test_redirects_of_polls_and_results_are_waited_out(stand: Stand, gateway: Client, elsewhere: Elsewhere) -> None:
-    calls = ["batches.retrieve", stand.lane.results] + (["files.retrieve"] if stand.lane.provider == "openai" else [])
+    calls = stand.stand_in.calls & {"batches.retrieve", stand.stand_in.results, "files.retrieve"}
     stand.faults(*(_moved(call, status, elsewhere) for call in calls for status in CODES))
-    batch = gateway.run(LINES, stand.lane.provider)
+    batch = gateway.run(LINES, stand.provider)
     assert batch["status"] == "completed"
     assert account(gateway, batch, LINES) == {"ok": len(LINES)}
     _check_all_met(stand)
@@ -69,7 +71,7 @@ def test_redirects_of_polls_and_results_are_waited_out(stand: Stand, gateway: Cl
 def test_redirects_of_lookups_prove_nothing(stand: Stand, gateway: Client, elsewhere: Elsewhere) -> None:
     lost = {"kind": "drop_after", "on": "batches.create"}
     stand.faults(lost, *(_moved("batches.list", status, elsewhere, skip=1) for status in CODES))  # 1: the fence
-    batch = gateway.run(LINES, stand.lane.provider)
+    batch = gateway.run(LINES, stand.provider)
     assert batch["status"] == "completed"
     assert account(gateway, batch, LINES) == {"ok": len(LINES)}
     _check_all_met(stand)
@@ -80,7 +82,7 @@ def test_redirects_of_lookups_prove_nothing(stand: Stand, gateway: Client, elsew
 def test_a_redirected_cancel_is_asked_again(stand: Stand, gateway: Client, elsewhere: Elsewhere) -> None:
     stand.options(run_seconds=1000)
     stand.faults(*(_moved("batches.cancel", status, elsewhere) for status in CODES))
-    batch_id = gateway.submit(LINES, stand.lane.provider)
+    batch_id = gateway.submit(LINES, stand.provider)
     until(stand.running, "a running job")
     gateway.cancel(batch_id)
     batch = gateway.until(batch_id)
@@ -91,12 +93,12 @@ def test_a_redirected_cancel_is_asked_again(stand: Stand, gateway: Client, elsew
     _check_untouched(elsewhere)
 
 
-@pytest.mark.parametrize("lane", [lane for lane in LANES if lane.provider == "anthropic"], ids=["anthropic"])
+@pytest.mark.parametrize("stand_in", [find("anthropic")], ids=["anthropic"])
 def test_a_results_url_on_another_host_is_not_used(
-    lane: Lane, stand: Stand, gateway: Client, elsewhere: Elsewhere
+    stand_in: StandIn, stand: Stand, gateway: Client, elsewhere: Elsewhere
 ) -> None:
     stand.options(results_url_host=elsewhere.url)
-    batch = gateway.run(LINES, lane.provider)
+    batch = gateway.run(LINES, stand.provider)
     assert batch["status"] == "completed"
     assert account(gateway, batch, LINES) == {"ok": len(LINES)}
     (job,) = stand.jobs()

@@ -9,7 +9,7 @@ import pytest
 
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import jsonl
+from tests.support.lines import jsonl
 from tests.toy.toy_batch import ToyBatch
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import Line, account, chat

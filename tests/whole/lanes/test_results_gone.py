@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy_plugin.clock import SystemClock
-from tests.whole.lanes.rig import Stand, chats, check_rows, read_ledger, until
+from tests.support.waiting import until
+from tests.whole.lanes.rig import Stand, chats, check_rows, read_ledger
 from tests.whole.lanes.world import World, opened
 
 HOUR = 3600
@@ -17,7 +18,7 @@ LINES = chats(20)
 def _lose_results(stand: Stand) -> None:
     """Let the job end and its results go, as the provider does it."""
     stand.sandbox.control.advance(2 * HOUR)
-    if stand.lane.provider == "anthropic":  # archived by its age
+    if not stand.stand_in.uploads:  # results are no file of their own: archived by age
         return
     until(lambda: stand.jobs()[0]["status"] == "completed", "a job with results")
     assert stand.ask("DELETE", f"files/{stand.jobs()[0]['output_file_id']}")["deleted"]
@@ -30,9 +31,9 @@ async def _refused_results(world: World, stand: Stand, since: int) -> bool:
 
 async def test_results_that_went_while_the_gateway_was_down(stand: Stand, tmp_path: Path) -> None:
     stand.options(run_seconds=HOUR)
-    if stand.lane.provider == "anthropic":
+    if not stand.stand_in.uploads:
         stand.options(archive_after_seconds=1.5 * HOUR)
-    key, clock = stand.lane.key(stand.sandbox), SystemClock()
+    key, clock = stand.key(), SystemClock()
     async with opened(tmp_path / "data", stand.sandbox, key, clock) as world:
         batch = await world.create(LINES)
         await world.until_true(world.running)

@@ -1,4 +1,4 @@
-"""One file through both lanes: the same texts in the same order, and every custom_id as it was written."""
+"""One file through all lanes: the same texts in the same order, and every custom_id as it was written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import CHAT, LANES, MODEL, code_of, text_of
+from tests.whole.lanes.rig import CHAT, MODEL, STAND_INS, code_of, text_of
 
 COUNT = 1000
 # Texts of custom_ids as a client may spell them. Anthropic takes 1 to 64 of [a-zA-Z0-9_-] and nothing else.
@@ -40,10 +40,10 @@ def _written(row: bytes) -> bytes:
     return row[start:end]
 
 
-def test_a_thousand_lines_come_back_alike_from_both_lanes(gateway: Client, sandbox: Sandbox) -> None:
+def test_a_thousand_lines_come_back_alike_from_all_lanes(gateway: Client, sandbox: Sandbox) -> None:
     sandbox.control.reset()
     file_id = gateway.upload(b"".join(map(_line, range(COUNT))))
-    batches = [gateway.order(file_id, lane.provider)["id"] for lane in LANES]
+    batches = [gateway.order(file_id, each.provider)["id"] for each in STAND_INS]
     outputs, errors = [], []
     for batch in map(gateway.until, batches):
         assert batch["status"] == "completed"
@@ -53,10 +53,10 @@ def test_a_thousand_lines_come_back_alike_from_both_lanes(gateway: Client, sandb
         errors.append(gateway.call("GET", f"/files/{batch['error_file_id']}/content").splitlines())
     answered = [n for n in range(COUNT) if n not in FAILING]
     for n, *rows in zip(answered, *outputs, strict=True):
-        assert [_written(row) for row in rows] == [_spelled(n).encode()] * 2
-        assert [text_of(json.loads(row)) for row in rows] == [f"echo: {_text(n)}"] * 2
+        assert [_written(row) for row in rows] == [_spelled(n).encode()] * len(STAND_INS)
+        assert [text_of(json.loads(row)) for row in rows] == [f"echo: {_text(n)}"] * len(STAND_INS)
     for n, *rows in zip(FAILING, *errors, strict=True):
-        assert [_written(row) for row in rows] == [_spelled(n).encode()] * 2
-        assert [code_of(json.loads(row)) for row in rows] == ["400"] * 2
-    assert sorted(entry["provider"] for entry in sandbox.control.log()) == ["anthropic", "openai"]
+        assert [_written(row) for row in rows] == [_spelled(n).encode()] * len(STAND_INS)
+        assert [code_of(json.loads(row)) for row in rows] == ["400"] * len(STAND_INS)
+    assert sorted(entry["provider"] for entry in sandbox.control.log()) == [each.provider for each in STAND_INS]
     assert sandbox.control.violations() == []

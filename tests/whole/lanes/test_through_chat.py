@@ -11,7 +11,7 @@ from openai.types.responses import Response
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import LANES, MODEL, Line
+from tests.whole.lanes.rig import MODEL, STAND_INS, Line
 
 RESPONSES, COMPLETIONS = "/v1/responses", "/v1/completions"
 KINDS: dict[str, Any] = {RESPONSES: Response, COMPLETIONS: Completion}
@@ -44,8 +44,8 @@ def text(url: str, body: dict[str, Any]) -> str:
 @pytest.mark.parametrize("url", KINDS)
 def test_both_lanes_answer_alike(url: str, gateway: Client, sandbox: Sandbox) -> None:
     sandbox.control.reset()
-    for lane in LANES:
-        output, errors = run(gateway, lane.provider, url, [line(url, n) for n in range(COUNT)])
+    for each in STAND_INS:
+        output, errors = run(gateway, each.provider, url, [line(url, n) for n in range(COUNT)])
         assert errors == {}
         assert {n: text(url, row["response"]["body"]) for n, row in output.items()} == {
             f"r {n}": f"echo: Say {n}" for n in range(COUNT)

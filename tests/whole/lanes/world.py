@@ -17,7 +17,8 @@ from proxy_plugin.app import setup
 from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import ENDS, KEY, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import ENDS, KEY
 
 DAY = 86_400
 Rows = list[dict[str, Any]]
@@ -44,11 +45,11 @@ class World:
 
     async def until(self, batch_id: str, words: Iterable[str] = ENDS) -> Any:
         """Return the batch when it has one of the statuses."""
-        deadline = time.monotonic() + 30
-        while (batch := await self.client.batches.retrieve(batch_id)).status not in words:
-            assert time.monotonic() < deadline, batch
-            await asyncio.sleep(0.02)
-        return batch
+        await self.until_true(lambda: self._has(batch_id, words))
+        return await self.client.batches.retrieve(batch_id)
+
+    async def _has(self, batch_id: str, words: Iterable[str]) -> bool:
+        return (await self.client.batches.retrieve(batch_id)).status in words
 
     async def until_true(self, check: Callable[[], Awaitable[object]]) -> None:
         """Return when something has come true."""

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import Gateway, jsonl, lane
+from proxy_plugin.providers.sandbox.stand_ins import every, find
+from tests.support.lines import jsonl
+from tests.support.stack import Gateway, lane
 
-NANO, MINI, HAIKU, SONNET = "gpt-4.1-nano", "gpt-4.1-mini", "claude-haiku-4-5", "claude-sonnet-4-5"
-QUICK = {"openai": {"validate_seconds": 0.01, "run_seconds": 0.02, "finalize_seconds": 0.01}}
-QUICK["anthropic"] = {"run_seconds": 0.02}
+(MINI, NANO), (HAIKU, SONNET) = find("openai").models, find("anthropic").models
 OTHER_KEY = "key-of-another-workspace"
 LINES = {"x-portkey-virtual-key": ""}  # the lines name their accounts
 CHAT = "/v1/chat/completions"
@@ -24,12 +22,6 @@ CHAT = "/v1/chat/completions"
 
 class Planning(Gateway):
     """A gateway whose plans are asked for with the body of a create."""
-
-    def write_config(self) -> None:
-        super().write_config()
-        written = yaml.safe_load(self.config.read_text())
-        written["proxy_plugin"]["api_keys"].append({"name": "other", "key": OTHER_KEY, "workspace": "other"})
-        self.config.write_text(yaml.safe_dump(written))
 
     def plan(self, file_id: str, headers: Mapping[str, str] = LINES, **more: Any) -> dict[str, Any]:
         body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h"} | more
@@ -59,8 +51,8 @@ class Planning(Gateway):
 
 
 def sandbox() -> Sandbox:
-    """Return the stand-ins of both providers, not yet running."""
-    return Sandbox(providers=["openai", "anthropic"], options=QUICK)
+    """Return the stand-ins, not yet running."""
+    return Sandbox(options={each.provider: each.quick for each in every()})
 
 
 def started(home: Path, sandbox: Sandbox) -> Planning:
@@ -72,7 +64,7 @@ def started(home: Path, sandbox: Sandbox) -> Planning:
         "north": lane(sandbox, provider="anthropic", max_lines_per_job=2),
         "south": lane(sandbox, provider="anthropic"),
     }
-    gateway = Planning(home, keys)
+    gateway = Planning(home, keys, api_keys=[{"name": "other", "key": OTHER_KEY, "workspace": "other"}])
     gateway.start()
     return gateway
 

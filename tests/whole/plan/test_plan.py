@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import GatewayGone, jsonl
+from tests.support.lines import jsonl
+from tests.support.stack import GatewayGone, lane
 from tests.whole.plan.planning import CHAT, HAIKU, LINES, NANO, OTHER_KEY, Planning, line, sandbox, started
 
 MINI = "gpt-4o-mini"  # $0.075 and $0.3 a million tokens in a batch
@@ -198,7 +199,7 @@ def test_a_plan_is_posted_only(gateway: Planning) -> None:
 def test_a_plan_that_dies_or_is_given_up_leaves_nothing_and_nobody_waiting(
     box: Sandbox, tmp_path_factory: pytest.TempPathFactory, fail: str
 ) -> None:
-    made = Planning(tmp_path_factory.mktemp("dying"), started_keys(box), engine={"workers": 1})
+    made = Planning(tmp_path_factory.mktemp("dying"), {"lane": lane(box)}, engine={"workers": 1})
     try:
         made.start(fail=fail)
         file_id = made.upload(jsonl([line(n, NANO) for n in range(5)]))
@@ -212,11 +213,6 @@ def test_a_plan_that_dies_or_is_given_up_leaves_nothing_and_nobody_waiting(
         assert made.run(file_id, LANE)["request_counts"]["completed"] == 5  # by the only worker there is
     finally:
         made.close()
-
-
-def started_keys(box: Sandbox) -> dict[str, Any]:
-    host = {"provider": "openai", "api_key": "sk-sandbox", "custom_host": box.url("openai"), "settle_seconds": 0.5}
-    return {"lane": host}
 
 
 def given_up(gateway: Planning, file_id: str) -> None:

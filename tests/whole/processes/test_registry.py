@@ -19,7 +19,7 @@ async def test_a_write_is_seen_by_readers_and_by_the_next_process(tmp_path: Path
     registry = Registry(tmp_path)
     registry.open()
     await registry.write(add_workspace, "a")
-    assert registry.read_now(workspaces) == ["a"]
+    assert await registry.read(workspaces) == ["a"]
     assert await registry.scan(workspaces) == ["a"]
     code = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT name FROM workspaces').fetchall())"
     out = subprocess.run([sys.executable, "-c", code, tmp_path / "registry.sqlite3"], capture_output=True, text=True)
@@ -48,7 +48,7 @@ async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path)
         for n in range(40):
             await registry.write(add_workspace, f"id-{n}" + "x" * 4000)
         assert bool(registry.full), "the disk was meant to be full"
-        assert len(registry.read_now(workspaces)) == 41
+        assert len(await registry.read(workspaces)) == 41
         filler.unlink()
         registry.recover_space(free=1 << 40, reserve=0)
         assert not bool(registry.full)
@@ -68,9 +68,9 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
             for n in range(10_000):
                 await registry.write(add_workspace, f"{n:05d}" + "x" * 100_000)
                 stored += 1
-        assert len(registry.read_now(workspaces)) == stored
+        assert len(await registry.read(workspaces)) == stored
         filler.unlink()
         await registry.write(add_workspace, "after")
-        assert len(registry.read_now(workspaces)) == stored + 1
+        assert len(await registry.read(workspaces)) == stored + 1
     finally:
         registry.close()

@@ -33,7 +33,7 @@ class Row(NamedTuple):
     alarms: bool = False
 
 
-class Screen:
+class Display:
     """Where a command shows what it does and what came of it."""
 
     def __init__(self, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from proxy_plugin.api import ids as foreign_ids
+from proxy_plugin.api import ids
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import KEY, WHO, Served, running
 from tests.support.wire import wire
@@ -73,6 +73,6 @@ async def test_an_unknown_id_of_our_form_gets_no_guess(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("foreign", ["pk_file_" + "x" * 100, "s3://" + "y" * 4000, "z" * 128, "z" * 129, "\x00" * 9])
 def test_little_of_an_id_is_repeated(foreign: str) -> None:
-    for refusal in (foreign_ids.no_such_file(foreign), foreign_ids.no_such_batch(foreign)):
+    for refusal in (ids.no_such_file(foreign), ids.no_such_batch(foreign)):
         assert foreign[:65] not in refusal.message
         assert refusal.message.isprintable()

@@ -1,0 +1,43 @@
+"""The body of a line as an object, and what of it has no place in a translation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from proxy_plugin.providers.errors import LineRejected
+from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly
+from proxy_plugin.providers.formats.losses import rejected
+
+Block = dict[str, Any]
+
+
+def read_object(body: bytes, exact: Collection[str] = ()) -> Block:
+    """Read a body; long numbers in its members `exact` keep every digit (`json_text.Literal`). Raises LineRejected."""
+    try:
+        given = read(body)
+        if isinstance(given, dict):
+            if not given.keys().isdisjoint(exact) and has_long_numbers(body):
+                return _exactly(body, given, exact)
+            return given
+    except ValueError:
+        pass
+    raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
+
+
+def _exactly(body: bytes, given: Block, exact: Collection[str]) -> Block:
+    found: Block = read_exactly(body) if has_fractions([given.get(key) for key in exact]) else given
+    return found
+
+
+def leftovers(given: Block, *, same: Mapping[str, Collection[object]], never: Mapping[str, str]) -> Block:
+    """Return the members that ask for something. Raises LineRejected.
+
+    `same`: values that ask for what happens anyway. `never`: parameters without which an answer lacks what the caller
+    will read from it, with the reason: no setting lets them be left out.
+    """
+    left = {key: value for key, value in given.items() if value not in same.get(key, ())}
+    for key, reason in never.items():
+        if left.get(key) is not None:
+            raise rejected(key, reason, "unsupported_parameter")
+    return left

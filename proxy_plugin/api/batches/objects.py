@@ -1,0 +1,59 @@
+"""A batch as its caller sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from proxy_plugin.access.own_keys import NEEDED
+from proxy_plugin.gateway import Gateway
+from proxy_plugin.storage import states
+from proxy_plugin.storage.tables.batches import BatchRow
+
+_TIMES = (
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def shown(gateway: Gateway, row: BatchRow) -> dict[str, Any]:
+    """Return the batch, with what it needs of its caller where it waits for that."""
+    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None)
+
+
+def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
+    """Return the Batch of OpenAI's OpenAPI description (commit f85dbe2, 2026-08-21).
+
+    What is absent is left out: strict generated clients refuse null. The counts are the last known sums. `needs` says
+    what a running batch needs from its caller before it can go on.
+    """
+    needed = {"object": "list", "data": [{"code": "needs_credentials", "message": needs}]} if needs else None
+    fields = {
+        "id": row.id,
+        "object": "batch",
+        "endpoint": row.endpoint,
+        "model": row.model,
+        "errors": _value(row.errors) or needed,
+        "input_file_id": row.input_file_id,
+        "completion_window": row.completion_window,
+        "status": states.public_status(row.state, cancelling=row.cancelling_at is not None),
+        "output_file_id": row.output_file_id,
+        "error_file_id": row.error_file_id,
+        "created_at": row.created_at,
+        **{name: getattr(row, name) for name in _TIMES},
+        "request_counts": {"total": row.total, "completed": row.completed, "failed": row.failed},
+        "usage": _value(row.usage),
+        "metadata": _value(row.metadata),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)

@@ -1,0 +1,78 @@
+"""The one table of steps: which row wants which step in which state, and what the step asks of the machine.
+
+A part that is `creating` has no step of its own: that of its open submission is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from proxy_plugin.engine.audit import audit
+from proxy_plugin.engine.desk import Desk, Key
+from proxy_plugin.engine.steps_batch import follow, split_batch, validate
+from proxy_plugin.engine.steps_file import scan_file
+from proxy_plugin.engine.steps_merge import merge_batch
+from proxy_plugin.engine.steps_part import admit, collect_rows, fetch, poll, stage
+from proxy_plugin.engine.steps_submission import doubt, intend, look_up, send
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.tables import batches, files, parts
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is done with a row of one kind while it is in one state.
+
+    `run` gets the row; a submission's step gets its part. The failpoints NAME.before and NAME.after stand around it.
+    """
+
+    name: str
+    kind: str  # file, batch, part or submission: whose state tells
+    state: str
+    run: Callable[[Desk, Any], Awaitable[None]]
+    heavy: bool = False  # fills the disk: not while it is full, whose last bytes are for ids
+    transfer: bool = False  # holds about 1 MB of buffers and the loop's attention
+
+
+TABLE = (
+    Step("scan", "file", "uploaded", scan_file, heavy=True),
+    Step("validate", "batch", "validating", validate),
+    Step("split", "batch", "splitting", split_batch, heavy=True),
+    Step("follow", "batch", "running", follow),
+    Step("merge", "batch", "merging", merge_batch, heavy=True),
+    Step("admit", "part", "planned", admit),
+    Step("stage", "part", "staging", stage, transfer=True),
+    Step("intend", "part", "staged", intend),
+    Step("send", "submission", "intent", send),
+    Step("doubt", "submission", "sent", doubt),
+    Step("look_up", "submission", "unknown", look_up),
+    Step("poll", "part", "running", poll),
+    Step("fetch", "part", "ended", fetch, heavy=True, transfer=True),
+    Step("collect", "part", "stored", collect_rows, heavy=True),
+    Step("audit", "part", "collected", audit),  # due only where a guess was made
+)
+STEPS = {step.name: step for step in TABLE}
+_BY_STATE = {(step.kind, step.state): step for step in TABLE}
+
+
+async def next_step(desk: Desk, key: Key) -> tuple[Step, Any] | None:
+    """Return the step that a row wants now and the row itself; None if it is not due."""
+    return await desk.read(_next, key, desk.now())
+
+
+def _next(conn: Connection, key: Key, now: float) -> tuple[Step, Any] | None:
+    row = _row(conn, key)
+    if row is None or row.due_at is None or row.due_at > now:
+        return None
+    step = _BY_STATE.get((key.kind, row.state))
+    if step is None and key.kind == "part":
+        submission = parts.open_submission(conn, row)
+        step = None if submission is None else _BY_STATE["submission", submission.state]
+    return None if step is None else (step, row)
+
+
+def _row(conn: Connection, key: Key) -> Any:
+    if key.kind == "file":
+        return files.get(conn, key.id)
+    return batches.get(conn, key.id) if key.kind == "batch" else parts.get(conn, key.id, key.n)

@@ -1,0 +1,94 @@
+"""What a worker is told to do: the paths and facts of a split and of a merge, from rows that have been read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec import structs
+
+from proxy_plugin.lines.choose import target_spec
+from proxy_plugin.lines.collect import EXPIRED
+from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS
+from proxy_plugin.lines.merge import MergeJob
+from proxy_plugin.lines.split import SplitJob
+from proxy_plugin.lines.verdicts import Fate
+from proxy_plugin.routing.route import EVERYTHING, Route
+from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.files import FileRow
+from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
+
+WORKER_GIVES_UP = 5  # tries in which three workers died each
+
+
+def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str) -> SplitJob:
+    """Return what the split of a file needs to know."""
+    return SplitJob(
+        batch_id=batch_id,
+        source=str(blobs.path(row.id)),
+        index=str(blobs.index_path(row.id)),
+        folder=folder,
+        source_sha256=row.sha256,
+        endpoint=endpoint,
+        targets=tuple(map(target_spec, route.targets)),
+        rules=route.rules or EVERYTHING,
+    )
+
+
+def merge_job(
+    blobs: Blobs,
+    folders: BatchFolders,
+    batch: BatchRow,
+    rows: Sequence[PartRow],
+    attempts: Mapping[int, int],
+    folder: Path,
+) -> MergeJob:
+    """Return what the merge of these parts needs to know. `attempts` counts the submissions of each."""
+    home = folders.folder(batch.id)
+    split_dir = home / (batch.split_dir or "")
+    collected = {row.n: results_of(row).rows for row in rows}
+    return MergeJob(
+        batch_id=batch.id,
+        source=str(blobs.path(batch.input_file_id)),
+        index=str(blobs.index_path(batch.input_file_id)),
+        total=batch.total,
+        assignment=str(split_dir / ASSIGNMENT),
+        rejected=str(split_dir / REMARKS),
+        rows={n: str(home / name) for n, name in collected.items() if name is not None},
+        fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in rows},
+        folder=str(folder),
+    )
+
+
+def _fate(row: PartRow, attempts: int) -> Fate:
+    fate = Fate(
+        kind=row.state,  # type: ignore[arg-type]
+        mark=row.mark,
+        provider=row.provider,
+        slug=row.slug,
+        model=row.model,
+        code=_cut_by(row),
+        job=row.job,
+        attempt=attempts,
+    )
+    refusal = refusal_of(row)
+    if refusal is None:
+        return fate
+    said = {"message": refusal.message, "status": refusal.status, "param": refusal.param}
+    return structs.replace(fate, code=refusal.code or fate.code, **said)
+
+
+def _cut_by(row: PartRow) -> str | None:
+    """Return why lines of a part that have no row were cut; None where nothing explains it.
+
+    Lanes may leave out what a cancel or the window stopped. What stopped the batch was noted when the rows were
+    collected: those rows say the same. A job that only somebody else cancelled explains nothing.
+    """
+    if row.state == "dropped":
+        return row.end_reason
+    if row.end_reason == "expired":
+        return EXPIRED
+    stopping = results_of(row).stopping
+    return stopping if row.end_reason == "cancelled" and isinstance(stopping, str) else None

@@ -1,0 +1,79 @@
+"""Claims of uploads before a database that takes its time to answer, as one behind a network does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from proxy_plugin.api.files.room import Claim, Store
+from proxy_plugin.api.files.spool import Bound, spooling
+from proxy_plugin.clock import SystemClock
+from proxy_plugin.config.sections import Limits
+from proxy_plugin.errors import NoSpace, TooManyRequests
+from proxy_plugin.gateway import Traffic
+from proxy_plugin.storage.space import Space
+
+QUOTA, FILE = 100, 60
+
+
+class SlowRegistry:
+    """Knows how many bytes are stored, and gives others a turn between looking and answering."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+
+    async def read(self, *_: object) -> int:
+        found = self.stored
+        await asyncio.sleep(0.01)
+        return found
+
+
+@pytest.fixture
+def registry() -> SlowRegistry:
+    return SlowRegistry()
+
+
+@pytest.fixture
+def store(tmp_path: Path, registry: SlowRegistry) -> Store:
+    blobs = SimpleNamespace(space=Space(tmp_path))
+    limits = Limits(max_workspace_bytes=QUOTA, max_uploads=1, disk_reserve_bytes=0)
+    return Store(cast("Any", registry), cast("Any", blobs), SystemClock(), limits, Traffic())
+
+
+async def admitted(store: Store) -> bool:
+    with Claim(store, "team") as claim:
+        try:
+            await claim.cover(FILE)
+        except NoSpace:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+async def test_uploads_that_ask_at_once_do_not_pass_the_quota_together(store: Store) -> None:
+    assert sum(await asyncio.gather(*(admitted(store) for _ in range(5)))) <= 1
+    assert store.traffic.upload_bytes == {}
+    assert await admitted(store)
+
+
+async def test_an_upload_that_ends_while_another_asks_is_counted(store: Store, registry: SlowRegistry) -> None:
+    with Claim(store, "team") as first:
+        await first.cover(FILE)
+        second = asyncio.create_task(admitted(store))
+        await asyncio.sleep(0)
+        registry.stored = FILE  # its row, which the second has looked for already
+    assert not await second
+    assert store.traffic.upload_bytes == {}
+
+
+async def test_an_upload_takes_its_turn_where_it_begins(store: Store) -> None:
+    bound = Bound(FILE, "too long", "file")
+    store.traffic.uploads = 1
+    with pytest.raises(TooManyRequests):
+        async with spooling(store, "team", bound, 0):
+            pass
+    assert store.traffic.uploads == 1
