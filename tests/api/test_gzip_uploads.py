@@ -10,7 +10,6 @@ import asyncio
 import gzip
 import json
 import socket
-import time
 import zlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -225,11 +224,10 @@ async def test_a_bomb_of_10_gb_costs_neither_time_nor_memory_nor_disk(tmp_path: 
     assert len(bomb) < 12 * MEGABYTE
     with process(tmp_path / "data", auto_decompress=by_server) as running:
         await send(running.port, form())
-        before, began = running.costs()["rss"], time.monotonic()
+        before = running.costs()["rss"]
         async with connected(running.port) as (reader, writer):
             writer.write(post_head(len(bomb), content_encoding="gzip") + bomb)
             status, found = await answer(reader)
-            assert time.monotonic() - began < 2
             costs = running.costs()
             writer.transport.abort()
         assert (status, found["error"]) == (
@@ -242,7 +240,9 @@ async def test_a_bomb_of_10_gb_costs_neither_time_nor_memory_nor_disk(tmp_path: 
             },
         )
         assert costs["peak"] - before < 24 * MEGABYTE
-        assert costs["gap"] < 0.1
+        assert costs["written"] < 64 * MEGABYTE, "more of it was unpacked than its refusal needs"
+        assert costs["on_loop"] < MEGABYTE, "the event loop has written the file itself"
+        assert costs["turns"] > costs["written"] / MEGABYTE, "a piece of more than 1 MiB held the event loop"
         assert len(leftovers(tmp_path / "data")) == 1
 
 
@@ -258,7 +258,8 @@ async def test_many_packed_uploads_at_once_cost_what_others_do(tmp_path: Path) -
         assert found == [len(LINES) * 4] * 50
         costs = running.costs()
         assert costs["peak"] - before < 64 * MEGABYTE
-        assert costs["gap"] < 0.1
+        assert costs["on_loop"] < MEGABYTE, "the event loop has written the files itself"
+        assert costs["turns"] > len(LINES) * 4 / MEGABYTE, "pieces of more than 1 MiB held the event loop"
 
 
 def _upload(port: int, packed: bytes) -> int:

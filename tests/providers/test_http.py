@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import ssl
-import time
 import traceback
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -457,13 +456,11 @@ async def test_an_upload_that_the_peer_stops_reading_ends(world: World, tmp_path
         await stop.wait()
 
     peer = await world.peer(deaf)
-    started = time.monotonic()
     with pytest.raises(TryLater):
         await world.origin(peer.url, QUICK).upload("files", {}, big, "big.jsonl")
     with pytest.raises(OutcomeUnknown):
         await world.origin(peer.url, QUICK).create("batches", document=big)
-    stop.set()
-    assert time.monotonic() - started < 10
+    stop.set()  # until now the peer has read nothing: both have ended of themselves
 
 
 async def test_a_refusal_in_the_middle_of_an_upload_is_heard(world: World, tmp_path: Path) -> None:

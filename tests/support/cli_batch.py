@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.support.signals import heard
 from tests.support.stack import KEY
 from tests.support.waiting import until
 
@@ -69,6 +70,7 @@ class Cli:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             env=variables(self.url, self.key, **self.env),
+            preexec_fn=heard,
         )
         running = Running(process)
         try:

@@ -1,7 +1,7 @@
 """A gateway with the Files and Uploads routes only: real registry and blobs, a short entrance, no engine, no providers.
 
 As a process of its own (`python -m tests.support.files_app DATA_DIR`) it prints its port, and tells at `/self`
-what it costs: the resident bytes now, their peak, and the largest gap of its event loop since the last question.
+what it costs: the resident bytes now, their peak, and what it did since the last question.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -214,11 +214,15 @@ class Process:
     port: int
     popen: subprocess.Popen[str]
 
-    def costs(self) -> dict[str, float]:
-        """Return `rss` and `peak` in bytes and `gap` in seconds."""
+    def costs(self) -> dict[str, int]:
+        """Return `rss` and `peak` in bytes, and since the last call `written`, `on_loop` and `turns`.
+
+        `written` are bytes written to files by all threads, `on_loop` those read and written by the event loop's own
+        thread, which nobody else may wait for; `turns` is how often the loop looked for something to do.
+        """
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/self", headers=auth())
         with urllib.request.urlopen(asked, timeout=10) as reply:
-            found: dict[str, float] = json.load(reply)
+            found: dict[str, int] = json.load(reply)
             return found
 
 
@@ -247,23 +251,48 @@ def _memory() -> dict[str, int]:
     return {"rss": sizes["VmRSS"], "peak": sizes["VmHWM"]}
 
 
+def _moved(thread: str = "self") -> Counter[str]:
+    """Return the bytes that a thread, or with `self` all of the process, has read from and written to files."""
+    lines = Path(f"/proc/{thread}/io").read_text().splitlines()
+    return Counter({name: int(value) for name, value in (line.split(": ") for line in lines)})
+
+
+class _Work:
+    """What this process did since it was last asked; made on the thread of the event loop."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+        self._before = self._now()
+        loop: Any = asyncio.get_running_loop()
+        turn = loop._run_once
+
+        def counted() -> None:
+            self._turns += 1
+            turn()
+
+        loop._run_once = counted
+
+    def _now(self) -> dict[str, int]:
+        own = _moved("thread-self")
+        return {"written": _moved()["wchar"], "on_loop": own["rchar"] + own["wchar"], "turns": self._turns}
+
+    def since(self) -> dict[str, int]:
+        now, before = self._now(), self._before
+        self._before = now
+        return {name: value - before[name] for name, value in now.items()}
+
+
 async def _main(data_dir: Path, *, auto_decompress: bool) -> None:
-    app, gap = build(data_dir), 0.0
+    app, work = build(data_dir), _Work()
 
     async def costs(request: web.Request) -> web.Response:
-        nonlocal gap
-        found, gap = {"gap": gap, **_memory()}, 0.0
-        return web.json_response(found)
+        return web.json_response(work.since() | _memory())
 
     app.router.add_get("/self", costs)
     async with serving(app, auto_decompress=auto_decompress) as port:
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
-        before = time.perf_counter()
-        while True:
-            await asyncio.sleep(0.005)
-            moment = time.perf_counter()
-            gap, before = max(gap, moment - before - 0.005), moment
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

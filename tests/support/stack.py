@@ -21,6 +21,7 @@ import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
+from tests.support.signals import heard
 
 KEY = "gateway-key-for-tests"
 ENDS = {"completed", "failed", "expired", "cancelled"}
@@ -85,7 +86,7 @@ class Gateway:
         earlier = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(self.before)} if fail and self.before else {}
         variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | earlier | self.env | dict(env or {})
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, preexec_fn=heard)
         if wait:
             self.until_healthy()
 

@@ -15,6 +15,8 @@ from proxy_plugin import logs
 from proxy_plugin.masking import Masker
 from tests.support.served import Served
 
+PATIENCE = 30.0  # seconds; no passing test needs them
+
 
 @dataclass
 class Answer:
@@ -46,13 +48,13 @@ class Wire:
         await self._writer.drain()
 
     async def answer(self) -> Answer:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Answer(int(head[0].split()[1]), headers, body)
 
-    async def ends(self, seconds: float = 5) -> bool:
+    async def ends(self, seconds: float = PATIENCE) -> bool:
         """Tell whether the server ends its side without sending anything more."""
         async with asyncio.timeout(seconds):
             return await self._reader.read(1) == b""

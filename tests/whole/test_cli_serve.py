@@ -19,6 +19,7 @@ import yaml
 
 from proxy_plugin import __version__, cli
 from tests.support.served import configuration
+from tests.support.signals import heard
 from tests.support.stack import Gateway, free_port
 from tests.support.waiting import until
 
@@ -137,7 +138,7 @@ def test_a_stop_lets_a_running_upload_finish_and_refuses_new_ones(gateway: Gatew
         assert answer.startswith(b"HTTP/1.1 200")
         file_id = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
         assert gateway.process is not None
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
     gateway.start()
     assert [file["id"] for file in gateway.call("GET", "/files")["data"]] == [file_id]
 
@@ -149,7 +150,7 @@ def test_a_second_signal_ends_at_once(gateway: Gateway) -> None:
         until(lambda: status(gateway, "/readyz") == 503)
         gateway.kill(signal.SIGINT)
         assert gateway.process is not None
-        assert gateway.process.wait(5) == 128 + signal.SIGINT
+        assert gateway.process.wait(60) == 128 + signal.SIGINT
     gateway.start()
     assert gateway.call("GET", "/files")["data"] == []
 
@@ -176,12 +177,13 @@ def test_host_and_port_of_the_command_line_win(gateway: Gateway) -> None:
     process = subprocess.Popen(
         [*COMMAND, "serve", "--config", str(gateway.config), "--host", "localhost", "--port", str(port)],
         stderr=subprocess.DEVNULL,
+        preexec_fn=heard,
     )
     try:
         until(lambda: _answers(port))
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def _answers(port: int) -> bool:

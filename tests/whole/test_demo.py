@@ -25,6 +25,7 @@ from proxy_plugin.demo.main import NOTICE, main
 from proxy_plugin.demo.plan import ERRORS, INPUT, OUTPUT
 from proxy_plugin.demo.screen import DemoFailed
 from proxy_plugin.providers.sandbox.answers import expected_text, markers, user_text
+from tests.support.signals import heard
 from tests.support.waiting import until
 
 LINES = 200
@@ -80,13 +81,13 @@ class Running:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 def start(folder: Path, *more: str, terminal: bool = False, env: dict[str, str] | None = None) -> Running:
     variables = os.environ | {"TERM": "xterm-256color"} | (env or {})
     reader, writer = pty.openpty() if terminal else os.pipe()
-    process = subprocess.Popen(command(folder, *more), stdout=writer, stderr=writer, env=variables)
+    process = subprocess.Popen(command(folder, *more), stdout=writer, stderr=writer, env=variables, preexec_fn=heard)
     os.close(writer)
     return Running(process, Said(lambda size: os.read(reader, size)))
 

@@ -19,6 +19,7 @@ from proxy_plugin.media.store import name_of
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.lines import jsonl
 from tests.support.stack import Gateway, GatewayGone, lane
+from tests.support.waiting import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 HAIKU, NANO = "claude-haiku-4-5", "gpt-4.1-nano"
@@ -243,8 +244,7 @@ def test_a_plan_fetches_nothing_and_says_so(gateway: Fetching, pictures: Picture
 
 def test_a_cancel_ends_the_fetching(gateway: Fetching, pictures: Pictures) -> None:
     batch_id = gateway.run([line(str(n), pictures.url(f"stall/{n}")) for n in range(200)])
-    while len(pictures.asked) < 8:
-        time.sleep(0.01)
+    until(lambda: len(pictures.asked) >= 8)
     gateway.call("POST", f"/batches/{batch_id}/cancel")
     before = pictures.asked.total()
     gateway.until(batch_id)
@@ -259,8 +259,7 @@ def test_a_stop_finishes_what_is_on_its_way_and_goes_on_later(
     gateway.start()
     try:
         batch_id = gateway.run([line(str(n), pictures.url(f"slow/{n}")) for n in range(30)])
-        while len(pictures.asked) < 8:
-            time.sleep(0.01)
+        until(lambda: len(pictures.asked) >= 8)
         gateway.kill(signal.SIGTERM)
         assert gateway.process is not None
         assert gateway.process.returncode == 0

@@ -129,4 +129,4 @@ async def test_large_parts_cost_no_memory_and_no_pause(tmp_path: Path) -> None:
             assert (status, done["file"]["bytes"]) == (200, 128 * MEGABYTE)
             costs = running.costs()
             assert costs["peak"] - before < 24 * MEGABYTE
-            assert costs["gap"] < 0.1
+            assert costs["on_loop"] < MEGABYTE, "the event loop has joined the parts itself"

@@ -117,7 +117,10 @@ def test_a_file_that_fails_its_check_shows_which_lines(cli: Cli, tmp_path: Path)
     assert re.search(r"│ 3 +│ duplicate_custom_id +│", done.stdout), done.stdout
 
 
-def test_the_same_idempotency_key_makes_no_second_batch(cli: Cli, good: Path, gateway: Gateway) -> None:
+def test_the_same_idempotency_key_makes_no_second_batch(
+    cli: Cli, good: Path, gateway: Gateway, sandbox: Sandbox
+) -> None:
+    sandbox.control.options("openai", **HELD)  # no files of results come while files are counted
     keyed = ("submit", good, "--virtual-key", "lane", "--idempotency-key", "once-only")
     first = cli.json(*keyed)
     files = len(gateway.call("GET", "/files")["data"])

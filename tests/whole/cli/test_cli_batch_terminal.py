@@ -18,6 +18,7 @@ import pytest
 import proxy_plugin
 from tests.support.cli_batch import COMMAND, Asked, Cli, Handler, StandIn, variables
 from tests.support.lines import chat_lines, jsonl
+from tests.support.signals import heard
 from tests.support.stack import KEY
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|4[0-7]|38;|48;)[0-9;]*m")
@@ -36,7 +37,9 @@ def on_terminal(server: StandIn, *arguments: str, until: str, interrupt: bool = 
     """Run a command on a terminal of its own until it has said something; return its exit code and all it said."""
     reader, writer = pty.openpty()
     settings = variables(server.url, KEY, **({"TERM": "xterm-256color", "COLUMNS": "150"} | env))
-    process = subprocess.Popen([*COMMAND, *arguments], stdin=writer, stdout=writer, stderr=writer, env=settings)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=writer, stdout=writer, stderr=writer, env=settings, preexec_fn=heard
+    )
     os.close(writer)
     said, deadline = b"", time.monotonic() + 30
     try:
