@@ -21,9 +21,9 @@ from bench import processes
 from bench.client import Client
 from bench.lines import MEGABYTE
 from bench.probe import ControlServer, Series, Watch, largest
+from proxy_plugin.ground.workers import default_count
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import every
-from proxy_plugin.workers import default_count
 from tests.support.stack import HEADERS, Gateway, lane
 
 JOB_SECONDS = 40_000.0  # of the sandbox clock: a job ends when the clock is moved, not while it is being measured

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxy_plugin.app import setup
     from proxy_plugin.config import Config
-    from proxy_plugin.errors import ConfigError
+    from proxy_plugin.ground.errors import ConfigError
     from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 
 __all__ = ["Config", "ConfigError", "DataDirBusy", "SchemaTooNew", "__version__", "setup"]

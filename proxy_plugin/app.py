@@ -13,7 +13,6 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from proxy_plugin import logs
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
@@ -24,12 +23,14 @@ from proxy_plugin.api.batches import plan as batch_plan
 from proxy_plugin.api.batches import replies, so_far
 from proxy_plugin.api.batches import routes as batches_api
 from proxy_plugin.api.files import routes as files_api
-from proxy_plugin.clock import Clock, SystemClock
 from proxy_plugin.config import Config, load, parse
 from proxy_plugin.engine.reconciler import Engine
-from proxy_plugin.errors import ConfigError, NotFound
-from proxy_plugin.fingerprints import gateway_secret
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.clock import Clock, SystemClock
+from proxy_plugin.ground.errors import ConfigError, NotFound
+from proxy_plugin.ground.fingerprints import gateway_secret
+from proxy_plugin.ground.workers import Workers
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.data_dir import DataDirLock
@@ -39,7 +40,6 @@ from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream
 from proxy_plugin.web.served import Handler, Served
-from proxy_plugin.workers import Workers
 
 LOG = logging.getLogger("proxy_plugin")
 ROOTS = ("/v1", "")

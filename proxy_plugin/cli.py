@@ -60,9 +60,10 @@ def _port(text: str) -> int:
 def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
-    from proxy_plugin import config, logs  # noqa: PLC0415
-    from proxy_plugin.errors import ConfigError  # noqa: PLC0415
-    from proxy_plugin.masking import Masker, secrets_in  # noqa: PLC0415
+    from proxy_plugin import config  # noqa: PLC0415
+    from proxy_plugin.ground import logs  # noqa: PLC0415
+    from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
+    from proxy_plugin.ground.masking import Masker, secrets_in  # noqa: PLC0415
     from proxy_plugin.serve import serve  # noqa: PLC0415
     from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
@@ -81,7 +82,7 @@ def _serve(command: argparse.Namespace) -> int:
 
 def _check(command: argparse.Namespace) -> int:
     from proxy_plugin import config  # noqa: PLC0415
-    from proxy_plugin.errors import ConfigError  # noqa: PLC0415
+    from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
 
     try:
         print(config.render_check(config.load(command.config)))

@@ -12,12 +12,12 @@ from aiohttp import web
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
-from proxy_plugin.clock import Clock
 from proxy_plugin.config import Config
+from proxy_plugin.ground.clock import Clock
+from proxy_plugin.ground.workers import Workers
 from proxy_plugin.providers.http import Http
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.workers import Workers
 
 
 class Wakes(Protocol):

@@ -11,12 +11,12 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
-from proxy_plugin import logs
 from proxy_plugin.access.callers import require_loopback
 from proxy_plugin.app import ANYTHING, setup
 from proxy_plugin.config import Config
-from proxy_plugin.errors import NotFound
 from proxy_plugin.gateway import Traffic
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.web.answers import error_answer
 
 LOG = logging.getLogger("proxy_plugin")

@@ -11,13 +11,13 @@ import msgspec
 from multidict import MultiMapping
 from pydantic import ValidationError
 
-from proxy_plugin import hosts
 from proxy_plugin.access.callers import API_KEY, Caller, provider_key
 from proxy_plugin.access.headers import CONFIG, PREFIX, PROVIDER
 from proxy_plugin.config import OWN_KEY_PREFIX, VirtualKey
-from proxy_plugin.errors import BadRequest
-from proxy_plugin.fingerprints import fingerprint, keyed_hash
-from proxy_plugin.masking import Masker, secrets_in
+from proxy_plugin.ground import hosts
+from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.ground.fingerprints import fingerprint, keyed_hash
+from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
 from proxy_plugin.routing.config_tree import OwnAccount

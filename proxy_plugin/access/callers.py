@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from multidict import MultiMapping
 
 from proxy_plugin.config import ApiKey, Config
-from proxy_plugin.errors import ConfigError, Forbidden, Unauthenticated
-from proxy_plugin.fingerprints import digest, keyed_hash
+from proxy_plugin.ground.errors import ConfigError, Forbidden, Unauthenticated
+from proxy_plugin.ground.fingerprints import digest, keyed_hash
 
 API_KEY = "x-portkey-api-key"
 AUTHORIZATION = "authorization"

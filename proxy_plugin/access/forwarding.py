@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from aiohttp import hdrs
 from multidict import MultiMapping
 
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 
 FORWARD = "x-portkey-forward-headers"
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")

@@ -10,8 +10,8 @@ from multidict import CIMultiDict, MultiMapping
 
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import Config, VirtualKey
-from proxy_plugin.errors import BadRequest, Forbidden
-from proxy_plugin.masking import mask
+from proxy_plugin.ground.errors import BadRequest, Forbidden
+from proxy_plugin.ground.masking import mask
 from proxy_plugin.routing.route import NOT_SLUGS
 
 PREFIX = "x-portkey-"

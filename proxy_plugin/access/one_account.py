@@ -10,7 +10,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 from proxy_plugin.routing.portkey_config import read_header
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from multidict import MultiMapping
 from pydantic import ValidationError
 
-from proxy_plugin import logs
 from proxy_plugin.access.brought import (
     KEY_HEADER,
     Brought,
@@ -28,10 +27,11 @@ from proxy_plugin.access.brought import (
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.headers import CONFIG
 from proxy_plugin.access.vault import Vault
-from proxy_plugin.clock import Clock
 from proxy_plugin.config import Config
-from proxy_plugin.errors import GatewayError
-from proxy_plugin.fingerprints import keyed_hash
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.clock import Clock
+from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.ground.fingerprints import keyed_hash
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Credentials
 from proxy_plugin.routing.config_tree import OwnAccount

@@ -22,7 +22,7 @@ from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
 from proxy_plugin.routing.portkey_config import read_header

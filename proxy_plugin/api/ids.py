@@ -13,8 +13,8 @@ from aiohttp import web
 
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import OWN_KEY_PREFIX
-from proxy_plugin.errors import NotFound
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, provider_files, uploads
 from proxy_plugin.storage.tables.batches import BatchRow

@@ -10,8 +10,8 @@ from aiohttp import hdrs, web
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.api.ids import in_path
 from proxy_plugin.config.sections import Config
-from proxy_plugin.errors import NotFound
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.routing.route import allowed
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER

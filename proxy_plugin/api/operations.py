@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from proxy_plugin import __version__
-from proxy_plugin.clock import Clock
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground.clock import Clock
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry

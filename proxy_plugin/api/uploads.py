@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from proxy_plugin import failpoints
 from proxy_plugin.api import ids
 from proxy_plugin.api.files.form import (
     PURPOSE,
@@ -36,8 +35,9 @@ from proxy_plugin.api.files.form import (
 from proxy_plugin.api.files.room import Store, require_room
 from proxy_plugin.api.files.routes import file_object, store_of
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
-from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.storage.tables.files import FileRow

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_plugin.config.model_list import NO_LANE
 from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
-from proxy_plugin.masking import Masker, secrets_in
+from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.routing import portkey_config
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slug

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from proxy_plugin.config.sections import ModelEntry, VirtualKey, credential_problems
-from proxy_plugin.masking import REFERENCE
+from proxy_plugin.ground.masking import REFERENCE
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Credentials
 

@@ -35,8 +35,8 @@ from proxy_plugin.config.sections import (
     credential_problems,
 )
 from proxy_plugin.config.yaml_document import read_yaml
-from proxy_plugin.errors import ConfigError
-from proxy_plugin.masking import REFERENCE, Masker
+from proxy_plugin.ground.errors import ConfigError
+from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import portkey_config

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
 
-from proxy_plugin.fingerprints import digest
+from proxy_plugin.ground.fingerprints import digest
 from proxy_plugin.providers.base import Credentials
 
 SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"  # the key `<<`, which has no value of its own

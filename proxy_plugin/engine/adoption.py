@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import msgspec
 
-from proxy_plugin import failpoints
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.ground import failpoints
 from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts

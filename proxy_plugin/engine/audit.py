@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import disown, unclaimed
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Confirms, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts

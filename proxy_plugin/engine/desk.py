@@ -11,8 +11,8 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 import msgspec
 
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
-from proxy_plugin.fingerprints import fingerprint
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers

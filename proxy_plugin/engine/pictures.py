@@ -15,8 +15,8 @@ from typing import IO
 
 import msgspec
 
-from proxy_plugin import logs
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.ground import logs
 from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.media.fetch import Bounds, Fetcher, connections

@@ -12,18 +12,18 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin import failpoints, logs
 from proxy_plugin.engine import housekeeping
 from proxy_plugin.engine.desk import Desk, Key, backoff
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.tables import batches, files, parts
-from proxy_plugin.workers import WorkerDied
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOK_AGAIN = 30.0  # seconds; the wall clock may jump, so nobody sleeps longer

@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from proxy_plugin import failpoints
-from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine import pictures
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
@@ -22,7 +23,6 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
-from proxy_plugin.workers import WorkerDied
 
 UNSPLITTABLE = Fault("internal_error", "The file could not be translated: the process that did it died.", None, None)
 

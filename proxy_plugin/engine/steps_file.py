@@ -6,13 +6,13 @@ import asyncio
 
 import msgspec
 
-from proxy_plugin import failpoints
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.lines.scan import ScanLimits, scan
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
-from proxy_plugin.workers import WorkerDied
 
 
 async def scan_file(desk: Desk, row: FileRow) -> None:

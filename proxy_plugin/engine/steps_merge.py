@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from proxy_plugin import failpoints, logs
 from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total, usage_object
-from proxy_plugin.durable import sync_folder
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import merge_job
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, merge
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault

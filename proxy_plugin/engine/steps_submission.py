@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from proxy_plugin import failpoints, logs
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
+from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts

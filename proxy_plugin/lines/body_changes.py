@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
+from proxy_plugin.ground.surrogates import marked, unmarked
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing.route import Changes
-from proxy_plugin.surrogates import marked, unmarked
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode

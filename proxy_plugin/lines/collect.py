@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from proxy_plugin.durable import empty_folder
-from proxy_plugin.failpoints import passing
+from proxy_plugin.ground.durable import empty_folder
+from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.manifest import Assignment
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.providers import catalog

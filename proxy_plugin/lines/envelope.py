@@ -19,7 +19,7 @@ from typing import Literal, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from proxy_plugin.surrogates import marked, unmarked
+from proxy_plugin.ground.surrogates import marked, unmarked
 
 MAX_NESTING = 200  # levels, the envelope's own included; orjson cannot write 255
 METHOD = "POST"

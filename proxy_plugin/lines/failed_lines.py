@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from proxy_plugin.durable import FileFacts, HashedFile
-from proxy_plugin.failpoints import passing
+from proxy_plugin.ground.durable import FileFacts, HashedFile
+from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.verdicts import SUCCEEDED
 

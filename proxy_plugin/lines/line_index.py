@@ -13,7 +13,7 @@ from struct import Struct
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from proxy_plugin.durable import sync_folder
+from proxy_plugin.ground.durable import sync_folder
 
 RECORD = Struct("<QII")
 CHUNK_BYTES = 2**20

@@ -12,7 +12,7 @@ from types import TracebackType
 
 import msgspec
 
-from proxy_plugin.durable import write_atomically
+from proxy_plugin.ground.durable import write_atomically
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.providers.base import PartFile
 

@@ -15,21 +15,12 @@ from pathlib import Path
 import msgspec
 
 from proxy_plugin.costs.tally import Spent, Tally, total
-from proxy_plugin.durable import FileFacts, HashedFile, empty_folder, sync_folder
-from proxy_plugin.failpoints import passing
+from proxy_plugin.ground.durable import FileFacts, HashedFile, empty_folder, sync_folder
+from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
-from proxy_plugin.lines.row_store import (
-    NOTE,
-    OK,
-    RowReader,
-    Span,
-    StoredRow,
-    bucket_path,
-    buckets,
-    spans,
-)
+from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, spans
 from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy_plugin.durable import sync_folder
+from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex

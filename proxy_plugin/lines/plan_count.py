@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from proxy_plugin.costs import prices
-from proxy_plugin.failpoints import passing
+from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate

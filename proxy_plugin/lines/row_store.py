@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy_plugin.durable import GrowingFile, GrowingFiles, sync_folder
+from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, sync_folder
 from proxy_plugin.lines.manifest import BLOCK
 from proxy_plugin.providers.base import Usage
 

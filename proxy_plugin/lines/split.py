@@ -21,8 +21,8 @@ from typing import Protocol
 
 import msgspec
 
-from proxy_plugin.durable import GrowingFiles, empty_folder, sync_folder
-from proxy_plugin.failpoints import passing
+from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane

@@ -20,8 +20,8 @@ from typing import IO, NamedTuple
 import aiohttp
 from yarl import URL
 
-from proxy_plugin import failpoints, hosts
-from proxy_plugin.hosts import Address
+from proxy_plugin.ground import failpoints, hosts
+from proxy_plugin.ground.hosts import Address
 from proxy_plugin.media.store import BAD_URL, create, name_of, publish, write_reason
 
 TRIES = 3

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
+from proxy_plugin.ground.surrogates import marked, unmarked
 from proxy_plugin.providers.base import LineRejected
-from proxy_plugin.surrogates import marked, unmarked
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from proxy_plugin.durable import sync_file, sync_folder
+from proxy_plugin.ground.durable import sync_file, sync_folder
 from proxy_plugin.media.parts import Picture, taken_apart
 from proxy_plugin.providers.base import LineRejected
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 
 AUTO = "auto"
 ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRequest.endpoint

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw
 
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.config_tree import (
     CONDITIONAL,

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from proxy_plugin.durable import sync_folder
+from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.storage.space import Space, to_the_end
 
 P = ParamSpec("P")

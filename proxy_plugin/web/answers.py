@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import orjson
 from aiohttp import web
 
-from proxy_plugin.errors import GatewayError
+from proxy_plugin.ground.errors import GatewayError
 
 PATIENCE = 5.0  # seconds that the client's side has to acknowledge an answer
 _TCP_CLOSE = 7  # the state of a connection that was reset

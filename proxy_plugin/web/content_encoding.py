@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from aiohttp import EMPTY_PAYLOAD, hdrs, web
 
-from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
+from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
 
 Read = Callable[[], Awaitable[bytes]]
 Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]  # takes a function to a thread

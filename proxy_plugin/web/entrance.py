@@ -17,12 +17,12 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import AbstractRoute
 
-from proxy_plugin import logs
 from proxy_plugin.access import headers
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
-from proxy_plugin.errors import BadRequest, GatewayError, NoSpace, Unavailable
 from proxy_plugin.gateway import Traffic
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_HEADERS = 8  # of one part
 MAX_HEADER_BYTES = 4224  # of one line
 _ESCAPES = ((b"%22", b'"'), (b"%0D", b"\r"), (b"%0A", b"\n"))  # all that browsers and httpx escape (WHATWG HTML)
-_SILENT = logging.getLogger(f"{__name__}.silent")  # the library's warnings quote bytes of the body
+_SILENT = logging.getLogger("proxy_plugin.multipart.silent")  # the library's warnings quote bytes of the body
 _SILENT.disabled = True
 
 

@@ -15,10 +15,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from proxy_plugin import logs
 from proxy_plugin.access.callers import API_KEY, CREDENTIAL_HEADERS, Callers
 from proxy_plugin.access.headers import strip_credentials
-from proxy_plugin.errors import GatewayError
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.web.content_encoding import unpacked_by_server
 
 LOG = logging.getLogger("proxy_plugin.upstream")

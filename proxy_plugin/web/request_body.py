@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import orjson
 from aiohttp import web
 
-from proxy_plugin.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.web.content_encoding import unpacking
 
 MAX_BODY = 2**20

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from proxy_plugin.errors import GatewayError
+from proxy_plugin.ground.errors import GatewayError
 
 LIMIT = web.RequestKey("proxy_plugin.limit", asyncio.Timeout)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy_plugin import setup
 from proxy_plugin.config import load, parse
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.serve import serve
 from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
 from proxy_plugin.storage.registry import connect

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import KEY, Gateway, lane

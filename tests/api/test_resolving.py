@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from proxy_plugin.config import parse
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing.route import ByLine, Route, Rules, Share, To, When, decode_route
 from tests.support.rows import put_file
 from tests.support.served import KEY, OTHER_KEY, WANTED, WHO, Served, count, running, stored

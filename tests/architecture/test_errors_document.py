@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy_plugin.errors import GatewayError
+from proxy_plugin.ground.errors import GatewayError
 from tools.error_codes import ANSWERS, FAULTS, ROWS, Code
 from tools.tables import ERRORS, README, documents
 

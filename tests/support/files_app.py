@@ -26,10 +26,10 @@ from proxy_plugin.access import headers
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.api import uploads as uploads_api
 from proxy_plugin.api.files import routes as files_api
-from proxy_plugin.clock import SystemClock
 from proxy_plugin.config import Config, parse
-from proxy_plugin.errors import GatewayError
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground.clock import SystemClock
+from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads

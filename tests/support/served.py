@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from proxy_plugin import setup
-from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow

@@ -10,13 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.files_app import (
-    ALICE,
-    FORM_TYPE,
-    auth,
-    closing,
-    part,
-)
+from tests.support.files_app import ALICE, FORM_TYPE, auth, closing, part
 
 MEGABYTE = 2**20
 

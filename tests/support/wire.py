@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from proxy_plugin import logs
-from proxy_plugin.masking import Masker
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.masking import Masker
 from tests.support.served import Served
 
 PATIENCE = 30.0  # seconds; no passing test needs them

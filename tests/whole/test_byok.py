@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from proxy_plugin.config import parse
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.connection import Connection

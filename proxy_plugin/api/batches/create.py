@@ -13,15 +13,15 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from proxy_plugin import failpoints, logs
 from proxy_plugin.access import headers
 from proxy_plugin.access.resolve import Resolved, resolve
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.replies import REPLIES
 from proxy_plugin.api.batches.wanted import WINDOW_SECONDS, Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
-from proxy_plugin.errors import IdempotencyMismatch
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.errors import IdempotencyMismatch
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
 from proxy_plugin.storage.tables import batches, files

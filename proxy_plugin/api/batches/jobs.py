@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy_plugin.costs.tally import Spent, total, usage_object
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs

@@ -17,8 +17,8 @@ import msgspec
 from aiohttp import hdrs, web
 
 from proxy_plugin.api import ids
-from proxy_plugin.errors import BadRequest, Conflict, NotFound
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground.errors import BadRequest, Conflict, NotFound
 from proxy_plugin.storage import states
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow

@@ -12,8 +12,8 @@ from aiohttp import hdrs, web
 
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches.so_far import SO_FAR
-from proxy_plugin.errors import Unavailable
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground.errors import Unavailable
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files

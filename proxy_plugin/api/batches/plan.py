@@ -19,10 +19,11 @@ from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
-from proxy_plugin.clock import Clock
 from proxy_plugin.engine.worker_jobs import split_job
-from proxy_plugin.errors import GatewayError, Unavailable
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground.clock import Clock
+from proxy_plugin.ground.errors import GatewayError, Unavailable
+from proxy_plugin.ground.workers import WorkerDied, Workers
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts
@@ -34,7 +35,6 @@ from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
-from proxy_plugin.workers import WorkerDied, Workers
 
 T = TypeVar("T")
 SCAN_SECONDS = 300.0  # that a plan waits for a file that has just been uploaded

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from proxy_plugin import logs
+from proxy_plugin.ground import logs
 from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches

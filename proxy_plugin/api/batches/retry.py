@@ -17,7 +17,6 @@ import orjson
 from aiohttp import web
 from msgspec import UNSET
 
-from proxy_plugin import failpoints
 from proxy_plugin.access import headers
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
@@ -29,9 +28,10 @@ from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
 from proxy_plugin.api.files.room import Claim, Store
 from proxy_plugin.api.files.routes import store_of
-from proxy_plugin.durable import FileFacts
-from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.durable import FileFacts
+from proxy_plugin.ground.errors import BadRequest, Conflict
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders

@@ -7,7 +7,6 @@ from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
-from proxy_plugin import failpoints
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches import jobs
 from proxy_plugin.api.batches.create import create
@@ -16,8 +15,9 @@ from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.output import output
 from proxy_plugin.api.batches.plan import plan
 from proxy_plugin.api.batches.retry import retry
-from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.errors import BadRequest, Conflict
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy_plugin.access import headers
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing.endpoints import asked_endpoint
 
 WINDOW, WINDOW_SECONDS = "24h", 86_400

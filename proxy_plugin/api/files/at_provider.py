@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from proxy_plugin import logs
 from proxy_plugin.access import headers, one_account
 from proxy_plugin.access.brought import KEY_HEADER, Brought
 from proxy_plugin.access.forwarding import forwarded
@@ -32,8 +31,9 @@ from proxy_plugin.api.files.provider_answers import ProviderFailed, as_answer
 from proxy_plugin.api.files.room import Store
 from proxy_plugin.api.ids import could_be_ours
 from proxy_plugin.config import OWN_KEY_PREFIX, Config, VirtualKey
-from proxy_plugin.errors import BadRequest, Conflict
-from proxy_plugin.fingerprints import fingerprint
+from proxy_plugin.ground import logs
+from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Content, NewFile, ProviderError, StoredFile, StoresFiles
 from proxy_plugin.providers.http import Http

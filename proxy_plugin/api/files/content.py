@@ -23,7 +23,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from proxy_plugin.api.ids import no_such_file
-from proxy_plugin.errors import GatewayError
+from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.tables.files import FileRow
 

@@ -28,9 +28,9 @@ from proxy_plugin.api.files import at_provider
 from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.room import Store, require_room
 from proxy_plugin.api.files.spool import Bound, Spool, keep, require_turn, spooling
-from proxy_plugin.clock import Clock
 from proxy_plugin.config.sections import Config, Limits
-from proxy_plugin.errors import BadRequest, GatewayError
+from proxy_plugin.ground.clock import Clock
+from proxy_plugin.ground.errors import BadRequest, GatewayError
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files

@@ -15,7 +15,15 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from proxy_plugin.errors import BadRequest, Conflict, Forbidden, GatewayError, NotFound, TooLarge, TooManyRequests
+from proxy_plugin.ground.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+)
 from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from proxy_plugin.errors import NoSpace
+from proxy_plugin.ground.errors import NoSpace
 from proxy_plugin.storage.tables import files
 
 if TYPE_CHECKING:
-    from proxy_plugin.clock import Clock
     from proxy_plugin.config.sections import Limits
     from proxy_plugin.gateway import Traffic
+    from proxy_plugin.ground.clock import Clock
     from proxy_plugin.storage.blobs import Blobs
     from proxy_plugin.storage.registry import Registry
 

@@ -16,8 +16,8 @@ from proxy_plugin.api.files import at_provider, content
 from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.form import precheck, receive
 from proxy_plugin.api.files.room import Store
-from proxy_plugin.errors import BadRequest, Conflict
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground.errors import BadRequest, Conflict
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files, provider_files
 from proxy_plugin.storage.tables.files import FileInUse, FileRow

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
-from proxy_plugin import failpoints
 from proxy_plugin.api.files.room import DISK_FULL, Claim, Store
-from proxy_plugin.durable import write_all
-from proxy_plugin.errors import BadRequest, NoSpace, TooLarge, TooManyRequests, Unavailable
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.durable import write_all
+from proxy_plugin.ground.errors import BadRequest, NoSpace, TooLarge, TooManyRequests, Unavailable
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from proxy_plugin.access.callers import Callers, require_loopback
 from proxy_plugin.config import Config, parse
-from proxy_plugin.errors import ConfigError, Forbidden, Unauthenticated
+from proxy_plugin.ground.errors import ConfigError, Forbidden, Unauthenticated
 
 KEY, OTHER, UNKNOWN = "pk-alpha-key", "pk-beta-key", "pk-nobody"
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from proxy_plugin.access.callers import Caller, Callers
 from proxy_plugin.access.headers import find_virtual_key, read, resolve_target, response_headers, strip_credentials
 from proxy_plugin.config import Config, VirtualKey, parse
-from proxy_plugin.errors import BadRequest, Forbidden
+from proxy_plugin.ground.errors import BadRequest, Forbidden
 from proxy_plugin.providers.base import Credentials
 
 SECRET = "sk-acme-5up3r-s3cr3t"

@@ -11,10 +11,10 @@ import pytest
 
 from proxy_plugin.api.files.room import Claim, Store
 from proxy_plugin.api.files.spool import Bound, spooling
-from proxy_plugin.clock import SystemClock
 from proxy_plugin.config.sections import Limits
-from proxy_plugin.errors import NoSpace, TooManyRequests
 from proxy_plugin.gateway import Traffic
+from proxy_plugin.ground.clock import SystemClock
+from proxy_plugin.ground.errors import NoSpace, TooManyRequests
 from proxy_plugin.storage.space import Space
 
 QUOTA, FILE = 100, 60

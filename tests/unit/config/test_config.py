@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.config import Config, Server, load, parse, render_check
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.providers import catalog
 
 REPOSITORY = Path(__file__).parents[3]

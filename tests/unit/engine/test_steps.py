@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from proxy_plugin import failpoints
 from proxy_plugin.engine.desk import Desk, Key
 from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.engine.steps import STEPS, TABLE, Step
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground import failpoints
 from proxy_plugin.storage import states
 
 WAITING = {  # states that are no end and have no step: what moves them on

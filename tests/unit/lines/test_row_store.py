@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_plugin.durable import GrowingFiles, HashedFile, empty_folder, write_atomically
+from proxy_plugin.ground.durable import GrowingFiles, HashedFile, empty_folder, write_atomically
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
 from proxy_plugin.lines.row_store import (
     ERROR,

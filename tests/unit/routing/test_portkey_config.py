@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing.config_tree import Node, OwnAccount, Slug
 from proxy_plugin.routing.portkey_config import Invalid, read, read_header
 

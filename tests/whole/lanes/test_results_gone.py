@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from proxy_plugin.clock import SystemClock
+from proxy_plugin.ground.clock import SystemClock
 from tests.support.waiting import until
 from tests.whole.lanes.rig import Stand, chats, check_rows, read_ledger
 from tests.whole.lanes.world import World, opened

@@ -14,8 +14,8 @@ import openai
 from aiohttp import web
 
 from proxy_plugin.app import setup
-from proxy_plugin.clock import SystemClock
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.lines import jsonl
 from tests.support.stack import ENDS, KEY

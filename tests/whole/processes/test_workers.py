@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy_plugin.workers import WorkerDied, Workers
+from proxy_plugin.ground.workers import WorkerDied, Workers
 from tests.support.waiting import eventually
 
 
@@ -77,7 +77,7 @@ def test_workers_die_with_a_killed_gateway(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         import asyncio, os, time
-        from proxy_plugin.workers import Workers
+        from proxy_plugin.ground.workers import Workers
         async def main():
             workers = Workers(2)
             print(await workers.run(os.getpid), flush=True)

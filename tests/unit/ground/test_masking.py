@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from proxy_plugin.masking import Masker, mask, secrets_in
+from proxy_plugin.ground.masking import Masker, mask, secrets_in
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIabc+/=\ndef\n-----END PRIVATE KEY-----\n"
 

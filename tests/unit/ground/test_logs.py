@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from proxy_plugin.errors import ConfigError
-from proxy_plugin.logs import TRACE_ID, event, setup
-from proxy_plugin.masking import Masker
+from proxy_plugin.ground.errors import ConfigError
+from proxy_plugin.ground.logs import TRACE_ID, event, setup
+from proxy_plugin.ground.masking import Masker
 from proxy_plugin.providers.base import Refused, TryLater
 
 SECRET = "acme-5up3r-s3cr3t"

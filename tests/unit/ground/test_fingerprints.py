@@ -8,8 +8,8 @@ from threading import Barrier
 
 import pytest
 
-from proxy_plugin.errors import ConfigError
-from proxy_plugin.fingerprints import fingerprint, gateway_secret, keyed_hash, same
+from proxy_plugin.ground.errors import ConfigError
+from proxy_plugin.ground.fingerprints import fingerprint, gateway_secret, keyed_hash, same
 
 
 def test_a_keyed_hash_is_hmac_sha256() -> None:

@@ -7,8 +7,8 @@ import hmac
 import os
 from pathlib import Path
 
-from proxy_plugin.durable import sync_folder
-from proxy_plugin.errors import ConfigError
+from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.errors import ConfigError
 
 SECRET_BYTES = 32
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from proxy_plugin.errors import BadRequest
-from proxy_plugin.hosts import check, is_public, resolve
+from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.ground.hosts import check, is_public, resolve
 
 HEADER = "x-portkey-custom-host"
 PUBLIC = "93.184.216.34"

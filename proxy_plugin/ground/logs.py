@@ -18,8 +18,8 @@ from pathlib import PurePath
 from traceback import walk_tb
 from typing import TextIO
 
-from proxy_plugin.errors import GatewayError
-from proxy_plugin.masking import Masker
+from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.ground.masking import Masker
 from proxy_plugin.providers.base import ProviderError
 
 TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from proxy_plugin.errors import BadRequest
+from proxy_plugin.ground.errors import BadRequest
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]  # host, port -> addresses; raises OSError
 
