@@ -15,7 +15,7 @@ __all__ = ["Config", "ConfigError", "DataDirBusy", "SchemaTooNew", "__version__"
 __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
-    "ConfigError": "errors",
+    "ConfigError": "ground.errors",
     "DataDirBusy": "storage.errors",
     "SchemaTooNew": "storage.errors",
     "setup": "app",
