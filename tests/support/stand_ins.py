@@ -8,12 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import every
 
 Options = Mapping[str, Mapping[str, Any]]  # by provider
-QUICK: dict[str, dict[str, Any]] = {
-    "openai": {"validate_seconds": 0.02, "run_seconds": 0.1, "finalize_seconds": 0.02},
-    "anthropic": {"run_seconds": 0.1},
-}
+QUICK: dict[str, dict[str, Any]] = {each.provider: {**each.quick, "run_seconds": 0.1} for each in every()}
 
 
 class StandIns:
