@@ -65,10 +65,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 kills: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/whole/kills
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign tests/whole/kills
 
 upgrade: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --campaign --before=$(BEFORE) tests/whole/kills/test_kill_matrix.py
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --before=$(BEFORE) tests/whole/kills/test_kill_matrix.py
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi
