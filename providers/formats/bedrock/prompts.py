@@ -51,7 +51,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_number,
     read_stops,
 )
-from proxy_plugin.providers.formats.openai.turns import SPOKEN, Talk, parts_of, read_messages, read_text
+from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
 from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
@@ -131,7 +131,7 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
     return Translated(write(native), tuple(losses.names))
 
 
-class _Talk(Talk):
+class _Talk(Reader):
     __slots__ = ("dialect", "said")
 
     def __init__(self, dialect: Dialect, losses: Losses) -> None:

@@ -3,7 +3,7 @@
 Shapes: OpenAI's chat completions, SDK 3.52. Readers raise LineRejected with the caller's own path. Nothing here knows a
 provider. A format builds upon `Talk` and hands its readers by part type to `parts_of`.
 
-    Talk, read_messages, read_calls, call_id                    messages, tool calls and what answers them
+    Reader, Talk, read_messages, read_calls, call_id            messages, tool calls and what answers them
     parts_of, read_text, read_image, read_file, payload         content parts
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,7 +20,7 @@ from proxy_plugin.providers.formats.losses import Losses, rejected
 
 Block = dict[str, Any]
 T = TypeVar("T")
-Talking = TypeVar("Talking", bound="Talk")
+Talking = TypeVar("Talking", bound="Reader")
 
 SPOKEN = frozenset({"role", "content"})
 ASSISTANT = SPOKEN | {"refusal", "tool_calls", "function_call", "audio"}
@@ -37,7 +38,23 @@ _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", r
 _NONE: frozenset[str] = frozenset()
 
 
-class Talk:
+class Reader:
+    """Reads messages by role: `read_system`, `read_user`, `read_assistant` and `read_tool` are its own to define."""
+
+    __slots__ = ("losses",)
+    SPOKEN = SPOKEN
+    BLANK = "a blank message says nothing; remove it or give it content"
+
+    def __init__(self, losses: Losses) -> None:
+        self.losses = losses
+
+    def hear(self, role: object, content: object) -> bool:
+        """Take a message of nothing but a role and a content, if that is simple; False leaves it to the readers."""
+        del role, content
+        return False
+
+
+class Talk(Reader, ABC):
     """A conversation on its way, as far as it has been read. Formats build upon it.
 
     `system`: what is hoisted. `open`: calls that wait for their results, by the caller's key, with the id sent and the
@@ -48,40 +65,34 @@ class Talk:
     reads content, and adds what somebody said.
     """
 
-    __slots__ = ("called", "ids", "losses", "open", "open_path", "system")
+    __slots__ = ("called", "ids", "open", "open_path", "system")
     ID = re.compile(r"[a-zA-Z0-9_-]+")
-    SPOKEN, ASSISTANT, TOOL = SPOKEN, ASSISTANT, TOOL
-    BLANK = "a blank message says nothing; remove it or give it content"
+    ASSISTANT, TOOL = ASSISTANT, TOOL
     AUDIO = "audio has no place here; send the text instead"
 
     def __init__(self, losses: Losses) -> None:
-        self.losses = losses
+        super().__init__(losses)
         self.system: list[Block] = []
         self.open: dict[tuple[str, str], tuple[str, str]] = {}
         self.open_path = ""
         self.ids: set[str] = set()
         self.called: dict[str, None] = {}
 
-    def hear(self, role: object, content: object) -> bool:
-        """Take a message of nothing but a role and a content, if that is simple; False leaves it to the readers."""
-        del role, content
-        return False
-
+    @abstractmethod
     def content(self, message: Block, path: str, role: str) -> Any:
         """Translate the content of what system, user, assistant or tool say: None, a text or a list of parts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_user(self, message: Block, content: Any, path: str) -> None:
         """Add what the user said, which is something."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_assistant(self, message: Block, path: str) -> None:
         """Add what the assistant said and called. A message with nothing in it is left out: it says nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_result(self, native_id: str, name: str, message: Block, path: str) -> None:
         """Add the result of the tool call of this id and function name."""
-        raise NotImplementedError
 
     def read_system(self, message: Block, path: str) -> None:
         """Hoist a system or developer message, wherever it stands. Several stay apart: no separator is invented."""
