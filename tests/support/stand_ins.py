@@ -29,9 +29,13 @@ class StandIns:
         return self._running[name]
 
     def reset(self, *, keys: Sequence[str] = (), options: Options = QUICK) -> None:
-        """Let the process with these options, if it runs, forget everything."""
+        """Let the process with these options, if it runs, forget everything. Raises OSError when it has died."""
         if sandbox := self._running.get(_name(keys, options)):
-            sandbox.control.reset()
+            try:
+                sandbox.control.reset()
+            except OSError:
+                del self._running[_name(keys, options)]  # so that the next module gets another one
+                raise
 
     def stop(self) -> None:
         """End all processes."""
