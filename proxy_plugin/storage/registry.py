@@ -104,8 +104,10 @@ class Registry:
         On SQLite it runs at once, on the event loop: a point read takes microseconds, a thread takes a hundred.
         """
         assert self._reader is not None
-        with _told():
+        try:
             return work(self._reader, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise StorageError(str(error)) from error
 
     async def scan(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a read that may be long on a thread and a connection of its own. Raises StorageError."""
