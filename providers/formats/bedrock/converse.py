@@ -137,6 +137,8 @@ class _Line:
         """Add what `anthropic.requests` makes of the options, under Converse's names."""
         turns = ClaudeTurns(None, self.turns.messages, self.turns.called, self.turns.ends_with_results)
         given = read_options({**self.chat, "cache_control": None}, CLAUDE.find(name), self.losses, turns)
+        if turns.system is not None:  # what has to be asked for in words
+            request.setdefault("system", []).append({"text": turns.system})
         places = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop_sequences": None}
         config = {native: given[key] for key, native in places.items() if native and key in given}
         if "stop_sequences" in given:
