@@ -25,6 +25,7 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     Format,
     check_depth,
@@ -66,10 +67,7 @@ _NEVER = {
     "modalities": "Anthropic returns text only; remove it",
     **own_words.NEVER,
 }
-_JSON = "Answer with one JSON object and nothing else: no words before or after it, no code fence."
-_SCHEMA = (
-    "Answer with JSON and nothing else, no words before or after it, no code fence. It has to satisfy this schema: "
-)
+SCHEMA_ONLY = "Answer with valid JSON and nothing else: no words around it and no code fence. It has to satisfy this JSON schema:\n"
 
 
 def to_messages(
@@ -240,7 +238,7 @@ class _Line:
         whole, path = _places(self.chat)
         if wanted.kind == "json_object":
             self.losses.tell(whole, "Anthropic has no mode for JSON without a schema", "Send a json_schema")
-            self.turns.instruct(_JSON)
+            self.turns.instruct(JSON_ONLY)
         elif not self.facts.json_schema:
             reason = "this model cannot enforce a schema"
             self.losses.add(whole, reason, "Send the line to Claude 4.5 or later", instead=TOLD)
@@ -268,7 +266,7 @@ class _Line:
 
     def _tell(self, wanted: Format) -> None:
         described = f"{wanted.description}\n\n" if wanted.description else ""
-        self.turns.instruct(f"{described}{_SCHEMA}{write(wanted.schema).decode()}")
+        self.turns.instruct(f"{described}{SCHEMA_ONLY}{write(wanted.schema).decode()}")
 
     def _format(self) -> Format | None:
         """Return the form of the answer, in OpenAI's words or in Anthropic's own."""

@@ -176,7 +176,7 @@ def test_what_is_asked_for_in_words_joins_what_the_system_says() -> None:
     translated = to_messages(body(HAIKU, asked, response_format=form), model=None, drop_params=True)
     system = json.loads(translated.body)["system"]
     assert system[0] == {"type": "text", "text": "Be terse."}
-    assert system[1]["text"].startswith("What it is.\n\nAnswer with JSON")
+    assert system[1]["text"].startswith("What it is.\n\nAnswer with valid JSON")
     assert '{"type":"object"}' in system[1]["text"]
 
 
