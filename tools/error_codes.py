@@ -286,7 +286,8 @@ ROWS = (
     Code(
         "unsupported_parameter",
         "The lane cannot honour a parameter of the body.",
-        "Remove it, or set `drop_params` in the route to run the line without it.",
+        "Remove it, or run the line without it: `drop_params: true` in the config of the batch or in its virtual key,"
+        " or `--drop-params`. The message shows the line to add.",
     ),
     Code("unsupported_value", "The lane cannot honour a value of the body.", "Change the value that is named."),
 )

@@ -43,6 +43,7 @@ from proxy_plugin.routing.route import (
     To,
     When,
     encode_route,
+    params_switches,
 )
 
 RETIRED = "virtual_key_retired"
@@ -220,10 +221,20 @@ class _Builder:
             account = self._virtual_key(slug)
         elif account is None:
             self._names = self._names or self._nameable()
-            return ByLine(settings.model, settings.drop_params, settings.strict, settings.changes, settings.fetch_media)
+            return ByLine(
+                settings.model,
+                settings.drop_params,
+                settings.strict,
+                settings.changes,
+                settings.fetch_media,
+                settings.strict_params,
+            )
         elif slug is not None and not self._known(slug):
             model = settings.model
-        return To(self._place(_target(account, settings, model)))
+        return To(self._place(self._target(account, settings, model)))
+
+    def _target(self, account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
+        return _target(account, settings, model, drop=self._config.drop_params)
 
     def _virtual_key(self, slug: str) -> VirtualKey:
         return headers.find_virtual_key(slug, self._caller, self._config)
@@ -251,7 +262,7 @@ class _Builder:
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
-        slugs = {slug: self._place(_target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
+        slugs = {slug: self._place(self._target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
@@ -280,13 +291,17 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None, *, drop: bool) -> StoredTarget:
+    """Return an account as it is stored; `drop` is what the gateway does where nobody says anything."""
     key = account.account if isinstance(account, Brought) else account
+    drop_params, strict_params = params_switches(
+        (settings.drop_params, settings.strict_params), (key.drop_params, key.strict_params), (drop, None)
+    )
     return StoredTarget(
         slug=key.slug,
         provider=key.provider,
         model=model,
-        drop_params=settings.drop_params,
+        drop_params=drop_params,
         max_lines_per_job=key.max_lines_per_job,
         max_bytes_per_job=key.max_bytes_per_job,
         min_lines_per_job=key.min_lines_per_job,
@@ -295,6 +310,7 @@ def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str 
         changes=settings.changes or UNSET,
         fetch_media=settings.fetch_media or UNSET,
         byok=account.own if isinstance(account, Brought) else UNSET,
+        strict_params=strict_params or UNSET,
     )
 
 

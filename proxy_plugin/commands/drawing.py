@@ -186,10 +186,12 @@ def draw_plan(display: Display, plan: JSON) -> None:
     if refused:
         rows = (Row((one.get("code"), one.get("param"), count(whole(one.get("lines"))))) for one in refused)
         display.table("why lines would be rejected", ("code", "param", "lines"), rows)
+        if any(one.get("code") == "unsupported_parameter" for one in refused):
+            display.print("--drop-params runs lines without the parameters that may be left out, and records them")
     dropped = objects(plan.get("dropped"))
     if dropped:
         rows = (Row((one.get("param"), count(whole(one.get("lines"))))) for one in dropped)
-        display.table("parameters that would not be honoured", ("param", "lines"), rows)
+        display.table("parameters that would be left out or changed", ("param", "lines"), rows)
     draw_errors(display, plan.get("errors"))
     for caveat in plan.get("caveats") or ():
         display.print(f"note: {clean(caveat)}")

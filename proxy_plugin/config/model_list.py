@@ -83,7 +83,10 @@ class _Reading:
             self.found.disabled[slug] = why
             self.found.warnings.append(f"{path}: {why}, so batches cannot use this model")
             return replace(entry, slug=slug, closed=DISABLED)
+        drop = params.get("drop_params")
         key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=(entry.model,))
+        if isinstance(drop, bool):
+            key = key.model_copy(update={"drop_params": drop})
         self.found.virtual_keys[slug] = key
         return replace(entry, slug=slug, closed=None)
 

@@ -2,7 +2,8 @@
 
 `parse` lists every problem at once, one a line, each with its dotted path; no message shows a value, it could be a
 secret. A missing environment variable disables the virtual key or drops the API key it stands in; anywhere else it is
-a problem. Of LiteLLM's own sections only `model_list` is read, and nothing in it is a problem.
+a problem. Of LiteLLM's own sections `model_list` and `litellm_settings.drop_params` are read, and nothing in them is a
+problem.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class _Parse:
         parts["model_list"] = tuple(self._list(mapping.get("model_list"), "model_list"))
         models = self._models(parts["model_list"], {*parts["virtual_keys"], *disabled})
         parts["models"] = tuple(models.entries)
+        parts["drop_params"] = _drops_params(mapping.get("litellm_settings"))
         parts["virtual_keys"] |= models.virtual_keys
         disabled |= models.disabled
         slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
@@ -327,3 +329,7 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _drops_params(settings: object) -> bool:
+    return isinstance(settings, Mapping) and settings.get("drop_params") is True

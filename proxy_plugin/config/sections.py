@@ -102,6 +102,8 @@ class Options(Settings):
     max_lines_queued: Positive | None = None
     settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     on_unknown: Literal["wait", "resend"] = "wait"
+    drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
+    strict_params: bool | None = None  # leave out not even what only hints
     retired: bool = False
 
     @model_validator(mode="after")
@@ -198,4 +200,5 @@ class Config:
     secrets: Secrets = field(default_factory=Secrets)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
     models: tuple[ModelEntry, ...] = ()
+    drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`
     warnings: tuple[str, ...] = ()

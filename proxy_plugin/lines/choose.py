@@ -36,6 +36,7 @@ from proxy_plugin.routing.route import (
     To,
     When,
     allowed,
+    params_switches,
 )
 
 INVALID_KEY, NOT_FOUND = "invalid_virtual_key", "model_not_found"
@@ -51,6 +52,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     provider: str
     model: str | None = None  # replaces body.model
     drop_params: bool = False
+    strict_params: bool = False
     fetch_media: bool = False  # pictures that lines name by URL come from our disk
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -69,6 +71,7 @@ def target_spec(target: StoredTarget) -> TargetSpec:
         provider=target.provider,
         model=target.model,
         drop_params=target.drop_params,
+        strict_params=target.strict_params is True,
         fetch_media=target.fetch_media is True,
         max_lines=_least(lane.max_lines, target.max_lines_per_job),
         max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
@@ -120,10 +123,12 @@ class Chooser:
         if choice.rule == _NO_RULE:
             return found
         rule = self._by_line[choice.rule]
+        drop, strict = params_switches((rule.drop_params, rule.strict_params), (found.drop_params, found.strict_params))
         return msgspec.structs.replace(
             found,
             model=None,
-            drop_params=rule.drop_params,
+            drop_params=drop,
+            strict_params=strict,
             fetch_media=rule.fetch_media,
             strict=rule.strict,
             changes=rule.changes,

@@ -26,7 +26,7 @@ class TargetLane:
         self.provider: BatchProvider = catalog.load(spec.provider)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
-        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params)}
+        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
 
     def check(self, choice: Choice, chooser: Chooser) -> None:
         """Raise LineRejected for what needs no translation to be refused."""
@@ -62,7 +62,7 @@ class TargetLane:
         if found is None:
             if len(self._targets) >= _LANES_KEPT:
                 self._targets = {None: self._targets[None]}
-            found = self._targets[model] = Target(model, self.spec.drop_params)
+            found = self._targets[model] = Target(model, self.spec.drop_params, self.spec.strict_params)
         return found
 
     def measure(self, native: Native) -> None:

@@ -56,6 +56,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     changes: Changes | msgspec.UnsetType = msgspec.UNSET
     fetch_media: bool | msgspec.UnsetType = msgspec.UNSET  # fetch pictures that lines name by URL, for this target
     byok: Own | msgspec.UnsetType = msgspec.UNSET
+    strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -91,10 +92,11 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     """body.model names the account. The rest is added to whichever target that is."""
 
     model: str | None = None  # asked for instead of body.model
-    drop_params: bool = False
+    drop_params: bool | None = None  # None: as the target has it
     strict: bool = False
     changes: Changes = NO_CHANGES
     fetch_media: bool = False
+    strict_params: bool | None = None
 
 
 Rule = To | Share | When | ByLine
@@ -175,6 +177,21 @@ def _fetches(rule: Rule) -> bool:
             return any(map(_fetches, rule.rules))
         case To():
             return False
+
+
+def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:
+    """Return (drop_params, strict_params) of what each level says of them, the nearest first; None: nothing.
+
+    A nearer `strict_params` switches off a `drop_params` that is set further away.
+    """
+    drop: bool | None = None
+    strict: bool | None = None
+    for drops, stricter in levels:
+        drop = drops if drop is None else drop
+        strict = stricter if strict is None else strict
+        if drop is None and strict:
+            drop = False
+    return bool(drop), bool(strict)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -345,3 +345,37 @@ def test_a_saved_config_may_name_a_key_that_is_disabled_or_wrong_elsewhere() -> 
     with pytest.raises(ConfigError) as caught:
         parse({"model_list": models, "proxy_plugin": {"virtual_keys": keys, "configs": saved}}, {})
     assert str(caught.value) == "proxy_plugin.virtual_keys.bad.api_key: missing setting"
+
+
+async def test_the_nearest_switch_for_parameters_counts(tmp_path: Path) -> None:
+    keys = {
+        "plain": OPENAI,
+        "lax": OPENAI | {"drop_params": True},
+        "firm": OPENAI | {"drop_params": False},
+        "stern": OPENAI | {"strict_params": True},
+    }
+    cases: list[tuple[str, dict[str, Any], tuple[bool, bool]]] = [
+        ("plain", {}, (False, False)),
+        ("lax", {}, (True, False)),
+        ("stern", {}, (False, True)),
+        ("plain", {"drop_params": True}, (True, False)),
+        ("lax", {"drop_params": False}, (False, False)),
+        ("lax", {"strict_params": True}, (False, True)),
+        ("stern", {"strict_params": False}, (False, False)),
+        ("stern", {"drop_params": True}, (True, True)),
+        ("lax", {"drop_params": ["user"]}, (False, False)),
+        ("firm", {}, (False, False)),
+    ]
+    callers = [{"name": "first", "key": KEY, "workspace": "one"}]
+    async with serving(tmp_path, virtual_keys=keys, api_keys=callers, configs={}) as served:
+        await put_file(served.gateway.registry)
+        for slug, parts, expected in cases:
+            route, _ = await create(served, {"x-portkey-virtual-key": slug} | (config(**parts) if parts else {}))
+            target = route.targets[0]
+            assert (target.drop_params, target.strict_params is True) == expected, (slug, parts)
+        route, _ = await create(served, {})
+        switches = {target.slug: target.drop_params for target in route.targets}
+        assert switches == {"plain": False, "lax": True, "firm": False, "stern": False}
+        assert rules(route).rule == ByLine()
+        route, _ = await create(served, config(strict_params=True))
+        assert rules(route).rule == ByLine(strict_params=True)

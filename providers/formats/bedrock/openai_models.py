@@ -28,6 +28,7 @@ from proxy_plugin.providers.formats.bedrock.turns import tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     Choice,
     check_rest,
@@ -62,11 +63,18 @@ _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "par
 _IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
 
 
-def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_chat(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
     talk = read_messages(chat.get("messages"), _Talk(facts, losses))
     native: Block = {"messages": talk.conversation()}
@@ -75,7 +83,7 @@ def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelT
         _add_tools(native, chat, facts, losses)
     if not chat.keys() <= _PLAIN:
         _add_options(native, chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Talk):
@@ -251,9 +259,18 @@ def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) 
         named = {"name": wanted.name or "answer", "description": wanted.description}
         schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
         native["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif wanted is not None and wanted.kind == "json_object":
+        losses.tell("response_format", "this model has no mode for JSON without a schema", "Send a json_schema")
+        _instruct(native["messages"], JSON_ONLY)
     elif wanted is not None and wanted.kind != "text":
         losses.add("response_format", "this model cannot enforce this form", "Send a json_schema, or ask in the prompt")
     if pseudonym(chat) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")
+
+
+def _instruct(messages: list[Block], text: str) -> None:
+    """Add a system text of our own behind those that stand first."""
+    place = next((n for n, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    messages.insert(place, {"role": "system", "content": text})

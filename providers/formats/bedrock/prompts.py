@@ -37,6 +37,7 @@ from proxy_plugin.providers.formats.bedrock.turns import tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     check_rest,
     is_single,
@@ -111,12 +112,19 @@ DIALECTS: dict[Family, Dialect] = {
 }
 
 
-def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_prompt(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
     dialect = DIALECTS[facts.family]
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED, same=SAME, never=NEVER, provider=PROVIDER)
     if uses_tools(chat):
         raise tools_refused()
@@ -124,11 +132,13 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
         is_single(chat)
         read_choice(chat, [each.name for each in read_functions(chat, losses, name=tool_name)], name=tool_name)
     talk = read_messages(chat.get("messages"), _Talk(dialect, losses))
+    if chat.get("response_format") is not None:
+        _tell_format(chat, talk)
     native: Block = {"prompt": dialect.build(talk.conversation())}
     _add_sampling(native, chat, dialect, facts, losses)
     if not chat.keys() <= _PLAIN:
         _refuse_the_rest(chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Reader):
@@ -158,6 +168,14 @@ class _Talk(Reader):
         if self.dialect.alternates and self._repeats(role):
             raise rejected(path, "user and assistant must take turns in this model's prompt; join the messages")
         self.said.append((role, text))
+
+    def instruct(self, text: str) -> None:
+        """Add a text of our own behind the system texts that stand first, or before what the user says."""
+        place = next((n for n, (role, _) in enumerate(self.said) if role != "system"), len(self.said))
+        if self.dialect.system:
+            self.said.insert(place, ("system", text))
+        elif self.said:
+            self.said[place] = self.said[place][0], f"{text}\n\n{self.said[place][1]}"
 
     def _repeats(self, role: str) -> bool:
         return role == (self.said[-1][0] if self.said else "assistant")
@@ -228,13 +246,22 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
             losses.add("stop", "this model's prompt form has no stop sequences", "Send the line by Converse")
 
 
+def _tell_format(chat: Block, talk: _Talk) -> None:
+    wanted = read_format(chat, talk.losses)
+    if wanted is None or wanted.kind == "text":
+        return
+    reason, remedy = "this model cannot enforce a form", "Ask for JSON in the prompt"
+    if wanted.kind == "json_object":
+        talk.losses.tell("response_format", reason, remedy)
+        talk.instruct(JSON_ONLY)
+    else:
+        talk.losses.add("response_format", reason, remedy)
+
+
 def _refuse_the_rest(chat: Block, facts: ModelFacts, losses: Losses) -> None:
     """Note what a bare prompt has no place for."""
     if read_effort(chat, facts, losses) is not None:
         losses.add("reasoning_effort", "this model's prompt form has no equivalent", "Remove it")
-    wanted = read_format(chat, losses)
-    if wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "this model cannot enforce a form", "Ask for JSON in the prompt")
     if pseudonym(chat) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:

@@ -19,6 +19,8 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
+    Format,
     check_rest,
     flag,
     model_name,
@@ -67,14 +69,20 @@ _SETTING = frozenset({"category", "threshold"})
 
 
 def to_generate_content(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, vertex: bool = False
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable[ModelFacts] = MODELS,
+    vertex: bool = False,
 ) -> Translated:
     """Translate a chat body; `model` replaces its own, which has no place in the request: the address names it.
 
     `vertex`: for Vertex, else for the Gemini API. Raises LineRejected, for any JSON object nothing else.
     """
     chat = read_chat(body)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     if not chat.keys() <= _TRANSLATED:
         check_rest(chat, losses, known=_TRANSLATED, same=_SAME, never=_NEVER, provider=PROVIDER)
     facts = models.find(model_name(chat, model))
@@ -83,7 +91,7 @@ def to_generate_content(
     request["contents"] = turns.contents
     if len(chat) > 2:
         _Line(chat, facts, losses, vertex).add_options(request)
-    return Translated(write(request), tuple(losses.names))
+    return Translated(write(request), losses.settled())
 
 
 @dataclass(slots=True)
@@ -103,11 +111,11 @@ class _Line:
             has_tools = not self.chat.keys().isdisjoint(_TOOLING) and add_tools(self.chat, request, self.losses)
             if self.chat.get("safety_settings") is not None:
                 request["safetySettings"] = self._safety()
-            self._add_more(config, has_tools=has_tools)
+            self._add_more(request, config, has_tools=has_tools)
         if config:
             request["generationConfig"] = config
 
-    def _add_more(self, config: Block, *, has_tools: bool) -> None:
+    def _add_more(self, request: Block, config: Block, *, has_tools: bool) -> None:
         chat = self.chat
         if not chat.keys().isdisjoint(("temperature", "top_p", "top_k")):
             self._add_sampling(config)
@@ -115,7 +123,7 @@ class _Line:
         self._add_penalties(config)
         self._add_logprobs(config)
         if chat.get("response_format") is not None:
-            self._add_format(config, has_tools=has_tools)
+            self._add_format(request, config, has_tools=has_tools)
         if chat.get("reasoning_effort") is not None:
             self._add_thinking(config)
         if chat.get("modalities") is not None:
@@ -190,13 +198,13 @@ class _Line:
         if top:
             config["logprobs"] = top
 
-    def _add_format(self, config: Block, *, has_tools: bool) -> None:
+    def _add_format(self, request: Block, config: Block, *, has_tools: bool) -> None:
         """Add the form of the answer. A schema's name has no place and no effect; `strict` is always so."""
         wanted = read_format(self.chat, self.losses)
         if wanted is None or wanted.kind == "text":
             return
         if has_tools and not self.facts.tools_with_json:
-            self.losses.add("response_format", "this model gives no JSON where it has tools", "Remove one of them")
+            self._lose_format(wanted, request)
             return
         config["responseMimeType"] = "application/json"
         if wanted.kind == "json_schema":
@@ -204,6 +212,15 @@ class _Line:
             if wanted.description and "description" not in schema:
                 schema = {"description": wanted.description, **schema}
             config["responseJsonSchema"] = schema
+
+    def _lose_format(self, wanted: Format, request: Block) -> None:
+        reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
+        if wanted.kind == "json_object":
+            self.losses.tell("response_format", reason, remedy)
+            system = request.setdefault("systemInstruction", {"parts": []})
+            system["parts"].append({"text": JSON_ONLY})
+        else:
+            self.losses.add("response_format", reason, remedy)
 
     def _add_thinking(self, config: Block) -> None:
         level = read_level(self.chat, BUDGETS)

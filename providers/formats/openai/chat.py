@@ -38,6 +38,8 @@ SAME: dict[str, tuple[object, ...]] = {
 _WITH_SCHEMAS = ("tools", "functions", "response_format")
 _SCHEMA = frozenset({"name", "description", "schema", "strict"})
 _KINDS = ("text", "json_object", "json_schema")
+# What stands in the system text for `json_object` on a lane without a JSON mode: told, not enforced.
+JSON_ONLY = "Answer with one valid JSON object and nothing else: no words around it and no code fence."
 _NONE: frozenset[str] = frozenset()
 
 
@@ -69,7 +71,7 @@ def check_rest(
     """
     if chat.keys() <= known:
         return
-    left = leftovers(chat, same=same, never=never)
+    left = leftovers(chat, losses, same=same, never=never)
     if left.get("web_search_options") == {}:  # elsewhere an empty value says nothing, here it asks for a search
         losses.add("web_search_options", f"{provider} has no equivalent", "Remove it")
     losses.add_unknown(left, known)
@@ -204,12 +206,17 @@ class Function(NamedTuple):
 
 
 def read_functions(
-    chat: Block, losses: Losses, *, name: Callable[[object, str], str], more: frozenset[str] = _NONE
+    chat: Block,
+    losses: Losses,
+    *,
+    name: Callable[[object, str], str],
+    more: frozenset[str] = _NONE,
+    others: Callable[[object], bool] = lambda tool: False,  # noqa: ARG005
 ) -> list[Function]:
     """Return the functions of `tools`, or of its older form `functions`.
 
     `name` checks a function's name: (given, path) -> name. `more`: further members that the format knows, of a tool
-    and of a function alike.
+    and of a function alike. `others`: whether a tool is of the format's own kind, which it reads itself.
     """
     tools, functions = _list(chat, "tools"), _list(chat, "functions")
     if tools and functions:
@@ -217,6 +224,8 @@ def read_functions(
     found = []
     for number, tool in enumerate(tools):
         path = f"tools[{number}]"
+        if others(tool):
+            continue
         if not isinstance(tool, dict) or tool.get("type") != "function":
             raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
         losses.add_unknown(tool, {"type", "function"} | more, path)

@@ -173,3 +173,23 @@ def test_check_shows_where_a_saved_config_leads() -> None:
     assert "  pc-a  @a as m" in shown
     assert "  pc-b  75% @a, 25% (if metadata.team and params.n: @b, else @c)" in shown
     assert "  pc-c  the account that headers or lines name" in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "params", "gateway", "key"),
+    [
+        ({"drop_params": True}, {}, True, None),
+        ({"drop_params": False}, {}, False, None),
+        ({"drop_params": "true"}, {}, False, None),
+        ({}, {"drop_params": True}, False, True),
+        ({"drop_params": True}, {"drop_params": False}, True, False),
+        (None, {"drop_params": "yes"}, False, None),
+        ([], {}, False, None),
+    ],
+)
+def test_litellms_own_switch_for_parameters(settings: object, params: Any, gateway: bool, key: bool | None) -> None:
+    made = entry("m", "openai/gpt-4o", **params)
+    config = parse({"model_list": [made], "litellm_settings": settings, "proxy_plugin": {}}, {})
+    assert config.drop_params is gateway
+    assert [each.drop_params for each in config.virtual_keys.values()] == [key]
+    assert config.warnings == ()
