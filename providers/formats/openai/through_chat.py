@@ -49,6 +49,8 @@ def translate(endpoint: str, body: bytes, to_native: Callable[[bytes], Translate
 
 
 def answer(endpoint: str, completion: Answer) -> Answer:
-    """Return a chat.completion as the answer of the endpoint that was asked."""
+    """Return a chat.completion as the answer of the endpoint that was asked; an error stays one."""
     way = _WAYS.get(endpoint)
-    return completion if way is None else way.back(completion.body)
+    if way is None:
+        return completion
+    return way.back(completion.body)._replace(status=completion.status, code=completion.code)
