@@ -148,7 +148,8 @@ class Target:
     """What the route says about a line beyond its account."""
 
     model: str | None = None  # replaces body.model
-    drop_params: bool = False
+    drop_params: bool = False  # leave out what the lane cannot honour
+    strict_params: bool = False  # leave out not even what only hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Native:
     data: bytes
     inputs: int = 1
     partition: str = ""  # lines with different values never share a job
-    dropped: tuple[str, ...] = ()  # parameters left out because the route allows it
+    dropped: tuple[str, ...] = ()  # what was left out or changed, `formats.losses`
 
 
 @dataclass(frozen=True, slots=True)

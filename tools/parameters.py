@@ -16,6 +16,7 @@ from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.losses import TOLD
 from proxy_plugin.providers.formats.shapes import Translated
 
 Json = dict[str, Any]
@@ -155,8 +156,11 @@ Lanes of OpenAI's own format send a line as it came. What the translators of the
 
 - a name is the member of the native body that is new or changed;
 - **refused**: the line becomes an error row that names the field, whatever the route says;
-- **lost**: refused, unless the route says `drop_params: true`; then the line runs without it, or with the value shown,
-  and that is recorded in the ledger;
+- **lost**: refused, unless `drop_params` is set; then the line runs without it, or with the value shown, and that is
+  recorded in the ledger;
+- **hint**: promises nothing about the answer; the line runs without it, and that is recorded in the ledger;
+  refused where `strict_params` is set;
+- **told**: not enforced but asked for in the system text, recorded and refused as a hint is;
 - **no trace**: taken, with the same native body as without it.
 
 Models differ within a format. Asked were:
@@ -183,16 +187,18 @@ def outcome(probe: Probe, form: Format) -> str:
     """Return what becomes of a probe, in one cell."""
     base: Json = {"messages": WORDS, **probe.given}
     try:
-        native = _native(form, {**base, **probe.adds}, drop=False)
+        native, noted = _native(form, {**base, **probe.adds})
     except LineRejected:
         return _lost(probe, form, base)
     try:
-        before = _native(form, base, drop=False)
+        before, earlier = _native(form, base)
     except LineRejected:  # what the probe stands on is refused itself, and goes in with it
-        before = _native(form, {"messages": WORDS}, drop=False)
+        before, earlier = _native(form, {"messages": WORDS})
     names = [f"`{each}`" for each in dict.fromkeys(changes(before, native))]
     gone = [f"without `{each}`" for each in before if each not in native]
-    return ", ".join(names + gone) or "no trace"
+    lost = [each for each in noted if each not in earlier]
+    word = ["told" if any(each.endswith(TOLD) for each in lost) else "hint"] if lost else []
+    return ", ".join(word + names + gone) or "no trace"
 
 
 def _lost(probe: Probe, form: Format, base: Json) -> str:
@@ -205,9 +211,9 @@ def _lost(probe: Probe, form: Format, base: Json) -> str:
     return f"lost: {values[0]}" if values and values[0] else "lost"
 
 
-def _native(form: Format, body: Json, *, drop: bool) -> Json:
-    made: Json = json.loads(form.translate(_body(form, body), model=form.model, drop_params=drop).body)
-    return made
+def _native(form: Format, body: Json) -> tuple[Json, tuple[str, ...]]:
+    made = form.translate(_body(form, body), model=form.model, drop_params=False)
+    return json.loads(made.body), made.dropped
 
 
 def _body(form: Format, body: Json) -> bytes:

@@ -212,7 +212,8 @@ class _Tally:
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
         self._refused += 1
-        self._count(self._refusals, (rejection.code, rejection.param))
+        for param in rejection.params or (None,):
+            self._count(self._refusals, (rejection.code, param))
         if len(self._refused_lines) < MAX_REFUSED:
             self._refused_lines.append(Fault(rejection.code, rejection.message, rejection.param, number))
 

@@ -11,7 +11,7 @@ from tools.parameters import CONTENTS, FORMATS, PARAMETERS, Format, Probe, chang
 
 BY_TITLE = {each.title: each for each in FORMATS}
 BY_NAME = {probe.name: probe for probe in (*PARAMETERS, *CONTENTS)}
-CELL = re.compile(r"refused|lost(: \S+)?|no trace|(?:(?:without )?`[^`]+`(?:, |$))+")
+CELL = re.compile(r"refused|told|hint|lost(: \S+)?|no trace|(?:(?:without )?`[^`]+`(?:, |$))+")
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.title)
@@ -27,7 +27,7 @@ def test_every_cell_is_one_of_the_legend(form: Format) -> None:
         ("`temperature` 1.5", "Anthropic", "lost: 1"),
         ("`n` 2", "Anthropic", "refused"),
         ("`n` 2", "Gemini", "`generationConfig.candidateCount`"),
-        ("`seed`", "Bedrock: Claude", "lost"),
+        ("`seed`", "Bedrock: Claude", "hint"),
         ("`tool_choice` none", "Bedrock: Converse", "without `toolConfig`"),
         ("image by URL", "Bedrock: Claude", "refused"),
     ],

@@ -82,14 +82,20 @@ class Form(Enum):
 
 
 def to_messages(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, form: Form = Form.API
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable[ModelFacts] = MODELS,
+    form: Form = Form.API,
 ) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else.
 
     The clouds take "base64 image sources only" ("Vision", Claude Platform docs, November 2026).
     """
     chat = read_chat(body)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     if not chat.keys() <= _TRANSLATED:
         check_rest(chat, losses, known=_TRANSLATED, same=SAME, never=_NEVER, provider=PROVIDER)
     name = model_name(chat, model)
@@ -103,7 +109,7 @@ def to_messages(
         params["system"] = turns.system
     params["messages"] = turns.messages
     params.update(options)
-    return Translated(write(params), tuple(losses.names))
+    return Translated(write(params), losses.settled())
 
 
 def read_options(chat: Block, facts: ModelFacts, losses: Losses, turns: Turns) -> Block:

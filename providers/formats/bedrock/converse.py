@@ -70,14 +70,29 @@ _UNTHINKING = frozenset({Family.NOVA, Family.LLAMA3, Family.LLAMA4, Family.MISTR
 _CHOICES = {"auto": "auto", "required": "any"}
 
 
-def to_converse(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_converse(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
-    return _translate(body, model, models, Losses(allowed=drop_params, provider=PROVIDER))
+    return _translate(body, model, models, Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER))
 
 
-def to_nova(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_nova(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body to Nova's `messages-v1`, the InvokeModel form. Raises LineRejected."""
-    return _translate(body, model, models, Losses(allowed=drop_params, provider="Nova"), nova=True)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider="Nova")
+    return _translate(body, model, models, losses, nova=True)
 
 
 def _translate(body: bytes, model: str | None, models: ModelTable, losses: Losses, *, nova: bool = False) -> Translated:
@@ -99,7 +114,7 @@ def _translate(body: bytes, model: str | None, models: ModelTable, losses: Losse
         more = request.pop("additionalModelRequestFields")
         request.setdefault("inferenceConfig", {}).update(more.pop("inferenceConfig", {}))
         request = {key: value for key, value in {**request, **more}.items() if value}
-    return Translated(write(request), tuple(losses.names))
+    return Translated(write(request), losses.settled())
 
 
 @dataclass(slots=True)

@@ -62,11 +62,18 @@ _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "par
 _IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
 
 
-def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_chat(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
     talk = read_messages(chat.get("messages"), _Talk(facts, losses))
     native: Block = {"messages": talk.conversation()}
@@ -75,7 +82,7 @@ def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelT
         _add_tools(native, chat, facts, losses)
     if not chat.keys() <= _PLAIN:
         _add_options(native, chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Talk):

@@ -111,12 +111,19 @@ DIALECTS: dict[Family, Dialect] = {
 }
 
 
-def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_prompt(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
     dialect = DIALECTS[facts.family]
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED, same=SAME, never=NEVER, provider=PROVIDER)
     if uses_tools(chat):
         raise tools_refused()
@@ -128,7 +135,7 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
     _add_sampling(native, chat, dialect, facts, losses)
     if not chat.keys() <= _PLAIN:
         _refuse_the_rest(chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Reader):

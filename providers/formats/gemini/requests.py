@@ -67,14 +67,20 @@ _SETTING = frozenset({"category", "threshold"})
 
 
 def to_generate_content(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, vertex: bool = False
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable[ModelFacts] = MODELS,
+    vertex: bool = False,
 ) -> Translated:
     """Translate a chat body; `model` replaces its own, which has no place in the request: the address names it.
 
     `vertex`: for Vertex, else for the Gemini API. Raises LineRejected, for any JSON object nothing else.
     """
     chat = read_chat(body)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     if not chat.keys() <= _TRANSLATED:
         check_rest(chat, losses, known=_TRANSLATED, same=_SAME, never=_NEVER, provider=PROVIDER)
     facts = models.find(model_name(chat, model))
@@ -83,7 +89,7 @@ def to_generate_content(
     request["contents"] = turns.contents
     if len(chat) > 2:
         _Line(chat, facts, losses, vertex).add_options(request)
-    return Translated(write(request), tuple(losses.names))
+    return Translated(write(request), losses.settled())
 
 
 @dataclass(slots=True)

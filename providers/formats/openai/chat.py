@@ -69,7 +69,7 @@ def check_rest(
     """
     if chat.keys() <= known:
         return
-    left = leftovers(chat, same=same, never=never)
+    left = leftovers(chat, losses, same=same, never=never)
     if left.get("web_search_options") == {}:  # elsewhere an empty value says nothing, here it asks for a search
         losses.add("web_search_options", f"{provider} has no equivalent", "Remove it")
     losses.add_unknown(left, known)

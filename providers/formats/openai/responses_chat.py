@@ -63,9 +63,6 @@ _FORMAT = frozenset({"type", "name", "description", "schema", "strict"})
 _SAME_REASONING: dict[str, tuple[object, ...]] = {
     "context": ("auto",),
     "mode": ("standard",),
-    # "auto" is the best there is: a response carries the thoughts that the chat answer tells.
-    "summary": ("auto",),
-    "generate_summary": ("auto",),
 }
 # Ask for parts of results that only OpenAI's own tools have.
 _OF_TOOLS = ("file_search_call.", "web_search_call.", "code_interpreter_call.", "computer_call_output.")
@@ -74,14 +71,15 @@ _OWN_WORDS = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
+    "reasoning_summary": "reasoning.summary",
     "verbosity": "text.verbosity",
 }
 
 
-def to_chat(body: bytes, *, drop_params: bool) -> Translated:
+def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> Translated:
     """Translate a Responses body. Raises LineRejected, for any JSON object nothing else."""
     given = read_object(body, _WITH_NUMBERS)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     _check_rest(given, losses)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
     chat["messages"] = read_items(given.get("input"), given.get("instructions"), losses)
@@ -92,7 +90,7 @@ def to_chat(body: bytes, *, drop_params: bool) -> Translated:
     if not given.keys() <= _PLAIN:
         _add_options(chat, given, losses)
     try:
-        return Translated(write(chat), tuple(losses.names))
+        return Translated(write(chat), losses.settled())
     except ValueError as error:
         raise LineRejected(f"body is {error}", code="invalid_value", param="body") from None
 
@@ -104,11 +102,14 @@ def own_names(names: Iterable[str]) -> tuple[str, ...]:
 
 def own_refusal(error: LineRejected) -> LineRejected:
     """Return a later step's refusal under the name that the caller used. Places inside of messages stay as told."""
-    if error.param is None or (param := _own_word(error.param)) == error.param:
+    own = tuple(_own_word(param) for param in error.params)
+    if own == error.params:
         return error
-    rest = error.message.removeprefix(f"{error.param}: ")
-    place = f" (in chat form {error.param})" if error.param.startswith("messages") else ""
-    return LineRejected(f"{param}{place}: {rest}", code=error.code, param=param)
+    message = error.message
+    for param, word in zip(error.params, own, strict=True):
+        place = f" (in chat form {param})" if param.startswith("messages") else ""
+        message = message.replace(f"{param}: ", f"{word}{place}: ", 1)
+    return LineRejected(message, code=error.code, param=own[0], params=own)
 
 
 def _own_word(name: str) -> str:
@@ -123,7 +124,7 @@ def _check_rest(given: Block, losses: Losses) -> None:
     """Refuse or note every parameter that has no place in a chat body."""
     if given.keys() <= _TRANSLATED:
         return
-    left = leftovers(given, same=_SAME, never=_NEVER)
+    left = leftovers(given, losses, same=_SAME, never=_NEVER)
     if left.pop("store", None):
         losses.add("store", "this lane keeps no responses", "Send false")
     if left.pop("truncation", None) is not None:
@@ -212,9 +213,11 @@ def _add_text(chat: Block, text: Block, losses: Losses) -> None:
 
 def _add_reasoning(chat: Block, reasoning: Block, losses: Losses) -> None:
     left = {key: value for key, value in reasoning.items() if value not in _SAME_REASONING.get(key, ())}
-    losses.add_unknown(left, frozenset({"effort"}), "reasoning")
+    losses.add_unknown(left, frozenset({"effort", "summary", "generate_summary"}), "reasoning")
     if reasoning.get("effort") is not None:
         chat["reasoning_effort"] = reasoning["effort"]
+    if summary := reasoning.get("summary") or reasoning.get("generate_summary"):
+        chat["reasoning_summary"] = summary  # no word of OpenAI's chat: a format shows its thoughts, or notes a hint
 
 
 def _check_include(include: object, losses: Losses) -> None:
@@ -223,9 +226,9 @@ def _check_include(include: object, losses: Losses) -> None:
     for number, wanted in enumerate(include):
         path = f"include[{number}]"
         if wanted == "message.output_text.logprobs":
-            raise rejected(path, "this lane returns no log probabilities; remove it", "unsupported_value")
-        if wanted == "reasoning.encrypted_content":
-            losses.add(path, "this lane has no encrypted reasoning", "Remove it")
+            losses.never(path, "this lane returns no log probabilities; remove it")
+        elif wanted == "reasoning.encrypted_content":
+            losses.hint(path, "this lane has no encrypted reasoning", "Remove it")
         elif not isinstance(wanted, str) or not wanted.startswith(_OF_TOOLS):
             losses.add(path, f"{PROVIDER} has no equivalent", "Remove it")
 

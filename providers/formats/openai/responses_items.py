@@ -39,21 +39,19 @@ def read_items(given: object, instructions: object, losses: Losses) -> list[Bloc
     for number, item in enumerate(given):
         if not (isinstance(item, dict) and len(item) == 2 and talk.hear(item.get("role"), item.get("content"))):
             _read_item(talk, item, f"input[{number}]")
-    talk.note_reasoning()
     if not any(message["role"] not in ("system", "developer") for message in talk.messages):
         raise rejected("input", "must hold something that the user said", "invalid_value")
     return talk.messages
 
 
 class _Talk:
-    """The conversation as far as it has been read. `thoughts`: where reasoning of the present turn stands."""
+    """The conversation as far as it has been read."""
 
-    __slots__ = ("losses", "messages", "thoughts")
+    __slots__ = ("losses", "messages")
 
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self.messages: list[Block] = []
-        self.thoughts: list[str] = []
 
     def hear(self, role: object, content: object) -> bool:
         """Take a message of nothing but a role and a text; False for any other."""
@@ -64,8 +62,6 @@ class _Talk:
 
     def say(self, message: Block) -> None:
         """Add a message; what the assistant says beside its calls joins them."""
-        if message["role"] == "user":
-            self.thoughts.clear()
         last = self.messages[-1] if self.messages else {}
         if message["role"] == "assistant" == last.get("role") and last["content"] is None:
             last.update(message)
@@ -77,11 +73,6 @@ class _Talk:
         if not self.messages or self.messages[-1]["role"] != "assistant":
             self.messages.append({"role": "assistant", "content": None})
         self.messages[-1].setdefault("tool_calls", []).append(call)
-
-    def note_reasoning(self) -> None:
-        """Note reasoning that the model would have gone on with; that of finished turns is not read again."""
-        for path in self.thoughts:
-            self.losses.add(path, "a chat has no place for earlier reasoning", "Remove the item")
 
 
 def _read_item(talk: _Talk, item: object, path: str) -> None:
@@ -126,9 +117,10 @@ def _function_output(talk: _Talk, item: Block, path: str) -> None:
 
 
 def _reasoning(talk: _Talk, item: Block, path: str) -> None:
-    """Remember reasoning that says something; it is a loss if its turn goes on."""
-    if told := next((name for name in ("summary", "content", "encrypted_content") if item.get(name)), None):
-        talk.thoughts.append(f"{path}.{told}")
+    """Note reasoning that says something, which our own answers hold too."""
+    for name in ("summary", "content", "encrypted_content"):
+        if item.get(name):
+            talk.losses.add(f"{path}.{name}", "a chat has no place for earlier reasoning", "Remove the item")
 
 
 _READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
@@ -183,8 +175,7 @@ def _marked(block: Block, given: Block, *marks: str) -> Block:
 
 
 def _text(talk: _Talk, part: Block, path: str) -> Block:
-    # Annotations and log probabilities of an earlier answer are no words.
-    talk.losses.add_unknown(part, _PART | {"text", "annotations", "logprobs"}, path)
+    talk.losses.add_unknown(part, _PART | {"text"}, path)
     return {"type": "text", "text": _string(part.get("text"), f"{path}.text")}
 
 

@@ -35,12 +35,19 @@ _WAYS: Mapping[str, _Way] = {
 }
 
 
-def translate(endpoint: str, body: bytes, to_native: Callable[[bytes], Translated], *, drop_params: bool) -> Translated:
+def translate(
+    endpoint: str,
+    body: bytes,
+    to_native: Callable[[bytes], Translated],
+    *,
+    drop_params: bool,
+    strict_params: bool = False,
+) -> Translated:
     """Return the native body of a line; `to_native` translates a chat body. Raises LineRejected."""
     way = _WAYS.get(endpoint)
     if way is None:
         return to_native(body)
-    chat = way.to_chat(body, drop_params=drop_params)
+    chat = way.to_chat(body, drop_params=drop_params, strict_params=strict_params)
     try:
         native = to_native(chat.body)
     except LineRejected as error:

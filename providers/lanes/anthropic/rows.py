@@ -55,9 +55,11 @@ def request_element(line: LineIn, target: Target) -> Native:
     """Return `{"custom_id", "params"}` on one line. Raises LineRejected."""
 
     def native(chat: bytes) -> Translated:
-        return to_messages(chat, model=target.model, drop_params=target.drop_params)
+        return to_messages(chat, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params)
 
-    translated = through_chat.translate(line.endpoint, line.body, native, drop_params=target.drop_params)
+    translated = through_chat.translate(
+        line.endpoint, line.body, native, drop_params=target.drop_params, strict_params=target.strict_params
+    )
     head = b'{"custom_id":' + msgspec.json.encode(line.native_id) + b',"params":'
     return Native(head + translated.body + b"}", dropped=translated.dropped)
 

@@ -47,7 +47,7 @@ def translate(model: str = HAIKU, messages: object = HELLO, **options: object) -
 
 def refusal(model: str = HAIKU, messages: object = HELLO, **options: object) -> LineRejected:
     with pytest.raises(LineRejected) as caught:
-        to_messages(body(model, messages, **options), model=None, drop_params=False)
+        to_messages(body(model, messages, **options), model=None, drop_params=False, strict_params=True)
     assert caught.value.param
     assert caught.value.param in str(caught.value)
     return caught.value

@@ -55,8 +55,9 @@ def contents(*messages: object, model: str = FLASH, vertex: bool = False) -> lis
 
 
 def refusal(model: str = FLASH, messages: object = HELLO, *, vertex: bool = False, **options: object) -> LineRejected:
+    line = body(model, messages, **options)
     with pytest.raises(LineRejected) as caught:
-        to_generate_content(body(model, messages, **options), model=None, drop_params=False, vertex=vertex)
+        to_generate_content(line, model=None, drop_params=False, strict_params=True, vertex=vertex)
     assert caught.value.param
     assert caught.value.param in str(caught.value)
     return caught.value
