@@ -197,8 +197,9 @@ def outcome(probe: Probe, form: Format) -> str:
     names = [f"`{each}`" for each in dict.fromkeys(changes(before, native))]
     gone = [f"without `{each}`" for each in before if each not in native]
     lost = [each for each in noted if each not in earlier]
-    word = ["told" if any(each.endswith(TOLD) for each in lost) else "hint"] if lost else []
-    return ", ".join(word + names + gone) or "no trace"
+    if any(each.endswith(TOLD) for each in lost):
+        return "told"
+    return ", ".join([*(["hint"] if lost else []), *names, *gone]) or "no trace"
 
 
 def _lost(probe: Probe, form: Format, base: Json) -> str:

@@ -25,7 +25,8 @@ _ANSWERED = (
 )
 _LABELS = ("name", "cache_control", "prompt_cache_breakpoint")
 _PLACES = {
-    ("messages[]", "input[]"): (*_ANSWERED, *_LABELS, "summary", "content", "encrypted_content"),
+    ("messages[]", "input[]"): (*_ANSWERED, *_LABELS),
+    ("input[]",): ("summary", "content", "encrypted_content"),  # of reasoning items
     ("messages[].content[]", "input[].content[]", "input[].output[]"): (
         *_ANSWERED,
         *_LABELS,

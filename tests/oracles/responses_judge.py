@@ -55,10 +55,10 @@ class ResponsesPeer:
         return found
 
 
-def translated(body: bytes, *, model: str | None, drop_params: bool) -> Translated:
+def translated(body: bytes, *, model: str | None, drop_params: bool, strict_params: bool = False) -> Translated:
     """Translate; the model stays in the body."""
     del model
-    return to_chat(body, drop_params=drop_params)
+    return to_chat(body, drop_params=drop_params, strict_params=strict_params)
 
 
 def answered(native: bytes) -> Answer:
@@ -129,7 +129,7 @@ def thoughts(pair: Pair) -> None:
 
 def passed_on(pair: Pair) -> None:
     """Take out what ours hands to the next step, which maps it, records it or refuses it; litellm leaves it out."""
-    for key in ("verbosity", "prompt_cache_key", "parallel_tool_calls", "tool_choice"):
+    for key in ("verbosity", "prompt_cache_key", "reasoning_summary", "parallel_tool_calls", "tool_choice"):
         if key in pair.ours and key not in pair.theirs:
             del pair.ours[key]
 

@@ -29,6 +29,7 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     check_rest,
     model_name,
@@ -272,7 +273,8 @@ class _Line:
         if wanted is None or wanted.kind == "text":
             return
         if wanted.kind == "json_object":
-            self.losses.add("response_format", "Anthropic has no mode for JSON without a schema", "Send a json_schema")
+            self.losses.tell("response_format", "Anthropic has no mode for JSON without a schema", "Send a json_schema")
+            self.turns.instruct(JSON_ONLY)
         elif not self.facts.json_schema:
             self.losses.add(
                 "response_format", "this model cannot enforce a schema", "Send the line to Claude 4.5 or later"

@@ -53,6 +53,14 @@ class Turns:
         """Whether the answer is to continue the last message (prefill)."""
         return bool(self.messages[-1]["role"] == "assistant")
 
+    def instruct(self, text: str) -> None:
+        """Add a text of our own behind the system texts."""
+        if self.system is None:
+            self.system = text
+        else:
+            said = [_text(self.system)] if isinstance(self.system, str) else self.system
+            self.system = [*said, _text(text)]
+
     def mark_end(self, mark: Block) -> None:
         """Put a cache mark on the last block of all, unless that has its own."""
         last = self.messages[-1]

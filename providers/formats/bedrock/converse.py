@@ -22,6 +22,7 @@ from proxy_plugin.providers.formats.bedrock.turns import Turns, cache_point, rea
 from proxy_plugin.providers.formats.json_text import Raw, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     Choice,
     Function,
@@ -137,6 +138,8 @@ class _Line:
         """Add what `anthropic.requests` makes of the options, under Converse's names."""
         turns = ClaudeTurns(None, self.turns.messages, self.turns.called, self.turns.ends_with_results)
         given = read_options({**self.chat, "cache_control": None}, CLAUDE.find(name), self.losses, turns)
+        if isinstance(turns.system, str):
+            self._instruct(request, turns.system)
         places = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop_sequences": None}
         config = {native: given[key] for key, native in places.items() if native and key in given}
         if "stop_sequences" in given:
@@ -281,11 +284,22 @@ class _Line:
         if wanted is None or wanted.kind == "text":
             return
         if wanted.kind == "json_object":
-            self.losses.add("response_format", "Bedrock has no mode for JSON without a schema", "Send a json_schema")
+            self._tell_json(request)
         elif nova or not self.facts.json_schema:
             self.losses.add("response_format", "this model cannot enforce a schema", "Ask for JSON in the prompt")
         else:
             request["outputConfig"] = {"textFormat": _text_format(wanted.schema, wanted.name, wanted.description)}
+
+    def _tell_json(self, request: Block) -> None:
+        self.losses.tell("response_format", "Bedrock has no mode for JSON without a schema", "Send a json_schema")
+        self._instruct(request, JSON_ONLY)
+
+    def _instruct(self, request: Block, text: str) -> None:
+        """Add a text of our own behind the system texts, or before what the user says where a model has none."""
+        if self.facts.system:
+            request["system"] = [*self.turns.system, {"text": text}]
+        else:
+            request["messages"][0]["content"].insert(0, {"text": text})
 
 
 def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:

@@ -28,6 +28,7 @@ from proxy_plugin.providers.formats.bedrock.turns import tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     Choice,
     check_rest,
@@ -262,9 +263,18 @@ def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) 
         named = {"name": wanted.name or "answer", "description": wanted.description}
         schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
         native["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif wanted is not None and wanted.kind == "json_object":
+        losses.tell("response_format", "this model has no mode for JSON without a schema", "Send a json_schema")
+        _instruct(native["messages"], JSON_ONLY)
     elif wanted is not None and wanted.kind != "text":
         losses.add("response_format", "this model cannot enforce this form", "Send a json_schema, or ask in the prompt")
     if pseudonym(chat) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")
+
+
+def _instruct(messages: list[Block], text: str) -> None:
+    """Add a system text of our own behind those that stand first."""
+    place = next((n for n, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    messages.insert(place, {"role": "system", "content": text})

@@ -37,6 +37,7 @@ from proxy_plugin.providers.formats.bedrock.turns import tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
     SAME,
     check_rest,
     is_single,
@@ -131,6 +132,8 @@ def to_prompt(
         is_single(chat)
         read_choice(chat, [each.name for each in read_functions(chat, losses, name=tool_name)], name=tool_name)
     talk = read_messages(chat.get("messages"), _Talk(dialect, losses))
+    if chat.get("response_format") is not None:
+        _tell_format(chat, talk)
     native: Block = {"prompt": dialect.build(talk.conversation())}
     _add_sampling(native, chat, dialect, facts, losses)
     if not chat.keys() <= _PLAIN:
@@ -165,6 +168,14 @@ class _Talk(Reader):
         if self.dialect.alternates and self._repeats(role):
             raise rejected(path, "user and assistant must take turns in this model's prompt; join the messages")
         self.said.append((role, text))
+
+    def instruct(self, text: str) -> None:
+        """Add a text of our own behind the system texts that stand first, or before what the user says."""
+        place = next((n for n, (role, _) in enumerate(self.said) if role != "system"), len(self.said))
+        if self.dialect.system:
+            self.said.insert(place, ("system", text))
+        elif self.said:
+            self.said[place] = self.said[place][0], f"{text}\n\n{self.said[place][1]}"
 
     def _repeats(self, role: str) -> bool:
         return role == (self.said[-1][0] if self.said else "assistant")
@@ -235,13 +246,22 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
             losses.add("stop", "this model's prompt form has no stop sequences", "Send the line by Converse")
 
 
+def _tell_format(chat: Block, talk: _Talk) -> None:
+    wanted = read_format(chat, talk.losses)
+    if wanted is None or wanted.kind == "text":
+        return
+    reason, remedy = "this model cannot enforce a form", "Ask for JSON in the prompt"
+    if wanted.kind == "json_object":
+        talk.losses.tell("response_format", reason, remedy)
+        talk.instruct(JSON_ONLY)
+    else:
+        talk.losses.add("response_format", reason, remedy)
+
+
 def _refuse_the_rest(chat: Block, facts: ModelFacts, losses: Losses) -> None:
     """Note what a bare prompt has no place for."""
     if read_effort(chat, facts, losses) is not None:
         losses.add("reasoning_effort", "this model's prompt form has no equivalent", "Remove it")
-    wanted = read_format(chat, losses)
-    if wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "this model cannot enforce a form", "Ask for JSON in the prompt")
     if pseudonym(chat) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:

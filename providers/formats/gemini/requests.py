@@ -22,6 +22,8 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    JSON_ONLY,
+    Format,
     check_rest,
     flag,
     model_name,
@@ -134,11 +136,11 @@ class _Line:
                 request["cachedContent"] = self._cached(request)
             if self.chat.get("labels") is not None:
                 self._add_labels(request)
-            self._add_more(config, has_tools=has_tools)
+            self._add_more(request, config, has_tools=has_tools)
         if config:
             request["generationConfig"] = config
 
-    def _add_more(self, config: Block, *, has_tools: bool) -> None:
+    def _add_more(self, request: Block, config: Block, *, has_tools: bool) -> None:
         chat = self.chat
         if not chat.keys().isdisjoint(("temperature", "top_p", "top_k")):
             self._add_sampling(config)
@@ -146,7 +148,7 @@ class _Line:
         self._add_penalties(config)
         self._add_logprobs(config)
         if chat.get("response_format") is not None:
-            self._add_format(config, has_tools=has_tools)
+            self._add_format(request, config, has_tools=has_tools)
         if not ASKS.isdisjoint(chat) and (thinking := thinking_config(chat, self.facts, self.losses)):
             config["thinkingConfig"] = thinking
         if chat.get("modalities") is not None:
@@ -223,13 +225,13 @@ class _Line:
         if top:
             config["logprobs"] = top
 
-    def _add_format(self, config: Block, *, has_tools: bool) -> None:
+    def _add_format(self, request: Block, config: Block, *, has_tools: bool) -> None:
         """Add the form of the answer. A schema's name has no place and no effect; `strict` is always so."""
         wanted = read_format(self.chat, self.losses)
         if wanted is None or wanted.kind == "text":
             return
         if has_tools and not self.facts.tools_with_json:
-            self.losses.add("response_format", "this model gives no JSON where it has tools", "Remove one of them")
+            self._lose_format(wanted, request)
             return
         config["responseMimeType"] = "application/json"
         if wanted.kind == "json_schema":
@@ -237,6 +239,15 @@ class _Line:
             if wanted.description and "description" not in schema:
                 schema = {"description": wanted.description, **schema}
             config["responseJsonSchema"] = schema
+
+    def _lose_format(self, wanted: Format, request: Block) -> None:
+        reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
+        if wanted.kind == "json_object":
+            self.losses.tell("response_format", reason, remedy)
+            system = request.setdefault("systemInstruction", {"parts": []})
+            system["parts"].append({"text": JSON_ONLY})
+        else:
+            self.losses.add("response_format", reason, remedy)
 
     def _add_modalities(self, config: Block) -> None:
         given = self.chat["modalities"]

@@ -38,6 +38,8 @@ SAME: dict[str, tuple[object, ...]] = {
 _WITH_SCHEMAS = ("tools", "functions", "response_format")
 _SCHEMA = frozenset({"name", "description", "schema", "strict"})
 _KINDS = ("text", "json_object", "json_schema")
+# What stands in the system text for `json_object` on a lane without a JSON mode: told, not enforced.
+JSON_ONLY = "Answer with one valid JSON object and nothing else: no words around it and no code fence."
 _NONE: frozenset[str] = frozenset()
 
 

@@ -133,7 +133,6 @@ LOSSES: list[tuple[str, Json, Json, tuple[str, ...]]] = [
     (HAIKU, {"temperature": 0.5, "top_p": 0.5}, {"temperature": 0.5}, ("top_p",)),
     (OPUS_4_1, {"temperature": 0.5, "top_p": 0.5}, {"temperature": 0.5}, ("top_p",)),
     (OPUS_4_7, {"temperature": 0.0, "top_p": 0.5, "top_k": 1}, {}, ("temperature", "top_k", "top_p")),
-    (HAIKU, {"response_format": {"type": "json_object"}}, {}, ("response_format",)),
     (SONNET_4, {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}, {}, ("response_format",)),
     (HAIKU, {"stop": ["\n", "x"]}, {"stop_sequences": ["x"]}, ("stop",)),
     (HAIKU, {"stop": " "}, {}, ("stop",)),

@@ -244,7 +244,6 @@ LOST: list[tuple[str, Json, str]] = [
     (R1, {"reasoning_effort": "none"}, "reasoning_effort"),
     (QWEN, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
     (CLAUDE, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
-    (QWEN, {"response_format": {"type": "json_object"}}, "response_format"),
     (LLAMA_3, {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}, "response_format"),
     (NOVA, {"max_tokens": 10_001}, "max_tokens=10000"),
     (NOVA_2, {"reasoning_effort": "xhigh"}, "reasoning_effort=high"),

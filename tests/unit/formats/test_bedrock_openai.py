@@ -130,7 +130,6 @@ LOST: list[tuple[str, Json, str]] = [
     (QWEN, {"user": "ada"}, "user"),
     (QWEN, {"reasoning_effort": "low"}, "reasoning_effort"),
     (QWEN, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
-    (QWEN, {"response_format": {"type": "json_object"}}, "response_format"),
     (QWEN, {"cache_control": {"type": "ephemeral"}}, "cache_control"),
     (MISTRAL_LARGE, {"stop": "a"}, "stop"),
     (MISTRAL_LARGE, {"tools": [STRICT]}, "tools[].function.strict"),

@@ -131,7 +131,6 @@ LOST: list[tuple[str, Json, str]] = [
     (LLAMA_3, {"max_tokens": 8193}, "max_tokens=8192"),
     (LLAMA_3, {"user": "ada"}, "user"),
     (LLAMA_3, {"reasoning_effort": "low"}, "reasoning_effort"),
-    (LLAMA_3, {"response_format": {"type": "json_object"}}, "response_format"),
     (MIXTRAL, {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}, "response_format"),
     (MIXTRAL, {"seed": 7}, "seed"),
     (R1, {"cache_control": {"type": "ephemeral"}}, "cache_control"),

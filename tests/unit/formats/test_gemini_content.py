@@ -209,8 +209,11 @@ def test_formats() -> None:
 def test_json_beside_tools() -> None:
     wanted = {"type": "json_object"}
     request, dropped = dropping(FLASH, tools=[TOOL], response_format=wanted)
-    assert dropped == ("response_format",)
+    assert dropped == ("response_format=told, not enforced",)
     assert "generationConfig" not in request
+    assert "JSON" in request["systemInstruction"]["parts"][0]["text"]
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    assert dropping(FLASH, tools=[TOOL], response_format=schema)[1] == ("response_format",)
     assert translate(PRO_3, tools=[TOOL], response_format=wanted)["generationConfig"]["responseMimeType"]
 
 
