@@ -57,17 +57,18 @@ def image_part(talk: Holder, part: Block, path: str) -> Block:
 
 
 def file_part(talk: Holder, part: Block, path: str) -> Block:
-    """Translate a file: its data, or a file_id that is an address. Its name tells the type; it has no other place."""
-    file = read_file(part, path, talk.losses, inner=_FORMAT)
+    """Translate a file: its data, or a file_id or file_url that is an address. Its name tells the type alone."""
+    file = read_file(part, path, talk.losses, inner=_FORMAT | {"file_url"})
     media, name = _format(file, f"{path}.file"), file.get("filename")
     if not isinstance(name, str | None):
         raise rejected(f"{path}.file.filename", "must be a text", "invalid_type")
     media = media or _by_suffix(name or "")
-    if file.get("file_id") is not None:
-        at = f"{path}.file.file_id"
-        if file.get("file_data") is not None:
-            raise rejected(at, "cannot stand beside file_data; send one of them")
-        return _resolved(talk, _remote(talk, read_text(file["file_id"], at), media, at), None, path)
+    for key in ("file_id", "file_url"):
+        if file.get(key) is not None:
+            at = f"{path}.file.{key}"
+            if file.get("file_data") is not None:
+                raise rejected(at, "cannot stand beside file_data; send one of them")
+            return _resolved(talk, _remote(talk, read_text(file[key], at), media, at), None, path)
     at = f"{path}.file.file_data"
     data = read_text(file.get("file_data"), at)
     if data[:5].lower() == "data:":

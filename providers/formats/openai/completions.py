@@ -62,7 +62,7 @@ def own_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple("prompt" if name.startswith("messages") else name for name in names)
 
 
-def own_refusal(error: LineRejected) -> LineRejected:
+def own_refusal(error: LineRejected, _body: bytes = b"") -> LineRejected:
     """Return a later step's refusal under the name that the caller used."""
     if not any(param.startswith("messages") for param in error.params):
         return error

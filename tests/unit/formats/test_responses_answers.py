@@ -14,7 +14,8 @@ from proxy_plugin.providers.base import LineRejected, Usage
 from proxy_plugin.providers.formats.anthropic.answers import to_completion
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.openai.responses_answers import to_response
-from proxy_plugin.providers.formats.openai.responses_chat import own_refusal, to_chat
+from proxy_plugin.providers.formats.openai.responses_chat import to_chat
+from proxy_plugin.providers.formats.openai.responses_words import own_refusal
 
 Json = dict[str, Any]
 USAGE = {
@@ -212,7 +213,7 @@ def test_any_conversation_is_translated_or_refused_on_the_whole_way(items: list[
     try:
         params = json.loads(to_messages(to_chat(request, drop_params=False).body, model=None, drop_params=False).body)
     except LineRejected as error:
-        params = {"messages": own_refusal(error).param}
+        params = {"messages": own_refusal(error, request).param}
     assert params["messages"]
 
 
