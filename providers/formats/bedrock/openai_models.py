@@ -137,7 +137,11 @@ class _Talk(Talk):
 
     def conversation(self) -> list[Block]:
         self.require_answers()
-        if not any(message["role"] in ("user", "tool") for message in self.messages):
+        if not self.messages:
+            raise rejected("messages", "must hold a message that says something")
+        if self.facts.family is Family.MISTRAL_CHAT and not any(
+            message["role"] in ("user", "tool") for message in self.messages
+        ):
             raise rejected("messages", "at least one user message is needed beside system messages")
         if self.messages[-1]["role"] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")

@@ -204,8 +204,8 @@ class _Talk(Reader):
         raise tools_refused()
 
     def conversation(self) -> Said:
-        if not any(role == "user" for role, _ in self.said):
-            raise rejected("messages", "at least one user message is needed beside system messages")
+        if not self.said:
+            raise rejected("messages", "must hold a message that says something")
         if self.said[-1][0] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
         return self.said
