@@ -106,6 +106,7 @@ class Capabilities:
     settle_seconds: float = 900.0  # how late an accepted create may still appear in the lane's own list
     results_kept_seconds: float = 30 * 86400
     discount: float = 0.0  # share of the list price that a batch saves
+    billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
 
 

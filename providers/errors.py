@@ -19,6 +19,8 @@ class ProviderError(Exception):
     """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
 
     timed_out = False  # no answer came in time
+    unreachable = False  # no connection was made, or it broke
+    said: Refused | None = None  # what the body of an answer that was no success says, cleaned
 
 
 class TryLater(ProviderError):

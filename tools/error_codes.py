@@ -31,7 +31,7 @@ ANSWERS = (
     ),
     Code(
         "conflict",
-        "The state of the thing does not allow this: a batch that has ended is cancelled, a file in use is deleted.",
+        "The state of the thing does not allow this: a batch that has ended is cancelled.",
         "Look at its state first. The same request will get the same answer.",
         (409,),
     ),
@@ -44,7 +44,7 @@ ANSWERS = (
     ),
     Code(
         "input_file_gone",
-        "The input file of the batch to be retried is gone.",
+        "The input file of the batch to be retried, or the record of its lines, was deleted or has expired.",
         "Upload it and create a new batch.",
         (409,),
     ),

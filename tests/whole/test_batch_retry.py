@@ -194,6 +194,25 @@ def test_nothing_to_retry_is_said(gateway: Gateway) -> None:
     assert (status, error["code"]) == (400, "nothing_to_retry")
 
 
+def test_a_batch_whose_input_was_deleted_says_so(gateway: Gateway) -> None:
+    batch = ended(gateway)
+    gateway.call("DELETE", f"/files/{batch['input_file_id']}")
+    kept = blobs(gateway)
+    status, error = refused(gateway, batch)
+    assert (status, error["code"]) == (409, "input_file_gone")
+    told = f"The input file of this batch, {batch['input_file_id']}, was deleted"
+    assert error["message"].startswith(told)
+    assert error["message"].endswith("Upload them again and create a new batch.")
+    assert blobs(gateway) <= kept
+
+
+def test_a_retry_runs_on_when_its_file_is_deleted(gateway: Gateway, batch: dict[str, Any]) -> None:
+    made = retry(gateway, batch)
+    gateway.call("DELETE", f"/files/{made['input_file_id']}")
+    done = gateway.until(made["id"])
+    assert done["request_counts"]["total"] == len(FAILED)
+
+
 def test_a_faulty_file_is_to_be_corrected(gateway: Gateway) -> None:
     faulty = gateway.until(gateway.create(gateway.upload(b'{"custom_id": "a"}\n'))["id"])
     status, error = refused(gateway, faulty)

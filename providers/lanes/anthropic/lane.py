@@ -89,6 +89,7 @@ CAPABILITIES = Capabilities(
     settle_seconds=900.0,  # our caution, no page names a bound
     results_kept_seconds=29 * 86400,  # since the job was created, not since it ended
     discount=0.5,
+    billing_codes=frozenset({"billing_error"}),  # "Errors", 2026-09-26: 402; older pages 403 or 400
     caveats=(
         "Results are deleted 29 days after the job was created.",
         "Jobs carry no label: after a lost reply a job is known for certain only when it has ended.",

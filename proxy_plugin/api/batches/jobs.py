@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from proxy_plugin.api.batches.waits import x_status
 from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
@@ -57,6 +58,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "attempts": len(job.submissions),
         "request_counts": _counts(job),
         "note": part.note,
+        "x_status": None if job.wait is None else x_status(job.wait),
         "error": _error(part),
         "unresolved_since": _whole(newest.sent_at or newest.created_at) if newest and doubted else None,
         "sent_again_on_a_guess": any(each.guessed for each in job.submissions) or None,

@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 
 from proxy_plugin.access.own_keys import NEEDED
+from proxy_plugin.api.batches.waits import disk_full, x_status
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.waits import WaitRow
 
 _TIMES = (
     "in_progress_at",
@@ -23,9 +25,19 @@ _TIMES = (
 )
 
 
-def shown(gateway: Gateway, row: BatchRow) -> dict[str, Any]:
-    """Return the batch, with what it needs of its caller where it waits for that."""
-    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None)
+def shown(gateway: Gateway, row: BatchRow, wait: WaitRow | None = None) -> dict[str, Any]:
+    """Return the batch, with what it needs of its caller and what it waits for where there is such a thing."""
+    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None) | waits(gateway, row, wait)
+
+
+def waits(gateway: Gateway, row: BatchRow, wait: WaitRow | None) -> dict[str, Any]:
+    """Return `x_status` for a batch that has not ended and waits for something, else nothing.
+
+    OpenAI's description closes no object, so strict generated clients take a field that it does not name.
+    """
+    if row.state in states.BATCH_ENDS or (wait is None and not gateway.registry.full):
+        return {}
+    return {"x_status": disk_full() if wait is None else x_status(wait)}
 
 
 def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:

@@ -143,7 +143,7 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
             file = _file(source, facts, int(store.clock.now()))
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
     except FileNotFoundError:
-        raise _gone() from None
+        raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:
         await gateway.blobs.write(temp.unlink, missing_ok=True)
 
@@ -152,14 +152,13 @@ async def _source(store: Store, original: BatchRow) -> FileRow:
     now = store.clock.now()
     found = await store.registry.read(files.visible, original.workspace, original.input_file_id, now)
     if found is None:
-        raise _gone()
+        raise _gone(f"The input file of this batch, {original.input_file_id}, was deleted or has expired")
     return found
 
 
-def _gone() -> Conflict:
+def _gone(what: str) -> Conflict:
     return Conflict(
-        "The input file of this batch, or the record of its lines, was deleted or has expired. Upload the lines again"
-        " and create a new batch.",
+        f"{what}, so its failed lines cannot be copied. Upload them again and create a new batch.",
         code="input_file_gone",
     )
 

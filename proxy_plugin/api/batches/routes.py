@@ -18,8 +18,9 @@ from proxy_plugin.api.batches.retry import retry
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.tables import batches, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
@@ -39,7 +40,9 @@ async def retrieve(request: web.Request) -> web.Response:
 
 async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool) -> list[dict[str, Any]]:
     gateway = request.app[GATEWAY]
-    shown_rows = [shown(gateway, row) for row in rows]
+    live = [row.id for row in rows if row.state not in states.BATCH_ENDS]
+    found_waits = await gateway.registry.read(waits.foremost, live) if live else {}
+    shown_rows = [shown(gateway, row, found_waits.get(row.id)) for row in rows]
     if with_jobs:  # by a thread: a page of batches may have thousands
         found = await gateway.registry.scan(jobs.of_batches, [row.id for row in rows])
         for batch in shown_rows:
@@ -79,7 +82,8 @@ async def cancel(request: web.Request) -> web.Response:
     failpoints.passing("cancel.after")
     await gateway.own_keys.offered(request.headers, request[CALLER], row)
     gateway.engine.wake()
-    return json_answer(shown(gateway, row))
+    [batch] = await _shown(request, [row], with_jobs=False)
+    return json_answer(batch)
 
 
 def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> BatchRow:

@@ -13,7 +13,6 @@ from tests.support.lines import chat_lines, jsonl
 ORDER = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 NOT_ENDED, FAILED_EARLY = "batch_not_ended", "This batch failed before any line was sent; its `errors` say why."
 CORRECT = f"{FAILED_EARLY} Correct the file, upload it and create a new batch."
-IN_USE = "A batch that has not ended needs this file. Cancel it or wait for its end."
 NO_FAILURE = "No line of this batch failed; there is nothing to retry."
 
 
@@ -53,7 +52,6 @@ STATES = [
     late("retry of a refused file", "/batches/refused/retry", CORRECT, "invalid_input_file", 400),
     late("lines of a running one", "/batches/running/lines", LINES_LATER, NOT_ENDED, method="GET"),
     late("lines of a refused file", "/batches/refused/lines", FAILED_EARLY, "no_lines", method="GET"),
-    late("delete of a file in use", "/files/file", IN_USE, "conflict", method="DELETE"),
 ]
 
 
