@@ -58,9 +58,14 @@ class Losses:
         """
         self._note(param, reason, remedy, instead, hint=_NUMBER.sub("[]", param) in HINTS)
 
-    def hint(self, param: str, reason: str, remedy: str) -> None:
-        """Note that a value is left out which only hints, where its path does not say so."""
-        self._note(param, reason, remedy, None, hint=True)
+    @property
+    def allowed(self) -> bool:
+        """Whether the route allows losses."""
+        return self._allowed
+
+    def hint(self, param: str, reason: str, remedy: str, *, instead: str | int | None = None) -> None:
+        """Note that a value is left out which only hints, or is said in another way, where its path does not say so."""
+        self._note(param, reason, remedy, instead, hint=True)
 
     def tell(self, param: str, reason: str, remedy: str) -> None:
         """Note that `param` is asked for in words, which the model may not follow."""

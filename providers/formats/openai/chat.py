@@ -206,12 +206,17 @@ class Function(NamedTuple):
 
 
 def read_functions(
-    chat: Block, losses: Losses, *, name: Callable[[object, str], str], more: frozenset[str] = _NONE
+    chat: Block,
+    losses: Losses,
+    *,
+    name: Callable[[object, str], str],
+    more: frozenset[str] = _NONE,
+    others: Callable[[object], bool] = lambda tool: False,  # noqa: ARG005
 ) -> list[Function]:
     """Return the functions of `tools`, or of its older form `functions`.
 
     `name` checks a function's name: (given, path) -> name. `more`: further members that the format knows, of a tool
-    and of a function alike.
+    and of a function alike. `others`: whether a tool is of the format's own kind, which it reads itself.
     """
     tools, functions = _list(chat, "tools"), _list(chat, "functions")
     if tools and functions:
@@ -219,6 +224,8 @@ def read_functions(
     found = []
     for number, tool in enumerate(tools):
         path = f"tools[{number}]"
+        if others(tool):
+            continue
         if not isinstance(tool, dict) or tool.get("type") != "function":
             raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
         losses.add_unknown(tool, {"type", "function"} | more, path)

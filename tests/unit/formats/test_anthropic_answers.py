@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
 from proxy_plugin.providers.base import Usage
-from proxy_plugin.providers.formats.anthropic.answers import error_row, openai_error, to_completion
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.errors import error_row, openai_error
 
 Json = dict[str, Any]
 

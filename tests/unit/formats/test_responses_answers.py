@@ -183,7 +183,7 @@ def test_the_whole_chain_and_its_next_turn() -> None:
     assert b'"input":{"n":1234567890123456789012345}' in again
     turns = json.loads(again)["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    assert turns[1]["content"][0]["text"] == "half \ud83d"
+    assert turns[1]["content"][0]["text"] == "half \ufffd"
     assert turns[1]["content"][1]["id"] == turns[2]["content"][0]["tool_use_id"] == "toolu_1"
 
 
