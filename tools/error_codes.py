@@ -277,8 +277,8 @@ ROWS = (
     Code("results_expired", "The provider no longer has the results.", "Retry the batch."),
     Code(
         "server_error",
-        "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's own "
-        "word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
+        "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
+        "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
         "Retry the line.",
     ),
     Code(
