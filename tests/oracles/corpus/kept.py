@@ -107,7 +107,7 @@ def _name(path: Path) -> str:
 def _says_nothing(name: str, value: object) -> bool:
     if name == "web_search_options":
         return False
-    return (value in (None, "", [], {}) and value is not False) or _is_default(name, value)
+    return value is None or (isinstance(value, str | list | dict) and not value) or _is_default(name, value)
 
 
 def _is_default(name: str, value: object) -> bool:
