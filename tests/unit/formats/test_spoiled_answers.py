@@ -131,6 +131,33 @@ def test_ids_and_names_that_are_no_unicode(odd: str) -> None:
     assert json.loads(told.body)["choices"][0]["message"]["tool_calls"][0]["id"] == odd
 
 
+PNG: Json = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+SPEECH: Json = {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "YQ=="}}
+PAID: list[list[Json]] = [
+    [PNG],
+    [PNG, PNG],
+    [{"text": "see"}, PNG],
+    [SPEECH],
+    [SPEECH, SPEECH],
+    [{"text": "hear"}, SPEECH],
+    [PNG, SPEECH],
+    [{"text": "hm", "thought": True}, PNG],
+    [{"functionCall": {"name": "f", "args": {}}}, PNG],
+]
+
+
+@pytest.mark.parametrize("parts", PAID)
+def test_no_paid_image_or_speech_is_lost_on_the_way_to_a_response(parts: list[Json]) -> None:
+    completion = google(candidate("STOP", *parts))
+    ChatCompletion.model_validate_json(completion.body)
+    response = json.loads(answer(RESPONSES, completion).body)
+    Response.model_validate(response, strict=True)
+    for found in (completion.body.decode(), json.dumps(response["output"])):
+        for part in parts:
+            data = part.get("inlineData", {}).get("data", "")
+            assert found.count(data) >= parts.count(part)
+
+
 def test_errors_that_are_no_unicode() -> None:
     error = json.dumps({"error": {"code": 400, "message": HALF, "status": HALF}}).encode()
     assert json.loads(gemini.error_row(error).body)["error"]["message"] == HALF
