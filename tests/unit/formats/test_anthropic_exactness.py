@@ -181,7 +181,7 @@ TOP = st.sampled_from(
 
 def attempt(line: bytes, model: str, drop: bool) -> Translated | LineRejected:
     try:
-        return to_messages(line, model=model, drop_params=drop)
+        return to_messages(line, model=model, drop_params=drop, strict_params=not drop)
     except LineRejected as refused:
         return refused
 

@@ -105,7 +105,7 @@ def test_a_cut_emoji_survives_on_the_way_back() -> None:
 
 def attempt(to: Callable[..., Translated], line: bytes, model: str, drop: bool) -> Translated | LineRejected:
     try:
-        return to(line, model=model, drop_params=drop)
+        return to(line, model=model, drop_params=drop, strict_params=not drop)
     except LineRejected as refused:
         return refused
 
