@@ -133,12 +133,14 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
         ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        max_line_bytes=gateway.config.limits.max_line_bytes,
     )
     try:
         size = await gateway.workers.run(measure, failed)
         with Claim(store, row.workspace) as claim:
             await claim.cover(size)
             facts = await gateway.workers.run(copy, failed, str(temp))
+            await claim.cover(facts.bytes)  # escapes may have made it longer
             claim.wrote(facts.bytes)
             file = _file(source, facts, int(store.clock.now()))
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
