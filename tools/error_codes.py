@@ -57,7 +57,7 @@ ANSWERS = (
     Code(
         "internal_error",
         "The gateway met an error of its own, or found a stored file damaged.",
-        "Tell the operator the `x-portkey-trace-id` of the answer; the log has the rest.",
+        "Tell the operator the `x-request-id` of the answer; the log has the rest.",
         (500,),
     ),
     Code(
