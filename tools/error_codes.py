@@ -91,6 +91,12 @@ ANSWERS = (
         (400,),
     ),
     Code(
+        "invalid_type",
+        "A field has a value of another type.",
+        "The message says which type is expected.",
+        (400,),
+    ),
+    Code(
         "invalid_virtual_key",
         "The gateway has no virtual key of this name.",
         "Correct the slug in `x-portkey-provider`, `x-portkey-virtual-key`, the config or the model.",
@@ -154,6 +160,13 @@ ANSWERS = (
         "The gateway is stopping, or the file is still being checked; nothing was done.",
         "Try again in a moment.",
         (503,),
+    ),
+    Code(
+        "unknown_parameter",
+        "The request says where lines are to run in a word that is not served.",
+        "Say it in `x-portkey-provider`, `x-portkey-virtual-key` or `x-portkey-config`, as a header or in "
+        "`portkey_options`.",
+        (400,),
     ),
     Code(
         "unsupported_content_encoding",
