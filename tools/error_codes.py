@@ -57,7 +57,7 @@ ANSWERS = (
     Code(
         "internal_error",
         "The gateway met an error of its own, or found a stored file damaged.",
-        "Tell the operator the `x-portkey-trace-id` of the answer; the log has the rest.",
+        "Tell the operator the `x-request-id` of the answer; the log has the rest.",
         (500,),
     ),
     Code(
@@ -88,6 +88,12 @@ ANSWERS = (
         "invalid_input_file",
         "The batch failed because of its file, so it has no lines to retry.",
         "Correct the file as the batch's `errors` say, upload it and create a new batch.",
+        (400,),
+    ),
+    Code(
+        "invalid_type",
+        "A field has a value of another type.",
+        "The message says which type is expected.",
         (400,),
     ),
     Code(
@@ -154,6 +160,13 @@ ANSWERS = (
         "The gateway is stopping, or the file is still being checked; nothing was done.",
         "Try again in a moment.",
         (503,),
+    ),
+    Code(
+        "unknown_parameter",
+        "The request says where lines are to run in a word that is not served.",
+        "Say it in `x-portkey-provider`, `x-portkey-virtual-key` or `x-portkey-config`, as a header or in "
+        "`portkey_options`.",
+        (400,),
     ),
     Code(
         "unsupported_content_encoding",

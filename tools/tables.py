@@ -25,8 +25,8 @@ _ERRORS_HEAD = """\
 
 Whatever is refused is refused in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. `message` says what
 is wrong and what to do, `param` names the field or the header, and neither quotes what you sent beyond names and ids.
-Every answer has an `x-portkey-trace-id`; the operator finds the request in the log by it. Where repeating the request
-cannot help, `x-should-retry: false` says so to OpenAI's and Portkey's SDKs.
+Every answer has an `x-request-id` and an `x-portkey-trace-id`; the operator finds the request in the log by either.
+Where repeating the request cannot help, `x-should-retry: false` says so to OpenAI's and Portkey's SDKs.
 """
 _ANSWERS_HEAD = """
 ## Answers to requests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -22,6 +22,7 @@ CONFIG = "x-portkey-config"
 CUSTOM_HOST = "x-portkey-custom-host"
 METADATA = "x-portkey-metadata"
 TIMEOUT = "x-portkey-request-timeout"
+MANAGED = "portkey"  # the provider that is Portkey itself: files and batches that the gateway manages, so none is named
 WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
@@ -44,6 +45,15 @@ class RequestHeaders:
     retry_count: int = 0
     timeout_ms: int | None = None
     sent_idempotency_key: str | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> tuple[str | None, ...]:
+        """Return what says where work goes, None for what is not said."""
+        return self.config, self.slug, self.provider, self.custom_host
+
+    def of_trace(self, trace_id: str) -> RequestHeaders:
+        """Return the same under another trace id."""
+        return replace(self, trace_id=trace_id)
 
     @property
     def idempotency_key(self) -> str | None:
@@ -83,10 +93,19 @@ def _trace_id(headers: MultiMapping[str]) -> str:
 def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
     """Return (slug, plain provider name): SDKs send all headers they were given, `@slug` is the strongest."""
     provider = headers.get(PROVIDER, "").strip()
-    if provider.startswith("@") and not provider.startswith(NOT_SLUGS):
-        return provider[1:].partition("/")[0], None
+    if (named := slug_in(provider)) is not None:
+        return named, None
+    if provider.lower() == MANAGED:
+        provider = ""
     slug = headers.get(VIRTUAL_KEY, "").strip().removeprefix("@")
     return slug or None, provider or None
+
+
+def slug_in(text: str) -> str | None:
+    """Return the slug of `@slug` and `@slug/model`, None for any other text."""
+    if not text.startswith("@") or text.startswith(NOT_SLUGS):
+        return None
+    return text[1:].partition("/")[0]
 
 
 def misplaced_host() -> BadRequest:

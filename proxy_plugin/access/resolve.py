@@ -19,6 +19,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
+from proxy_plugin.access.steering import check_headers
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
@@ -65,27 +66,37 @@ class Resolved(NamedTuple):
 
 
 async def resolve(
-    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+    config: Config,
+    own_keys: OwnKeys,
+    asked: RequestHeaders,
+    caller: Caller,
+    sent: MultiMapping[str],
+    model: str | None = None,
 ) -> Resolved:
     """Return where a batch goes that is asked for with the headers `sent`, of which `asked` is what was read.
 
-    Raises BadRequest, also where nothing could be reached; Forbidden.
+    `model` is for all lines where no config is sent. Raises BadRequest, also where nothing could be reached; Forbidden.
     """
-    node = _node(asked, config)
+    node = _node(asked, config, model)
     own = await _own_accounts(own_keys, node, caller)
     chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
     builder = _Builder(config, caller, own, chosen)
     route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
-    brought = _one_key([*own.values(), *([chosen] if isinstance(chosen, Brought) else [])])
+    own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
+    lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
+    check_headers(sent, lent, [each.account for each in own_keys_sent])
+    brought = _one_key(own_keys_sent)
     same = _same(own_keys, asked, route, chosen, brought)
+    if model is not None:
+        same.append(f"model\0{model}")
     return Resolved(encode_route(route), route.provider, same, brought, _option(node))
 
 
-def _node(asked: RequestHeaders, config: Config) -> Node:
+def _node(asked: RequestHeaders, config: Config, model: str | None) -> Node:
     if asked.config is None:
-        return Node("", TargetSettings())
+        return Node("", TargetSettings(model=model))
     return read_header(asked.config, config.configs, headers.CONFIG)
 
 

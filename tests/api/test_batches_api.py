@@ -26,7 +26,7 @@ async def test_a_create_is_stored_whole(tmp_path: Path) -> None:
         fields = {
             "metadata": {"team": "söme", "empty": ""},
             "output_expires_after": {"anchor": "created_at", "seconds": 3600},
-            "model": "ignored",
+            "model": "gpt-4.1-nano",
             "unknown": [1, 2],
         }
         status, batch, _ = await served.call("POST", "/v1/batches", WANTED | fields)
@@ -37,7 +37,7 @@ async def test_a_create_is_stored_whole(tmp_path: Path) -> None:
         route = json.loads(row.route)
         [target] = route.pop("targets")
         assert route == {"strict": False, "on_deadline": "cancel"}
-        assert (target["slug"], target["provider"], target["model"]) == ("lane", "openai", None)
+        assert (target["slug"], target["provider"], target["model"]) == ("lane", "openai", "gpt-4.1-nano")
         assert target["drop_params"] is False
         assert batch == {
             "id": row.id,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -372,6 +373,20 @@ def test_the_copy_is_the_failed_lines_whatever_blocks_they_fall_into(
         copied = (folder / "copy").read_bytes()
         assert copied == b"".join(line + b"\n" for line, each in zip(lines, wrong, strict=True) if each)
         assert failed_lines.measure(job) == facts.bytes == len(copied)
+
+
+def test_no_reader_cuts_a_copied_line_unless_it_would_grow_too_long(tmp_path: Path) -> None:
+    line = '{"x":"a\u2028b\x85"}'.encode()
+    with (tmp_path / "source").open("wb") as stream, IndexWriter(tmp_path / "index") as index:
+        stream.write(line + b"\n")
+        index.append(0, len(line), 1)
+    (tmp_path / "ledger").write_text('{"line":1,"outcome":"failed"}\n')
+    whole = rb'{"x":"a\u2028b\u0085"}'
+    for longest, wanted in ((len(whole), whole), (len(whole) - 1, line)):
+        job = msgspec.structs.replace(job_in(tmp_path), max_line_bytes=longest)
+        facts = failed_lines.copy(job, str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_bytes() == wanted + b"\n"
+        assert facts.bytes == len(wanted) + 1
 
 
 def test_a_ledger_of_another_file_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _told(line: bytes) -> _Told:
 
 
 async def lines(request: web.Request) -> web.StreamResponse:
-    """GET /batches/{batch_id}/lines: JSONL, one object a line, in input order. 409 before the batch has ended."""
+    """GET and HEAD /batches/{batch_id}/lines: JSONL, an object a line, in input order. 409 before it has ended."""
     batch, selection = await ids.visible_batch(request), _selection(request)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
@@ -107,7 +107,7 @@ async def _send(request: web.Request, blobs: Blobs, chosen: Chosen, selection: S
     if selection.all:
         response.content_length = chosen.size
     await response.prepare(request)
-    while block is not None:
+    while block is not None and request.method != hdrs.METH_HEAD:
         if block:
             await response.write(block)
         block = await blobs.read(chosen.block)

@@ -16,8 +16,10 @@ import msgspec
 import orjson
 from aiohttp import web
 from msgspec import UNSET
+from multidict import MultiMapping
 
-from proxy_plugin.access import headers
+from proxy_plugin.access import headers, steering
+from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
@@ -51,7 +53,7 @@ async def retry(request: web.Request) -> web.StreamResponse:
     original = await ids.visible_batch(request)
     _require_failures(original)
     body = await json_object(request, optional=True)
-    resolved = await _resolved(request, original)
+    resolved = await _resolved(request, original, body)
     row = new_row(request, _wanted(original, body), resolved)
     return await conclude(request, row, resolved, _store, request, original, row)
 
@@ -68,28 +70,28 @@ def _require_failures(original: BatchRow) -> None:
         raise BadRequest("No line of this batch failed; there is nothing to retry.", code="nothing_to_retry")
 
 
-async def _resolved(request: web.Request, original: BatchRow) -> Resolved:
+async def _resolved(request: web.Request, original: BatchRow, body: dict[str, Any]) -> Resolved:
     """Return where the lines go: what the headers name, or else the route of the original.
 
     Raises BadRequest and Forbidden, as for a create, where this caller may not use all of that route now.
     """
-    asked, route = request[HEADERS], decode_route(original.route)
-    named = any(each is not None for each in (asked.slug, asked.provider, asked.config, asked.custom_host))
-    if named or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
-        return await resolved_route(request)
+    asked, sent, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
+    route = decode_route(original.route)
+    if any(asked.target) or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
+        return await resolved_route(request, body)
     if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
-    for slug in slugs:
-        headers.find_virtual_key(slug, request[CALLER], request.app[GATEWAY].config)
-    kept = encode_route(_for(request, route))
+    config, caller = request.app[GATEWAY].config, request[CALLER]
+    steering.check_headers(sent, [headers.find_virtual_key(slug, caller, config) for slug in slugs])
+    kept = encode_route(_for(caller, sent, route))
     return Resolved(kept, route.provider, slugs if len(slugs) == 1 else ["stored route"])
 
 
-def _for(request: web.Request, route: Route) -> Route:
+def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:
     """Return the route with this caller's allow-list and headers; the original may have had another caller."""
-    rules = msgspec.structs.replace(route.rules or EVERYTHING, models=request[CALLER].models)
-    forward = dict(forwarded(request.headers)) or route.forward
+    rules = msgspec.structs.replace(route.rules or EVERYTHING, models=caller.models)
+    forward = dict(forwarded(sent)) or route.forward
     return msgspec.structs.replace(route, rules=UNSET if rules == EVERYTHING else rules, forward=forward)
 
 
@@ -133,12 +135,14 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
         ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        max_line_bytes=gateway.config.limits.max_line_bytes,
     )
     try:
         size = await gateway.workers.run(measure, failed)
         with Claim(store, row.workspace) as claim:
             await claim.cover(size)
             facts = await gateway.workers.run(copy, failed, str(temp))
+            await claim.cover(facts.bytes)  # escapes may have made it longer
             claim.wrote(facts.bytes)
             file = _file(source, facts, int(store.clock.now()))
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))

@@ -13,7 +13,7 @@ NO_ROUTE = "This gateway has no such route."
 NOBODY = "This gateway serves files and batches only: it has no upstream for other requests."
 LIMIT, ROWS = "`limit` has to be a whole number from 1 to 10000.", "'limit' must be an integer from 1 to 100."
 PATHS = [
-    where("PUT /files", 405, "PUT", "/files", "Method Not Allowed; there is GET,POST."),
+    where("PUT /files", 405, "PUT", "/files", "Method Not Allowed; there is GET,HEAD,POST."),
     where("GET of a cancel", 405, "GET", "/batches/x/cancel", "Method Not Allowed; there is POST."),
     where("a path below a batch", 404, "GET", "/batches/x/y/z", NO_ROUTE),
     where("an escaped newline below a batch", 404, "GET", "/batches/x/y/%0Az", NO_ROUTE),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, PartSpec
-from proxy_plugin.lines.merge import merge
+from proxy_plugin.lines.merge import merge, merge_so_far
 from proxy_plugin.lines.row_store import ERROR, FAILED, NOTE, OK, RowMeta, RowWriter, TruncatedRows, bucket_path
 from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
@@ -83,7 +83,7 @@ def test_failures_stand_in_the_error_file_exactly_as_openai_writes_them(tmp_path
         rb'"plain"',
         rb'"\u0041\/\"\\"',
         rb'"\ud83d"',
-        '"é🙂 \u2028"'.encode(),
+        '"é🙂 \u200b"'.encode(),
         rb'"../../etc/passwd"',
         b'"' + b"x" * 200 + b'"',
     ],
@@ -97,6 +97,27 @@ def test_the_custom_id_keeps_the_bytes_of_the_upload(tmp_path: Path, text: bytes
     assert b'","custom_id":' + text + b',"response":{' in (tmp_path / "merge" / OUTPUT).read_bytes()
     assert b'","custom_id":' + text + b',"response":null' in (tmp_path / "merge" / ERRORS).read_bytes()
     assert (tmp_path / "merge" / LEDGER).read_bytes().count(b',"custom_id":' + text + b',"provider"') == 2
+
+
+@pytest.mark.parametrize("cut", ["\u2028", "\u2029", "\x85", "\x85\u2028\u2029"])
+def test_no_reader_cuts_a_row_or_a_line_of_the_ledger(tmp_path: Path, cut: str) -> None:
+    """In the id, in an answer, in a failed answer and in an error; so far and in the end."""
+    lines = [json.dumps(json.loads(chat(f"id{cut}{n}")), ensure_ascii=False).encode() for n in range(3)]
+    batch = ToyBatch(tmp_path, [*lines, lines[0].replace(b"wool-1", f'w{cut}", "seed": 1, "user": "'.encode())])
+    (part,) = batch.split().parts
+    answers = [woven(part, 0, f"a{cut}b" * 40_000), torn(part, 1), late(part, 2)]
+    told = [json.dumps(json.loads(row), ensure_ascii=False).replace("no wool", f"no{cut}wool") for row in answers]
+    batch.collect(part, [row.encode() for row in told])
+    batch.merge()
+    merge_so_far(batch.merge_job(), str(tmp_path / "so far"))
+    for name in (OUTPUT, ERRORS, LEDGER, "so far"):
+        text = (tmp_path / ("" if name == "so far" else "merge") / name).read_bytes().decode()
+        assert not set(cut) & set(text)
+        assert [json.loads(line) for line in text.splitlines()] == [json.loads(line) for line in text.split("\n")[:-1]]
+    (row,) = batch.merged(OUTPUT)
+    assert (row["custom_id"], content(row)) == (f"id{cut}0", f"a{cut}b" * 40_000)
+    assert batch.merged(ERRORS)[0]["response"]["body"]["error"]["message"] == f"no{cut}wool"
+    assert [line["custom_id"] for line in batch.merged(LEDGER)] == [f"id{cut}{n}" for n in (0, 1, 2, 0)]
 
 
 def test_rows_come_in_input_order_whatever_order_the_results_had(tmp_path: Path) -> None:
