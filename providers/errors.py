@@ -42,8 +42,19 @@ class Refused(ProviderError):
 
 
 class LineRejected(Exception):
-    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy."""
+    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy.
 
-    def __init__(self, message: str, *, code: str = "unsupported_parameter", param: str | None = None) -> None:
+    `params`: all fields that are refused, where there are several; `param` is the first of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "unsupported_parameter",
+        param: str | None = None,
+        params: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.message, self.code, self.param = message, code, param
+        self.params = params or (() if param is None else (param,))
