@@ -309,4 +309,9 @@ ROWS = (
         " or `--drop-params`. The message shows the line to add.",
     ),
     Code("unsupported_value", "The lane cannot honour a value of the body.", "Change the value that is named."),
+    Code(
+        "virtual_key_conflict",
+        "The line names one virtual key, and the request chose another for all lines.",
+        "Take `@slug/` out of the line's model, or send the batch without an account.",
+    ),
 )

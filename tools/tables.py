@@ -36,14 +36,16 @@ _FAULTS_HEAD = """
 
 `errors.data[]` of a batch whose `status` is `failed`: up to 100 entries with `code`, `message`, `param` and the 1-based
 `line`. Nothing was sent to any provider. With `strict: true` in the route the codes of lines that a lane cannot
-express, below, are met here too; and where no provider took any part of the batch, the reasons that they gave.
+express, below, are met here too, and without it where no line of the file has a target; and where no provider took any
+part of the batch, the reasons that they gave.
 """
 _ROWS_HEAD = """
 ## Lines that failed
 
-`error.code` of a row of the error file, and `code` in `GET /v1/batches/{id}/lines`. A row with a `response` is the
-provider's own answer to that line, status and body, and is not listed; nor are codes that a provider gave, which are
-passed on as they came.
+`error.code` of a row of the error file, and `code` in `GET /v1/batches/{id}/lines`. A line that the gateway refuses is
+a row as OpenAI writes it: `response.status_code` is 400 and `response.body.error` has `message`, `type`, `param` and
+`code`. Any other row with a `response` is the provider's own answer to that line, status and body, and is not listed;
+nor are codes that a provider gave, which are passed on as they came.
 """
 
 

@@ -210,6 +210,9 @@ def draw_plan(display: Display, plan: JSON) -> None:
         rows = (Row((one.get("param"), count(whole(one.get("lines"))))) for one in dropped)
         display.table("parameters that would be left out or changed", ("param", "lines"), rows)
     draw_errors(display, plan.get("errors"))
+    for one in objects(plan.get("warnings")):
+        lines = f"{plural(whole(one.get('lines')), 'line')}, the first is line {whole(one.get('line'))}"
+        display.print(f"warning: {clean(one.get('message'))} ({lines})")
     for caveat in plan.get("caveats") or ():
         display.print(f"note: {clean(caveat)}")
     if plan.get("would_fail"):

@@ -39,7 +39,11 @@ from proxy_plugin.routing.route import (
     params_switches,
 )
 
-INVALID_KEY, NOT_FOUND = "invalid_virtual_key", "model_not_found"
+INVALID_KEY, NOT_FOUND, CONFLICT = "invalid_virtual_key", "model_not_found", "virtual_key_conflict"
+_CONFLICT = (
+    "body.model names another virtual key than {}, which the request chose for all lines. Take `@slug/` out of the"
+    " line, or send the batch without an account, so that each line chooses its own."
+)
 _KEPT = 10_000  # models whose resolution is remembered
 _NO_RULE = -1
 _GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
@@ -87,6 +91,17 @@ def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def named_slug(model: str) -> str:
+    """Return the slug of `@slug/model`, empty for any other name."""
+    slug, _, rest = model[1:].partition("/") if model.startswith("@") else ("", "", "")
+    return slug if rest else ""
+
+
+def own_prefixes(provider: str) -> frozenset[str]:
+    """Return what may stand before the `/` of a model of this provider's: its own name, and LiteLLM's for it."""
+    return frozenset({provider, *catalog.aliases(provider)})
+
+
 class Choice(NamedTuple):
     """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none."""
 
@@ -97,7 +112,7 @@ class Choice(NamedTuple):
 
 
 class Misrouted(LineRejected):
-    """No target can have this line. `strict`: that fails the batch."""
+    """No target may have this line. `strict`: that fails the batch."""
 
     def __init__(self, message: str, code: str, *, strict: bool, param: str | None = "body.model") -> None:
         super().__init__(message, code=code, param=param)
@@ -114,6 +129,8 @@ class Chooser:
     def __init__(self, specs: Sequence[TargetSpec], rules: Rules) -> None:
         self._specs, self._rules = specs, rules
         self._slugs = frozenset([*rules.slugs, *(each.slug for each in specs)])
+        self._one_account = len({each.slug for each in specs}) == 1
+        self._prefixes = [own_prefixes(each.provider) for each in specs]
         self._by_line: list[ByLine] = []
         self.choose: _Pick = self._compiled(rules.rule or To(0))
 
@@ -134,6 +151,11 @@ class Chooser:
             changes=rule.changes,
         )
 
+    def overruled(self, choice: Choice, line: Envelope) -> str | None:
+        """Return the slug of another account that the line names in vain."""
+        slug = named_slug(line.model)
+        return slug if slug in self._slugs and slug != self._specs[choice.target].slug else None
+
     def admits(self, choice: Choice) -> bool:
         """Tell whether the caller may have this model, by the name it was asked for, its own, or @slug/model."""
         names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}
@@ -149,24 +171,44 @@ class Chooser:
                 return self._when(rule)
             case ByLine():
                 self._by_line.append(rule)
-                return _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names()).pick
+                return _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare).pick
 
     def _to(self, target: int) -> _Pick:
         model = self._specs[target].model
         if model is not None:
-            fixed = Choice(target, model, model)
+            fixed = Choice(target, self._bare(target, model), model)
             return lambda _: fixed
 
         def pick(line: Envelope) -> Choice:
-            model = line.model if line.model[0] != "@" else self._without_slug(line.model)
-            return Choice(target, model, model)
+            model = line.model if line.model[0] != "@" else self._without_slug(line.model, target)
+            return Choice(target, self._bare(target, model), model)
 
         return pick
 
-    def _without_slug(self, model: str) -> str:
-        """The route is stronger than the account that a line names: what is left is the model."""
-        slug, _, rest = model[1:].partition("/")
-        return rest if rest and slug in self._slugs else model
+    def _without_slug(self, model: str, target: int) -> str:
+        """Return the model alone: the route is stronger than the account that a line names.
+
+        Raises Misrouted where all lines go to one account, and it is another: its owner would get the bill.
+        """
+        slug, own = named_slug(model), self._specs[target]
+        if slug not in self._slugs:
+            return model
+        if self._one_account and slug != own.slug:
+            raise Misrouted(_CONFLICT.format(own.slug), CONFLICT, strict=own.strict)
+        return model[len(slug) + 2 :]
+
+    def _bare(self, target: int, model: str) -> str:
+        """Return a model without the prefix by which LiteLLM tells the target's own provider from others.
+
+        A name that the lane, or the account's allow-list, has with the prefix is kept: a server behind `custom_host`
+        may call a model `openai/gpt-oss-120b`.
+        """
+        prefix, _, rest = model.partition("/")
+        if not rest or prefix not in self._prefixes[target]:
+            return model
+        spec = self._specs[target]
+        named = (*catalog.load(spec.provider).capabilities.model_patterns, *(spec.models or ()))
+        return model if allowed((each for each in named if "/" in each), model) else rest
 
     def _when(self, rule: When) -> _Pick:
         picks = [self._compiled(each) for each in rule.rules]
@@ -232,8 +274,8 @@ class _Named:
 class _ByLine:
     """Lines that name their account themselves."""
 
-    def __init__(self, rule: ByLine, number: int, names: Names) -> None:
-        self._rule, self._number, self._names = rule, number, names
+    def __init__(self, rule: ByLine, number: int, names: Names, bare: Callable[[int, str], str]) -> None:
+        self._rule, self._number, self._names, self._bare = rule, number, names, bare
         self._exact = {name: _Named(name, known) for name, known in names.models.items() if "*" not in name}
         wild = [(name, _Named(name, known)) for name, known in names.models.items() if "*" in name]
         self._wild = [named for _, named in sorted(wild, key=lambda each: -len(each[0].replace("*", "")))]
@@ -273,7 +315,7 @@ class _ByLine:
             return self._refusal(message, INVALID_KEY)
         if not model:
             return self._refusal("body.model names a virtual key and no model; write `@slug/model`.", NOT_FOUND)
-        choice = Choice(target, model, model, self._number)
+        choice = Choice(target, self._bare(target, model), model, self._number)
         return lambda: choice
 
     def _by_name(self, asked: str, named: _Named, stars: tuple[str, ...]) -> Callable[[], Choice]:

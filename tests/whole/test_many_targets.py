@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.accounting import check_answers, check_paid_once
+from tests.support.accounting import check_answers, check_paid_once, code_of
 from tests.support.lines import jsonl
 from tests.support.stack import Gateway
 
@@ -166,7 +166,7 @@ def test_lines_that_name_nothing_usable_are_errors_by_name_and_the_rest_runs(
     batch_id = gateway.start_batch(lines, {})
     batch = gateway.until(batch_id)
     assert batch["request_counts"] == {"total": 8, "completed": 4, "failed": 4}
-    found = [row["error"]["code"] for row in gateway.rows(batch["error_file_id"])]
+    found = [code_of(row) for row in gateway.rows(batch["error_file_id"])]
     assert found == list(wrong.values())
     told = [(row["outcome"], row.get("code"), row["provider"]) for row in gateway.ledger(batch_id)[:4]]
     providers = ["ollama", "", "", "openai"]

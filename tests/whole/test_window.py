@@ -10,9 +10,9 @@ import pytest
 
 from proxy_plugin.engine import housekeeping
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.accounting import code_of
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, lane
-from tests.whole.lanes.rig import code_of
 from tests.whole.lanes.world import DAY, World, opened
 
 LINES = chat_lines(20)

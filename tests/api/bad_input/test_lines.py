@@ -144,9 +144,9 @@ BAD = [
 def test_a_bad_line_fails_its_batch_by_name(rig: Rig, bad: Bad) -> None:
     batch = rig.until(rig.create(rig.upload(bad.file))["id"])
     assert batch["status"] == "failed"
-    assert batch["errors"] == {"object": "list", "data": [bad.error]}
-    assert "output_file_id" not in batch
-    assert "error_file_id" not in batch
+    assert batch["errors"] == {"object": "list", "data": [{"param": None, "line": None} | bad.error]}
+    assert batch["output_file_id"] is None
+    assert batch["error_file_id"] is None
 
 
 BIG = 1234567890123456789012345

@@ -161,6 +161,7 @@ def test_a_line_that_meets_no_condition_is_refused(strict: bool) -> None:
         ("gpt", "gpt"),
         ("@slug-0/gpt", "gpt"),
         ("@other/maker/gpt", "maker/gpt"),
+        ("@slug-7/gpt", "gpt"),
         ("@stranger/gpt", "@stranger/gpt"),
         ("@other", "@other"),
         ("@other/", "@other/"),
@@ -172,6 +173,65 @@ def test_the_route_is_stronger_than_the_account_that_a_line_names(model: str, le
     [choice] = choices(Rules(slugs=("other",)), [line(model)])
     assert choice == Choice(0, left, left)
     assert choices(Rules(slugs=("other",)), [line(model)], FIXED) == [Choice(0, "wool", "wool")]
+
+
+@pytest.mark.parametrize(
+    ("model", "left"),
+    [
+        ("gpt", "gpt"),
+        ("@slug-0/gpt", "gpt"),
+        ("@slug-0/maker/gpt", "maker/gpt"),
+        ("@other/gpt", None),
+        ("@other/maker/gpt", None),
+        ("@another/@slug-0/gpt", None),
+        ("@stranger/gpt", "@stranger/gpt"),
+        ("@other", "@other"),
+        ("@other/", "@other/"),
+        ("@cf/meta/llama", "@cf/meta/llama"),
+    ],
+)
+@pytest.mark.parametrize("specs", [SPECS[:1], [SPECS[0], TargetSpec(slug="slug-0", provider="toy", strict=True)]])
+def test_one_account_for_all_lines_takes_none_that_names_another(
+    model: str, left: str | None, specs: list[TargetSpec]
+) -> None:
+    """The owner of the account would get the bill for a line that was meant for somebody else's."""
+    chooser = Chooser(specs, Rules(slugs=("other", "another")))
+    if left is not None:
+        assert chooser.choose(line(model)) == Choice(0, left, left)
+        return
+    with pytest.raises(Misrouted) as refusal:
+        chooser.choose(line(model))
+    assert (refusal.value.code, refusal.value.param) == ("virtual_key_conflict", "body.model")
+    assert "slug-0" in refusal.value.message
+    assert "other/" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "left"),
+    [
+        ("openai", "openai/gpt-4o", "gpt-4o"),
+        ("openai", "openai/openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("openai", "anthropic/claude-x", "anthropic/claude-x"),
+        ("openai", "openai/", "openai/"),
+        ("openai", "openai", "openai"),
+        ("openai", "maker/openai/x", "maker/openai/x"),
+        ("openai", "openaiish/gpt", "openaiish/gpt"),
+        ("openai", "openai/house-model", "openai/house-model"),  # in the allow-list of the account
+        ("anthropic", "anthropic/claude-x", "claude-x"),
+        ("anthropic", "@own/anthropic/claude-x", "claude-x"),
+    ],
+)
+@pytest.mark.parametrize("rules", [Rules(slugs=("own",)), Rules(rule=ByLine(), names=Names({"own": 0}))])
+def test_the_prefix_of_the_targets_own_provider_is_cut_off(provider: str, model: str, left: str, rules: Rules) -> None:
+    spec = TargetSpec(slug="own", provider=provider, models=("openai/house-*", "gpt*"))
+    if rules.rule is not None and not model.startswith("@"):
+        model = f"@own/{model}"
+    assert Chooser([spec], rules).choose(line(model)).model == left
+
+
+def test_the_prefix_of_a_routes_own_model_is_cut_off() -> None:
+    spec = TargetSpec(slug="own", provider="openai", model="openai/gpt-4o")
+    assert Chooser([spec], Rules()).choose(line("whatever")) == Choice(0, "gpt-4o", "openai/gpt-4o")
 
 
 NAMES = Names(

@@ -95,7 +95,7 @@ def test_the_custom_id_keeps_the_bytes_of_the_upload(tmp_path: Path, text: bytes
     batch.collect(part, [woven(part, 0)])
     batch.merge()
     assert b'","custom_id":' + text + b',"response":{' in (tmp_path / "merge" / OUTPUT).read_bytes()
-    assert b'","custom_id":' + text + b',"response":null' in (tmp_path / "merge" / ERRORS).read_bytes()
+    assert b'","custom_id":' + text + b',"response":{"status_code":400,' in (tmp_path / "merge" / ERRORS).read_bytes()
     assert (tmp_path / "merge" / LEDGER).read_bytes().count(b',"custom_id":' + text + b',"provider"') == 2
 
 
@@ -266,11 +266,13 @@ def test_rejected_lines_have_an_id_of_their_own_and_the_reason(tmp_path: Path) -
     batch.collect(batch.manifest.parts[0], batch.woven(batch.manifest.parts[0]))
     batch.merge()
     (row,) = batch.merged(ERRORS)
-    assert (row["id"], row["response"], row["error"]["code"]) == (
-        "batch_req_rejected0000000001",
-        None,
-        "unsupported_parameter",
-    )
+    assert (row["id"], row["error"]) == ("batch_req_rejected0000000001", None)
+    fault = row["response"]["body"]["error"]
+    assert row["response"] == {"status_code": 400, "request_id": "", "body": {"error": fault}}
+    assert list(fault) == ["message", "type", "param", "code"]
+    assert (fault["type"], fault["param"]) == ("invalid_request_error", "body.seed")
+    assert fault["code"] == "unsupported_parameter"
+    assert "seed" in fault["message"]
     assert batch.merged(LEDGER)[1] == {
         "line": 2,
         "custom_id": "bad",

@@ -220,3 +220,77 @@ def given_up(gateway: Planning, file_id: str) -> None:
     with pytest.raises(GatewayGone, match="timed out"):
         gateway.call("POST", "/batches/plan", {"input_file_id": file_id, "endpoint": CHAT}, timeout=2)
     gateway.until_event(lambda log: "/v1/batches/plan" in log)  # a request is logged when it ends
+
+
+def test_every_parameter_of_a_line_that_would_not_be_honoured_is_named(gateway: Planning) -> None:
+    more = {"logit_bias": {"5": 1}, "presence_penalty": 0.5, "n": 2, "temperature": 7}
+    plan = gateway.planned(
+        [line(0, f"@north/{HAIKU}", "", more), line(1, f"@north/{HAIKU}", "", {"n": 3}), line(2, f"@lane/{NANO}")]
+    )
+    first, second = plan["errors"]["data"]
+    assert (first["line"], second["line"], second["param"]) == (1, 2, "n")
+    assert all(name in first["message"] for name in more)
+    assert {each["param"]: each["lines"] for each in plan["refused"]} == {
+        "logit_bias": 1,
+        "presence_penalty": 1,
+        "n": 2,
+        "temperature": 1,
+    }
+    assert plan["request_counts"] == {"total": 3, "valid": 1, "rejected": 2}
+
+
+def test_lines_that_may_go_where_their_writer_does_not_think_are_warned_of(gateway: Planning) -> None:
+    """One warning a kind and model, with the first line and how many there are."""
+    shared = {
+        "strategy": {"mode": "loadbalance"},
+        "targets": [{"virtual_key": "lane"}, {"virtual_key": "picky", "weight": 0.001}],
+    }
+    models = [NANO, HAIKU, HAIKU, f"anthropic/{HAIKU}", f"vertex_ai/{NANO}", f"openai/{NANO}", f"@north/{NANO}"]
+    lines = [line(n, model) for n, model in enumerate(models)]
+    plan = gateway.planned(lines, config(**shared))
+    assert [(each["code"], each["model"], each["line"], each["lines"]) for each in plan["warnings"]] == [
+        ("model_of_another_provider", HAIKU, 2, 2),
+        ("prefix_of_another_provider", f"anthropic/{HAIKU}", 4, 1),
+        ("prefix_of_another_provider", f"vertex_ai/{NANO}", 5, 1),
+        ("virtual_key_overruled", NANO, 7, 1),
+    ]
+    assert "Anthropic" in plan["warnings"][0]["message"]
+    assert "north" in plan["warnings"][3]["message"]
+    assert plan["request_counts"]["valid"] == len(lines)
+    assert gateway.planned([line(0, f"openai/{NANO}")], LANE)["targets"][0]["model"] == NANO
+
+
+def test_an_account_in_a_line_against_that_of_the_headers_is_refused(gateway: Planning) -> None:
+    plan = gateway.planned([line(0, NANO), line(1, f"@north/{HAIKU}"), line(2, f"@lane/{NANO}")], LANE)
+    assert [(each["line"], each["code"]) for each in plan["errors"]["data"]] == [(2, "virtual_key_conflict")]
+    assert (plan["would_fail"], plan["warnings"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("models", "headers", "codes"),
+    [
+        (["gpt-5", "nothing"], LINES, {"model_not_found"}),
+        (["@nobody/gpt-5"], LINES, {"invalid_virtual_key"}),
+        ([f"@picky/{MINI}", "nothing"], LINES, {"model_not_allowed", "model_not_found"}),
+        ([f"@north/{HAIKU}"] * 3, LANE, {"virtual_key_conflict"}),
+        (["nothing"] * 150, LINES, {"model_not_found"}),
+    ],
+)
+def test_a_file_without_a_routable_line_fails_the_batch_as_its_plan_says(
+    models: list[str], headers: dict[str, str], codes: set[str], gateway: Planning
+) -> None:
+    file_id = gateway.upload(jsonl(line(n, model) for n, model in enumerate(models)))
+    plan, batch = gateway.plan(file_id, headers), gateway.run(file_id, headers)
+    assert (plan["would_fail"], batch["status"], batch["output_file_id"], batch["error_file_id"]) == (
+        *(True, "failed", None, None),
+    )
+    assert batch["errors"]["data"] == plan["errors"]["data"][:100]
+    assert {each["code"] for each in batch["errors"]["data"]} == codes
+    assert [each["line"] for each in batch["errors"]["data"]] == list(range(1, min(len(models), 100) + 1))
+    assert all(each["param"] == "body.model" for each in batch["errors"]["data"])
+
+
+def test_one_line_that_has_a_target_is_enough_for_the_batch(gateway: Planning) -> None:
+    file_id = gateway.upload(jsonl([line(0, "nothing"), line(1, f"@north/{HAIKU}", "", {"n": 2})]))
+    plan, batch = gateway.plan(file_id, LINES), gateway.run(file_id, LINES)
+    assert (plan["would_fail"], batch["status"], batch["request_counts"]["failed"]) == (False, "completed", 2)
