@@ -276,6 +276,12 @@ ROWS = (
     Code("result_missing", "The provider ended the job without an answer for this line.", "Retry the line."),
     Code("results_expired", "The provider no longer has the results.", "Retry the batch."),
     Code(
+        "server_error",
+        "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
+        "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
+        "Retry the line.",
+    ),
+    Code(
         "too_many_jobs", "The file would need more jobs than a batch may have.", "Use fewer models, or several files."
     ),
     Code(

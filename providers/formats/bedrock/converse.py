@@ -210,7 +210,7 @@ class _Line:
             config["temperature"] = temperature
         if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
             config["topP"] = top_p
-        if stops := [text for text in read_stops(chat) if text]:
+        if stops := stops_of(chat, self.losses):
             config["stopSequences"] = stops
         if (top_k := read_count(chat, "top_k", 0)) is not None:
             if not self.facts.top_k:
@@ -231,7 +231,7 @@ class _Line:
             return
         if level == "high" and config.keys() & {"maxTokens", "temperature", "topP"}:
             reason = "this model's high level excludes max_tokens, temperature and top_p"
-            self.losses.add("reasoning_effort", reason, "Send medium", instead="medium")
+            self.losses.hint("reasoning_effort", reason, "Send medium", instead="medium")
             level = "medium"
         more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
 
@@ -311,6 +311,15 @@ def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:
     return most
 
 
+def stops_of(chat: Block, losses: Losses) -> list[str]:
+    """Return the stop sequences. An empty one stops nothing."""
+    given = read_stops(chat)
+    stops = [text for text in given if text]
+    if len(stops) < len(given):
+        losses.hint("stop", "an empty sequence stops nothing", "Remove it", instead="without empty ones")
+    return stops
+
+
 def read_temperature(chat: Block, losses: Losses) -> float | None:
     """Return the temperature on Bedrock's scale."""
     temperature = read_number(chat, "temperature", 0, 2)
@@ -325,15 +334,21 @@ def read_effort(chat: Block, facts: ModelFacts, losses: Losses) -> str | None:
     level = read_level(chat, LEVELS)
     if level is None or (level == "none" and facts.family in _UNTHINKING):
         return None
+    if not facts.efforts and level == "none" and facts.family is Family.NONE:
+        losses.hint("reasoning_effort", "whether this model thinks is not known", "Remove it")
+        return None
     if not facts.efforts:
         losses.add("reasoning_effort", "this model's thinking cannot be set", "Remove it")
         return None
-    wanted = "low" if level == "minimal" else level
-    if wanted in facts.efforts:
-        return wanted
-    instead = facts.efforts[0] if level == "none" else facts.efforts[-1]
-    losses.add("reasoning_effort", "this model has no such level", f"Send {instead}", instead=instead)
-    return instead
+    if level in facts.efforts:
+        return level
+    if level == "none":
+        nearest = facts.efforts[0]
+        losses.add("reasoning_effort", "this model always thinks", f"Send {nearest}", instead=nearest)
+    else:
+        nearest = facts.efforts[0] if level == "minimal" else facts.efforts[-1]
+        losses.hint("reasoning_effort", "this model has no such level", f"Send {nearest}", instead=nearest)
+    return nearest
 
 
 def extra_fields(chat: Block, facts: ModelFacts) -> Block:

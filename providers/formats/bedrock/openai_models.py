@@ -22,9 +22,10 @@ from proxy_plugin.providers.formats.bedrock.converse import (
     limit_of,
     read_effort,
     read_temperature,
+    stops_of,
 )
 from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
-from proxy_plugin.providers.formats.bedrock.turns import tool_name
+from proxy_plugin.providers.formats.bedrock.turns import real_payload, tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
@@ -42,7 +43,6 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
-    read_stops,
 )
 from proxy_plugin.providers.formats.openai.turns import (
     Talk,
@@ -137,7 +137,11 @@ class _Talk(Talk):
 
     def conversation(self) -> list[Block]:
         self.require_answers()
-        if not any(message["role"] in ("user", "tool") for message in self.messages):
+        if not self.messages:
+            raise rejected("messages", "must hold a message that says something")
+        if self.facts.family is Family.MISTRAL_CHAT and not any(
+            message["role"] in ("user", "tool") for message in self.messages
+        ):
             raise rejected("messages", "at least one user message is needed beside system messages")
         if self.messages[-1]["role"] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
@@ -181,11 +185,13 @@ def _image_part(talk: _Talk, part: Block, path: str) -> Block:
         raise rejected(
             f"{path}.image_url.url", "Bedrock fetches no URLs; send a data URI, or set fetch_media in the route"
         )
-    if payload(url, f"{path}.image_url.url")[0] not in _IMAGES:
+    said, _ = payload(url, f"{path}.image_url.url")
+    media, data = real_payload(url, f"{path}.image_url.url", talk.losses)
+    if media not in _IMAGES:
         raise rejected(f"{path}.image_url.url", "must be a JPEG, PNG, GIF or WebP image", "unsupported_value")
     if detail not in (None, "auto"):
         talk.losses.add(f"{path}.image_url.detail", "the model chooses the detail itself", "Send auto")
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": url if media == said else f"data:{media};base64,{data}"}}
 
 
 _PartReader = Callable[[_Talk, Block, str], Block]
@@ -209,7 +215,7 @@ def _add_sampling(native: Block, chat: Block, facts: ModelFacts, losses: Losses)
         native["top_p"] = top_p
     if read_count(chat, "top_k", 0) is not None:
         losses.add("top_k", "this model has no equivalent", "Remove it")
-    if stops := [text for text in read_stops(chat) if text]:
+    if stops := stops_of(chat, losses):
         if mistral:
             losses.add("stop", "this model's own format has no stop sequences", "Remove it")
         else:

@@ -24,6 +24,7 @@ from proxy_plugin.providers.formats.bedrock.converse import (
     limit_of,
     read_effort,
     read_temperature,
+    stops_of,
 )
 from proxy_plugin.providers.formats.bedrock.models import (
     MODELS,
@@ -50,7 +51,6 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
-    read_stops,
 )
 from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
 from proxy_plugin.providers.formats.shapes import Translated
@@ -76,6 +76,7 @@ class Dialect:
     stop: bool
     system: bool = True
     alternates: bool = False
+    hoists: bool = False  # system texts stand before all others
 
 
 def llama_3(said: Said) -> str:
@@ -108,7 +109,7 @@ DIALECTS: dict[Family, Dialect] = {
     Family.LLAMA3: Dialect(llama_3, _PIPED, "max_gen_len", stop=False),
     Family.LLAMA4: Dialect(llama_4, _PIPED, "max_gen_len", stop=False),
     Family.MISTRAL_TEXT: Dialect(mistral, _MISTRAL, "max_tokens", stop=True, system=False, alternates=True),
-    Family.DEEPSEEK_R1: Dialect(deepseek_r1, _DEEPSEEK, "max_tokens", stop=True),
+    Family.DEEPSEEK_R1: Dialect(deepseek_r1, _DEEPSEEK, "max_tokens", stop=True, hoists=True),
 }
 
 
@@ -167,6 +168,8 @@ class _Talk(Reader):
             raise rejected(path, "this model's prompt has no system messages; put the text into the user's message")
         if self.dialect.alternates and self._repeats(role):
             raise rejected(path, "user and assistant must take turns in this model's prompt; join the messages")
+        if role == "system" and self.dialect.hoists and any(each != "system" for each, _ in self.said):
+            self.losses.hint(path, "this model has system texts before all others only", "Move it", instead="first")
         self.said.append((role, text))
 
     def instruct(self, text: str) -> None:
@@ -204,8 +207,8 @@ class _Talk(Reader):
         raise tools_refused()
 
     def conversation(self) -> Said:
-        if not any(role == "user" for role, _ in self.said):
-            raise rejected("messages", "at least one user message is needed beside system messages")
+        if not self.said:
+            raise rejected("messages", "must hold a message that says something")
         if self.said[-1][0] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
         return self.said
@@ -239,7 +242,7 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
             native["top_k"] = top_k
         else:
             losses.add("top_k", "this model has no equivalent", "Remove it")
-    if stops := [text for text in read_stops(chat) if text]:
+    if stops := stops_of(chat, losses):
         if dialect.stop:
             native["stop"] = stops
         else:

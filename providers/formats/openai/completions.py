@@ -62,7 +62,7 @@ def own_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple("prompt" if name.startswith("messages") else name for name in names)
 
 
-def own_refusal(error: LineRejected) -> LineRejected:
+def own_refusal(error: LineRejected, _body: bytes = b"") -> LineRejected:
     """Return a later step's refusal under the name that the caller used."""
     if not any(param.startswith("messages") for param in error.params):
         return error
@@ -78,7 +78,7 @@ def to_text_completion(completion: bytes) -> Answer:
     """Translate a chat.completion. Raises ValueError: no JSON.
 
     Extensions beside OpenAI's fields, as in the completion: `refusal`, `reasoning_content`, `native_finish_reason` of
-    the choice.
+    the choice; `error` of an answer that the model spoiled.
     """
     given = read(completion)
     if not isinstance(given, dict):
@@ -89,6 +89,7 @@ def to_text_completion(completion: bytes) -> Answer:
     tokens = given.get("usage")
     name = model if isinstance(model, str) else ""
     answer = {
+        **({"error": given["error"]} if isinstance(given.get("error"), dict) else {}),
         "id": given.get("id") if isinstance(given.get("id"), str) else "",
         "object": "text_completion",
         "created": created if type(created) is int else 0,

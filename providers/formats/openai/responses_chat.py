@@ -10,7 +10,6 @@ itself are refused too, whatever the route allows: an answer without them is ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from proxy_plugin.providers.base import LineRejected
@@ -24,11 +23,13 @@ PROVIDER = "the chat API of this lane"
 _COPIED = (
     "temperature", "top_p", "top_k", "parallel_tool_calls", "metadata", "user", "safety_identifier", "service_tier",
     "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_control",
+    # Extensions that a chat body has, see `gemini.requests`.
+    "safety_settings", "cached_content", "labels", "thinking", "extra_body",
 )  # fmt: skip
 _TRANSLATED = frozenset(
     {
         *_COPIED, "model", "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens",
-        "include",
+        "include", "top_logprobs",
         # Of tools that OpenAI runs itself, and of streams: neither can be here.
         "max_tool_calls", "stream_options",
     }
@@ -41,7 +42,6 @@ _SAME: dict[str, tuple[object, ...]] = {
     "background": (False,),
     "store": (False,),
     "truncation": ("disabled",),
-    "top_logprobs": (0,),
 }
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
@@ -50,7 +50,6 @@ _NEVER = {
     "prompt": "this lane keeps no prompts; send instructions and input",
     "background": "every line of a batch runs in the background; remove it",
     "stream": "answers of a batch are not streamed; remove it",
-    "top_logprobs": "this lane returns no log probabilities; remove it",
     "moderation": "this lane returns no moderation results; remove it",
 }
 _TOOL = frozenset({"type", "name", "description", "parameters", "strict", "cache_control"})
@@ -66,14 +65,6 @@ _SAME_REASONING: dict[str, tuple[object, ...]] = {
 }
 # Ask for parts of results that only OpenAI's own tools have.
 _OF_TOOLS = ("file_search_call.", "web_search_call.", "code_interpreter_call.", "computer_call_output.")
-_OWN_WORDS = {
-    "messages": "input",
-    "max_completion_tokens": "max_output_tokens",
-    "response_format": "text.format",
-    "reasoning_effort": "reasoning.effort",
-    "reasoning_summary": "reasoning.summary",
-    "verbosity": "text.verbosity",
-}
 
 
 def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> Translated:
@@ -93,31 +84,6 @@ def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> T
         return Translated(write(chat), losses.settled())
     except ValueError as error:
         raise LineRejected(f"body is {error}", code="invalid_value", param="body") from None
-
-
-def own_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return chat parameters, as a later step has dropped them, in the words of the Responses body."""
-    return tuple(_own_word(name) for name in names)
-
-
-def own_refusal(error: LineRejected) -> LineRejected:
-    """Return a later step's refusal under the name that the caller used. Places inside of messages stay as told."""
-    own = tuple(_own_word(param) for param in error.params)
-    if own == error.params:
-        return error
-    message = error.message
-    for param, word in zip(error.params, own, strict=True):
-        place = f" (in chat form {param})" if param.startswith("messages") else ""
-        message = message.replace(f"{param}: ", f"{word}{place}: ", 1)
-    return LineRejected(message, code=error.code, param=own[0], params=own)
-
-
-def _own_word(name: str) -> str:
-    head = name.partition("[")[0].partition(".")[0].partition("=")[0]
-    own = _OWN_WORDS.get(head)
-    if own is None:
-        return name
-    return own if head == "messages" and "=" not in name else own + name[len(head) :]
 
 
 def _check_rest(given: Block, losses: Losses) -> None:
@@ -143,7 +109,9 @@ def _add_options(chat: Block, given: Block, losses: Losses) -> None:
     if given.get("reasoning") is not None:
         _add_reasoning(chat, _object(given["reasoning"], "reasoning"), losses)
     if given.get("include"):
-        _check_include(given["include"], losses)
+        _add_included(chat, given["include"], losses)
+    if given.get("top_logprobs"):
+        chat["logprobs"], chat["top_logprobs"] = True, given["top_logprobs"]
 
 
 def _add_tools(chat: Block, given: Block, losses: Losses) -> None:
@@ -220,13 +188,13 @@ def _add_reasoning(chat: Block, reasoning: Block, losses: Losses) -> None:
         chat["reasoning_summary"] = summary  # no word of OpenAI's chat: a format shows its thoughts, or notes a hint
 
 
-def _check_include(include: object, losses: Losses) -> None:
+def _add_included(chat: Block, include: object, losses: Losses) -> None:
     if not isinstance(include, list):
         raise rejected("include", "must be a list", "invalid_type")
     for number, wanted in enumerate(include):
         path = f"include[{number}]"
         if wanted == "message.output_text.logprobs":
-            losses.never(path, "this lane returns no log probabilities; remove it")
+            chat["logprobs"] = True
         elif wanted == "reasoning.encrypted_content":
             losses.hint(path, "this lane has no encrypted reasoning", "Remove it")
         elif not isinstance(wanted, str) or not wanted.startswith(_OF_TOOLS):

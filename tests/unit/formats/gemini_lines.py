@@ -27,7 +27,10 @@ SCHEMA = {
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
 DECLARED = {"name": "f", "description": "d", "parametersJsonSchema": SCHEMA}
 # generateContent, types of google-genai 3.4.
-KNOWN = {"contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"}
+KNOWN = {
+    "contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig", "cachedContent",
+    "labels",
+}  # fmt: skip
 
 
 def body(model: str = FLASH, messages: object = HELLO, **options: object) -> bytes:
@@ -42,6 +45,15 @@ def translate(model: str = FLASH, messages: object = HELLO, *, vertex: bool = Fa
     request: Json = json.loads(translated.body)
     assert request.keys() <= KNOWN
     return request
+
+
+def noting(
+    model: str = FLASH, messages: object = HELLO, *, vertex: bool = False, **options: object
+) -> tuple[Json, tuple[str, ...]]:
+    """Return request and notes of a line that runs without a switch."""
+    translated = to_generate_content(body(model, messages, **options), model=None, drop_params=False, vertex=vertex)
+    assert b"\n" not in translated.body
+    return json.loads(translated.body), translated.dropped
 
 
 def config(model: str = FLASH, *, vertex: bool = False, **options: object) -> Json:
