@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from proxy_plugin.providers.formats.anthropic.requests import SCHEMA_ONLY
 from proxy_plugin.providers.formats.losses import TOLD
 from proxy_plugin.providers.formats.openai.chat import JSON_ONLY
 from tests.oracles.meaning import Json
@@ -13,6 +16,9 @@ _TURNS = (
     f"{JSON_ONLY}\n\n",
     JSON_ONLY,
 )
+
+
+_SCHEMA = re.compile(rf"(?:\n\n)?{re.escape(SCHEMA_ONLY)}.*", re.DOTALL)
 
 
 def untold(native: Json, dropped: tuple[str, ...]) -> tuple[Json, tuple[str, ...]]:
@@ -29,7 +35,7 @@ def _without(value: object) -> object:
     if isinstance(value, str):
         for turn in _TURNS:
             value = value.replace(turn, "")
-        return value
+        return _SCHEMA.sub("", value)
     if isinstance(value, list):
         return [found for given in value if not _is_bare(given, found := _without(given))]
     if isinstance(value, dict):

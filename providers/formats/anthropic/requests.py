@@ -67,10 +67,7 @@ _NEVER = {
     "modalities": "Anthropic returns text only; remove it",
     **own_words.NEVER,
 }
-SCHEMA_ONLY = (
-    "Answer with valid JSON and nothing else: no words around it and no code fence. "
-    "It has to satisfy this JSON schema:\n"
-)
+SCHEMA_ONLY = "Answer with valid JSON and nothing else: no words around it and no code fence. It follows this schema:\n"
 
 
 def to_messages(
