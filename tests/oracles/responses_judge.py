@@ -143,7 +143,7 @@ def addressed(pair: Pair) -> None:
 
 
 def _address(part: Json) -> str:
-    file = part.get("file") if isinstance(part, dict) else None
+    file = part.get("file")
     return str(file.get("file_url") or file.get("file_id") or "") if isinstance(file, dict) else ""
 
 
