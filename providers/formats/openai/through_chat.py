@@ -49,6 +49,6 @@ def translate(endpoint: str, body: bytes, to_native: Callable[[bytes], Translate
 
 
 def answer(endpoint: str, completion: Answer) -> Answer:
-    """Return a chat.completion as the answer of the endpoint that was asked."""
+    """Return a chat.completion as the answer of the endpoint that was asked; the tokens are those that were counted."""
     way = _WAYS.get(endpoint)
-    return completion if way is None else way.back(completion.body)
+    return completion if way is None else way.back(completion.body)._replace(usage=completion.usage)
