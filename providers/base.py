@@ -237,12 +237,14 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answered line, in OpenAI's batch words."""
+    """Token counts of one answered line, in OpenAI's batch words. Those of caches are among the input tokens."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0  # written to a cache, for however long
+    cache_write_1h_tokens: int = 0  # those of them that are kept for an hour
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,13 +151,16 @@ def _citations(blocks: list[Block]) -> Iterator[tuple[Block, int, int]]:
 
 def _usage(given: object) -> tuple[Usage, Block]:
     counts = given if isinstance(given, dict) else {}
-    details = counts.get("output_tokens_details")
-    written = count(counts, "cache_creation_input_tokens")
+    details, lifetimes = counts.get("output_tokens_details"), counts.get("cache_creation")
+    kept = [count(lifetimes, f"ephemeral_{lifetime}_input_tokens") for lifetime in ("5m", "1h")]
+    written = max(count(counts, "cache_creation_input_tokens"), sum(kept))
     usage = Usage(
         input_tokens=count(counts, "input_tokens") + written + count(counts, "cache_read_input_tokens"),
         output_tokens=count(counts, "output_tokens"),
         cached_tokens=count(counts, "cache_read_input_tokens"),
         reasoning_tokens=count(details, "thinking_tokens"),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=kept[1],
     )
     tokens = chat_tokens(usage)
     if written:

@@ -273,6 +273,7 @@ def _converse_usage(counts: object) -> tuple[Usage, Block]:
         input_tokens=count(counts, "inputTokens") + hits + written,
         output_tokens=count(counts, "outputTokens"),
         cached_tokens=hits,
+        cache_write_tokens=written,
     )
     tokens = chat_tokens(usage)
     if written:

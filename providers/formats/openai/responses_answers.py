@@ -179,6 +179,7 @@ def usage_of(counts: object) -> Usage:
         output_tokens=count(fields, "completion_tokens"),
         cached_tokens=count(fields.get("prompt_tokens_details"), "cached_tokens"),
         reasoning_tokens=count(fields.get("completion_tokens_details"), "reasoning_tokens"),
+        cache_write_tokens=count(fields.get("prompt_tokens_details"), "cache_write_tokens"),
     )
 
 

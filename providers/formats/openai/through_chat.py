@@ -59,8 +59,8 @@ def translate(
 
 
 def answer(endpoint: str, completion: Answer) -> Answer:
-    """Return a chat.completion as the answer of the endpoint that was asked; an error stays one."""
+    """Return a chat.completion as the answer of the endpoint that was asked; errors and tokens stay."""
     way = _WAYS.get(endpoint)
     if way is None:
         return completion
-    return way.back(completion.body)._replace(status=completion.status, code=completion.code)
+    return way.back(completion.body)._replace(usage=completion.usage, status=completion.status, code=completion.code)

@@ -45,7 +45,7 @@ def response(native: bytes, request: bytes | None = None) -> Json:
 def test_a_text() -> None:
     found = response(completion({"content": "hello"}))
     answer = to_response(completion({"content": "hello"}))
-    assert (answer.model, answer.usage) == ("m", Usage(10, 7, 4, 5))
+    assert (answer.model, answer.usage) == ("m", Usage(10, 7, 4, 5, 3))
     assert found["id"].startswith("resp_")
     assert found["output"][0]["content"][0] == {
         "type": "output_text",

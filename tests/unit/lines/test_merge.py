@@ -299,6 +299,7 @@ def test_the_ledger_has_every_line_with_its_number_in_the_file(tmp_path: Path) -
         (6, "id 4"),
     ]
     usage = {"input_tokens": 10, "output_tokens": 2, "cached_tokens": 0, "reasoning_tokens": 0}
+    usage |= {"cache_write_tokens": 0, "cache_write_1h_tokens": 0}
     assert ledger[3] == {
         "line": 5,
         "custom_id": "id 3",

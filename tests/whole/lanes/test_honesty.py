@@ -49,8 +49,8 @@ def test_lines_are_refused_by_name_and_the_rest_runs(sandbox: Sandbox, gateway: 
     assert batch["status"] == "completed"
     assert account(gateway, batch, lines) == {"unsupported_parameter": len(UNFIT), "ok": len(FIT)}
     for row, (_, param, remedy, _) in zip(gateway.rows(batch["error_file_id"]), UNFIT, strict=True):
-        assert row["response"] is None
-        message = row["error"]["message"]
+        assert row["error"] is None
+        message = row["response"]["body"]["error"]["message"]
         assert message.startswith(f"{param}: ")
         assert remedy in message
         assert "drop_params" in message
@@ -121,4 +121,4 @@ def test_the_maximum_is_the_models_own(model: str, sandbox: Sandbox, gateway: Cl
     batch = gateway.run(lines, "anthropic")
     assert account(gateway, batch, lines) == {"ok": 1, "unsupported_parameter": 1}
     (row,) = gateway.rows(batch["error_file_id"])
-    assert f"at most. Send {most} at most" in row["error"]["message"]
+    assert f"at most. Send {most} at most" in row["response"]["body"]["error"]["message"]
