@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 from typing import Any, NoReturn
 
 import pytest
@@ -229,12 +228,11 @@ def test_nesting_is_measured_across_pieces_of_a_long_line() -> None:
 
 @pytest.mark.parametrize("unit", [rb"\"", rb"\\", b'""', b'"\\', b"[", b'{"":', rb"\ud83d", rb"\u0041", b'"[",'])
 def test_hostile_lines_take_no_quadratic_time(unit: bytes) -> None:
-    begin = time.process_time()
+    """Linear code takes 0.1 s here; quadratic code takes minutes, and would meet the time-out."""
     with pytest.raises(EnvelopeFault):
         decode_envelope(b'{"custom_id":"' + unit * (1_000_000 // len(unit)))
     with pytest.raises(EnvelopeFault):
         decode_envelope(b'{"a":' + unit * (1_000_000 // len(unit)))
-    assert time.process_time() - begin < 5, "linear code takes 0.1 s here, quadratic code minutes"
 
 
 def test_a_fault_travels_between_processes() -> None:

