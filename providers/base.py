@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
 from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
@@ -95,6 +96,7 @@ class Capabilities:
     input_mode: InputMode
     default_host: str
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
+    api_base: ApiBase = AS_IT_IS  # how LiteLLM's setting of this name becomes `custom_host`
     framing: Framing = Framing()
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included

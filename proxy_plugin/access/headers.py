@@ -12,6 +12,8 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.errors import BadRequest, Forbidden
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.routing.config_tree import Node, Slug, TargetSettings
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import NOT_SLUGS
 
 PREFIX = "x-portkey-"
@@ -54,6 +56,11 @@ class RequestHeaders:
     def of_trace(self, trace_id: str) -> RequestHeaders:
         """Return the same under another trace id."""
         return replace(self, trace_id=trace_id)
+
+    @property
+    def names_nothing(self) -> bool:
+        """Tell whether the request says nothing of where its work goes."""
+        return self.slug is self.provider is self.config is None
 
     @property
     def idempotency_key(self) -> str | None:
@@ -151,6 +158,15 @@ def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
     if key.retired:
         raise BadRequest(f"The virtual key {slug} is retired and takes no new work.", code="virtual_key_retired")
     return key
+
+
+def default_node(config: Config, caller: Caller) -> Node | None:
+    """Return the default of the caller's API key: a saved config, or one virtual key."""
+    if caller.default is None:
+        return None
+    if caller.default in config.configs:
+        return read_header(caller.default, config.configs, CONFIG)
+    return Node("", TargetSettings(account=Slug(caller.default)))
 
 
 def _echo(slug: str) -> str:

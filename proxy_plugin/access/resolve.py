@@ -1,7 +1,8 @@
 """From a request for new work to the route that is stored with it: config, headers, and what lines may name.
 
 The strongest wins: the config, then `x-portkey-provider: @slug`, `x-portkey-virtual-key`, a plain provider with a key
-of the caller's own, and at last the lines. Only what a line can reach is stored.
+of the caller's own, then the lines, and at last the default of the caller's API key. Only what a line can reach is
+stored.
 """
 
 from __future__ import annotations
@@ -78,11 +79,12 @@ async def resolve(
     `model` is for all lines where no config is sent. Raises BadRequest, also where nothing could be reached; Forbidden.
     """
     node = _node(asked, config, model)
+    default = headers.default_node(config, caller) if asked.names_nothing else None
     own = await _own_accounts(own_keys, node, caller)
     chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
-    builder = _Builder(config, caller, own, chosen)
+    builder = _Builder(config, caller, own, chosen, default)
     route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
     own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
     lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
@@ -178,13 +180,21 @@ def _option(node: Node) -> str:
 class _Builder:
     """Makes one route; targets gather here as the rules come to them."""
 
-    def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
-        self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
+    def __init__(
+        self,
+        config: Config,
+        caller: Caller,
+        own: _Accounts,
+        chosen: VirtualKey | Brought | None,
+        default: Node | None = None,
+    ) -> None:
+        self._config, self._caller, self._own, self._chosen, self._default = config, caller, own, chosen, default
         self._targets: list[StoredTarget] = []
         self._names: Names | None = None
         self._asks_metadata = False
 
     def route(self, node: Node, metadata: dict[str, str], forward: Mapping[str, str]) -> Route:
+        whole = (node, *([self._default] if self._default else ()))
         rule = self._rule(node)
         rules = Rules(
             rule=None if rule == To(0) else rule,
@@ -195,8 +205,8 @@ class _Builder:
         )
         return Route(
             tuple(self._targets),
-            any(each.settings.strict for each in node.reachable()),
-            node.settings.on_deadline,
+            any(each.settings.strict for tree in whole for each in tree.reachable()),
+            whole[-1].settings.on_deadline,
             UNSET if rules == EVERYTHING else rules,
             dict(forward) or UNSET,
         )
@@ -231,7 +241,8 @@ class _Builder:
         if account is None and slug is not None:
             account = self._virtual_key(slug)
         elif account is None:
-            self._names = self._names or self._nameable()
+            otherwise = self._otherwise()
+            self._names = self._names or self._nameable(needed=otherwise is None)
             return ByLine(
                 settings.model,
                 settings.drop_params,
@@ -239,6 +250,7 @@ class _Builder:
                 settings.changes,
                 settings.fetch_media,
                 settings.strict_params,
+                otherwise,
             )
         elif slug is not None and not self._known(slug):
             model = settings.model
@@ -246,6 +258,11 @@ class _Builder:
 
     def _target(self, account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
         return _target(account, settings, model, drop=self._config.drop_params)
+
+    def _otherwise(self) -> Rule | None:
+        """Return the rule of the caller's default, once: within it there is none."""
+        default, self._default = self._default, None
+        return None if default is None else self._rule(default)
 
     def _virtual_key(self, slug: str) -> VirtualKey:
         return headers.find_virtual_key(slug, self._caller, self._config)
@@ -267,8 +284,8 @@ class _Builder:
             if slug not in known and self._caller.allows(slug):
                 yield slug
 
-    def _nameable(self) -> Names:
-        """Return what a line can name. Raises BadRequest if that is nothing."""
+    def _nameable(self, *, needed: bool) -> Names:
+        """Return what a line can name. Raises BadRequest if that is nothing and it is needed."""
         allowed = {slug: key for slug, key in self._config.virtual_keys.items() if self._caller.allows(slug)}
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
@@ -277,7 +294,7 @@ class _Builder:
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
-        if not slugs and not entries:
+        if needed and not slugs and not entries:
             raise _nothing_named()
         return Names(slugs, closed, {name: self._named(group, slugs) for name, group in entries.items()})
 

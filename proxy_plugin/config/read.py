@@ -41,7 +41,7 @@ from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import portkey_config
-from proxy_plugin.routing.config_tree import OwnAccount, Slug
+from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
@@ -87,6 +87,7 @@ class _Parse:
         slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
         parts["configs"] = dict(self._configs(section.get("configs"), slugs))
         self._check_api_keys(parts["api_keys"], slugs)
+        self._check_defaults(parts["api_keys"], slugs, parts["configs"])
         if self.problems:
             raise ConfigError("\n".join(self.problems))
         return Config(**parts, disabled=disabled, warnings=tuple(self.warnings))
@@ -134,6 +135,28 @@ class _Parse:
         for key in api_keys:
             idle = [pattern for pattern in key.virtual_keys if pattern != "*" and not _matches(pattern, slugs)]
             self.warnings += [f"{path}: {key.name}: {pattern} matches no virtual key" for pattern in idle]
+
+    def _check_defaults(
+        self, api_keys: tuple[ApiKey, ...], slugs: set[str], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Find defaults that name nothing, or what their caller may not use or bring."""
+        for key in api_keys:
+            where = f"{SECTION}.api_keys: {key.name}: default"
+            if key.default is None:
+                continue
+            if key.default not in slugs and key.default not in configs:
+                near = _suggestion(key.default, [*slugs, *configs])
+                self.problems.append(f"{where}: unknown virtual key or config{near}")
+                continue
+            accounts = _accounts_of(configs[key.default]) if key.default in configs else [Slug(key.default)]
+            named = sorted({each.slug for each in accounts if isinstance(each, Slug)})
+            self.problems += [
+                f"{where}: virtual_keys of this API key does not allow {slug}"
+                for slug in named
+                if not any(_matches(pattern, [slug]) for pattern in key.virtual_keys)
+            ]
+            if any(isinstance(each, OwnAccount) for each in accounts):
+                self.problems.append(f"{where}: the config brings a key; make a virtual key of it")
 
     def _virtual_keys(self, raw: object, disabled: dict[str, str]) -> Iterator[tuple[str, VirtualKey]]:
         for slug, entry in self._mapping(raw, f"{SECTION}.virtual_keys").items():
@@ -312,6 +335,14 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(item)
+
+
+def _accounts_of(raw: Mapping[str, Any]) -> list[NamedAccount | None]:
+    """Return the accounts that lines of a saved config can come to; none for one that has problems of its own."""
+    try:
+        return [each.settings.account for each in portkey_config.read(raw).targets()]
+    except portkey_config.Invalid:
+        return []
 
 
 def _matches(pattern: str, slugs: Iterable[str]) -> bool:

@@ -171,7 +171,9 @@ class Chooser:
                 return self._when(rule)
             case ByLine():
                 self._by_line.append(rule)
-                return _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare).pick
+                named = _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare)
+                named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise)
+                return named.pick
 
     def _to(self, target: int) -> _Pick:
         model = self._specs[target].model
@@ -279,19 +281,24 @@ class _ByLine:
         self._exact = {name: _Named(name, known) for name, known in names.models.items() if "*" not in name}
         wild = [(name, _Named(name, known)) for name, known in names.models.items() if "*" in name]
         self._wild = [named for _, named in sorted(wild, key=lambda each: -len(each[0].replace("*", "")))]
-        self._resolved: dict[str, Callable[[], Choice]] = {}
+        self._resolved: dict[str, Callable[[], Choice] | None] = {}
+        self.otherwise: _Pick | None = None
 
     def pick(self, line: Envelope) -> Choice:
         """Return the choice. Raises Misrouted."""
         asked = self._rule.model or line.model
-        resolved = self._resolved.get(asked)
-        if resolved is None:
+        if asked not in self._resolved:
             if len(self._resolved) >= _KEPT:
                 self._resolved.clear()
-            resolved = self._resolved[asked] = self._resolve(asked)
+            self._resolved[asked] = self._resolve(asked)
+        resolved = self._resolved[asked]
+        if resolved is None:
+            assert self.otherwise is not None
+            return self.otherwise(line)
         return resolved()
 
-    def _resolve(self, asked: str) -> Callable[[], Choice]:
+    def _resolve(self, asked: str) -> Callable[[], Choice] | None:
+        """Return what gives the choice of each line that asks for this model; None: what is chosen otherwise."""
         named = self._exact.get(asked)
         if named is not None:
             return self._by_name(asked, named, ())
@@ -300,6 +307,8 @@ class _ByLine:
         for named in self._wild:
             if found := named.pattern.fullmatch(asked):
                 return self._by_name(asked, named, found.groups())
+        if self.otherwise is not None:
+            return None
         message = (
             "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
         )

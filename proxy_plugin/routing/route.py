@@ -89,7 +89,10 @@ class When(msgspec.Struct, frozen=True, tag="when"):
 
 
 class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
-    """body.model names the account. The rest is added to whichever target that is."""
+    """body.model names the account. The rest is added to whichever target that is.
+
+    `otherwise`: where lines go whose model names neither an account nor a name of the list.
+    """
 
     model: str | None = None  # asked for instead of body.model
     drop_params: bool | None = None  # None: as the target has it
@@ -97,6 +100,7 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     changes: Changes = NO_CHANGES
     fetch_media: bool = False
     strict_params: bool | None = None
+    otherwise: Rule | None = None
 
 
 Rule = To | Share | When | ByLine
@@ -163,6 +167,12 @@ class Route(msgspec.Struct, frozen=True):
         return next(iter(names)) if len(names) == 1 else None
 
     @property
+    def is_open(self) -> bool:
+        """Tell whether the request has chosen nothing, so that lines decide, or the caller's default."""
+        rule = self.rules.rule if self.rules else None
+        return isinstance(rule, ByLine) and msgspec.structs.replace(rule, otherwise=None) == ByLine()
+
+    @property
     def fetches_media(self) -> bool:
         """Tell whether pictures are fetched for any of its lines."""
         rule = self.rules.rule if self.rules else None
@@ -172,7 +182,7 @@ class Route(msgspec.Struct, frozen=True):
 def _fetches(rule: Rule) -> bool:
     match rule:
         case ByLine():
-            return rule.fetch_media
+            return rule.fetch_media or (rule.otherwise is not None and _fetches(rule.otherwise))
         case Share() | When():
             return any(map(_fetches, rule.rules))
         case To():

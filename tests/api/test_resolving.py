@@ -379,3 +379,46 @@ async def test_the_nearest_switch_for_parameters_counts(tmp_path: Path) -> None:
         assert rules(route).rule == ByLine()
         route, _ = await create(served, config(strict_params=True))
         assert rules(route).rule == ByLine(strict_params=True)
+
+
+async def test_a_caller_that_names_nothing_has_its_default(tmp_path: Path) -> None:
+    """The weakest of all: headers and lines come first."""
+    callers = [CALLERS[0] | {"default": "green"}, {"name": "second", "key": OTHER_KEY, "default": "pc-split"}]
+    async with serving(tmp_path, api_keys=callers) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {})
+        rule = rules(route).rule
+        assert isinstance(rule, ByLine)
+        assert isinstance(rule.otherwise, To)
+        assert route.targets[rule.otherwise.target].slug == "green"
+        assert route.is_open
+        for headers, expected in (
+            ({"x-portkey-virtual-key": "red"}, ["red"]),
+            ({"x-portkey-provider": "@north"}, ["north"]),
+            (config(virtual_key="red"), ["red"]),
+        ):
+            route, _ = await create(served, headers)
+            assert slugs(route) == expected
+        await put_file(served.gateway.registry, "file-2", workspace="default")
+        sent = {"Authorization": f"Bearer {OTHER_KEY}"}
+        status, batch, _ = await served.call("POST", "/v1/batches", WANTED | {"input_file_id": "file-2"}, sent)
+        assert status == 200, batch
+        rule = rules(decode_route((await stored(served, batch["id"])).route)).rule
+        assert isinstance(rule, ByLine)
+        assert isinstance(rule.otherwise, Share)
+
+
+async def test_a_default_is_enough_where_lines_can_name_nothing(tmp_path: Path) -> None:
+    callers = [{"name": "first", "key": KEY, "workspace": "one", "virtual_keys": ["old", "green"], "default": "green"}]
+    keys = {"green": OPENAI, "old": KEYS["old"]}
+    async with serving(tmp_path, api_keys=callers, virtual_keys=keys, configs={}) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {})
+        assert slugs(route) == ["green"]
+
+
+async def test_a_default_that_takes_no_work_is_refused_by_name(tmp_path: Path) -> None:
+    for default, code in (("old", "virtual_key_retired"), ("off", "virtual_key_disabled")):
+        async with serving(tmp_path / default, api_keys=[CALLERS[0] | {"default": default}]) as served:
+            await put_file(served.gateway.registry)
+            assert (await refused(served, {}))["code"] == code

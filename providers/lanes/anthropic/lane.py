@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field
 
+from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -81,6 +82,8 @@ CAPABILITIES = Capabilities(
     input_mode=InputMode.INLINE,
     default_host="https://api.anthropic.com/v1",
     model_patterns=("claude-*",),
+    # LiteLLM adds /v1/messages unless it is there (`main.py`), and knows bases with /v1 too (`wif.py`; 1.106.2).
+    api_base=ApiBase(cut=("/batches", "/messages", "/v1"), added="/v1"),
     framing=Framing(b'{"requests":[', b",", b"]}"),
     max_lines=100_000,  # "Batch limitations", 2026-09-26; so is the next
     max_bytes=256 * 10**6,  # "256 MB", not said whether 2**20: the smaller reading costs one more part at most

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -68,6 +69,11 @@ QUOTA_CODES = frozenset({"token_limit_exceeded", "request_limit_exceeded", "rate
 BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
+# A base with its version, such as https://api.openai.com/v1, as OpenAI's client takes it; or the whole URL of a call
+# (litellm 1.106.2, `llms/openai/chat/gpt_transformation.py`, `get_complete_url`).
+OPENAIS_BASE = ApiBase(cut=("/chat/completions", "/completions", "/embeddings", "/responses"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service(Capabilities):
     """One service that speaks OpenAI's Files and Batches API. What is left out is as at OpenAI.
@@ -76,6 +82,7 @@ class Service(Capabilities):
     """
 
     input_mode: InputMode = InputMode.FILE
+    api_base: ApiBase = OPENAIS_BASE
     one_model_per_job: bool = True
     accepts_label: bool = True
     min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts

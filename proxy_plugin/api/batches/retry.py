@@ -35,7 +35,7 @@ from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.ground.errors import BadRequest, Conflict
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
-from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
+from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.space import to_the_end
@@ -77,7 +77,7 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
     """
     asked, sent, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
     route = decode_route(original.route)
-    if any(asked.target) or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
+    if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
         return await resolved_route(request, body)
     if stored_target(original) is not None:
         raise _key_needed()

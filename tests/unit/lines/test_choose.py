@@ -292,6 +292,44 @@ def test_lines_that_name_no_target_say_why_and_are_not_quoted(model: str, code: 
         assert "nobody" not in refusal.value.message
 
 
+@pytest.mark.parametrize(
+    ("model", "target", "at_provider"),
+    [
+        ("@one/gpt", 0, "gpt"),
+        ("fast", 2, "tiny"),
+        ("house/gpt-4o", 5, "gpt-4o"),
+        ("gpt", 6, "gpt"),
+        ("maker/gpt", 6, "maker/gpt"),
+        ("house", 6, "house"),
+        ("@hf/x", 6, "@hf/x"),
+        ("@nobody/gpt", None, "invalid_virtual_key"),
+        ("@one", None, "model_not_found"),
+        ("@old/gpt", None, "virtual_key_retired"),
+        ("slow", None, "no_batch_lane"),
+        ("secret", None, "model_not_allowed"),
+    ],
+)
+def test_what_no_line_places_goes_where_the_default_says(model: str, target: int | None, at_provider: str) -> None:
+    """A line that names an account, or a name of the list, is not the default's business, usable or not."""
+    chooser = Chooser(SPECS, Rules(rule=ByLine(otherwise=To(6)), names=NAMES))
+    for _ in range(2):
+        if target is not None:
+            choice = chooser.choose(line(model))
+            assert (choice.target, choice.model) == (target, at_provider)
+            continue
+        with pytest.raises(Misrouted) as refusal:
+            chooser.choose(line(model))
+        assert refusal.value.code == at_provider
+
+
+def test_a_default_may_share_lines_out() -> None:
+    rules = Rules(rule=ByLine(otherwise=Share((3.0, 1.0), (To(0), To(1)))), names=Names())
+    shares = Counter(choice.target for choice in choices(rules, [line()] * 8_000))
+    assert abs(shares[0] - 6_000) <= 20
+    read = decode_route(encode_route(Route((StoredTarget("a", "toy"),), rules=rules)))
+    assert (read.rules, read.is_open) == (rules, True)
+
+
 def test_accounts_behind_one_name_share_its_lines_whatever_comes_between() -> None:
     lines = [line("pair") if n % 2 else line(f"@one/m{n}") for n in range(40_000)]
     found = choices(BY_LINE, lines)
