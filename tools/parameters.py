@@ -30,6 +30,7 @@ SCHEMA: Json = {
     "additionalProperties": False,
 }
 PNG, PDF = "data:image/png;base64,iVBORw0KGgo=", "data:application/pdf;base64,JVBERi0xLjc="
+CSV = "data:text/csv;base64,YSxi"
 SETTING: Json = {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}
 TEXT: Json = {"type": "text", "text": "hi"}
 WORDS: list[Json] = [{"role": "user", "content": "hi"}]
@@ -125,10 +126,15 @@ PARAMETERS = (
         {"safety_settings": [SETTING]},
     ),
     Probe("`cache_control` (extension)", {"cache_control": {"type": "ephemeral"}}),
+    Probe("`thinking` (extension)", {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 9000}),
+    Probe("`output_config` (extension)", {"output_config": {"effort": "low"}}),
+    Probe("`system` (extension)", {"system": "s"}),
+    Probe("`stop_sequences` (extension)", {"stop_sequences": ["END"]}),
 )
 CONTENTS = (
     Probe("system message", {"messages": [{"role": "system", "content": "s"}, *WORDS]}),
     Probe("developer message", {"messages": [{"role": "developer", "content": "s"}, *WORDS]}),
+    Probe("later system message", {"messages": [*WORDS, {"role": "system", "content": "s"}]}),
     Probe("`name` of a message", {"messages": [{**WORDS[0], "name": "jane"}]}),
     Probe(
         "image as data",
@@ -141,6 +147,8 @@ CONTENTS = (
         _asked({"type": "file", "file": {"file_data": PDF}}),
         PARTED,
     ),
+    Probe("CSV as data", _asked({"type": "file", "file": {"file_data": CSV, "filename": "a.csv"}}), PARTED),
+    Probe("PDF by URL", _asked({"type": "file", "file": {"file_url": "https://example.com/a.pdf"}}), PARTED),
     Probe("file by id", _asked({"type": "file", "file": {"file_id": "file-1"}}), PARTED),
     Probe("audio", _asked({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}), PARTED),
     Probe("tool call and result", {"messages": ANSWERED}, TOOLED),

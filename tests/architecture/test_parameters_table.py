@@ -11,7 +11,7 @@ from tools.parameters import CONTENTS, FORMATS, PARAMETERS, Format, Probe, chang
 
 BY_TITLE = {each.title: each for each in FORMATS}
 BY_NAME = {probe.name: probe for probe in (*PARAMETERS, *CONTENTS)}
-CELL = re.compile(r"refused|told|hint|lost(: \S+)?|no trace|(?:(?:without )?`[^`]+`(?:, |$))+")
+CELL = re.compile(r"refused|told|hint|lost(: \S+)?|no trace|(?:(?:hint|told), )?(?:(?:without )?`[^`]+`(?:, |$))+")
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.title)

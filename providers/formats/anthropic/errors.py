@@ -110,6 +110,8 @@ def _google(given: Block) -> str:
 
 def _in_words(text: str, deepest: int) -> tuple[str, str]:
     """Read a sentence: JSON in it counts, then what it calls the error."""
+    if text[:1] == '"' and isinstance(inner_text := _decoded(text), str) and inner_text != text:
+        return _told(inner_text, deepest - 1)
     if (start := text.find("{")) >= 0:
         inner = _decoded(text[start : text.rfind("}") + 1])
         if isinstance(inner, dict):
