@@ -15,6 +15,8 @@ from itertools import product
 _WISHES = frozenset(
     {
         *("seed", "user", "safety_identifier", "store", "metadata", "service_tier", "prediction", "reasoning_summary"),
+        # A limit above the model's own asks for what happens anyway: the model's own is sent, and that is recorded.
+        *("max_tokens", "max_completion_tokens"),
         *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_control", "tools.cache_control"),
     }
 )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 
-from proxy_plugin.providers.formats.anthropic.requests import SCHEMA_ONLY
 from proxy_plugin.providers.formats.losses import TOLD
-from proxy_plugin.providers.formats.openai.chat import JSON_ONLY
+from proxy_plugin.providers.formats.openai.chat import JSON_ONLY, SCHEMA_ONLY
 from tests.oracles.meaning import Json
 
-_TURNS = (
-    f"<|start_header_id|>system<|end_header_id|>\n\n{JSON_ONLY}<|eot_id|>",
-    f"<|header_start|>system<|header_end|>\n\n{JSON_ONLY}<|eot|>",
-    f"\n\n{JSON_ONLY}",
-    f"{JSON_ONLY}\n\n",
-    JSON_ONLY,
+# A schema is one line of JSON behind its words.
+_WORDS = rf"(?:{re.escape(JSON_ONLY)}|{re.escape(SCHEMA_ONLY)}[^\n]*?)"
+_TURNS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"<\|start_header_id\|>system<\|end_header_id\|>\n\n{_WORDS}<\|eot_id\|>",
+        rf"<\|header_start\|>system<\|header_end\|>\n\n{_WORDS}<\|eot\|>",
+        rf"(?<=\[INST\] ){_WORDS}\n\n",
+        rf"(?:\n\n)?{_WORDS}(?=\n|<\||<｜|\Z)",
+    )
 )
-
-
-_SCHEMA = re.compile(rf"(?:\n\n)?{re.escape(SCHEMA_ONLY)}.*", re.DOTALL)
 
 
 def untold(native: Json, dropped: tuple[str, ...]) -> tuple[Json, tuple[str, ...]]:
@@ -34,8 +34,8 @@ def untold(native: Json, dropped: tuple[str, ...]) -> tuple[Json, tuple[str, ...
 def _without(value: object) -> object:
     if isinstance(value, str):
         for turn in _TURNS:
-            value = value.replace(turn, "")
-        return _SCHEMA.sub("", value)
+            value = turn.sub("", value)
+        return value
     if isinstance(value, list):
         return [found for given in value if not _is_bare(given, found := _without(given))]
     if isinstance(value, dict):

@@ -25,7 +25,6 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
-    JSON_ONLY,
     SAME,
     Format,
     check_depth,
@@ -37,6 +36,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_format,
     read_limit,
     read_number,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 from proxy_plugin.providers.formats.surrogates import mended, places
@@ -67,7 +67,6 @@ _NEVER = {
     "modalities": "Anthropic returns text only; remove it",
     **own_words.NEVER,
 }
-SCHEMA_ONLY = "Answer with valid JSON and nothing else: no words around it and no code fence. It follows this schema:\n"
 
 
 def to_messages(
@@ -165,7 +164,7 @@ class _Line:
             self._add_sampling(params, thinks=thinks)
         if not chat.keys().isdisjoint(_STOPS) and (stops := own_words.read_sequences(chat, self.losses)):
             params["stop_sequences"] = stops
-        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat)):
+        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat, self.losses)):
             params["metadata"] = {"user_id": user}
         if chat.get("cache_control") is not None:
             params["cache_control"] = cache_mark(chat["cache_control"], "")
@@ -237,16 +236,11 @@ class _Line:
             return
         whole, path = _places(self.chat)
         if wanted.kind == "json_object":
-            self.losses.tell(whole, "Anthropic has no mode for JSON without a schema", "Send a json_schema")
-            self.turns.instruct(JSON_ONLY)
+            self._tell(wanted, whole, "Anthropic has no mode for JSON without a schema", "Send a json_schema")
         elif not self.facts.json_schema:
-            reason = "this model cannot enforce a schema"
-            self.losses.add(whole, reason, "Send the line to Claude 4.5 or later", instead=TOLD)
-            self._tell(wanted)
+            self._tell(wanted, whole, "this model cannot enforce a schema", "Send the line to Claude 4.5 or later")
         elif self.turns.ends_with_assistant:
-            reason = "a last message of the assistant's excludes a schema"
-            self.losses.add(whole, reason, "Remove one", instead=TOLD)
-            self._tell(wanted)
+            self._tell(wanted, whole, "a last message of the assistant's excludes a schema", "Remove one")
         else:
             self._enforce(params, wanted, whole, path)
 
@@ -258,15 +252,14 @@ class _Line:
             self.losses.add(at, refusal, "Require more of them, or ask in the prompt", instead=TOLD)
             schema = None
         if schema is None:
-            self._tell(wanted)
+            self.turns.instruct(wanted.words)
             return
         if wanted.description and "description" not in schema and "$ref" not in schema:
             schema = {"description": wanted.description, **schema}
         params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
 
-    def _tell(self, wanted: Format) -> None:
-        described = f"{wanted.description}\n\n" if wanted.description else ""
-        self.turns.instruct(f"{described}{SCHEMA_ONLY}{write(wanted.schema).decode()}")
+    def _tell(self, wanted: Format, name: str, reason: str, remedy: str) -> None:
+        self.turns.instruct(tell_format(wanted, self.losses, reason, remedy, name=name))
 
     def _format(self) -> Format | None:
         """Return the form of the answer, in OpenAI's words or in Anthropic's own."""
@@ -280,7 +273,7 @@ class _Line:
         if not isinstance(schema, dict):
             raise rejected("output_config.format", "must be of type json_schema, with a schema")
         check_depth(schema, "output_config.format.schema")
-        return Format("json_schema", schema, "", "")
+        return Format("json_schema", schema, "", "", strict=True)
 
 
 def _places(chat: Block) -> tuple[str, str]:

@@ -48,6 +48,9 @@ class Thoughts:
         if level == "none":
             self._add_off(params, "reasoning_effort")
             return False
+        if self.facts.thinking is Thinking.NONE:  # a level promises nothing about the answer
+            self.losses.hint("reasoning_effort", "this model has no thinking", "Send none")
+            return False
         if conflict := self._conflict(params, budgets=self.facts.thinking is Thinking.BUDGET):
             self.losses.add("reasoning_effort", conflict, "Send none")
             return False

@@ -22,7 +22,6 @@ from proxy_plugin.providers.formats.bedrock.turns import Turns, cache_point, rea
 from proxy_plugin.providers.formats.json_text import Raw, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
-    JSON_ONLY,
     SAME,
     Choice,
     Function,
@@ -39,6 +38,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_limit,
     read_number,
     read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 
@@ -193,7 +193,7 @@ class _Line:
             self._add_format(request, nova=nova)
         if more:
             request["additionalModelRequestFields"] = more
-        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat)):
+        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat, self.losses)):
             if nova:
                 self.losses.add("user", "Nova has no equivalent", "Remove it")
             else:
@@ -242,8 +242,9 @@ class _Line:
             self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
         specs = [spec for each in functions for spec in self._specs(each)]
         if choice is not None and choice.word == "none":
-            if not self.turns.called:
-                return  # without tools the model calls none
+            if not self.turns.called:  # without tools the model calls none
+                self.losses.hint("tools", "Bedrock cannot forbid tools that it is given", "Remove them")
+                return
             self._cannot_forbid()
             choice = None
         if self.turns.called and not specs:
@@ -284,15 +285,13 @@ class _Line:
         if wanted is None or wanted.kind == "text":
             return
         if wanted.kind == "json_object":
-            self._tell_json(request)
+            reason, remedy = "Bedrock has no mode for JSON without a schema", "Send a json_schema"
         elif nova or not self.facts.json_schema:
-            self.losses.add("response_format", "this model cannot enforce a schema", "Ask for JSON in the prompt")
+            reason, remedy = "this model cannot enforce a schema", "Leave strict out"
         else:
             request["outputConfig"] = {"textFormat": _text_format(wanted.schema, wanted.name, wanted.description)}
-
-    def _tell_json(self, request: Block) -> None:
-        self.losses.tell("response_format", "Bedrock has no mode for JSON without a schema", "Send a json_schema")
-        self._instruct(request, JSON_ONLY)
+            return
+        self._instruct(request, tell_format(wanted, self.losses, reason, remedy))
 
     def _instruct(self, request: Block, text: str) -> None:
         """Add a text of our own behind the system texts, or before what the user says where a model has none."""
@@ -339,7 +338,8 @@ def read_effort(chat: Block, facts: ModelFacts, losses: Losses) -> str | None:
         losses.hint("reasoning_effort", "whether this model thinks is not known", "Remove it")
         return None
     if not facts.efforts:
-        losses.add("reasoning_effort", "this model's thinking cannot be set", "Remove it")
+        note = losses.add if level == "none" else losses.hint  # to think less is a level, not to think is a promise
+        note("reasoning_effort", "this model's thinking cannot be set", "Remove it")
         return None
     if level in facts.efforts:
         return level

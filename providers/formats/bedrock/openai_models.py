@@ -29,7 +29,6 @@ from proxy_plugin.providers.formats.bedrock.turns import real_payload, tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
-    JSON_ONLY,
     SAME,
     Choice,
     check_rest,
@@ -43,6 +42,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
+    tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import (
     Talk,
@@ -265,12 +265,12 @@ def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) 
         named = {"name": wanted.name or "answer", "description": wanted.description}
         schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
         native["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif wanted is not None and wanted.kind == "json_object":
-        losses.tell("response_format", "this model has no mode for JSON without a schema", "Send a json_schema")
-        _instruct(native["messages"], JSON_ONLY)
     elif wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "this model cannot enforce this form", "Send a json_schema, or ask in the prompt")
-    if pseudonym(chat) is not None:
+        reason = "this model cannot enforce a schema"
+        if facts.json_schema:
+            reason = "this model has no mode for JSON without a schema"
+        _instruct(native["messages"], tell_format(wanted, losses, reason, "Send a json_schema, or leave strict out"))
+    if pseudonym(chat, losses) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")

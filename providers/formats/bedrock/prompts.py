@@ -38,7 +38,6 @@ from proxy_plugin.providers.formats.bedrock.turns import tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
-    JSON_ONLY,
     SAME,
     check_rest,
     is_single,
@@ -51,6 +50,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
+    tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
 from proxy_plugin.providers.formats.shapes import Translated
@@ -253,19 +253,14 @@ def _tell_format(chat: Block, talk: _Talk) -> None:
     wanted = read_format(chat, talk.losses)
     if wanted is None or wanted.kind == "text":
         return
-    reason, remedy = "this model cannot enforce a form", "Ask for JSON in the prompt"
-    if wanted.kind == "json_object":
-        talk.losses.tell("response_format", reason, remedy)
-        talk.instruct(JSON_ONLY)
-    else:
-        talk.losses.add("response_format", reason, remedy)
+    talk.instruct(tell_format(wanted, talk.losses, "this model cannot enforce a form", "Leave strict out"))
 
 
 def _refuse_the_rest(chat: Block, facts: ModelFacts, losses: Losses) -> None:
     """Note what a bare prompt has no place for."""
     if read_effort(chat, facts, losses) is not None:
         losses.add("reasoning_effort", "this model's prompt form has no equivalent", "Remove it")
-    if pseudonym(chat) is not None:
+    if pseudonym(chat, losses) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")

@@ -22,7 +22,6 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
-    JSON_ONLY,
     Format,
     check_rest,
     flag,
@@ -33,6 +32,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_limit,
     read_number,
     read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 
@@ -242,12 +242,8 @@ class _Line:
 
     def _lose_format(self, wanted: Format, request: Block) -> None:
         reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
-        if wanted.kind == "json_object":
-            self.losses.tell("response_format", reason, remedy)
-            system = request.setdefault("systemInstruction", {"parts": []})
-            system["parts"].append({"text": JSON_ONLY})
-        else:
-            self.losses.add("response_format", reason, remedy)
+        system = request.setdefault("systemInstruction", {"parts": []})
+        system["parts"].append({"text": tell_format(wanted, self.losses, reason, remedy)})
 
     def _add_modalities(self, config: Block) -> None:
         given = self.chat["modalities"]

@@ -55,7 +55,7 @@ def _effort(chat: Block, facts: ModelFacts, losses: Losses) -> Block:
         return {}
     if facts.thinking is Thinking.NONE:
         if level != "none":
-            losses.add("reasoning_effort", "this model has no thinking", "Send none")
+            losses.hint("reasoning_effort", "this model has no thinking", "Send none")
         return {}
     if facts.thinking is Thinking.BUDGET:
         return {"thinkingBudget": _budget(level, facts, losses)}

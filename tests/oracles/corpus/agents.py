@@ -181,7 +181,7 @@ def response(dice: Dice) -> Json:
             {"include": ["reasoning.encrypted_content"], "parallel_tool_calls": True, "tool_choice": "auto"},
             {"metadata": {"trace": "t"}, "truncation": "disabled", "max_output_tokens": 3000},
             {"prompt_cache_key": "k", "service_tier": "auto", "text": {"format": {"type": "text"}}},
-            {"user": "u", "temperature": 0.2, "max_output_tokens": 2000},
+            {"user": "u", "max_output_tokens": 2000, **warmth(dice)},
         )
     )
     return json.loads(json.dumps(body))  # type: ignore[no-any-return]  # no two bodies share an object

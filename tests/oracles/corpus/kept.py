@@ -19,7 +19,7 @@ from tests.oracles.corpus.lines import Line
 from tests.oracles.corpus.words import Json
 
 _DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL)
-_NUMBER = re.compile(r"\[\d+\]")
+_PROPERTY = re.compile(r"\.(properties|\$defs)\.[^.\[]+")
 Path = tuple[str | int, ...]
 
 # Values that ask for what happens anyway where a request has one answer, of text, and nothing is stored.
@@ -27,7 +27,7 @@ _DEFAULTS: dict[str, tuple[object, ...]] = {
     "n": (1,), "stream": (False,), "store": (False,), "logprobs": (False,), "service_tier": ("auto", "default"),
     "verbosity": ("medium",), "frequency_penalty": (0,), "presence_penalty": (0,), "temperature": (1,), "top_p": (1,),
     "top_logprobs": (0,), "parallel_tool_calls": (True,), "tool_choice": ("auto",), "truncation": ("disabled",),
-    "text.format.type": ("text",),
+    "text.format.type": ("text",), "messages[].content[].image_url.detail": ("auto",),
 }  # fmt: skip
 # Paths whose value is nowhere, with the reason.
 SAME: dict[str, str] = {
@@ -35,15 +35,12 @@ SAME: dict[str, str] = {
     "messages[].tool_calls[].index": "left by clients that join a stream: the place in the list",
     "messages[].tool_calls[].type": "every call is one of a function",
     "messages[].tool_call_id": "see messages[].tool_calls[].id",
-    "messages[].name": "of a tool's result: the name of its call",
     "messages[].content[].type": "the kind of a part is its place in the native body",
     "messages[].content[].file.filename": "the kind of a file; formats without a place for names have no use of it",
-    "messages[].content[].image_url.detail": "auto",
     "messages[].content[].input_audio.format": "the media type of the data",
     "tools[].type": "every tool is a function",
-    "response_format.type": "json_schema: where the schema stands; json_object: a mode, or recorded as told",
     "response_format.json_schema.name": "labels a schema; no model sees it",
-    "response_format.json_schema.strict": "false is the default, and a schema that is sent is enforced",
+    "response_format.json_schema.strict": "a schema that is sent is enforced, one that is told is recorded",
     "input[].type": "the kind of an item is its place in the native body",
     "input[].id": "labels an item; no model sees it",
     "input[].status": "of an item that has ended",
@@ -57,9 +54,18 @@ MAPPED = frozenset(
         *("reasoning_effort", "reasoning.effort", "reasoning.summary", "user", "safety_identifier", "stop"),
         *("messages[].content[].image_url.detail", "tools[].function.strict", "tools[].strict", "logprobs"),
         *("messages[].content[].cache_control.type", "web_search_options", "web_search_options.search_context_size"),
-        *("modalities[]", "response_format.json_schema.strict", "messages[].cache_control.type"),
+        *(
+            "response_format.type",
+            "messages[].content[].file.file_data",
+            "modalities[]",
+            "messages[].cache_control.type",
+        ),
     }
 )
+
+
+# Parameters that say nothing without one of their members: these go as a whole.
+_WHOLE = ("response_format", "tool_choice", "function_call", "web_search_options")
 
 
 def silent(lane: Lane, line: Line) -> list[str]:
@@ -75,17 +81,21 @@ def silent(lane: Lane, line: Line) -> list[str]:
 
 
 def _silent(lane: Lane, line: Line, made: Translated, *, drop: bool) -> Iterator[str]:
-    native = json.loads(made.body)
-    texts, numbers = _values(native)
+    stands = _Values(json.loads(made.body))
     names = {name.partition("=")[0] for name in made.dropped}
     for path, value in _leaves(line.body):
         name = _name(path)
-        if _says_nothing(name, value) or _recorded(name, names) or _stands(value, texts, numbers):
+        if _says_nothing(name, value) or _recorded(name, names) or stands.holds(path, value):
             continue
         if name in MAPPED and _matters(lane, line, path, made, drop=drop):
             continue
-        if name not in SAME:
+        if name not in SAME and not _is_of_result(line, path):
             yield name
+
+
+def _is_of_result(line: Line, path: Path) -> bool:
+    """Whether a member is the name of a tool's result, which its call says too."""
+    return len(path) == 3 and path[-1] == "name" and line.body["messages"][path[1]]["role"] in ("tool", "function")
 
 
 def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
@@ -100,8 +110,9 @@ def _leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
 
 
 def _name(path: Path) -> str:
+    """Return a path as losses are recorded: without numbers, and without the names of properties, which are content."""
     name = "".join("[]" if isinstance(each, int) else f".{each}" for each in path)
-    return name.removeprefix(".")
+    return _PROPERTY.sub(r".\1", name.removeprefix("."))
 
 
 def _says_nothing(name: str, value: object) -> bool:
@@ -119,50 +130,62 @@ def _recorded(name: str, names: set[str]) -> bool:
     return any(name == each or name.startswith((f"{each}.", f"{each}[")) for each in names)
 
 
-def _values(native: object) -> tuple[str, set[float]]:
-    """Return all texts of a native body, joined, and all its numbers."""
-    texts, numbers = [], set()
-    for path, value in _leaves(native):
-        texts += [str(each) for each in path]
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers.add(float(value))
-    return "\x00".join(texts), numbers
+class _Values:
+    """What stands in a native body, also inside of texts that are JSON: all texts, numbers, and named booleans."""
+
+    def __init__(self, native: object) -> None:
+        self.texts: list[str] = []
+        self.numbers: set[float] = set()
+        self.flags: set[tuple[str | int, bool]] = set()
+        self._add(native)
+        self.all = "\x00".join(self.texts)
+
+    def _add(self, native: object) -> None:
+        for path, value in _leaves(native):
+            self.texts += [str(each) for each in path]
+            if isinstance(value, bool):
+                self.flags.add((path[-1], value))
+            elif isinstance(value, int | float):
+                self.numbers.add(float(value))
+            elif isinstance(value, str):
+                self.texts.append(value)
+                if isinstance(inner := _read(value), dict):
+                    self._add(inner)
+
+    def holds(self, path: Path, value: object) -> bool:
+        if isinstance(value, bool):
+            return (path[-1], value) in self.flags
+        if isinstance(value, int | float):
+            return float(value) in self.numbers
+        if not isinstance(value, str):
+            return False
+        found = _DATA.fullmatch(value)
+        inner = None if found else _read(value)
+        if (found[1] if found else value) in self.all:
+            return True
+        return isinstance(inner, dict) and all(
+            leaf in ({}, None) or self.holds(at, leaf) for at, leaf in _leaves(inner)
+        )
 
 
-def _stands(value: object, texts: str, numbers: set[float]) -> bool:
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, int | float):
-        return float(value) in numbers
-    if not isinstance(value, str):
-        return False
-    found = _DATA.fullmatch(value)
-    if found:
-        value = found[1]
-    return value in texts or _within(value, texts)
-
-
-def _within(value: str, texts: str) -> bool:
-    """Whether a text of JSON, such as arguments of a call, stands there as JSON."""
+def _read(text: str) -> object:
+    """Return the JSON in a text, also behind words that introduce it."""
     try:
-        given = json.loads(value)
+        return json.loads(text[text.index("{") :])
     except ValueError:
-        return False
-    if given == {}:
-        return True
-    leaves = [leaf for _, leaf in _leaves(given)]
-    return isinstance(given, dict) and all(not isinstance(leaf, str) or leaf in texts for leaf in leaves)
+        return None
 
 
 def _matters(lane: Lane, line: Line, path: Path, made: Translated, *, drop: bool) -> bool:
-    """Whether the native body, or what is recorded, is another one without the member."""
+    """Whether the native body, or what is recorded, is another one without the members of this name."""
     body: Json = json.loads(json.dumps(line.body))
-    holder: Any = body
-    for key in path[:-1]:
-        holder = holder[key]
-    del holder[path[-1]]
+    same = [each for each, _ in _leaves(line.body) if _name(each) == _name(path)]
+    for other in [path[:1]] if path[0] in _WHOLE else same:
+        holder: Any = body
+        for key in other[:-1]:
+            holder = holder[key]
+        if isinstance(holder, dict):
+            del holder[other[-1]]
     try:
         without = translated(lane, line._replace(body=body), drop_params=drop)
     except LineRejected:

@@ -87,7 +87,9 @@ def test_users_are_told_apart_and_not_named() -> None:
         return str(translate(HAIKU, HELLO, **names)["metadata"]["user_id"])
 
     mail = "someone@example.com"
-    assert pseudonym(user=mail) == pseudonym(safety_identifier=mail, user="another")
+    assert pseudonym(user=mail) == pseudonym(safety_identifier=mail) == pseudonym(safety_identifier=mail, user=mail)
+    both, dropped = dropping(HAIKU, safety_identifier=mail, user="another")
+    assert (both["metadata"]["user_id"], dropped) == (pseudonym(user=mail), ("user",))
     assert pseudonym(user=mail) != pseudonym(user="another")
     assert mail not in pseudonym(user=mail)
     assert len(pseudonym(user="\ud83d")) == 64

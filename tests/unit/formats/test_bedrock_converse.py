@@ -159,7 +159,7 @@ def test_which_tool_is_said_to_claude_and_nova_only(model: str) -> None:
 
 
 def test_forbidden_tools_are_left_out() -> None:
-    assert converse(QWEN, tools=[TOOL], tool_choice="none") == {"messages": SAID}
+    assert converse(QWEN, tools=[TOOL], tool_choice="none", lost=("tools",)) == {"messages": SAID}
     history = [*HELLO, calling(call()), result()]
     told = converse(QWEN, history, tools=[TOOL], tool_choice="none", lost=("tool_choice=auto",))
     assert told["toolConfig"] == {"tools": [SPEC]}
@@ -254,7 +254,11 @@ LOST: list[tuple[str, Json, str]] = [
     (R1, {"reasoning_effort": "none"}, "reasoning_effort"),
     (QWEN, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
     (CLAUDE, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
-    (LLAMA_3, {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}, "response_format"),
+    (
+        LLAMA_3,
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA, "strict": True}}},
+        "response_format=told, not enforced",
+    ),
     (NOVA, {"max_tokens": 10_001}, "max_tokens=10000"),
     (NOVA_2, {"reasoning_effort": "xhigh"}, "reasoning_effort=high"),
     (NOVA_2, {"reasoning_effort": "high", "max_tokens": 9}, "reasoning_effort=medium"),

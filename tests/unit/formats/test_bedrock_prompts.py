@@ -132,7 +132,11 @@ LOST: list[tuple[str, Json, str]] = [
     (LLAMA_3, {"max_tokens": 8193}, "max_tokens=8192"),
     (LLAMA_3, {"user": "ada"}, "user"),
     (LLAMA_3, {"reasoning_effort": "low"}, "reasoning_effort"),
-    (MIXTRAL, {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}, "response_format"),
+    (
+        MIXTRAL,
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA, "strict": True}}},
+        "response_format=told, not enforced",
+    ),
     (MIXTRAL, {"seed": 7}, "seed"),
     (R1, {"cache_control": {"type": "ephemeral"}}, "cache_control"),
     (R1, {"reasoning_effort": "none"}, "reasoning_effort"),

@@ -212,8 +212,8 @@ def test_json_beside_tools() -> None:
     assert dropped == ("response_format=told, not enforced",)
     assert "generationConfig" not in request
     assert "JSON" in request["systemInstruction"]["parts"][0]["text"]
-    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
-    assert dropping(FLASH, tools=[TOOL], response_format=schema)[1] == ("response_format",)
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}
+    assert dropping(FLASH, tools=[TOOL], response_format=schema)[1] == ("response_format=told, not enforced",)
     assert translate(PRO_3, tools=[TOOL], response_format=wanted)["generationConfig"]["responseMimeType"]
 
 
