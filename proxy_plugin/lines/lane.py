@@ -24,7 +24,8 @@ _LANES_KEPT = 10_000  # choices whose lane is remembered
 _REFUSALS_TOLD = 20  # of one line
 _Body = dict[str, Any]
 _PLACE = re.compile(r"([A-Za-z0-9_-]+)(?:\[(\d+)\])?(?:\.([A-Za-z0-9_-]+))?(.*)")
-_NEEDED = frozenset({"model", "messages", "input", "prompt"})  # without these there is no request
+# Without these there is no request: nothing may be wrong with what stands in their place while the rest is looked at.
+_NEEDED = {"model": None, "messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
@@ -184,7 +185,10 @@ def _take_out(body: _Body, param: str) -> bool:
     name, at, member, rest = place.groups()
     if at is not None:
         return not rest and _take_member(body.get(name), int(at), member)
-    if name in _NEEDED or name not in body:
+    if name in _NEEDED:
+        body[name], replaced = _NEEDED[name], name != "model"
+        return replaced
+    if name not in body:
         return False
     for each in (name, *_WITH.get(name, ())):
         body.pop(each, None)
