@@ -67,6 +67,10 @@ class Losses:
         """Note that a value is left out which only hints, or is said in another way, where its path does not say so."""
         self._note(param, reason, remedy, instead, hint=True)
 
+    def note(self, param: str) -> None:
+        """Note what has no effect, so that it is not sent; no setting refuses it."""
+        self._keep(param, None)
+
     def tell(self, param: str, reason: str, remedy: str) -> None:
         """Note that `param` is asked for in words, which the model may not follow."""
         self._note(param, reason, remedy, TOLD, hint=True)
@@ -107,6 +111,9 @@ class Losses:
             without = "without it" if instead is None else "with it told" if instead == TOLD else f"with {instead}"
             self._refused.append(_Refused(param, f"{param}: {reason}. {remedy}", without))
             return
+        self._keep(param, instead)
+
+    def _keep(self, param: str, instead: str | int | None) -> None:
         name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
         if name not in self.names:
             self.names.append(name)

@@ -243,7 +243,7 @@ class _Line:
         specs = [spec for each in functions for spec in self._specs(each)]
         if choice is not None and choice.word == "none":
             if not self.turns.called:  # without tools the model calls none
-                self.losses.hint("tools", "Bedrock cannot forbid tools that it is given", "Remove them")
+                self.losses.note("tools")
                 return
             self._cannot_forbid()
             choice = None

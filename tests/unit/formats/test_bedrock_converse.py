@@ -159,7 +159,8 @@ def test_which_tool_is_said_to_claude_and_nova_only(model: str) -> None:
 
 
 def test_forbidden_tools_are_left_out() -> None:
-    assert converse(QWEN, tools=[TOOL], tool_choice="none", lost=("tools",)) == {"messages": SAID}
+    made = to_converse(body(tools=[TOOL], tool_choice="none"), model=QWEN, drop_params=False, strict_params=True)
+    assert (json.loads(made.body), made.dropped) == ({"messages": SAID}, ("tools",))
     history = [*HELLO, calling(call()), result()]
     told = converse(QWEN, history, tools=[TOOL], tool_choice="none", lost=("tool_choice=auto",))
     assert told["toolConfig"] == {"tools": [SPEC]}
