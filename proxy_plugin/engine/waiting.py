@@ -23,6 +23,7 @@ LOG = logging.getLogger("proxy_plugin.engine")
 GONE = frozenset({404, 410})
 QUOTABLE = frozenset({waits.BILLING, waits.RATE_LIMITED})  # such answers are about an account, not about what was sent
 IN_DOUBT = frozenset({"doubt", "look_up"})  # steps of a create whose outcome is unknown
+ABOUT_ACCOUNTS = frozenset({402, 403})  # refusals that are not about what was sent; a 429 is none, it passes anyway
 OF_A_JOB = frozenset({"poll", "fetch"})
 
 
@@ -147,11 +148,12 @@ def _log(row: WaitRow) -> None:
 async def ending(desk: Desk, part: PartRow, error: Refused | TryLater) -> Refused:
     """Return why a part that is not accepted yet is given up. Raises TryLater where it is to wait.
 
-    A refusal for want of money or of a higher limit passes when somebody acts, so it is borne for an hour, whether the
-    provider calls it final or not; then it is told to the caller as any other.
+    A refusal for want of money or of a higher limit passes when somebody acts, so it is borne for an hour; then it is
+    told to the caller as any other. A 400 is about the request, whatever its code: it is final at once.
     """
     said, codes = _said(error), desk.lane(part).capabilities.billing_codes
-    if said is None or said.code not in codes:
+    final = isinstance(error, Refused) and error.status not in ABOUT_ACCOUNTS
+    if said is None or said.code not in codes or final:
         if isinstance(error, Refused):
             return error
         raise error

@@ -107,6 +107,12 @@ def sealed(gateway: OwnKeys, batch_id: str) -> str | None:
     return None if row[0] is None else str(row[0])
 
 
+def waits_for(caller: openai.OpenAI, batch_id: str) -> str | None:
+    """Return what the batch says that it waits for."""
+    found = (caller.batches.retrieve(batch_id).model_extra or {}).get("x_status")
+    return str(found["waiting_for"]) if found else None
+
+
 def test_a_key_of_ones_own_comes_back_after_a_restart(gateway: OwnKeys, sandbox: Sandbox) -> None:
     with client(gateway, sandbox) as caller, client(gateway, sandbox, OTHER) as stranger, plain(gateway) as nobody:
         batch_id = begin(caller)
@@ -114,6 +120,7 @@ def test_a_key_of_ones_own_comes_back_after_a_restart(gateway: OwnKeys, sandbox:
         assert nobody.batches.retrieve(batch_id).errors is None
         gateway.restart()
         gateway.until_event(lambda log: "CredentialsMissing" in log)
+        until(lambda: waits_for(nobody, batch_id) == "needs_credentials", "the wait is told")
         for asking in (nobody, stranger):
             waiting = asking.batches.retrieve(batch_id)
             assert (waiting.status, waiting.errors and waiting.errors.data and waiting.errors.data[0].code) == (

@@ -58,13 +58,6 @@ BILLING = [
 BILLING += [
     Case(
         "openai",
-        [always("batches.create", 400, "billing_hard_limit_reached")],
-        "billing",
-        "billing_hard_limit_reached",
-        "said of",
-    ),
-    Case(
-        "openai",
         [always("files.create", 429, "insufficient_quota")],
         "billing",
         "insufficient_quota",
@@ -246,6 +239,14 @@ async def test_after_an_hour_of_billing_refusals_the_lines_are_error_rows_and_ca
         again = dict(await world.client.post(f"/batches/{batch.id}/retry", cast_to=dict[str, Any]))
         done = await world.until(again["id"])
         assert (done.status, done.request_counts.completed) == ("completed", len(lines))
+
+
+async def test_a_refusal_of_the_request_itself_is_final_whatever_its_code(sandbox: Sandbox, tmp_path: Path) -> None:
+    case = Case("openai", [always("batches.create", 400, "billing_hard_limit_reached")], "", None, "")
+    async with world_of(case, sandbox, tmp_path / "data") as world:
+        ended = await world.until((await world.create(OUT_OF_QUOTA)).id)
+        assert (ended.status, ended.errors.data[0].code) == ("failed", "billing_hard_limit_reached")
+        assert len(await world.calls("batches.create")) == 1
 
 
 async def test_what_comes_between_does_not_make_a_billing_refusal_younger(sandbox: Sandbox, tmp_path: Path) -> None:
