@@ -254,7 +254,7 @@ class _ByLine:
             if found := named.pattern.fullmatch(asked):
                 return self._by_name(asked, named, found.groups())
         message = (
-            "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
+            "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
         )
         return self._refusal(message, NOT_FOUND)
 
@@ -267,7 +267,7 @@ class _ByLine:
             message = "body.model names a virtual key that is unknown, or that this API key may not use."
             return self._refusal(message, INVALID_KEY)
         if not model:
-            return self._refusal("body.model names a virtual key and no model; write `@slug/model`.", NOT_FOUND)
+            return self._refusal("body.model names a virtual key and no model; write '@slug/model'.", NOT_FOUND)
         choice = Choice(target, model, model, self._number)
         return lambda: choice
 
