@@ -30,6 +30,11 @@ Where repeating the request cannot help, `x-should-retry: false` says so to Open
 """
 _ANSWERS_HEAD = """
 ## Answers to requests
+
+Where OpenAI's API has a sentence for it, `message`, `param` and `code` are OpenAI's; a value that was sent is repeated
+only if it is a plain word. One thing is answered earlier: an `input_file_id` that names no batch file of yours is a
+404 of the create, where OpenAI takes the create and fails the batch. Nothing has to be polled for what is known at
+once, and a batch that can never run is not stored.
 """
 _FAULTS_HEAD = """
 ## Batches that failed for their file

@@ -22,7 +22,7 @@ PLACEHOLDER = "OPENAI_API_KEY"  # Portkey's Python SDK sends this literal text a
 X_API_KEY = "x-api-key"
 CREDENTIAL_HEADERS = (API_KEY, AUTHORIZATION, X_API_KEY, "api-key")  # where clients put the key they have
 UNKNOWN_KEY = "Portkey Error: Invalid API Key. Error Code: 03"
-MISSING_KEY = f"No API key: send a key of this gateway as `{API_KEY}: KEY` or as `Authorization: Bearer KEY`."
+MISSING_KEY = f"No API key: send a key of this gateway as '{API_KEY}: KEY' or as 'Authorization: Bearer KEY'."
 TWO_KEYS = "More than one API key was sent in the same header."
 
 

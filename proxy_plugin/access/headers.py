@@ -118,7 +118,7 @@ def slug_in(text: str) -> str | None:
 def misplaced_host() -> BadRequest:
     """Return the refusal of a host that would get the key of somebody else."""
     return BadRequest(
-        f"{CUSTOM_HOST} goes only with a provider key of your own: `{PROVIDER}: NAME`, the key in Authorization.",
+        f"{CUSTOM_HOST} goes only with a provider key of your own: '{PROVIDER}: NAME', the key in Authorization.",
         param=CUSTOM_HOST,
     )
 
@@ -135,7 +135,7 @@ def resolve_target(headers: RequestHeaders, caller: Caller, config: Config) -> V
         return find_virtual_key(headers.slug, caller, config)
     if headers.provider is not None:
         raise BadRequest(
-            f"This request takes a virtual key of this gateway: send `{PROVIDER}: @slug` or `{VIRTUAL_KEY}: slug` "
+            f"This request takes a virtual key of this gateway: send '{PROVIDER}: @slug' or '{VIRTUAL_KEY}: slug' "
             "instead of a plain provider name.",
             param=PROVIDER,
         )
@@ -148,7 +148,7 @@ def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
     if key is None and slug not in config.disabled:
         raise BadRequest(
             f"Following keys are not valid: {_echo(slug)}. Name a virtual key that this gateway has, as "
-            f"`{PROVIDER}: @slug`.",
+            f"'{PROVIDER}: @slug'.",
             code="invalid_virtual_key",
         )
     if not caller.allows(slug):

@@ -345,7 +345,7 @@ def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str 
 def _nothing_named() -> BadRequest:
     return BadRequest(
         "A batch needs a provider account to run on: send "
-        f"`{headers.PROVIDER}: @slug` or `{headers.VIRTUAL_KEY}: slug`. "
+        f"'{headers.PROVIDER}: @slug' or '{headers.VIRTUAL_KEY}: slug'. "
         "There is none that the lines could name for this API key.",
         param=headers.PROVIDER,
     )

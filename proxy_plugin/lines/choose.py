@@ -310,7 +310,7 @@ class _ByLine:
         if self.otherwise is not None:
             return None
         message = (
-            "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
+            "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
         )
         return self._refusal(message, NOT_FOUND)
 
@@ -323,7 +323,7 @@ class _ByLine:
             message = "body.model names a virtual key that is unknown, or that this API key may not use."
             return self._refusal(message, INVALID_KEY)
         if not model:
-            return self._refusal("body.model names a virtual key and no model; write `@slug/model`.", NOT_FOUND)
+            return self._refusal("body.model names a virtual key and no model; write '@slug/model'.", NOT_FOUND)
         choice = Choice(target, self._bare(target, model), model, self._number)
         return lambda: choice
 

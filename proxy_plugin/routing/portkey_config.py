@@ -209,7 +209,7 @@ class _Reader:
         if name is None:
             return None
         if not isinstance(name, str) or name not in places:
-            self.problems.append(Problem(path, "must be the `name` of one of the targets beside it"))
+            self.problems.append(Problem(path, "must be the 'name' of one of the targets beside it"))
             return None
         return places[name]
 
@@ -313,7 +313,7 @@ class _Reader:
             return found, ()
         usable = isinstance(found, list | tuple) and all(isinstance(each, str) and _is_path(each) for each in found)
         if not usable or "model" in found:
-            self._wrong(path, "drop_params", "must be true, or a list of dotted paths in the body; not `model`")
+            self._wrong(path, "drop_params", "must be true, or a list of dotted paths in the body; not 'model'")
             return False, ()
         return False, tuple(dict.fromkeys(found))
 

@@ -231,7 +231,7 @@ def test_without_its_input_file_a_batch_cannot_be_retried_but_a_repetition_finds
 
 @pytest.mark.parametrize(
     ("body", "param"),
-    [(b"[]", None), (b"{", None), (b'{"metadata": 7}', "metadata"), (b'{"metadata": {"a": 1}}', "metadata")],
+    [(b"[]", None), (b"{", None), (b'{"metadata": 7}', "metadata"), (b'{"metadata": {"a": 1}}', "metadata.a")],
 )
 def test_a_wrong_body_is_400(gateway: Gateway, batch: dict[str, Any], body: bytes, param: str | None) -> None:
     answer = raw(gateway, "POST", f"/batches/{batch['id']}/retry", BLIND, body)

@@ -104,7 +104,7 @@ def _target(target: TargetFigures) -> dict[str, Any]:
 def _caveats(found: Found) -> Iterator[str]:
     """Yield what the figures do not say."""
     if found.faults:
-        yield "A batch of this file would fail as a whole: `errors` says why, and nothing would be sent."
+        yield "A batch of this file would fail as a whole: 'errors' says why, and nothing would be sent."
     if found.figures is None:
         return
     if found.figures.strict:
@@ -112,11 +112,11 @@ def _caveats(found: Found) -> Iterator[str]:
     if found.figures.unroutable:
         yield "No line of the file has a target, so the batch would fail as a whole: `errors` says why."
     if found.faults and found.figures.targets:
-        yield "`targets` are those of the lines without fault, as if the others were taken out of the file."
+        yield "'targets' are those of the lines without fault, as if the others were taken out of the file."
     if unlisted := _unlisted(found):
         yield f"Among them are still {unlisted} lines that repeat the custom_id of an earlier one."
     if found.figures.unnamed:
-        yield f"`refused` and `dropped` name the first {MAX_NAMED} of their entries; there are more."
+        yield f"'refused' and 'dropped' name the first {MAX_NAMED} of their entries; there are more."
     if pictured := found.figures.pictured:
         yield (
             f"{pictured} lines name pictures that a batch fetches and a plan does not: their bytes are in no figure,"

@@ -62,7 +62,7 @@ def _require_failures(original: BatchRow) -> None:
     require_ended(original, "A batch is retried when it has ended")
     if original.output_file_id is None and original.error_file_id is None:
         raise BadRequest(
-            "This batch failed before any line was sent; its `errors` say why. Correct the file, upload it and create"
+            "This batch failed before any line was sent; its 'errors' say why. Correct the file, upload it and create"
             " a new batch.",
             code="invalid_input_file",
         )
@@ -98,8 +98,8 @@ def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:
 def _key_needed() -> BadRequest:
     return BadRequest(
         "This batch ran with a provider key of its caller. Send the key again as its create did: "
-        f"`{headers.PROVIDER}: NAME`, `Authorization: Bearer KEY` and the other credential headers, or the same "
-        f"`{headers.CONFIG}`.",
+        f"'{headers.PROVIDER}: NAME', 'Authorization: Bearer KEY' and the other credential headers, or the same "
+        f"'{headers.CONFIG}'.",
         param=headers.PROVIDER,
         code="provider_key_missing",
     )

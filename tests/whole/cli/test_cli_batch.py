@@ -236,7 +236,7 @@ def test_cancel_waits_for_the_end_that_was_asked_for(cli: Cli, sandbox: Sandbox,
     assert done.returncode == 0, done
     assert re.search(r"status +│ cancelled", done.stdout)
     assert cli.run("status", batch_id).returncode == 1, "it ended otherwise than completed"
-    assert "cannot be cancelled" in one_line(cli.run("cancel", batch_id), 3)
+    assert cli.run("cancel", batch_id).returncode == 0, "once more is no mistake"
 
 
 # ---- output, lines, retry ----

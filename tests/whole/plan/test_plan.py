@@ -173,11 +173,11 @@ def test_refusals_are_those_of_a_create(gateway: Planning) -> None:
         ({}, {}, 400, "input_file_id"),
         (body | {"endpoint": "/v1/none"}, {}, 400, "endpoint"),
         (body | {"completion_window": "1h"}, {}, 400, "completion_window"),
-        (body | {"metadata": {"a": 1}}, {}, 400, "metadata"),
+        (body | {"metadata": {"a": 1}}, {}, 400, "metadata.a"),
         (body | {"input_file_id": "file-unknown"}, {}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": OTHER_KEY}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": "wrong"}, 401, "invalid_api_key"),
-        (b"{broken", {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
+        (body, {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
         (body, {"x_portkey_config": "{"}, 400, "x-portkey-config"),
         (body, {"idempotency_key": "\xff"}, 400, "Idempotency-Key"),
     ]
