@@ -306,7 +306,8 @@ def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:
     (name, limit), most = given, facts.max_tokens
     if most is None or limit <= most:
         return limit
-    losses.add(name, f"this model answers with {most} tokens at most", f"Send {most} at most", instead=most)
+    # No hindrance: the answer is the same, whatever more it was allowed.
+    losses.hint(name, f"this model answers with {most} tokens at most", f"Send {most} at most", instead=most)
     return most
 
 

@@ -162,7 +162,7 @@ class _Line:
         (name, limit), most = given, self.facts.max_tokens
         if most is not None and limit > most:
             reason = f"this model answers with {most} tokens at most"
-            self.losses.add(name, reason, f"Send {most} at most", instead=most)
+            self.losses.hint(name, reason, f"Send {most} at most", instead=most)  # the answer is the same
             limit = most
         config["maxOutputTokens"] = limit
 
