@@ -203,12 +203,12 @@ def test_a_strict_route_fails_the_batch_and_sends_nothing(gateway: ManyAccounts,
     config = {"strict": True, "strategy": {"mode": "single"}, "targets": [{"virtual_key": "north"}]}
     lines = lines_for(300)
     for n, line in enumerate(lines):
-        line["body"] |= {"model": HAIKU, **({"seed": n} if n % 2 else {})}
+        line["body"] |= {"model": HAIKU, **({"logit_bias": {"5": n}} if n % 2 else {})}
     batch = gateway.until(gateway.start_batch(lines, {"x-portkey-config": json.dumps(config)}))
     faults = batch["errors"]["data"]
     assert (batch["status"], len(faults)) == ("failed", 100)
     assert [fault["line"] for fault in faults] == list(range(2, 202, 2))
-    assert {(fault["code"], fault["param"]) for fault in faults} == {("unsupported_parameter", "seed")}
+    assert {(fault["code"], fault["param"]) for fault in faults} == {("unsupported_parameter", "logit_bias")}
     assert sandbox.control.log() == []
 
 

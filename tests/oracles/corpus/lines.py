@@ -1,4 +1,9 @@
-"""All lines of the corpus, in one order."""
+"""All lines of the corpus, in one order.
+
+How often a shape and an option stand there was set so that the translators of 2026-11-28, which refused hints, take of
+the chat bodies what they took of 684 recorded ones, within four parts of a hundred: 69, 72, 66 and 58 % for Claude
+Sonnet 4.6, Gemini 3.8 Flash, Claude Opus 5 on Bedrock and Nova Pro; recorded were 71, 69, 67 and 54 %.
+"""
 
 from __future__ import annotations
 

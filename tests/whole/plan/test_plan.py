@@ -73,22 +73,22 @@ def test_targets_jobs_and_cost_of_a_file_over_two_lanes(gateway: Planning, box: 
 
 
 def test_refused_and_dropped_parameters_are_told_by_line_and_in_sum(gateway: Planning) -> None:
-    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n % 2 else {}) for n in range(6)]
+    lines = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": n}} if n % 2 else {}) for n in range(6)]
     plan = gateway.planned(lines)
     assert [(each["line"], each["code"], each["param"]) for each in plan["errors"]["data"]] == [
-        (n, "unsupported_parameter", "seed") for n in (2, 4, 6)
+        (n, "unsupported_parameter", "logit_bias") for n in (2, 4, 6)
     ]
-    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 3}]
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "logit_bias", "lines": 3}]
     assert plan["request_counts"] == {"total": 6, "valid": 3, "rejected": 3}
     assert plan["would_fail"] is False
     allowed = gateway.planned(lines, config(drop_params=True))
-    assert (allowed["dropped"], allowed["refused"]) == ([{"param": "seed", "lines": 3}], [])
+    assert (allowed["dropped"], allowed["refused"]) == ([{"param": "logit_bias", "lines": 3}], [])
     assert allowed["request_counts"] == {"total": 6, "valid": 6, "rejected": 0}
     assert allowed["jobs"] == 3
 
 
 def test_a_strict_route_says_that_the_batch_would_fail(gateway: Planning) -> None:
-    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n == 3 else {}) for n in range(5)]
+    lines = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": n}} if n == 3 else {}) for n in range(5)]
     plan = gateway.planned(lines, config(strict=True))
     assert plan["would_fail"] is True
     assert [each["line"] for each in plan["errors"]["data"]] == [4]
@@ -112,13 +112,13 @@ def test_faults_of_the_file_are_those_that_would_fail_the_batch(gateway: Plannin
 
 
 def test_what_is_too_much_to_tell_is_counted_and_said(gateway: Planning) -> None:
-    refused = [line(n, f"@north/{HAIKU}", more={"seed": 1}) for n in range(1_100)]
+    refused = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": 1}}) for n in range(1_100)]
     broken = [line(0, f"@lane/{MINI}") | {"custom_id": "the same"} for _ in range(151)]
     plan = gateway.planned([*refused, *broken, line(5_000, f"@lane/{MINI}")])
     codes = [each["code"] for each in plan["errors"]["data"]]
     assert (codes.count("unsupported_parameter"), codes.count("duplicate_custom_id")) == (1_000, 100)
     assert plan["errors"]["truncated"] is True
-    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 1_100}]
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "logit_bias", "lines": 1_100}]
     assert plan["request_counts"] == {"total": 1_252, "valid": 2, "rejected": 1_250}
     assert any("still 50 lines that repeat" in caveat for caveat in plan["caveats"])
 
