@@ -150,7 +150,10 @@ class Batches:
 
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
-            return self._reply(self._wanted(request, account))
+            batch = self._wanted(request, account)
+            reply = self._reply(batch)
+            batch.looks += batch.status in TERMINAL
+            return reply
 
         return act
 
