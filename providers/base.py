@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
     NATIVE_ID_LENGTH,
@@ -55,6 +56,7 @@ __all__ = [
     "Refused",
     "Revokes",
     "Row",
+    "Short",
     "Sighting",
     "StoredFile",
     "StoresFiles",
@@ -62,6 +64,7 @@ __all__ = [
     "Target",
     "TryLater",
     "Usage",
+    "believed",
     "make_mark",
     "native_id",
     "split_native_id",
@@ -220,7 +223,10 @@ class JobEnd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """One poll. Counts are None while the provider does not tell. `mark` is the label read from the job itself."""
+    """One poll. Counts are None while the provider does not tell. `mark` is the label read from the job itself.
+
+    `reading` and `last` are for `fetch`: how often results were read that were too few, and if this is the last time.
+    """
 
     state: JobState
     mark: str | None = None
@@ -231,6 +237,9 @@ class JobStatus:
     refusal: Refused | None = None  # with FAILED: why
     retryable: bool = False  # with FAILED: nothing ran for lack of quota, the same part may be submitted again
     poll_after: float | None = None  # seconds, when the provider named them
+    unnamed: bool = False  # with ENDED: answers are counted whose results are not named yet, so a later poll names more
+    reading: int = 0
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +312,8 @@ class BatchProvider(Protocol):
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
         """Store every result file of an ended job in `folder`, complete and fsynced; return the file names.
 
-        Truncation is noticed and raised as `TryLater`. The names are the `source` of `row`.
+        The names are the `source` of `row`; `.NAME` and `NAME.part` are the adapter's own. A retry has the same folder:
+        what is whole there is not read again in one reading. What is cut is `Short`, the `last` reading takes it.
         """
 
 
@@ -333,7 +343,7 @@ class Confirms(Protocol):
     async def confirm(self, account: Account, job: str, part: PartFile) -> bool | None:
         """Tell from its results whether a job is this part's; None while it has none to show.
 
-        Reads no more than the head of the results. Raises `TryLater` or `Refused`.
+        Reads no more than the head of the results. Raises `TryLater`, `Short` where they have no head, or `Refused`.
         """
 
 

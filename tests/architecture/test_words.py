@@ -12,7 +12,7 @@ NEEDED = """
     workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, service, line,
     ordinal, envelope, fault, part, manifest, partition, mark, native id, sink, remark, loss, album, job,
     submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt, provisional,
-    confirm, guess, audit, stranger, step, reconciler, desk, failpoint, ballast, blob, spool, row, attempt,
+    confirm, guess, audit, stranger, step, reconciler, desk, failpoint, ballast, blob, spool, row, reading, attempt,
     fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}

@@ -33,16 +33,19 @@ from proxy_plugin.providers.base import (
     PartFile,
     Refused,
     Row,
+    Short,
     Sighting,
     Submission,
     Target,
     TryLater,
+    believed,
     split_native_id,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
-from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of, request_element, result_row
+from proxy_plugin.providers.lanes.anthropic.rows import custom_id_of, ends_whole, request_element, result_row
 from proxy_plugin.providers.listing import Listed, Listing, Page, identifier, rfc_3339
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
@@ -147,26 +150,28 @@ class Anthropic:
             return Sighting(tuple(jobs), control=False, listed=False)
         return Sighting(tuple(jobs), control)
 
-    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
+    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
         path = f"{BATCHES}/{job}"
         reply = await known(self._origin(account).request("GET", path), path)
         state = _state(reply.fields())
         if state is not JobState.ENDED:
             return JobStatus(state, poll_after=reply.pause())
-        return _ended(reply.fields())
+        return _ended(reply.fields(), part)
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
         """Store `results.jsonl`, from the configured host: `results_url` could name another one.
 
-        The stream has no length, so its rows are counted. One that ends in the middle of a row, or is empty, was cut.
-        Whole rows that are too few may be all there are: that is believed when a second reading agrees.
+        The stream has no length: one that ends in the middle of a row was cut.
         """
-        origin, to, announced = self._origin(account), folder / RESULTS, int(status.results.get("rows", "0"))
-        rows = await _stored(origin, job, to)
-        if rows < announced and (rows == 0 or await _stored(origin, job, to) != rows):
+        to, facts = folder / RESULTS, {"reading": status.reading}
+        if await asyncio.to_thread(noted, to) != facts:
+            await asyncio.to_thread(note, to, facts, keep=False)
+        if not await asyncio.to_thread(to.exists):
+            await self._origin(account).download(_results(job), to)
+        if not status.last and not await asyncio.to_thread(ends_whole, to):
             await asyncio.to_thread(to.unlink)
-            raise TryLater(f"GET /{_results(job)}: {rows} rows arrived, {announced} were announced")
+            raise Short(f"GET /{_results(job)}: the results end in the middle of a row")
         return (RESULTS,)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -187,7 +192,7 @@ class Anthropic:
         try:
             split = split_native_id(custom_id_of(line))
         except ValueError:
-            raise TryLater(f"GET /{_results(job)}: the first line is no result") from None
+            raise Short(f"GET /{_results(job)}: the first line is no result") from None
         return split is not None and split[0] == part.mark
 
     def _origin(self, account: Account) -> Origin:
@@ -242,9 +247,9 @@ def _state(job: Mapping[str, Any]) -> JobState:
     return state
 
 
-def _ended(job: Mapping[str, Any]) -> JobStatus:
+def _ended(job: Mapping[str, Any], part: PartFile) -> JobStatus:
     """Say why a job is over. A cancel that came too late to stop anything is none."""
-    counts = _counts(job)
+    counts = {name: count for name, count in _counts(job).items() if count <= part.lines}
     told = all(name in counts for name in OUTCOMES)
     end = JobEnd.COMPLETED
     if job.get("cancel_initiated_at") and counts.get("canceled"):
@@ -255,8 +260,7 @@ def _ended(job: Mapping[str, Any]) -> JobStatus:
         JobState.ENDED,
         end=end,
         completed=counts.get("succeeded"),
-        failed=sum(counts[name] for name in OUTCOMES[1:]) if told else None,
-        results={"rows": str(sum(counts[name] for name in OUTCOMES))} if told else {},
+        failed=believed(sum(counts[name] for name in OUTCOMES[1:]), part.lines) if told else None,
     )
 
 
@@ -274,16 +278,6 @@ def _lines(job: Mapping[str, Any]) -> int | None:
 
 def _organization(page: Page) -> str:
     return identifier(page.headers, "anthropic-organization-id") or ""
-
-
-async def _stored(origin: Origin, job: str, to: Path) -> int:
-    """Store the results and count them. Raises TryLater, and leaves nothing, when the last row has no end."""
-    await origin.download(_results(job), to)
-    try:
-        return await asyncio.to_thread(count_rows, to)
-    except ValueError:
-        await asyncio.to_thread(to.unlink)
-        raise TryLater(f"GET /{_results(job)}: the results end in the middle of a row") from None
 
 
 ANTHROPIC = Anthropic()
