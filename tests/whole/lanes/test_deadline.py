@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import parts
-from proxy_plugin.storage.tables.parts import results_of
-from tests.support.stack import ENDS
 from tests.whole.lanes.rig import CANCELLED, EXPIRED, MISSING, Stand, chats, check_rows, read_ledger
 from tests.whole.lanes.world import DAY, World, opened
 
@@ -104,23 +101,9 @@ async def test_answers_that_a_cancelled_job_counts_and_leaves_out_are_missing(st
     await world.until_true(world.running)
     await world.pass_time(510)
     await world.client.batches.cancel(batch.id)
-    ended = await _given_up(stand, world, batch)
+    ended = await world.until(batch.id)
     assert (ended.status, await ends(world, ended, LOST)) == ("cancelled", {CANCELLED: 15, MISSING: 5})
     await _check_words(world, ended, 5)
-
-
-async def _given_up(stand: Stand, world: World, batch: Any) -> Any:
-    """Return the ended batch. Where no file is named although answers are counted, they are waited for an hour long."""
-    if stand.stand_in.uploads:
-        await world.until_true(lambda: _asks_again(world, batch))
-        assert (await world.client.batches.retrieve(batch.id)).status not in ENDS
-        await world.pass_time(3700)
-    return await world.until(batch.id)
-
-
-async def _asks_again(world: World, batch: Any) -> bool:
-    found = await world.gateway.registry.read(parts.of_batch, batch.id)
-    return any(results_of(part).ask for part in found)
 
 
 async def _check_words(world: World, ended: Any, count: int) -> None:
@@ -135,7 +118,7 @@ async def test_answers_that_a_job_counts_and_leaves_out_at_the_deadline_are_miss
     batch = await world.create(LOST)
     await world.until_true(world.running)
     await world.pass_time(DAY + 900)
-    ended = await _given_up(stand, world, batch)
+    ended = await world.until(batch.id)
     assert (ended.status, await ends(world, ended, LOST)) == ("expired", {EXPIRED: 15, MISSING: 5})
     await _check_words(world, ended, 5)
 
@@ -147,7 +130,7 @@ async def test_answers_that_an_expired_job_counts_and_leaves_out_are_missing(sta
     batch = await world.create(lines)
     await world.until_true(world.running)
     await world.pass_time(1020)
-    ended = await _given_up(stand, world, batch)
+    ended = await world.until(batch.id)
     assert (ended.status, await ends(world, ended, lines)) == ("expired", {EXPIRED: 5, MISSING: 5})
     await _check_words(world, ended, 5)
     assert await world.calls("batches.cancel") == []
@@ -161,7 +144,7 @@ async def test_what_a_job_that_somebody_else_cancelled_leaves_out_is_missing(sta
     await world.until_true(world.running)
     await world.pass_time(510)
     await asyncio.to_thread(stand.cancel_there)
-    ended = await _given_up(stand, world, batch)
+    ended = await world.until(batch.id)
     assert (ended.status, await ends(world, ended, lines)) == ("completed", {CANCELLED: 5, MISSING: 5})
 
 
