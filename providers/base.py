@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.errors import BadLine, LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
     NATIVE_ID_LENGTH,
@@ -34,6 +34,7 @@ __all__ = [
     "NATIVE_ID_LENGTH",
     "ORDINAL_LENGTH",
     "Account",
+    "BadLine",
     "BatchProvider",
     "Cancels",
     "Capabilities",
@@ -281,7 +282,7 @@ class BatchProvider(Protocol):
         """Bring the document to where the job will read it; return what `create` needs ({} where lines go inline).
 
         Nothing is paid for here, so it may run twice; with `again` an earlier, interrupted run is looked for first.
-        Raises `TryLater` or `Refused`.
+        Raises `TryLater` or `Refused`; here, in `create` and in a job that FAILED a refusal may name lines.
         """
 
     async def fence(self, account: Account) -> str | None:

@@ -150,9 +150,10 @@ class Desk:
     def document(self, part: PartRow, batch: BatchRow) -> PartFile:
         """Return the part's native document."""
         assert batch.split_dir is not None
+        home = self.folder(part) if part.cut else self.folder(part) / batch.split_dir
         return PartFile(
             mark=part.mark,
-            path=self.folder(part) / batch.split_dir / part.file,
+            path=home / part.file,
             bytes=part.bytes,
             lines=part.lines,
             sha256=part.sha256,

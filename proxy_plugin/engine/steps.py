@@ -12,6 +12,7 @@ from typing import Any
 from proxy_plugin.engine.audit import audit
 from proxy_plugin.engine.desk import Desk, Key
 from proxy_plugin.engine.steps_batch import follow, split_batch, validate
+from proxy_plugin.engine.steps_cut import cut
 from proxy_plugin.engine.steps_file import scan_file
 from proxy_plugin.engine.steps_merge import merge_batch
 from proxy_plugin.engine.steps_part import admit, collect_rows, fetch, poll, stage
@@ -50,6 +51,7 @@ TABLE = (
     Step("poll", "part", "running", poll),
     Step("fetch", "part", "ended", fetch, heavy=True, transfer=True),
     Step("collect", "part", "stored", collect_rows, heavy=True),
+    Step("cut", "part", "cutting", cut, heavy=True),
     Step("audit", "part", "collected", audit),  # due only where a guess was made
 )
 STEPS = {step.name: step for step in TABLE}

@@ -157,5 +157,7 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
 
 
 def _refusals(rows: list[PartRow]) -> str:
-    reasons = [reason for row in rows if (reason := refusal_of(row)) is not None]
-    return errors_text(Fault(reason.code, reason.message, reason.param, None) for reason in reasons[:MAX_FAULTS])
+    refused = (row for row in rows if row.state != "replaced")
+    reasons = [reason for row in refused if (reason := refusal_of(row)) is not None]
+    faults = (Fault(each.code, each.message, each.param, each.line or None) for each in reasons[:MAX_FAULTS])
+    return errors_text(faults)

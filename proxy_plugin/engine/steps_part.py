@@ -11,12 +11,13 @@ from msgspec import structs
 from proxy_plugin.config import Options
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.worker_jobs import heirs_of
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables import batches, cuts, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -101,8 +102,13 @@ async def account_or_end(desk: Desk, part: PartRow, batch: BatchRow) -> Account 
 
 
 def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> None:
-    """Give a part up: every line of it becomes an error row with the provider's reason."""
-    parts.move(conn, part, "refused", refusal=StoredRefusal.of(refused).text())
+    """Give a part up: every line of it becomes an error row with the provider's reason.
+
+    Where that names lines or may be about single ones, and nothing ran, the part is looked at line by line first.
+    """
+    of_lines = (refused.lines or refused.divisible) and cuts.nothing_ran(conn, part)
+    text = StoredRefusal.of(refused).text()
+    parts.move(conn, part, "cutting" if of_lines else "refused", refusal=text)
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -286,6 +292,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         names=known.names,
         assignment=str(home / batch.split_dir / ASSIGNMENT),
         folder=str(folder),
+        heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
     )
     facts = await desk.gateway.workers.run(collect, job)

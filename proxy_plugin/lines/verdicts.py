@@ -31,7 +31,8 @@ class Fate(msgspec.Struct, frozen=True):
         if its results are lost, None if every line should have a row.
     refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
     dropped: never accepted; `code` is batch_cancelled or batch_expired.
-    `attempt` counts submissions from 1; 0 or None where there was none.
+    `attempt` counts submissions from 1; 0 or None where there was none. `refused_together` is how many lines
+        the part has that the provider refused for what is in one of them at least; None where that is not why.
     """
 
     kind: Literal["collected", "refused", "dropped"]
@@ -45,6 +46,7 @@ class Fate(msgspec.Struct, frozen=True):
     param: str | None = None
     job: str | None = None
     attempt: int | None = None
+    refused_together: int | None = None
 
 
 class SourceLine(NamedTuple):

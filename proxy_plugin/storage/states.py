@@ -4,6 +4,7 @@ batch       validating > splitting > running > merging > completed | expired | c
             validating > failed, splitting > failed, merging > failed (no part was ever accepted)
 part        planned > staging > staged > creating > running > ended > stored > collected
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
+            cutting > replaced (a job of it was refused with nothing run, and parts of its own lines take its place)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 """
@@ -27,13 +28,15 @@ BATCH: dict[str, frozenset[str]] = {
 }
 PART: dict[str, frozenset[str]] = {
     "planned": frozenset({"staging", "dropped"}),
-    "staging": frozenset({"staged", "refused", "dropped"}),
+    "staging": frozenset({"staged", "refused", "dropped", "cutting"}),
     "staged": frozenset({"creating", "dropped", "staging"}),
-    "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
-    "running": frozenset({"ended", "planned", "creating", "refused", "dropped"}),
+    "creating": frozenset({"running", "staged", "staging", "refused", "dropped", "cutting"}),
+    "running": frozenset({"ended", "planned", "creating", "refused", "dropped", "cutting"}),
     "ended": frozenset({"stored", "refused"}),
     "stored": frozenset({"collected"}),
     "collected": frozenset(),
+    "cutting": frozenset({"replaced", "refused", "dropped"}),
+    "replaced": frozenset(),
     "refused": frozenset(),
     "dropped": frozenset(),
 }

@@ -42,6 +42,7 @@ from proxy_plugin.providers.base import (
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.lanes.anthropic import refusals
 from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of, request_element, result_row
 from proxy_plugin.providers.listing import Listed, Listing, Page, identifier, rfc_3339
 
@@ -128,7 +129,10 @@ class Anthropic:
 
     async def create(self, account: Account, submission: Submission) -> str:
         """Send the part's document from disk."""
-        reply = await self._origin(account).create(BATCHES, document=submission.part.path)
+        try:
+            reply = await self._origin(account).create(BATCHES, document=submission.part.path)
+        except Refused as refused:
+            raise refusals.of_create(refused) from None
         job = identifier(reply.fields())
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a batch id")

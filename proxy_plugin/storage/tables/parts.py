@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
-from proxy_plugin.providers.base import Refused, Usage
+from proxy_plugin.providers.base import BadLine, Refused, Usage
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, columns, many, one
@@ -49,6 +49,7 @@ class PartRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     due_at: float | None = None
     tries: int = 0
+    cut: str | None = None  # JSON: which lines of which part it has, if it was not made by the split
 
 
 class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -73,17 +74,25 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class StoredRefusal(msgspec.Struct, frozen=True):
-    """Why every line of a part that has no row is an error row, in the provider's words where it gave some."""
+    """Why every line of a part that has no row is an error row, in the provider's words where it gave some.
+
+    `divisible`: it may be about single lines. `records` of the document are those that the provider named, until it is
+    known which `line` of the file the message is about.
+    """
 
     code: str
     message: str
     status: int | None = None
     param: str | None = None
+    divisible: bool | UnsetType = UNSET
+    records: tuple[BadLine, ...] | UnsetType = UNSET
+    line: int | UnsetType = UNSET
 
     @classmethod
     def of(cls, refused: Refused) -> StoredRefusal:
         """Return what is kept of a refusal."""
-        return cls(refused.code, refused.message, refused.status, refused.param)
+        known = cls(refused.code, refused.message, refused.status, refused.param)
+        return structs.replace(known, divisible=refused.divisible or UNSET, records=refused.lines or UNSET)
 
     def text(self) -> str:
         """Return the value of the column `refusal`."""
