@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from proxy_plugin.providers.base import BadLine
-from proxy_plugin.storage.tables.cuts import cut_of, root_of
+from proxy_plugin.storage.tables.cuts import Suspects, cut_of, root_of
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
 
 MOST_ALONE = 20
@@ -25,6 +25,7 @@ TOO_MANY = (
     " apart any further; a retry sends them in smaller jobs."
 )
 _TOO_FEW = " A smaller job would have fewer lines than min_lines_per_job of the virtual key."
+BEFORE = "The provider has refused these lines together before."
 ALONE = " Correct the line; a retry to the same target leaves it out."
 
 
@@ -49,7 +50,7 @@ def decide(part: PartRow, refusal: StoredRefusal, family: Iterable[PartRow], lea
     if part.lines == 1:
         return Cutting(named[:1] or (_first(refusal),), why=ALONE)
     room = MOST_ALONE + 1 - bad_sets(family, root_of(part))
-    if room < 1:
+    if room < 1 and not refusal.before:
         return Cutting(named[:1], why=TOO_MANY)
     if named:
         return _without(part, named, room, least)
@@ -71,7 +72,10 @@ def _first(refusal: StoredRefusal) -> BadLine:
 
 
 def bad_sets(family: Iterable[PartRow], root: int) -> int:
-    """Return how many sets of lines have been refused of which no smaller one has: each has a bad line of its own."""
+    """Return how many sets of lines have been refused of which no smaller one has: each has a bad line of its own.
+
+    What an earlier batch found out has cost this one nothing, and does not count.
+    """
     rows = list(family)
     heirs = defaultdict[int, list[int]](list)
     for row in rows:
@@ -85,7 +89,20 @@ def bad_sets(family: Iterable[PartRow], root: int) -> int:
 
 def _is_bad(part: PartRow) -> bool:
     refusal = refusal_of(part) if part.state in _BAD else None
-    return refusal is not None and refusal.divisible is True
+    return refusal is not None and refusal.divisible is True and refusal.before is not True
+
+
+def suspected(part: PartRow, first: int, last: int, suspects: Iterable[Suspects]) -> PartRow:
+    """Let a new part be cut before it is sent, if it has all lines of a set that its target has refused before.
+
+    `first` and `last` are the ordinals between which it has all lines of its target.
+    """
+    for each in suspects:
+        same = (each.slug, each.model) == (part.slug, part.model)
+        if same and part.lines > 1 and first <= each.first and each.last <= last:
+            refusal = StoredRefusal(each.code, BEFORE, divisible=True, before=True)
+            return structs.replace(part, state="cutting", refusal=refusal.text())
+    return part
 
 
 def said(refusal: StoredRefusal, line: BadLine | None, number: int | None, why: str) -> StoredRefusal:

@@ -21,7 +21,7 @@ from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, cut_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.workers import WorkerDied
-from proxy_plugin.lines.cut import CutFacts, Piece, TakenOut, cut_document
+from proxy_plugin.lines.cut import CutFacts, cut_document
 from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, cuts, parts
@@ -78,37 +78,44 @@ def _commit(conn: Connection, desk: Desk, part: PartRow, plan: Cutting, facts: C
         line, number = (plan.out[0], facts.out[0].number) if facts.out else (None, None)
         parts.move(conn, part, "refused", refusal=poison.said(refusal, line, number, plan.why).text())
         return True
-    n = cuts.next_number(conn, part.batch_id)
-    for at, row in enumerate(_heirs(part, refusal, plan, facts, folder)):
-        parts.insert(conn, structs.replace(row, n=n + at))
-    parts.move(conn, part, "replaced")
+    _replace(conn, part, _alone(part, refusal, plan, facts) + _smaller(conn, part, refusal, plan, facts, folder))
     detail = f"{len(facts.out)} lines out, {len(facts.pieces)} parts"
     batches.event(conn, part.batch_id, part.n, desk.now(), "cut", detail)
     return True
 
 
-def _heirs(part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts, folder: str) -> list[PartRow]:
-    """Return the parts that take the place of this one; their numbers are yet to be given."""
+def _replace(conn: Connection, part: PartRow, heirs: list[PartRow]) -> None:
+    first = cuts.next_number(conn, part.batch_id)
+    for n, heir in enumerate(heirs, first):
+        parts.insert(conn, structs.replace(heir, n=n))
+    parts.move(conn, part, "replaced")
+
+
+def _alone(part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts) -> list[PartRow]:
+    """Return the parts of the lines that are taken out. They are refused from the start and have no document."""
     words = {line.record: line for line in plan.out}
-    alone = [
-        _alone(part, poison.said(refusal, words[line.record], line.number, poison.ALONE), line) for line in facts.out
-    ]
-    smaller = [_smaller(part, piece, folder) for piece in facts.pieces]
-    if plan.rest:  # the provider named more lines than are taken out
-        text = poison.said(refusal, None, None, poison.TOO_MANY).text()
-        smaller = [structs.replace(row, state="refused", refusal=text, due_at=None) for row in smaller]
-    return alone + smaller
+    ended = {"state": "refused", "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
+    rows = list[PartRow]()
+    for line in facts.out:
+        text = poison.said(refusal, words[line.record], line.number, poison.ALONE).text()
+        rows.append(_of(part, line.ordinal, line.ordinal, lines=1, mark=line.mark, refusal=text, **ended))
+    return rows
 
 
-def _alone(part: PartRow, refusal: StoredRefusal, line: TakenOut) -> PartRow:
-    """Return the part of a line that was taken out. It is refused from the start and has no document."""
-    own = _of(part, line.ordinal, line.ordinal, lines=1, mark=line.mark, bytes=0, sha256="", file="")
-    return structs.replace(own, state="refused", refusal=refusal.text(), job=part.job, due_at=None)
-
-
-def _smaller(part: PartRow, piece: Piece, folder: str) -> PartRow:
-    facts = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
-    return _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **facts)
+def _smaller(
+    conn: Connection, part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts, folder: str
+) -> list[PartRow]:
+    """Return the parts of the others, to be sent; not if the provider named more lines than are taken out."""
+    rest = {"state": "refused", "due_at": None, "refusal": poison.said(refusal, None, None, poison.TOO_MANY).text()}
+    batch = batches.get(conn, part.batch_id)
+    suspects = cuts.suspects_of(batch.suspects if batch else None)
+    rows = list[PartRow]()
+    for piece in facts.pieces:
+        known = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
+        row = _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **known)
+        suspected = poison.suspected(row, piece.first, piece.last, suspects)
+        rows.append(structs.replace(row, **rest) if plan.rest else suspected)
+    return rows
 
 
 def _of(part: PartRow, first: int, last: int, **facts: Any) -> PartRow:
@@ -117,4 +124,4 @@ def _of(part: PartRow, first: int, last: int, **facts: Any) -> PartRow:
     known = {
         name: getattr(part, name) for name in ("batch_id", "slug", "provider", "endpoint", "model", "partition_key")
     }
-    return PartRow(n=0, state="planned", due_at=0.0, cut=own, **known, **facts)
+    return PartRow(**{"n": 0, "state": "planned", "due_at": 0.0, "cut": own, **known, **facts})

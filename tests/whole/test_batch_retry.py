@@ -329,7 +329,7 @@ async def test_a_stopping_gateway_takes_no_retry(tmp_path: Path) -> None:
 
 def job_in(folder: Path, at_once: int = 4096) -> failed_lines.FailedLines:
     source, index, ledger = (str(folder / name) for name in ("source", "index", "ledger"))
-    return failed_lines.FailedLines(source, index, ledger, at_once)
+    return failed_lines.FailedLines(source, index, ledger, lines_at_once=at_once)
 
 
 @settings(max_examples=50, deadline=None)
@@ -352,7 +352,7 @@ def test_the_copy_is_the_failed_lines_whatever_blocks_they_fall_into(
         facts = failed_lines.copy(job, str(folder / "copy"))
         copied = (folder / "copy").read_bytes()
         assert copied == b"".join(line + b"\n" for line, each in zip(lines, wrong, strict=True) if each)
-        assert failed_lines.measure(job) == facts.bytes == len(copied)
+        assert failed_lines.measure(job).bytes == facts.file.bytes == len(copied)
 
 
 def test_a_ledger_of_another_file_is_refused(tmp_path: Path) -> None:

@@ -29,16 +29,13 @@ class StoredCut(msgspec.Struct, frozen=True):
 
 
 class Suspects(msgspec.Struct, frozen=True):
-    """Lines of a batch's file, from ordinal `first` to `last`, that an account refused when it got them together.
-
-    `refusal` is the text of a `StoredRefusal`.
-    """
+    """Lines of a batch's file, from ordinal `first` to `last`, that an account refused when it got them together."""
 
     first: int
     last: int
     slug: str
     model: str | None
-    refusal: str
+    code: str
 
 
 _read = msgspec.json.Decoder(StoredCut).decode

@@ -77,7 +77,7 @@ class StoredRefusal(msgspec.Struct, frozen=True):
     """Why every line of a part that has no row is an error row, in the provider's words where it gave some.
 
     `divisible`: it may be about single lines. `records` of the document are those that the provider named, until it is
-    known which `line` of the file the message is about.
+    known which `line` of the file the message is about. `before`: of an earlier batch; this one has not sent the part.
     """
 
     code: str
@@ -87,6 +87,7 @@ class StoredRefusal(msgspec.Struct, frozen=True):
     divisible: bool | UnsetType = UNSET
     records: tuple[BadLine, ...] | UnsetType = UNSET
     line: int | UnsetType = UNSET
+    before: bool | UnsetType = UNSET
 
     @classmethod
     def of(cls, refused: Refused) -> StoredRefusal:

@@ -126,3 +126,62 @@ def test_refusals_that_are_about_no_line_are_not_looked_into(stand: Stand, gatew
     lines = chats(COUNT)
     batch = gateway.run(lines, stand.provider)
     assert (batch["status"], batch["request_counts"]["failed"], creates(stand)) == ("failed", COUNT, 1)
+
+
+# ---- retry ----
+
+
+def retried(gateway: Client, batch: dict[str, Any], slug: str = "") -> dict[str, Any]:
+    status, made = gateway.ask("POST", f"/batches/{batch['id']}/retry", {}, {"x-portkey-virtual-key": slug})
+    assert status == 200, made
+    return gateway.until(made["id"])
+
+
+@pytest.mark.parametrize("marker", [NAMED, SILENT])
+def test_a_retry_leaves_out_what_is_refused_alone(marker: str, stand: Stand, gateway: Client) -> None:
+    lines = poisoned(COUNT, {7}, marker)
+    lines[12]["body"]["messages"][0]["content"] += "[[sandbox:error=500]]"
+    batch = gateway.run(lines, stand.provider)
+    assert batch["request_counts"]["failed"] == 2
+    before = creates(stand)
+    again = retried(gateway, batch)
+    assert again["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    assert (gateway.rows(again["error_file_id"])[0]["custom_id"], creates(stand)) == ("line 12", before + 1)
+
+
+@pytest.mark.parametrize("marker", [NAMED, SILENT])
+def test_a_retry_of_lines_that_are_refused_alone_says_so(marker: str, stand: Stand, gateway: Client) -> None:
+    batch = gateway.run(poisoned(COUNT, {7, 8}, marker), stand.provider)
+    before = creates(stand)
+    status, answer = gateway.ask("POST", f"/batches/{batch['id']}/retry", {}, {"x-portkey-virtual-key": ""})
+    assert (status, answer["error"]["code"]) == (400, "nothing_to_retry")
+    assert "8, 9 by number" in answer["error"]["message"]
+    elsewhere = retried(gateway, batch, f"{stand.provider}-narrow")
+    assert elsewhere["request_counts"] == {"total": 2, "completed": 0, "failed": 2}
+    assert creates(stand) > before
+
+
+@pytest.mark.parametrize("marker", [NAMED, SILENT])
+def test_retries_never_send_a_set_that_was_refused(marker: str, stand: Stand, gateway: Client) -> None:
+    """Every retry takes less for bad, until all good lines are answered."""
+    count, bad = 126, set(range(0, 126, 3))
+    batch, sets, done = gateway.run(poisoned(count, bad, marker), stand.provider), list[set[int]](), 0
+    for _ in range(8):
+        ids = {int(row["custom_id"].split()[1]) for row in gateway.rows(batch.get("output_file_id"))}
+        assert not ids & bad
+        done += len(ids)
+        refused = refused_sets(gateway, batch)
+        assert not any(known <= new for known in sets for new in refused), "what was refused was sent again"
+        if done == count - len(bad):
+            return
+        sets, batch = sets + refused, retried(gateway, batch)
+    raise AssertionError("good lines are never answered")
+
+
+def refused_sets(gateway: Client, batch: dict[str, Any]) -> list[set[int]]:
+    """Return which lines were refused together at the end, by what they are called."""
+    sets: dict[int, set[int]] = {}
+    for entry in read_ledger(gateway.data, batch["id"]):
+        if "refused_together" in entry:
+            sets.setdefault(entry["part"], set()).add(int(entry["custom_id"].split()[1]))
+    return list(sets.values())
