@@ -175,12 +175,12 @@ def _renamed(record: bytes, mark: str, new: str, ordinal: int) -> bytes:
     return record.replace(known, native_id(new, ordinal).encode())
 
 
-def records(source: BinaryIO, framing: Framing) -> Iterator[bytes]:
+def records(source: BinaryIO, framing: Framing, at_once: int = _READ_BYTES) -> Iterator[bytes]:
     """Yield the records of a native document, without what stands between them. Raises NotCuttable.
 
     A record has no line break, so it ends at the separator where that is one; else it is one JSON object or array.
     """
-    text = _Text(source, whole_lines=framing.separator == b"\n")
+    text = _Text(source, at_once, whole_lines=framing.separator == b"\n")
     text.skip(framing.prefix)
     while True:
         yield text.record()
@@ -192,8 +192,8 @@ def records(source: BinaryIO, framing: Framing) -> Iterator[bytes]:
 class _Text:
     """A document, of which a window is held that grows to one record."""
 
-    def __init__(self, source: BinaryIO, *, whole_lines: bool) -> None:
-        self._source, self._whole_lines = source, whole_lines
+    def __init__(self, source: BinaryIO, at_once: int, *, whole_lines: bool) -> None:
+        self._source, self._at_once, self._whole_lines = source, at_once, whole_lines
         self._window, self._at = b"", 0
 
     def skip(self, expected: bytes) -> None:
@@ -212,7 +212,7 @@ class _Text:
         """Return the record that begins here."""
         while (end := self._end()) is None:
             held = len(self._window) - self._at
-            if not self._fill(held + max(held, _READ_BYTES)):
+            if not self._fill(held + max(held, self._at_once)):
                 raise NotCuttable("the document ends within a record")
         start, self._at = self._at, end
         return self._window[start:end]
@@ -222,7 +222,7 @@ class _Text:
         missing = size - (len(self._window) - self._at)
         if missing <= 0:
             return True
-        more = self._source.read(max(missing, _READ_BYTES))
+        more = self._source.read(max(missing, self._at_once))
         self._window, self._at = self._window[self._at :] + more, 0
         return bool(more)
 

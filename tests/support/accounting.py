@@ -9,7 +9,7 @@ from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
-from proxy_plugin.providers.sandbox.answers import Style, expected_text
+from proxy_plugin.providers.sandbox.answers import POISON, Style, expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway
 
@@ -46,17 +46,32 @@ def check_own_answer(row: Mapping[str, Any], line: Mapping[str, Any], style: Sty
 def check_marked(lines: Lines, errors: Mapping[str, Mapping[str, Any]]) -> None:
     """Lines with a sandbox marker, and no others, are errors that say what happened."""
     expected = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         text = line["body"]["messages"][-1]["content"]
         if "sandbox:error=400" in text:
             expected[line["custom_id"]] = "400"
         elif "sandbox:missing" in text:
             expected[line["custom_id"]] = "result_missing"
-    found = {
-        key: row["error"]["code"] if row["error"] else str(row["response"]["status_code"])
-        for key, row in errors.items()
-    }
+        elif "sandbox:poison" in text:
+            expected[line["custom_id"]] = "invalid_request"
+            check_refused_alone(errors[line["custom_id"]], number)
+    found = {key: _ending(row) for key, row in errors.items()}
     assert found == expected
+
+
+def _ending(row: Mapping[str, Any]) -> str:
+    """Return the code of an error row, or its status; a job refused at its create has one, a failed job none."""
+    if row["error"]:
+        return str(row["error"]["code"])
+    answer = row["response"]
+    return "invalid_request" if POISON in answer["body"]["error"]["message"] else str(answer["status_code"])
+
+
+def check_refused_alone(row: Mapping[str, Any], number: int) -> None:
+    """A line for which its job was refused says so, with its number in the file."""
+    message = (row["error"] or row["response"]["body"]["error"])["message"]
+    assert message.startswith(f"line {number} of the file: ")
+    assert POISON in message
 
 
 def our_mark(job: Mapping[str, Any]) -> str | None:

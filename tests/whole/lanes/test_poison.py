@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
+from tests.support.waiting import until
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import Line, Stand, chat, chats, check_rows, code_of, read_ledger
 
@@ -126,6 +128,39 @@ def test_refusals_that_are_about_no_line_are_not_looked_into(stand: Stand, gatew
     lines = chats(COUNT)
     batch = gateway.run(lines, stand.provider)
     assert (batch["status"], batch["request_counts"]["failed"], creates(stand)) == ("failed", COUNT, 1)
+
+
+def test_what_was_cut_is_seen_while_the_rest_runs(stand: Stand, gateway: Client) -> None:
+    stand.options(run_seconds=600.0)
+    batch_id = gateway.submit(poisoned(COUNT, {7}, NAMED), stand.provider)
+    until(lambda: [job["status"] for job in jobs(gateway, batch_id)] == ["replaced", "refused", "running"])
+    whole, alone, rest = jobs(gateway, batch_id)
+    assert ("cut_from" in whole, alone["cut_from"], rest["cut_from"]) == (False, 0, 0)
+    assert alone["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    assert "line 8 of the file" in alone["error"]["message"]
+    assert rest["request_counts"]["total"] == COUNT - 1
+    rows = gateway.call("GET", f"/batches/{batch_id}/output", headers={"accept": "application/json"})
+    assert [json.loads(row)["custom_id"] for row in rows.splitlines()] == ["line 7"]
+    stand.sandbox.control.advance(601)
+    assert gateway.until(batch_id)["request_counts"] == {"total": COUNT, "completed": COUNT - 1, "failed": 1}
+
+
+def jobs(gateway: Client, batch_id: str) -> list[dict[str, Any]]:
+    return list(gateway.call("GET", f"/batches/{batch_id}?include=jobs")["jobs"])
+
+
+def test_a_cancel_ends_what_is_being_cut(stand: Stand, gateway: Client) -> None:
+    """However far the search is: each line is answered, cancelled or refused, and nothing runs afterwards."""
+    stand.options(run_seconds=600.0)
+    lines = poisoned(COUNT, {7, 30}, SILENT)
+    batch_id = gateway.submit(lines, stand.provider)
+    until(lambda: len(jobs(gateway, batch_id)) > 1, "a part that was cut")
+    gateway.cancel(batch_id)
+    batch = gateway.until(batch_id)
+    rows = gateway.rows(batch.get("error_file_id"))
+    assert batch["status"] == "cancelled"
+    assert [row["custom_id"] for row in rows] == [line["custom_id"] for line in lines]
+    assert not any(stand.running() for _ in range(3))
 
 
 # ---- retry ----
