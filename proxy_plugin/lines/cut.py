@@ -22,10 +22,10 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Framing, make_mark, native_id
 
 _READ_BYTES = 256 * 1024
-# Strings and brackets; the lone quote is a string that goes on behind what has been read. Possessive: backtracking
-# would keep a mark for every escape.
-_QUOTE, _OPENING, _CLOSING = ord('"'), frozenset(b"{["), frozenset(b"}]")
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+# Up to the next bracket outside strings, or the quote of a string that goes on behind what has been read. Possessive:
+# backtracking would keep a mark for every escape.
+_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+[{}\[\]"]', re.DOTALL)
+_QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
 
 class NotCuttable(ValueError):
@@ -206,7 +206,7 @@ class _Text:
     def rest_is(self, suffix: bytes) -> bool:
         """Tell whether the document ends here, with the suffix."""
         self._fill(len(suffix) + 1)
-        return self._window[self._at :] == suffix
+        return len(self._window) - self._at == len(suffix) and self._window.endswith(suffix)
 
     def record(self) -> bytes:
         """Return the record that begins here."""
@@ -233,12 +233,13 @@ class _Text:
             return found if found >= 0 else None
         if self._window[self._at : self._at + 1] not in b"{[":  # nothing read yet counts as either
             raise NotCuttable("a record is neither an object nor an array")
-        depth = 0
-        for token in _TOKEN.finditer(self._window, self._at):
-            first = self._window[token.start()]
-            if first == _QUOTE and token.end() - token.start() == 1:
+        depth, at = 0, self._at
+        while (bracket := _TO_BRACKET.match(self._window, at)) is not None:
+            at = bracket.end()
+            sign = self._window[at - 1]
+            if sign == _QUOTE:
                 return None
-            depth += (first in _OPENING) - (first in _CLOSING)
+            depth += 1 if sign in _OPENING else -1
             if depth == 0:
-                return token.end()
+                return at
         return None
