@@ -26,8 +26,13 @@ _IN_WORDS = re.compile(r"\b(?:line|row)(?: number| no\.?)?[ :#]{1,2}(\d{1,9})\b(
 
 
 def of_no_line(refused: Refused) -> bool:
-    """Tell whether a refusal is about the account or the service."""
+    """Tell whether a refusal is about the account or the service.
+
+    A 400 without a word is no validation error of a provider, but something's on the way to it.
+    """
     code, message = refused.code.lower(), refused.message
+    if refused.status in {400, 422} and message == refused.code:
+        return True
     account = _ACCOUNT_CODES.search(code) or _ACCOUNT_WORDS.search(message)
     return bool(account or _SERVICE_CODES.search(code) or _SERVICE_WORDS.search(message))
 

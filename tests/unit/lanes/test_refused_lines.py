@@ -112,6 +112,7 @@ CREATES: list[tuple[int, str, list[int], bool]] = [
     (400, "You have reached your specified API usage limits.", [], False),
     (400, 'anthropic-version: "2020" is not a valid version', [], False),
     (401, "requests.1.params: invalid x-api-key", [], False),
+    (400, "invalid_request_error", [], False),
     (403, "requests.1.params: forbidden", [], False),
     (404, "model: no-such-model", [], False),
 ]
