@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from proxy_plugin.config import Options
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
@@ -106,9 +106,11 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
 
     Where that names lines or may be about single ones, and nothing ran, the part is looked at line by line first.
     """
-    of_lines = (refused.lines or refused.divisible) and cuts.nothing_ran(conn, part)
-    text = StoredRefusal.of(refused).text()
-    parts.move(conn, part, "cutting" if of_lines else "refused", refusal=text)
+    known, proven = StoredRefusal.of(refused), cuts.nothing_ran(conn, part)
+    if refused.lines and not proven:  # the lines get their numbers, and nothing is cut
+        known = structs.replace(known, divisible=UNSET)
+    looked_at = refused.lines or (refused.divisible and proven)
+    parts.move(conn, part, "cutting" if looked_at else "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
