@@ -47,6 +47,7 @@ $(VENV)-oracles/.made: pyproject.toml constraints/oracles.txt
 	@touch $@
 
 test-oracles: $(VENV)-oracles/.made
+	$(VENV)-oracles/bin/python -m tests.oracles.corpus
 	$(VENV)-oracles/bin/python -m tests.oracles
 
 check: $(VENV)/.dev

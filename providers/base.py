@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
 from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
@@ -95,6 +96,7 @@ class Capabilities:
     input_mode: InputMode
     default_host: str
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
+    api_base: ApiBase = AS_IT_IS  # how LiteLLM's setting of this name becomes `custom_host`
     framing: Framing = Framing()
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -106,6 +108,7 @@ class Capabilities:
     settle_seconds: float = 900.0  # how late an accepted create may still appear in the lane's own list
     results_kept_seconds: float = 30 * 86400
     discount: float = 0.0  # share of the list price that a batch saves
+    billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
 
 
@@ -148,7 +151,8 @@ class Target:
     """What the route says about a line beyond its account."""
 
     model: str | None = None  # replaces body.model
-    drop_params: bool = False
+    drop_params: bool = False  # leave out what the lane cannot honour
+    strict_params: bool = False  # leave out not even what only hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Native:
     data: bytes
     inputs: int = 1
     partition: str = ""  # lines with different values never share a job
-    dropped: tuple[str, ...] = ()  # parameters left out because the route allows it
+    dropped: tuple[str, ...] = ()  # what was left out or changed, `formats.losses`
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +239,14 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answered line, in OpenAI's batch words."""
+    """Token counts of one answered line, in OpenAI's batch words. Those of caches are among the input tokens."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0  # written to a cache, for however long
+    cache_write_1h_tokens: int = 0  # those of them that are kept for an hour
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class ProviderError(Exception):
     """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
 
     timed_out = False  # no answer came in time
+    unreachable = False  # no connection was made, or it broke
+    said: Refused | None = None  # what the body of an answer that was no success says, cleaned
 
 
 class TryLater(ProviderError):
@@ -42,8 +44,19 @@ class Refused(ProviderError):
 
 
 class LineRejected(Exception):
-    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy."""
+    """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy.
 
-    def __init__(self, message: str, *, code: str = "unsupported_parameter", param: str | None = None) -> None:
+    `params`: all fields that are refused, where there are several; `param` is the first of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "unsupported_parameter",
+        param: str | None = None,
+        params: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.message, self.code, self.param = message, code, param
+        self.params = params or (() if param is None else (param,))

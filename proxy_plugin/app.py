@@ -147,7 +147,7 @@ def _add_routes(app: web.Application, entrance: Entrance) -> None:
     taken = {_shape(resource.canonical) for resource in app.router.resources()}
     for path, handler in operations.ROUTES.items():
         if path not in taken:
-            app.router.add_route(hdrs.METH_GET, path, handler)
+            app.router.add_get(path, handler)
     for route in _ours():
         if _shape(route.path) in taken:
             raise ConfigError(f"the application already serves {route.path}; set up the gateway before adding it")
@@ -161,7 +161,7 @@ def _shape(template: str) -> str:
 
 def _ours() -> Iterator[Served]:
     """Yield our routes under both roots, and behind them what answers the paths and methods that we do not have."""
-    routes = (*files_api.ROUTES, *uploads_api.ROUTES, *batches_api.ROUTES, *models_api.ROUTES)
+    routes = _with_head([*files_api.ROUTES, *uploads_api.ROUTES, *batches_api.ROUTES, *models_api.ROUTES])
     paths = dict.fromkeys(route.path for route in routes)
     for root in ROOTS:
         for path in paths:
@@ -172,6 +172,14 @@ def _ours() -> Iterator[Served]:
                 yield route._replace(path=root + path)
         for path in OURS:
             yield Served(hdrs.METH_ANY, f"{root}{path}/{ANYTHING}", _no_route)
+
+
+def _with_head(routes: list[Served]) -> list[Served]:
+    """Return the routes, and HEAD beside every GET."""
+    known = {(route.method, route.path) for route in routes}
+    gets = [route for route in routes if route.method == hdrs.METH_GET]
+    heads = [route._replace(method=hdrs.METH_HEAD) for route in gets]
+    return routes + [route for route in heads if (route.method, route.path) not in known]
 
 
 def _wrong_method(allowed: list[str]) -> Handler:

@@ -22,20 +22,23 @@ ANSWERS = (
     Code(
         None,
         "The request, or one of its fields (`param` names it), is not what the route takes; the thing that it names is "
-        "not in your workspace; there is no such route or method; or a time limit of the request's own has passed.",
+        "not in your workspace; there is no such route or method; the batch to be cancelled has ended; or a time limit "
+        "of the request's own has passed.",
         "Read `message`: it says what is expected.",
-        (400, 404, 405, 408, 417, 422),
+        (400, 404, 405, 408, 409, 417, 422),
     ),
     Code(
         "batch_not_ended", "This is known of a batch that has ended, and this one has not.", "Ask again later.", (409,)
     ),
     Code(
         "conflict",
-        "The state of the thing does not allow this: a batch that has ended is cancelled, a file in use is deleted.",
+        "The state of the thing does not allow this.",
         "Look at its state first. The same request will get the same answer.",
         (409,),
     ),
+    Code("empty_array", "A list that needs an entry has none.", "Send at least one.", (400,)),
     Code("empty_file", "The uploaded file has no byte.", "Upload a file with one request a line.", (400,)),
+    Code("empty_string", "A text that may not be empty is.", "Send the field that `param` names.", (400,)),
     Code(
         "idempotency_key_reused",
         "The `Idempotency-Key` came with another request in the last 24 hours.",
@@ -44,7 +47,7 @@ ANSWERS = (
     ),
     Code(
         "input_file_gone",
-        "The input file of the batch to be retried is gone.",
+        "The input file of the batch to be retried, or the record of its lines, was deleted or has expired.",
         "Upload it and create a new batch.",
         (409,),
     ),
@@ -54,10 +57,12 @@ ANSWERS = (
         "Delete files that are not needed, or ask the operator.",
         (507,),
     ),
+    Code("integer_above_max_value", "A number is too large.", "The message names the largest.", (400,)),
+    Code("integer_below_min_value", "A number is too small.", "The message names the smallest.", (400,)),
     Code(
         "internal_error",
         "The gateway met an error of its own, or found a stored file damaged.",
-        "Tell the operator the `x-portkey-trace-id` of the answer; the log has the rest.",
+        "Tell the operator the `x-request-id` of the answer; the log has the rest.",
         (500,),
     ),
     Code(
@@ -91,6 +96,13 @@ ANSWERS = (
         (400,),
     ),
     Code(
+        "invalid_type",
+        "A field has a value of another type.",
+        "The message says which type is expected.",
+        (400,),
+    ),
+    Code("invalid_value", "A field has a value that is none of its own.", "The message lists them.", (400,)),
+    Code(
         "invalid_virtual_key",
         "The gateway has no virtual key of this name.",
         "Correct the slug in `x-portkey-provider`, `x-portkey-virtual-key`, the config or the model.",
@@ -102,12 +114,14 @@ ANSWERS = (
     ),
     Code("no_lines", "The batch failed before any line was sent.", "Its `errors` say why.", (409,)),
     Code("nothing_to_retry", "No line of the batch failed.", "There is nothing to do.", (400,)),
+    Code("object_above_max_properties", "`metadata` has more than 16 pairs.", "Send fewer.", (400,)),
     Code(
         "permission_denied",
         "Your key may not do this, or not with this virtual key; or the provider forbids it.",
         "Use another virtual key, or ask the operator.",
         (403,),
     ),
+    Code("property_name_above_max_length", "A key of `metadata` is too long.", "Send a shorter one.", (400,)),
     Code(
         "provider_failed",
         "The provider cannot be reached, failed, or did not answer in time; nothing was done.",
@@ -149,11 +163,19 @@ ANSWERS = (
         "The message names the limit: split the file, or use the Uploads API.",
         (413,),
     ),
+    Code("string_above_max_length", "A text is too long.", "The message names the longest.", (400,)),
     Code(
         "unavailable",
         "The gateway is stopping, or the file is still being checked; nothing was done.",
         "Try again in a moment.",
         (503,),
+    ),
+    Code(
+        "unknown_parameter",
+        "The request says where lines are to run in a word that is not served.",
+        "Say it in `x-portkey-provider`, `x-portkey-virtual-key` or `x-portkey-config`, as a header or in "
+        "`portkey_options`.",
+        (400,),
     ),
     Code(
         "unsupported_content_encoding",
@@ -178,6 +200,7 @@ ANSWERS = (
 FAULTS = (
     Code("duplicate_custom_id", "Two lines have the same `custom_id`.", "Give every line one of its own."),
     Code("empty_file", "The file has no line that is not blank.", "Write one request a line."),
+    Code("empty_string", "`custom_id` is an empty text.", "Give every line one of its own."),
     Code(
         "internal_error", "The file could not be translated.", "Create the batch again; tell the operator if it recurs."
     ),
@@ -186,14 +209,18 @@ FAULTS = (
         "The line is no JSON object in UTF-8, or nests too deep.",
         "The message names the byte or the cause.",
     ),
-    Code("invalid_method", "`method` is not `POST`.", 'Write `"method": "POST"`.'),
-    Code("invalid_request", "`body.model` names no model.", "Name one."),
+    Code(
+        "invalid_request",
+        "`body.model` names no model; or, told beside other faults, a chat has no `messages`.",
+        "Write what `param` names.",
+    ),
     Code(
         "invalid_type",
         "A field has a wrong type: `custom_id` is a text, `body` an object.",
         "Correct the field in `param`.",
     ),
     Code("invalid_url", "`url` is not the endpoint of the batch.", "Make the two equal."),
+    Code("invalid_value", "`method` is not `POST`.", 'Write `"method": "POST"`, in capital letters.'),
     Code("line_too_long", "The line is longer than this gateway takes.", "Shorten or split the request."),
     Code(
         "missing_required_parameter",
@@ -276,6 +303,12 @@ ROWS = (
     Code("result_missing", "The provider ended the job without an answer for this line.", "Retry the line."),
     Code("results_expired", "The provider no longer has the results.", "Retry the batch."),
     Code(
+        "server_error",
+        "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
+        "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
+        "Retry the line.",
+    ),
+    Code(
         "too_many_jobs", "The file would need more jobs than a batch may have.", "Use fewer models, or several files."
     ),
     Code(
@@ -286,7 +319,13 @@ ROWS = (
     Code(
         "unsupported_parameter",
         "The lane cannot honour a parameter of the body.",
-        "Remove it, or set `drop_params` in the route to run the line without it.",
+        "Remove it, or run the line without it: `drop_params: true` in the config of the batch or in its virtual key,"
+        " or `--drop-params`. The message shows the line to add.",
     ),
     Code("unsupported_value", "The lane cannot honour a value of the body.", "Change the value that is named."),
+    Code(
+        "virtual_key_conflict",
+        "The line names one virtual key, and the request chose another for all lines.",
+        "Take `@slug/` out of the line's model, or send the batch without an account.",
+    ),
 )

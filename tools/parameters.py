@@ -16,9 +16,12 @@ from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
+from proxy_plugin.providers.formats.hints import HINTS
+from proxy_plugin.providers.formats.losses import TOLD
 from proxy_plugin.providers.formats.shapes import Translated
 
 Json = dict[str, Any]
+DROPPED = "dropped with a switch"
 
 TOOL: Json = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -29,6 +32,7 @@ SCHEMA: Json = {
     "additionalProperties": False,
 }
 PNG, PDF = "data:image/png;base64,iVBORw0KGgo=", "data:application/pdf;base64,JVBERi0xLjc="
+CSV = "data:text/csv;base64,YSxi"
 SETTING: Json = {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}
 TEXT: Json = {"type": "text", "text": "hi"}
 WORDS: list[Json] = [{"role": "user", "content": "hi"}]
@@ -74,6 +78,10 @@ def _formed(kind: str, **more: object) -> Json:
     return {"response_format": {"type": kind, **more}}
 
 
+def _fed_back(**more: object) -> Json:
+    return {"messages": [*WORDS, {"role": "assistant", "content": "a", **more}, *WORDS]}
+
+
 # Members that group what a caller sets.
 GROUPS = (
     *("generationConfig", "inferenceConfig", "additionalModelRequestFields"),
@@ -105,6 +113,10 @@ PARAMETERS = (
     Probe("`parallel_tool_calls` false", {"parallel_tool_calls": False}, TOOLED),
     Probe("`response_format` json_object", _formed("json_object")),
     Probe("`response_format` json_schema", _formed("json_schema", json_schema={"name": "a", "schema": SCHEMA})),
+    Probe(
+        "`response_format` json_schema, strict",
+        _formed("json_schema", json_schema={"name": "a", "schema": SCHEMA, "strict": True}),
+    ),
     Probe("`reasoning_effort` none", {"reasoning_effort": "none"}),
     Probe("`reasoning_effort` high", {"reasoning_effort": "high"}),
     Probe("`verbosity`", {"verbosity": "low"}),
@@ -124,15 +136,30 @@ PARAMETERS = (
         {"safety_settings": [SETTING]},
     ),
     Probe("`cache_control` (extension)", {"cache_control": {"type": "ephemeral"}}),
+    Probe("`thinking` (extension)", {"thinking": {"type": "enabled", "budget_tokens": 2048}, "max_tokens": 9000}),
+    Probe("`output_config` (extension)", {"output_config": {"effort": "low"}}),
+    Probe("`system` (extension)", {"system": "s"}),
+    Probe("`stop_sequences` (extension)", {"stop_sequences": ["END"]}),
 )
 CONTENTS = (
     Probe("system message", {"messages": [{"role": "system", "content": "s"}, *WORDS]}),
     Probe("developer message", {"messages": [{"role": "developer", "content": "s"}, *WORDS]}),
+    Probe("later system message", {"messages": [*WORDS, {"role": "system", "content": "s"}]}),
+    Probe("answer fed back: `reasoning_content`", _fed_back(reasoning_content="hm"), _fed_back()),
+    Probe("answer fed back: `annotations`", _fed_back(annotations=[{"type": "url_citation"}]), _fed_back()),
+    Probe(
+        "answer fed back: `images`", _fed_back(images=[{"type": "image_url", "image_url": {"url": PNG}}]), _fed_back()
+    ),
     Probe("`name` of a message", {"messages": [{**WORDS[0], "name": "jane"}]}),
     Probe(
         "image as data",
         _asked({"type": "image_url", "image_url": {"url": PNG}}),
         PARTED,
+    ),
+    Probe(
+        "`detail` of an image",
+        _asked({"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}),
+        _asked({"type": "image_url", "image_url": {"url": PNG}}),
     ),
     Probe("image by URL", _asked({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}), PARTED),
     Probe(
@@ -140,6 +167,8 @@ CONTENTS = (
         _asked({"type": "file", "file": {"file_data": PDF}}),
         PARTED,
     ),
+    Probe("CSV as data", _asked({"type": "file", "file": {"file_data": CSV, "filename": "a.csv"}}), PARTED),
+    Probe("PDF by URL", _asked({"type": "file", "file": {"file_url": "https://example.com/a.pdf"}}), PARTED),
     Probe("file by id", _asked({"type": "file", "file": {"file_id": "file-1"}}), PARTED),
     Probe("audio", _asked({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}), PARTED),
     Probe("tool call and result", {"messages": ANSWERED}, TOOLED),
@@ -153,11 +182,21 @@ _HEAD = """\
 
 Lanes of OpenAI's own format send a line as it came. What the translators of the other formats make of a chat body:
 
-- a name is the member of the native body that is new or changed;
+- **sent**: with the members of the native body that are new or changed;
+- **hint**: promises nothing about the answer; the line runs without it, or with the nearest that there is (then the
+  members are shown), and that is recorded in the ledger; refused where `strict_params` is set;
+- **told**: not enforced but asked for in the system text, recorded as "told, not enforced"; refused where
+  `strict_params` is set;
+- **dropped with a switch**: refused, unless `drop_params` is set; then the line runs without it, or with the value
+  shown, and that is recorded in the ledger;
 - **refused**: the line becomes an error row that names the field, whatever the route says;
-- **lost**: refused, unless the route says `drop_params: true`; then the line runs without it, or with the value shown,
-  and that is recorded in the ledger;
-- **no trace**: taken, with the same native body as without it.
+- **no trace**: taken, with the same native body as without it: it asks for what happens anyway.
+
+`drop_params` and `strict_params` stand in a config object (`x-portkey-config`, or saved under `configs`) or in a
+virtual key; `drop_params` also in `litellm_settings`, in `litellm_params` of a `model_list` entry, and as
+`--drop-params` of `proxy-plugin batch submit` and `plan`. The nearest to the batch counts: config, virtual key,
+`litellm_settings`. Where both are set at one level, `drop_params` wins. A plan names every parameter that is left out,
+changed or refused, and spends nothing.
 
 Models differ within a format. Asked were:
 
@@ -165,11 +204,21 @@ Models differ within a format. Asked were:
 """
 
 
+_HINTS = """\
+## What only hints
+
+Left out and recorded without a switch, where a format has no place for it. In the ledger such a path has no numbers.
+A limit above the model's own (`max_tokens`, `max_completion_tokens`) is a hint too: the model's own is sent.
+"""
+_LIMITS = {"max_tokens", "max_completion_tokens"}
+
+
 def markdown() -> str:
     """Return the whole document."""
     models = "\n".join(f"- `{each.model}` for {each.title}" for each in FORMATS)
     parts = [_HEAD.format(models=models), "## Parameters\n", *_table(PARAMETERS)]
-    return "\n".join([*parts, "", "## Messages and their parts\n", *_table(CONTENTS)]) + "\n"
+    parts += ["", "## Messages and their parts\n", *_table(CONTENTS), "", _HINTS, *_hints()]
+    return "\n".join(parts) + "\n"
 
 
 def _table(probes: tuple[Probe, ...]) -> Iterator[str]:
@@ -179,20 +228,34 @@ def _table(probes: tuple[Probe, ...]) -> Iterator[str]:
         yield f"| {probe.name} | {' | '.join(outcome(probe, each) for each in FORMATS)} |"
 
 
+def _hints() -> Iterator[str]:
+    """Yield lists of what only hints: parameters, then members by their place."""
+    places: dict[str, list[str]] = {}
+    for path in sorted(HINTS - _LIMITS):
+        place, _, name = path.rpartition("[].")
+        places.setdefault(place and f"{place}[]", []).append(name)
+    for place, names in places.items():
+        yield f"- {f'of `{place}`: ' if place else ''}{', '.join(f'`{name}`' for name in names)}"
+
+
 def outcome(probe: Probe, form: Format) -> str:
     """Return what becomes of a probe, in one cell."""
     base: Json = {"messages": WORDS, **probe.given}
     try:
-        native = _native(form, {**base, **probe.adds}, drop=False)
+        native, noted = _native(form, {**base, **probe.adds})
     except LineRejected:
         return _lost(probe, form, base)
     try:
-        before = _native(form, base, drop=False)
+        before, earlier = _native(form, base)
     except LineRejected:  # what the probe stands on is refused itself, and goes in with it
-        before = _native(form, {"messages": WORDS}, drop=False)
+        before, earlier = _native(form, {"messages": WORDS})
     names = [f"`{each}`" for each in dict.fromkeys(changes(before, native))]
     gone = [f"without `{each}`" for each in before if each not in native]
-    return ", ".join(names + gone) or "no trace"
+    lost = [each for each in noted if each not in earlier]
+    if any(each.endswith(TOLD) for each in lost):
+        return "told"
+    word, places = "hint" if lost else "sent", ", ".join([*names, *gone])
+    return f"{word}: {places}" if places else "hint" if lost else "no trace"
 
 
 def _lost(probe: Probe, form: Format, base: Json) -> str:
@@ -202,12 +265,14 @@ def _lost(probe: Probe, form: Format, base: Json) -> str:
         return "refused"
     added = {key for key in probe.adds if base.get(key) != probe.adds[key]}
     values = [name.partition("=")[2] for name in made.dropped if name.partition("=")[0] in added]
-    return f"lost: {values[0]}" if values and values[0] else "lost"
+    if values and values[0] == TOLD:
+        return f"{DROPPED}: told"
+    return f"{DROPPED}: {values[0]}" if values and values[0] else DROPPED
 
 
-def _native(form: Format, body: Json, *, drop: bool) -> Json:
-    made: Json = json.loads(form.translate(_body(form, body), model=form.model, drop_params=drop).body)
-    return made
+def _native(form: Format, body: Json) -> tuple[Json, tuple[str, ...]]:
+    made = form.translate(_body(form, body), model=form.model, drop_params=False)
+    return json.loads(made.body), made.dropped
 
 
 def _body(form: Format, body: Json) -> bytes:

@@ -25,25 +25,32 @@ _ERRORS_HEAD = """\
 
 Whatever is refused is refused in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. `message` says what
 is wrong and what to do, `param` names the field or the header, and neither quotes what you sent beyond names and ids.
-Every answer has an `x-portkey-trace-id`; the operator finds the request in the log by it. Where repeating the request
-cannot help, `x-should-retry: false` says so to OpenAI's and Portkey's SDKs.
+Every answer has an `x-request-id` and an `x-portkey-trace-id`; the operator finds the request in the log by either.
+Where repeating the request cannot help, `x-should-retry: false` says so to OpenAI's and Portkey's SDKs.
 """
 _ANSWERS_HEAD = """
 ## Answers to requests
+
+Where OpenAI's API has a sentence for it, `message`, `param` and `code` are OpenAI's; a value that was sent is repeated
+only if it is a plain word. One thing is answered earlier: an `input_file_id` that names no batch file of yours is a
+404 of the create, where OpenAI takes the create and fails the batch. Nothing has to be polled for what is known at
+once, and a batch that can never run is not stored.
 """
 _FAULTS_HEAD = """
 ## Batches that failed for their file
 
 `errors.data[]` of a batch whose `status` is `failed`: up to 100 entries with `code`, `message`, `param` and the 1-based
 `line`. Nothing was sent to any provider. With `strict: true` in the route the codes of lines that a lane cannot
-express, below, are met here too; and where no provider took any part of the batch, the reasons that they gave.
+express, below, are met here too, and without it where no line of the file has a target; and where no provider took any
+part of the batch, the reasons that they gave.
 """
 _ROWS_HEAD = """
 ## Lines that failed
 
-`error.code` of a row of the error file, and `code` in `GET /v1/batches/{id}/lines`. A row with a `response` is the
-provider's own answer to that line, status and body, and is not listed; nor are codes that a provider gave, which are
-passed on as they came.
+`error.code` of a row of the error file, and `code` in `GET /v1/batches/{id}/lines`. A line that the gateway refuses is
+a row as OpenAI writes it: `response.status_code` is 400 and `response.body.error` has `message`, `type`, `param` and
+`code`. Any other row with a `response` is the provider's own answer to that line, status and body, and is not listed;
+nor are codes that a provider gave, which are passed on as they came.
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_plugin.providers.errors import LineRejected
 from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly
-from proxy_plugin.providers.formats.losses import rejected
+from proxy_plugin.providers.formats.losses import Losses
 
 Block = dict[str, Any]
 
@@ -30,14 +30,17 @@ def _exactly(body: bytes, given: Block, exact: Collection[str]) -> Block:
     return found
 
 
-def leftovers(given: Block, *, same: Mapping[str, Collection[object]], never: Mapping[str, str]) -> Block:
-    """Return the members that ask for something. Raises LineRejected.
+def leftovers(
+    given: Block, losses: Losses, *, same: Mapping[str, Collection[object]], never: Mapping[str, str]
+) -> Block:
+    """Return the members that ask for something.
 
     `same`: values that ask for what happens anyway. `never`: parameters without which an answer lacks what the caller
-    will read from it, with the reason: no setting lets them be left out.
+    will read from it, with the reason: no setting lets them be left out. They are refused.
     """
     left = {key: value for key, value in given.items() if value not in same.get(key, ())}
     for key, reason in never.items():
         if left.get(key) is not None:
-            raise rejected(key, reason, "unsupported_parameter")
+            losses.never(key, reason)
+            del left[key]
     return left

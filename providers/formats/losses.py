@@ -1,44 +1,83 @@
-"""What a translation cannot keep: the line is refused by name, or the loss is allowed and written down.
+"""What a translation cannot keep: the line is refused by name, or the loss is written down.
 
-A value that means the same as leaving it out is no loss. Names are the caller's own fields, so that the message can be
-acted on; values are never repeated, they are user content.
+    hint    promises nothing about the answer (`hints`): left out and written down without a switch
+    told    asked for in words, not enforced: written down as `name=told, not enforced`
+    loss    refused, unless the route says `drop_params`; then left out, or replaced, and written down
+    never   an answer without it would lack what the caller reads from it: refused, whatever the route says
+
+`strict_params` makes a hint, and what is told, a loss. A value that means the same as leaving it out is no loss. Names
+are the caller's own fields, so that the message can be acted on; values are never repeated, they are user content.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.hints import HINTS
 
+TOLD = "told, not enforced"
 _NUMBER = re.compile(r"\[\d+\]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOTHING: tuple[object, ...] = (None, "", [], {})
+_SWITCH = (
+    'add the header `x-portkey-config: {"drop_params": true}` to the batch (`--drop-params` of `proxy-plugin batch`), '
+    "or `drop_params: true` to the virtual key in the configuration"
+)
+_NAMED = 20  # refused parameters in one message
+
+
+class _Refused(NamedTuple):
+    """One refused parameter; `without`: how the line runs where the switch is set, empty where none helps."""
+
+    param: str
+    text: str
+    without: str
 
 
 class Losses:
-    """The losses of one line. `provider` is the API's name in messages."""
+    """The losses of one line. `provider` is the API's name in messages.
 
-    __slots__ = ("_allowed", "_provider", "names")
+    A translation goes on behind a refused parameter, so that one message names them all: `settled` raises it.
+    """
 
-    def __init__(self, *, allowed: bool, provider: str) -> None:
-        self._allowed, self._provider = allowed, provider
+    __slots__ = ("_allowed", "_provider", "_refused", "_strict", "names")
+
+    def __init__(self, *, allowed: bool, provider: str, strict: bool = False) -> None:
+        self._allowed, self._strict, self._provider = allowed, strict, provider
+        self._refused: list[_Refused] = []
         self.names: list[str] = []
 
     def add(self, param: str, reason: str, remedy: str, *, instead: str | int | None = None) -> None:
-        """Note that `param` (a path such as `messages[3].name`) is lost. Raises LineRejected where that is not allowed.
+        """Note that `param` (a path such as `messages[3].name`) is lost, or refuse it where that is not allowed.
 
         Kept without the numbers: `messages[].name`. `instead` is our own value that goes in its place, and is noted
         too: `temperature=1`.
         """
-        if not self._allowed:
-            run = "without it" if instead is None else f"with {instead}"
-            message = f"{param}: {reason}. {remedy}, or set drop_params in the route to run the line {run}."
-            raise LineRejected(message, code="unsupported_parameter", param=param)
-        name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
-        if name not in self.names:
-            self.names.append(name)
+        self._note(param, reason, remedy, instead, hint=_NUMBER.sub("[]", param) in HINTS)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the route allows losses."""
+        return self._allowed
+
+    def hint(self, param: str, reason: str, remedy: str, *, instead: str | int | None = None) -> None:
+        """Note that a value is left out which only hints, or is said in another way, where its path does not say so."""
+        self._note(param, reason, remedy, instead, hint=True)
+
+    def note(self, param: str) -> None:
+        """Note what has no effect, so that it is not sent; no setting refuses it."""
+        self._keep(param, None)
+
+    def tell(self, param: str, reason: str, remedy: str) -> None:
+        """Note that `param` is asked for in words, which the model may not follow."""
+        self._note(param, reason, remedy, TOLD, hint=True)
+
+    def never(self, param: str, reason: str) -> None:
+        """Refuse a parameter that no setting lets be left out; `reason` holds the remedy."""
+        self._refused.append(_Refused(param, f"{param}: {reason}", ""))
 
     def add_unknown(self, given: dict[str, Any], known: AbstractSet[str], path: str = "") -> None:
         """Note every member of `given` that has no place in the translation and says something."""
@@ -47,6 +86,37 @@ class Losses:
         for key, value in given.items():
             if key not in known and value not in _NOTHING:
                 self.add(join(path, key), f"{self._provider} has no equivalent", "Remove it")
+
+    def settled(self) -> tuple[str, ...]:
+        """Return what was lost. Raises LineRejected, which names every parameter that is refused."""
+        if not self._refused:
+            return tuple(self.names)
+        params = tuple(dict.fromkeys(each.param for each in self._refused))
+        shown = list(dict.fromkeys(each.text for each in self._refused))
+        more = f". And {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+        message = f"{'. '.join(shown[:_NAMED])}{more}{self._way_out()}."
+        raise LineRejected(message, code="unsupported_parameter", param=params[0], params=params)
+
+    def _way_out(self) -> str:
+        """Return how the line runs nevertheless, with the line to add."""
+        soft = [each for each in self._refused if each.without]
+        if not soft:
+            return ""
+        if len(soft) < len(self._refused):
+            return f". To leave out what may be left out, {_SWITCH}"
+        return f", or run the line {soft[0].without if len(soft) == 1 else 'without them'}: {_SWITCH}"
+
+    def _note(self, param: str, reason: str, remedy: str, instead: str | int | None, *, hint: bool) -> None:
+        if not self._allowed and (self._strict or not hint):
+            without = "without it" if instead is None else "with it told" if instead == TOLD else f"with {instead}"
+            self._refused.append(_Refused(param, f"{param}: {reason}. {remedy}", without))
+            return
+        self._keep(param, instead)
+
+    def _keep(self, param: str, instead: str | int | None) -> None:
+        name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
+        if name not in self.names:
+            self.names.append(name)
 
 
 def join(path: str, key: str) -> str:

@@ -15,11 +15,17 @@ class Translated(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An OpenAI response body (a chat.completion, a list of embeddings) as JSON text, its token counts, its model."""
+    """An OpenAI response body (a chat.completion, a list of embeddings) as JSON text, its token counts, its model.
+
+    With a `status` other than 200 the row is an error: the model was paid and gave nothing that can be used. Then the
+    body holds an `error` beside all that came, and `code` names the reason, for the ledger.
+    """
 
     body: bytes
     usage: Usage
     model: str
+    status: int = 200
+    code: str = ""
 
 
 class ErrorAnswer(NamedTuple):
@@ -28,6 +34,15 @@ class ErrorAnswer(NamedTuple):
     status: int
     body: bytes
     code: str
+
+
+UNUSABLE = 500  # the status of an answer that the model spoiled: a second try may well do better
+
+
+def spoiled(reason: str, words: str) -> dict[str, Any]:
+    """Return the `error` of an answer that ended with the provider's `reason`; `words` are its own, if any."""
+    message = f"The model gave no usable answer ({reason}){': ' + words if words else '.'}"
+    return {"message": message, "type": "server_error", "param": None, "code": reason}
 
 
 def chat_tokens(usage: Usage) -> dict[str, Any]:

@@ -40,10 +40,12 @@ class Call:
 def unsuccessful(call: Call, status: int, after: float | None, refusal: Refused) -> ProviderError:
     """Return what an answer other than 2xx proves. `refusal` is what its body says."""
     seen = f"{call}: HTTP {status} ({refusal.code})"
-    if status == 429:
-        return TryLater(seen, after=after, status=status)
-    if status >= 500 or status in {408, 409, 425} or (status == 303 and call.create):
-        return OutcomeUnknown(seen) if call.create else TryLater(seen, after=after, status=status)
+    passing = status >= 500 or status in {408, 409, 425} or (status == 303 and call.create)
+    if status == 429 or passing:
+        lost = passing and call.create
+        found = OutcomeUnknown(seen) if lost else TryLater(seen, after=after, status=status)
+        found.said = refusal
+        return found
     if status < 400:
         return Refused("redirects are not followed", code="unexpected_redirect", status=status)
     return refusal
@@ -63,7 +65,7 @@ def broken(call: Call, error: BaseException) -> ProviderError:
         cause = os.strerror(number) if isinstance(number, int) and number > 0 else None
     message = f"{call}: {type(error).__name__}" + (f" ({cause})" if cause else "")
     found = no_answer(call, message) if call.connected else TryLater(f"{message}, no connection was made")
-    found.timed_out = isinstance(error, TimeoutError)
+    found.timed_out, found.unreachable = isinstance(error, TimeoutError), True
     return found
 
 

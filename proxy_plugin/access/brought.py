@@ -61,14 +61,14 @@ class _Source:
         if self.path is not None:
             message = (
                 f"{self.name(KEY_FIELD)} is missing: a target with a plain provider needs the provider's own key. To"
-                " use a virtual key write `virtual_key: slug` or `provider: @slug`."
+                " use a virtual key write 'virtual_key: slug' or 'provider: @slug'."
             )
             return BadRequest(message, param=CONFIG, code="provider_key_missing")
         held = "authorization" in self.caller.private_headers
         not_it = f" What {KEY_HEADER} holds is not one: it names the caller, or is a placeholder." if held else ""
         return BadRequest(
-            f"`{PROVIDER}: NAME` needs the provider's own key as `{KEY_HEADER}: Bearer KEY`, beside the key of this "
-            f"gateway in `{API_KEY}`.{not_it} To use a virtual key send `{PROVIDER}: @slug`.",
+            f"'{PROVIDER}: NAME' needs the provider's own key as '{KEY_HEADER}: Bearer KEY', beside the key of this "
+            f"gateway in '{API_KEY}'.{not_it} To use a virtual key send '{PROVIDER}: @slug'.",
             param=KEY_HEADER,
             code="provider_key_missing",
         )
@@ -126,7 +126,7 @@ async def _adapter(name: str, source: _Source) -> BatchProvider:
         known = ", ".join(catalog.names())
         where = PROVIDER if source.path is None else source.name("provider")
         raise BadRequest(
-            f"{where} names no provider that is served. Known: {known}; virtual keys are `@slug`.",
+            f"{where} names no provider that is served. Known: {known}; virtual keys are '@slug'.",
             param=source.param(None),
         ) from None
 

@@ -22,7 +22,7 @@ PLACEHOLDER = "OPENAI_API_KEY"  # Portkey's Python SDK sends this literal text a
 X_API_KEY = "x-api-key"
 CREDENTIAL_HEADERS = (API_KEY, AUTHORIZATION, X_API_KEY, "api-key")  # where clients put the key they have
 UNKNOWN_KEY = "Portkey Error: Invalid API Key. Error Code: 03"
-MISSING_KEY = f"No API key: send a key of this gateway as `{API_KEY}: KEY` or as `Authorization: Bearer KEY`."
+MISSING_KEY = f"No API key: send a key of this gateway as '{API_KEY}: KEY' or as 'Authorization: Bearer KEY'."
 TWO_KEYS = "More than one API key was sent in the same header."
 
 
@@ -31,7 +31,8 @@ class Caller:
     """An authenticated caller.
 
     `credential_in` is the header that named it, None where no key is configured. `private_headers` may not be passed
-    on: they hold a key of this gateway, or a placeholder that is nobody's key.
+    on: they hold a key of this gateway, or a placeholder that is nobody's key. `default` is a virtual key or a saved
+    config: where work goes that neither headers nor lines place.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Caller:
     credential_in: str | None = None
     private_headers: frozenset[str] = frozenset({API_KEY})
     models: tuple[str, ...] | None = None  # globs; None: all
+    default: str | None = None
 
     def allows(self, slug: str) -> bool:
         """Tell whether the caller may use this virtual key."""
@@ -79,7 +81,8 @@ class Callers:
         if entry is None:
             raise Unauthenticated(UNKNOWN_KEY)
         private = frozenset(self._private(headers))
-        return Caller(entry.name, entry.workspace, entry.virtual_keys, name, private, entry.models)
+        allowed = (entry.virtual_keys, name, private, entry.models)
+        return Caller(entry.name, entry.workspace, *allowed, entry.default)
 
     def _entry(self, presented: str) -> ApiKey | None:
         """Look at every key, found or not, so that the time tells nothing of where it stands in the list."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from multidict import CIMultiDict, MultiMapping
 
@@ -12,6 +12,8 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.errors import BadRequest, Forbidden
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.routing.config_tree import Node, Slug, TargetSettings
+from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import NOT_SLUGS
 
 PREFIX = "x-portkey-"
@@ -22,6 +24,7 @@ CONFIG = "x-portkey-config"
 CUSTOM_HOST = "x-portkey-custom-host"
 METADATA = "x-portkey-metadata"
 TIMEOUT = "x-portkey-request-timeout"
+MANAGED = "portkey"  # the provider that is Portkey itself: files and batches that the gateway manages, so none is named
 WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
@@ -44,6 +47,20 @@ class RequestHeaders:
     retry_count: int = 0
     timeout_ms: int | None = None
     sent_idempotency_key: str | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> tuple[str | None, ...]:
+        """Return what says where work goes, None for what is not said."""
+        return self.config, self.slug, self.provider, self.custom_host
+
+    def of_trace(self, trace_id: str) -> RequestHeaders:
+        """Return the same under another trace id."""
+        return replace(self, trace_id=trace_id)
+
+    @property
+    def names_nothing(self) -> bool:
+        """Tell whether the request says nothing of where its work goes."""
+        return self.slug is self.provider is self.config is None
 
     @property
     def idempotency_key(self) -> str | None:
@@ -83,16 +100,25 @@ def _trace_id(headers: MultiMapping[str]) -> str:
 def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
     """Return (slug, plain provider name): SDKs send all headers they were given, `@slug` is the strongest."""
     provider = headers.get(PROVIDER, "").strip()
-    if provider.startswith("@") and not provider.startswith(NOT_SLUGS):
-        return provider[1:].partition("/")[0], None
+    if (named := slug_in(provider)) is not None:
+        return named, None
+    if provider.lower() == MANAGED:
+        provider = ""
     slug = headers.get(VIRTUAL_KEY, "").strip().removeprefix("@")
     return slug or None, provider or None
+
+
+def slug_in(text: str) -> str | None:
+    """Return the slug of `@slug` and `@slug/model`, None for any other text."""
+    if not text.startswith("@") or text.startswith(NOT_SLUGS):
+        return None
+    return text[1:].partition("/")[0]
 
 
 def misplaced_host() -> BadRequest:
     """Return the refusal of a host that would get the key of somebody else."""
     return BadRequest(
-        f"{CUSTOM_HOST} goes only with a provider key of your own: `{PROVIDER}: NAME`, the key in Authorization.",
+        f"{CUSTOM_HOST} goes only with a provider key of your own: '{PROVIDER}: NAME', the key in Authorization.",
         param=CUSTOM_HOST,
     )
 
@@ -109,7 +135,7 @@ def resolve_target(headers: RequestHeaders, caller: Caller, config: Config) -> V
         return find_virtual_key(headers.slug, caller, config)
     if headers.provider is not None:
         raise BadRequest(
-            f"This request takes a virtual key of this gateway: send `{PROVIDER}: @slug` or `{VIRTUAL_KEY}: slug` "
+            f"This request takes a virtual key of this gateway: send '{PROVIDER}: @slug' or '{VIRTUAL_KEY}: slug' "
             "instead of a plain provider name.",
             param=PROVIDER,
         )
@@ -122,7 +148,7 @@ def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
     if key is None and slug not in config.disabled:
         raise BadRequest(
             f"Following keys are not valid: {_echo(slug)}. Name a virtual key that this gateway has, as "
-            f"`{PROVIDER}: @slug`.",
+            f"'{PROVIDER}: @slug'.",
             code="invalid_virtual_key",
         )
     if not caller.allows(slug):
@@ -132,6 +158,15 @@ def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
     if key.retired:
         raise BadRequest(f"The virtual key {slug} is retired and takes no new work.", code="virtual_key_retired")
     return key
+
+
+def default_node(config: Config, caller: Caller) -> Node | None:
+    """Return the default of the caller's API key: a saved config, or one virtual key."""
+    if caller.default is None:
+        return None
+    if caller.default in config.configs:
+        return read_header(caller.default, config.configs, CONFIG)
+    return Node("", TargetSettings(account=Slug(caller.default)))
 
 
 def _echo(slug: str) -> str:

@@ -29,7 +29,7 @@ def named(config: Config, asked: RequestHeaders, caller: Caller) -> VirtualKey |
         return headers.find_virtual_key(account.slug, caller, config)
     if asked.slug is None and asked.provider is not None:
         return asked.provider
-    return headers.resolve_target(asked, caller, config)
+    return headers.resolve_target(asked, caller, config) or (_default(config, caller) if asked.names_nothing else None)
 
 
 async def chosen(
@@ -42,6 +42,14 @@ async def chosen(
     if isinstance(found, str):
         return await own_keys.choose(sent, found, caller)
     return found
+
+
+def _default(config: Config, caller: Caller) -> VirtualKey | None:
+    """Return the one account of the caller's default, None where it has several."""
+    node = headers.default_node(config, caller)
+    accounts = {target.settings.account for target in node.targets()} if node else set()
+    found = next(iter(accounts)) if len(accounts) == 1 else None
+    return headers.find_virtual_key(found.slug, caller, config) if isinstance(found, Slug) else None
 
 
 def _in_config(config: Config, asked: RequestHeaders) -> NamedAccount | None:

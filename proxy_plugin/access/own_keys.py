@@ -46,7 +46,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 LOG = logging.getLogger("proxy_plugin.batches")
 NEEDED = (
     "The gateway was restarted and no longer has the provider key of this batch. Retrieve the batch once with the "
-    f"same key, `{KEY_HEADER}: Bearer KEY` and the other credential headers of its create, and it goes on."
+    f"same key, '{KEY_HEADER}: Bearer KEY' and the other credential headers of its create, and it goes on."
 )
 
 

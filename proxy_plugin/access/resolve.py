@@ -1,7 +1,8 @@
 """From a request for new work to the route that is stored with it: config, headers, and what lines may name.
 
 The strongest wins: the config, then `x-portkey-provider: @slug`, `x-portkey-virtual-key`, a plain provider with a key
-of the caller's own, and at last the lines. Only what a line can reach is stored.
+of the caller's own, then the lines, and at last the default of the caller's API key. Only what a line can reach is
+stored.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
+from proxy_plugin.access.steering import check_headers
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
@@ -43,6 +45,7 @@ from proxy_plugin.routing.route import (
     To,
     When,
     encode_route,
+    params_switches,
 )
 
 RETIRED = "virtual_key_retired"
@@ -64,27 +67,38 @@ class Resolved(NamedTuple):
 
 
 async def resolve(
-    config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
+    config: Config,
+    own_keys: OwnKeys,
+    asked: RequestHeaders,
+    caller: Caller,
+    sent: MultiMapping[str],
+    model: str | None = None,
 ) -> Resolved:
     """Return where a batch goes that is asked for with the headers `sent`, of which `asked` is what was read.
 
-    Raises BadRequest, also where nothing could be reached; Forbidden.
+    `model` is for all lines where no config is sent. Raises BadRequest, also where nothing could be reached; Forbidden.
     """
-    node = _node(asked, config)
+    node = _node(asked, config, model)
+    default = headers.default_node(config, caller) if asked.names_nothing else None
     own = await _own_accounts(own_keys, node, caller)
     chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
-    builder = _Builder(config, caller, own, chosen)
+    builder = _Builder(config, caller, own, chosen, default)
     route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
-    brought = _one_key([*own.values(), *([chosen] if isinstance(chosen, Brought) else [])])
+    own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
+    lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
+    check_headers(sent, lent, [each.account for each in own_keys_sent])
+    brought = _one_key(own_keys_sent)
     same = _same(own_keys, asked, route, chosen, brought)
+    if model is not None:
+        same.append(f"model\0{model}")
     return Resolved(encode_route(route), route.provider, same, brought, _option(node))
 
 
-def _node(asked: RequestHeaders, config: Config) -> Node:
+def _node(asked: RequestHeaders, config: Config, model: str | None) -> Node:
     if asked.config is None:
-        return Node("", TargetSettings())
+        return Node("", TargetSettings(model=model))
     return read_header(asked.config, config.configs, headers.CONFIG)
 
 
@@ -166,13 +180,21 @@ def _option(node: Node) -> str:
 class _Builder:
     """Makes one route; targets gather here as the rules come to them."""
 
-    def __init__(self, config: Config, caller: Caller, own: _Accounts, chosen: VirtualKey | Brought | None) -> None:
-        self._config, self._caller, self._own, self._chosen = config, caller, own, chosen
+    def __init__(
+        self,
+        config: Config,
+        caller: Caller,
+        own: _Accounts,
+        chosen: VirtualKey | Brought | None,
+        default: Node | None = None,
+    ) -> None:
+        self._config, self._caller, self._own, self._chosen, self._default = config, caller, own, chosen, default
         self._targets: list[StoredTarget] = []
         self._names: Names | None = None
         self._asks_metadata = False
 
     def route(self, node: Node, metadata: dict[str, str], forward: Mapping[str, str]) -> Route:
+        whole = (node, *([self._default] if self._default else ()))
         rule = self._rule(node)
         rules = Rules(
             rule=None if rule == To(0) else rule,
@@ -183,8 +205,8 @@ class _Builder:
         )
         return Route(
             tuple(self._targets),
-            any(each.settings.strict for each in node.reachable()),
-            node.settings.on_deadline,
+            any(each.settings.strict for tree in whole for each in tree.reachable()),
+            whole[-1].settings.on_deadline,
             UNSET if rules == EVERYTHING else rules,
             dict(forward) or UNSET,
         )
@@ -219,11 +241,28 @@ class _Builder:
         if account is None and slug is not None:
             account = self._virtual_key(slug)
         elif account is None:
-            self._names = self._names or self._nameable()
-            return ByLine(settings.model, settings.drop_params, settings.strict, settings.changes, settings.fetch_media)
+            otherwise = self._otherwise()
+            self._names = self._names or self._nameable(needed=otherwise is None)
+            return ByLine(
+                settings.model,
+                settings.drop_params,
+                settings.strict,
+                settings.changes,
+                settings.fetch_media,
+                settings.strict_params,
+                otherwise,
+            )
         elif slug is not None and not self._known(slug):
             model = settings.model
-        return To(self._place(_target(account, settings, model)))
+        return To(self._place(self._target(account, settings, model)))
+
+    def _target(self, account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
+        return _target(account, settings, model, drop=self._config.drop_params)
+
+    def _otherwise(self) -> Rule | None:
+        """Return the rule of the caller's default, once: within it there is none."""
+        default, self._default = self._default, None
+        return None if default is None else self._rule(default)
 
     def _virtual_key(self, slug: str) -> VirtualKey:
         return headers.find_virtual_key(slug, self._caller, self._config)
@@ -245,17 +284,17 @@ class _Builder:
             if slug not in known and self._caller.allows(slug):
                 yield slug
 
-    def _nameable(self) -> Names:
-        """Return what a line can name. Raises BadRequest if that is nothing."""
+    def _nameable(self, *, needed: bool) -> Names:
+        """Return what a line can name. Raises BadRequest if that is nothing and it is needed."""
         allowed = {slug: key for slug, key in self._config.virtual_keys.items() if self._caller.allows(slug)}
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}
-        slugs = {slug: self._place(_target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
+        slugs = {slug: self._place(self._target(key, TargetSettings(), None)) for slug, key in open_keys.items()}
         entries: dict[str, list[ModelEntry]] = {}
         for entry in self._config.models:
             entries.setdefault(entry.name, []).append(entry)
-        if not slugs and not entries:
+        if needed and not slugs and not entries:
             raise _nothing_named()
         return Names(slugs, closed, {name: self._named(group, slugs) for name, group in entries.items()})
 
@@ -280,13 +319,17 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
     return (slug, rest) if rest else (None, model)
 
 
-def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
+def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None, *, drop: bool) -> StoredTarget:
+    """Return an account as it is stored; `drop` is what the gateway does where nobody says anything."""
     key = account.account if isinstance(account, Brought) else account
+    drop_params, strict_params = params_switches(
+        (settings.drop_params, settings.strict_params), (key.drop_params, key.strict_params), (drop, None)
+    )
     return StoredTarget(
         slug=key.slug,
         provider=key.provider,
         model=model,
-        drop_params=settings.drop_params,
+        drop_params=drop_params,
         max_lines_per_job=key.max_lines_per_job,
         max_bytes_per_job=key.max_bytes_per_job,
         min_lines_per_job=key.min_lines_per_job,
@@ -295,13 +338,14 @@ def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str 
         changes=settings.changes or UNSET,
         fetch_media=settings.fetch_media or UNSET,
         byok=account.own if isinstance(account, Brought) else UNSET,
+        strict_params=strict_params or UNSET,
     )
 
 
 def _nothing_named() -> BadRequest:
     return BadRequest(
         "A batch needs a provider account to run on: send "
-        f"`{headers.PROVIDER}: @slug` or `{headers.VIRTUAL_KEY}: slug`. "
+        f"'{headers.PROVIDER}: @slug' or '{headers.VIRTUAL_KEY}: slug'. "
         "There is none that the lines could name for this API key.",
         param=headers.PROVIDER,
     )

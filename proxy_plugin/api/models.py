@@ -81,7 +81,7 @@ async def retrieve_model(request: web.Request) -> web.Response:
     owner = reachable(request.app[GATEWAY].config, request[CALLER]).get(name)
     if owner is None:
         raise NotFound(
-            "This gateway has no such model for you; `GET /v1/models` lists those that can be named.",
+            "This gateway has no such model for you; 'GET /v1/models' lists those that can be named.",
             param="model",
             code="model_not_found",
         )

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from proxy_plugin import __version__
+from proxy_plugin.config import OWN_KEY_PREFIX
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import Clock
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, parts, spending
+from proxy_plugin.storage.tables import batches, parts, spending, waits
 from proxy_plugin.storage.tables.spending import Total
+from proxy_plugin.storage.tables.waits import Waiting
 from proxy_plugin.web.answers import json_answer
 
 COUNTS_KEPT = 2.0  # seconds; counting reads whole tables, and anybody may ask
@@ -25,7 +27,7 @@ Samples = Iterable[tuple[Mapping[str, str], float]]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the registry holds: by state, by virtual key creates in doubt and what guesses led to, and spending."""
+    """What the registry holds: by state, by virtual key creates in doubt and what guesses led to; spending; waits."""
 
     batches: dict[str, int]
     parts: dict[str, int]
@@ -33,6 +35,7 @@ class Counts:
     resent: dict[str, int]
     doubled: dict[str, int]
     spent: list[Total]
+    waiting: list[Waiting]
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ def _count(conn: Connection) -> Counts:
         resent={slug: resent for slug, resent, _ in guesses},
         doubled={slug: doubled for slug, _, doubled in guesses},
         spent=spending.totals(conn),
+        waiting=waits.totals(conn),
     )
 
 
@@ -104,6 +108,8 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) 
     yield _gauge("batches", "Batches by state.", _by("state", counts.batches))
     yield _gauge("parts", "Parts, each one native job, by state.", _by("state", counts.parts))
     yield _gauge("unresolved_submissions", "Creates whose outcome is unknown.", _by("virtual_key", counts.unresolved))
+    for column, name, about in _WAITING:
+        yield _gauge(name, about, _waiting(counts.waiting, column))
     none = dict.fromkeys(gateway.config.virtual_keys, 0)
     resent, doubled = none | counts.resent, none | counts.doubled
     yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", _by("virtual_key", resent))
@@ -122,6 +128,24 @@ _SPENT = (  # by workspace and virtual key alone: names of models may be the cal
     ("cached_tokens", "cached_input_tokens_total", "Of these, tokens that were read from a provider's cache."),
     ("output_tokens", "output_tokens_total", "Tokens that the answers of ended batches consist of."),
 )
+
+
+_WAITING = (  # not the provider's sentences: they may name an account, and there is no end of them
+    ("waiting", "waiting", "Parts, and batches as a whole, that wait, by reason and the provider's code."),
+    ("since", "waiting_since_seconds", "Since when the first of them waits, Unix seconds."),
+    ("next_at", "waiting_next_try_seconds", "When the next of them is tried again, Unix seconds."),
+)
+UNNAMED = "(other)"  # keys that callers brought: there is no end of those, and of the codes of their hosts
+
+
+def _waiting(totals: Iterable[Waiting], column: str) -> Samples:
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for each in totals:
+        own = each.slug.startswith(OWN_KEY_PREFIX)
+        key = (UNNAMED if own else each.slug, each.reason, "" if own else each.code)
+        found.setdefault(key, []).append(getattr(each, column))
+    names, of_many = ("virtual_key", "reason", "code"), sum if column == "waiting" else min
+    return [(dict(zip(names, key, strict=True)), of_many(values)) for key, values in found.items()]
 
 
 def _spent(totals: Iterable[Total], column: str) -> Samples:

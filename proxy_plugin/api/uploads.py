@@ -36,7 +36,7 @@ from proxy_plugin.api.files.room import Store, require_room
 from proxy_plugin.api.files.routes import file_object, store_of
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.ground import failpoints
+from proxy_plugin.ground import failpoints, sentences
 from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files, uploads
@@ -114,23 +114,31 @@ def _announced(body: dict[str, Any], workspace: str, now: int, most_bytes: int) 
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise BadRequest(f"`{name}` is required, as a string that is not empty.", param=name)
+    if value is None:
+        raise sentences.missing(name).refusal()
+    if not isinstance(value, str):
+        raise sentences.wrong_type(name, sentences.STRING, value).refusal()
+    if not value.strip():
+        raise sentences.empty_string(name).refusal()
     return value
 
 
 def _check_purpose(purpose: str) -> None:
     if purpose != PURPOSE:
         raise BadRequest(
-            f"An upload in parts takes the purpose `{PURPOSE}` only; send a file for another purpose in one piece to "
-            "`POST /v1/files`.",
+            f"An upload in parts takes the purpose '{PURPOSE}' only; send a file for another purpose in one piece to "
+            "'POST /v1/files'.",
             param="purpose",
         )
 
 
 def _size(value: object, limit: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequest("`bytes` is required: the size of the whole file, as a whole number above 0.", param="bytes")
+    if value is None:
+        raise sentences.missing("bytes").refusal()
+    if type(value) is not int:
+        raise sentences.wrong_type("bytes", sentences.INTEGER, value).refusal()
+    if value < 1:
+        raise sentences.out_of_range("bytes", value, 1, limit).refusal()
     if value > limit:
         raise TooLarge(f"The file exceeds {limit} bytes, this gateway's limit; split it into several.", param="bytes")
     return value
@@ -140,7 +148,7 @@ def _kept(value: object) -> int:
     if value is None:
         return kept_seconds({})
     if not isinstance(value, dict):
-        raise BadRequest("`expires_after` has to be one object with `anchor` and `seconds`.", param="expires_after")
+        raise sentences.wrong_type("expires_after", sentences.OBJECT, value).refusal()
     return kept_seconds({name: str(value[name]) for name in ("anchor", "seconds") if value.get(name) is not None})
 
 
@@ -213,10 +221,17 @@ async def complete_upload(request: web.Request) -> web.Response:
 
 
 def _part_ids(value: object) -> list[str]:
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
-        raise BadRequest("`part_ids` is required: the ids of the parts, in the order of the file.", param="part_ids")
+    if value is None:
+        raise sentences.missing("part_ids").refusal()
+    if not isinstance(value, list):
+        raise sentences.wrong_type("part_ids", "an array of strings", value).refusal()
+    if not value:
+        raise sentences.empty_array("part_ids").refusal()
+    for place, each in enumerate(value):
+        if not isinstance(each, str):
+            raise sentences.wrong_type(f"part_ids[{place}]", sentences.STRING, each).refusal()
     if len(value) > MAX_PARTS:
-        raise BadRequest(f"`part_ids` may have at most {MAX_PARTS} entries.", param="part_ids")
+        raise BadRequest(f"'part_ids' may have at most {MAX_PARTS} entries.", param="part_ids")
     return value
 
 
@@ -224,7 +239,7 @@ def _md5(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _MD5.fullmatch(value):
-        raise BadRequest("`md5` has to be the MD5 of the whole file, as 32 hexadecimal digits.", param="md5")
+        raise BadRequest("'md5' has to be the MD5 of the whole file, as 32 hexadecimal digits.", param="md5")
     return value.lower()
 
 
@@ -233,9 +248,9 @@ def _chosen(upload: UploadRow, parts: Iterable[UploadPartRow], part_ids: Sequenc
     chosen: dict[str, UploadPartRow] = {}
     for number, part_id in enumerate(part_ids, 1):
         if part_id not in known:
-            raise BadRequest(f"Entry {number} of `part_ids` is no part of this upload.", param="part_ids")
+            raise BadRequest(f"Entry {number} of 'part_ids' is no part of this upload.", param="part_ids")
         if part_id in chosen:
-            raise BadRequest(f"Entry {number} of `part_ids` repeats an earlier one.", param="part_ids")
+            raise BadRequest(f"Entry {number} of 'part_ids' repeats an earlier one.", param="part_ids")
         chosen[part_id] = known[part_id]
     total = sum(part.bytes for part in chosen.values())
     if total != upload.bytes:
@@ -261,7 +276,7 @@ async def _join(blobs: Blobs, chosen: Sequence[UploadPartRow], spool: Spool, md5
     for part in chosen:
         await _append(blobs, part, spool, digest)
     if md5 is not None and digest.hexdigest() != md5:
-        raise BadRequest("`md5` is not the MD5 of the parts together; send the damaged part again.", param="md5")
+        raise BadRequest("'md5' is not the MD5 of the parts together; send the damaged part again.", param="md5")
     await spool.flush()
     failpoints.passing("upload.joined")
 
@@ -331,7 +346,7 @@ def _require_pending(upload: UploadRow, now: float) -> None:
 
 
 def _not_pending(status: str) -> BadRequest:
-    return BadRequest(f"The upload is not pending any more: its status is `{status}`.", code="upload_not_pending")
+    return BadRequest(f"The upload is not pending any more: its status is '{status}'.", code="upload_not_pending")
 
 
 ROUTES = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy_plugin.commands.display import Display, Row
 from proxy_plugin.commands.session import Session
-from proxy_plugin.commands.watching import counts, ended, unresolved
+from proxy_plugin.commands.watching import counts, ended, unresolved, waits_for
 from proxy_plugin.commands.wording import JSON, ago, clean, count, mapping, moment, money, objects, plural, size, whole
 
 ERRORS_SHOWN = 50
@@ -44,6 +44,7 @@ def _facts(batch: JSON) -> Iterator[tuple[str, object]]:
     yield "created", _when(batch.get("created_at"), now)
     yield "ended", next((_when(batch[name], now) for name in _ENDED_AT if batch.get(name)), None)
     yield "expires", moment(batch.get("expires_at")) if not ended(batch) else None
+    yield from _wait_facts(batch, now)
     tokens = _tokens(batch)
     yield "tokens", f"{tokens[0]} in, {tokens[1]} out" if tokens[0] else None
     yield "cost", _cost(batch)
@@ -52,6 +53,16 @@ def _facts(batch: JSON) -> Iterator[tuple[str, object]]:
     yield "error file", batch.get("error_file_id")
     for name, value in mapping(batch.get("metadata")).items():
         yield f"metadata {name}", value
+
+
+def _wait_facts(batch: JSON, now: float) -> Iterator[tuple[str, object]]:
+    """Yield what the batch waits for, since when, and when it is tried again."""
+    wait = mapping(batch.get("x_status"))
+    yield "waits for", waits_for(batch) or None
+    yield "waits since", _when(wait.get("since"), now)
+    yield "next try", moment(wait.get("next_try_at"))
+    yield "gives up", moment(wait.get("gives_up_at"))
+    yield "why", wait.get("message")
 
 
 def _when(value: object, now: float) -> str | None:
@@ -93,6 +104,12 @@ def _draw_job_words(display: Display, job: JSON) -> None:
     if error:
         said = ": ".join(text for text in (clean(error.get("code")), clean(error.get("message"))) if text)
         display.print(f"job {clean(job.get('part'))} {clean(job.get('status'))}: {said}")
+    elif wait := mapping(job.get("x_status")):
+        since, later = _when(wait.get("since"), time.time()), moment(wait.get("next_try_at"))
+        display.print(
+            f"job {clean(job.get('part'))} waits for {waits_for(job)} since {since}, tried again {later}: "
+            f"{clean(wait.get('message'))}"
+        )
     elif job.get("note") and not unresolved({"jobs": [job]}):
         display.print(f"job {clean(job.get('part'))} waits: {clean(job.get('note'))}")
     _draw_guess(display, job)
@@ -164,7 +181,7 @@ def draw_batches(session: Session, batches: Sequence[JSON], *, empty: str) -> No
     if not batches:
         session.display.say(empty)
         return
-    heads = ("batch", "status", "lines", "completed", "failed", "jobs", "unresolved", "created", "age")
+    heads = ("batch", "status", "lines", "completed", "failed", "jobs", "unresolved", "waits for", "created", "age")
     session.display.table(None, heads, (_batch_row(batch) for batch in batches))
     _draw_unresolved(session, batches)
 
@@ -172,7 +189,7 @@ def draw_batches(session: Session, batches: Sequence[JSON], *, empty: str) -> No
 def _batch_row(batch: JSON) -> Row:
     unknown = len(unresolved(batch))
     cells: list[Any] = [batch["id"], batch.get("status"), *map(count, counts(batch))]
-    cells += [len(objects(batch.get("jobs"))) or None, unknown or None]
+    cells += [len(objects(batch.get("jobs"))) or None, unknown or None, waits_for(batch)]
     cells += [moment(batch.get("created_at")), ago(batch.get("created_at"), time.time())]
     return Row(cells, alarms=unknown > 0)
 
@@ -186,11 +203,16 @@ def draw_plan(display: Display, plan: JSON) -> None:
     if refused:
         rows = (Row((one.get("code"), one.get("param"), count(whole(one.get("lines"))))) for one in refused)
         display.table("why lines would be rejected", ("code", "param", "lines"), rows)
+        if any(one.get("code") == "unsupported_parameter" for one in refused):
+            display.print("--drop-params runs lines without the parameters that may be left out, and records them")
     dropped = objects(plan.get("dropped"))
     if dropped:
         rows = (Row((one.get("param"), count(whole(one.get("lines"))))) for one in dropped)
-        display.table("parameters that would not be honoured", ("param", "lines"), rows)
+        display.table("parameters that would be left out or changed", ("param", "lines"), rows)
     draw_errors(display, plan.get("errors"))
+    for one in objects(plan.get("warnings")):
+        lines = f"{plural(whole(one.get('lines')), 'line')}, the first is line {whole(one.get('line'))}"
+        display.print(f"warning: {clean(one.get('message'))} ({lines})")
     for caveat in plan.get("caveats") or ():
         display.print(f"note: {clean(caveat)}")
     if plan.get("would_fail"):

@@ -30,6 +30,7 @@ _DEFAULTS: dict[str, Any] = {
     "virtual_key": None,
     "provider": None,
     "config": None,
+    "drop_params": False,
     "provider_key": None,
     "output": None,
     "watch": False,
@@ -108,6 +109,7 @@ def _add_submit(commands: _Commands) -> None:
     _add_file(submit)
     _add_watch(submit)
     submit.add_argument("--output", type=Path, metavar="PATH", help="with --watch: where the results are written")
+    _add_drop(submit)
     _add_key(submit)
 
 
@@ -115,6 +117,7 @@ def _add_plan(commands: _Commands) -> None:
     plan = commands.add("plan", "show what a batch of a file would become and cost; nothing is spent")
     _add_file(plan)
     plan.add_argument("--keep", action="store_true", help="keep the upload, which is deleted otherwise")
+    _add_drop(plan)
 
 
 def _add_status_and_list(commands: _Commands) -> None:
@@ -183,6 +186,14 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
         "--idempotency-key",
         metavar="TEXT",
         help="a second request with the same key makes no second batch (default: a new one)",
+    )
+
+
+def _add_drop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--drop-params",
+        action="store_true",
+        help="run lines without the parameters that their provider has not; what was left out is recorded",
     )
 
 

@@ -48,7 +48,7 @@ def _headers(options: argparse.Namespace, env: Mapping[str, str]) -> dict[str, s
         "x-portkey-api-key": (options.api_key or env.get("PORTKEY_API_KEY"), "PORTKEY_API_KEY or --api-key"),
         "x-portkey-virtual-key": (options.virtual_key, "--virtual-key"),
         "x-portkey-provider": (options.provider, "--provider"),
-        "x-portkey-config": (_config(options.config), "--config"),
+        "x-portkey-config": (_config(options.config, drop_params=options.drop_params), "--config"),
         "Authorization": (
             f"Bearer {provider_key.strip()}" if provider_key and brings_key else None,
             "PROXY_PLUGIN_PROVIDER_KEY or --provider-key",
@@ -64,11 +64,15 @@ def header(value: str, source: str) -> str:
     return value
 
 
-def _config(text: str | None) -> str | None:
+def _config(text: str | None, *, drop_params: bool) -> str | None:
     """Return a config as one line of ASCII; an id of a saved one as it is. Raises Misuse."""
-    if text is None or not text.lstrip().startswith("{"):
+    if text is None:
+        return json.dumps({"drop_params": True}) if drop_params else None
+    if not text.lstrip().startswith("{"):
+        if drop_params:
+            raise Misuse("--drop-params cannot change a saved config: write drop_params: true into it.")
         return text
     try:
-        return json.dumps(json.loads(text))
+        return json.dumps({**json.loads(text), **({"drop_params": True} if drop_params else {})})
     except (ValueError, RecursionError):
         raise Misuse("--config is neither the id of a saved config nor JSON: check its quotes.") from None

@@ -8,7 +8,7 @@ from proxy_plugin.commands.display import Show
 from proxy_plugin.commands.gateway import ENDS
 from proxy_plugin.commands.problems import OK, UNFINISHED, Interrupted, Misuse, Refused, Unreachable
 from proxy_plugin.commands.session import Session
-from proxy_plugin.commands.wording import JSON, clean, count, mapping, objects, plural, whole
+from proxy_plugin.commands.wording import JSON, clean, count, mapping, moment, objects, plural, whole
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 1.0, 30.0, 1.3
 PATIENCE = 300.0  # seconds without a usable answer: a gateway may be restarted meanwhile
@@ -29,6 +29,13 @@ def ended(batch: JSON) -> bool:
 def unresolved(batch: JSON) -> list[JSON]:
     """Return the jobs of which it is not known whether the provider has accepted them."""
     return [job for job in objects(batch.get("jobs")) if job.get("status") == "unknown" or job.get("unresolved_since")]
+
+
+def waits_for(found: JSON) -> str:
+    """Return what a batch or a job waits for, with the provider's code; nothing where it does not wait."""
+    wait = mapping(found.get("x_status"))
+    code = clean(wait.get("code"))
+    return clean(wait.get("waiting_for")) + (f" ({code})" if code else "")
 
 
 def exit_code(batch: JSON) -> int:
@@ -63,7 +70,7 @@ class _Following:
     def __init__(self, session: Session, show: Show) -> None:
         self._session, self._gateway, self._show = session, session.gateway, show
         self._pause = FIRST_PAUSE
-        self._needs = ""
+        self._needs = self._waits = ""
         self._away_since: float | None = None
 
     def next(self, latest: JSON) -> JSON:
@@ -87,6 +94,15 @@ class _Following:
         if needs and needs != self._needs and not ended(batch):
             self._session.display.say(f"the batch needs you: {needs}")
             self._needs = needs
+        waits = waits_for(batch)
+        if waits and waits != self._waits:
+            wait = mapping(batch["x_status"])
+            again = moment(wait.get("next_try_at"))
+            self._session.display.say(
+                f"the batch waits for {waits} since {moment(wait.get('since'))}, tried again {again}: "
+                f"{clean(wait.get('message'))}"
+            )
+        self._waits = waits
 
     def _bear(self, problem: Unreachable | Refused, batch: JSON) -> None:
         if isinstance(problem, Refused) and not problem.passing:
@@ -110,6 +126,8 @@ def progress_note(batch: JSON) -> str:
     if jobs:
         done = sum(job.get("status") in JOB_ENDS for job in jobs)
         said.append(f"{count(done)} of {plural(len(jobs), 'job')} done")
+    if waits := waits_for(batch):
+        said.append(f"waits for {waits}")
     if unknown := len(unresolved(batch)):
         said.append(f"{count(unknown)} UNRESOLVED")
     return ", ".join(said)

@@ -57,7 +57,8 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
 
 def _caller(key: ApiKey) -> str:
     models = f"; models {_shown(key.models)}" if key.models else ""
-    return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}"
+    default = f"; default {key.default}" if key.default else ""
+    return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}{default}"
 
 
 def _model(entry: ModelEntry) -> str:

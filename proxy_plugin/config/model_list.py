@@ -83,7 +83,10 @@ class _Reading:
             self.found.disabled[slug] = why
             self.found.warnings.append(f"{path}: {why}, so batches cannot use this model")
             return replace(entry, slug=slug, closed=DISABLED)
+        drop = params.get("drop_params")
         key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=(entry.model,))
+        if isinstance(drop, bool):
+            key = key.model_copy(update={"drop_params": drop})
         self.found.virtual_keys[slug] = key
         return replace(entry, slug=slug, closed=None)
 
@@ -92,11 +95,14 @@ class _Reading:
     ) -> tuple[Credentials | None, str]:
         fields = adapter.credentials.model_fields
         given = {name: value for name, value in params.items() if name in fields}
-        if params.get("api_base") is not None and "custom_host" in fields:
-            given.setdefault("custom_host", params["api_base"])
+        based = params.get("api_base") is not None and "custom_host" in fields and "custom_host" not in given
+        if based:
+            given["custom_host"] = params["api_base"]
         settings, missing = self._resolve(given, path)
         if missing:
             return None, ", ".join(dict.fromkeys(missing.values()))
+        if based and isinstance(settings["custom_host"], str):
+            settings["custom_host"] = adapter.capabilities.api_base.host(settings["custom_host"])
         try:
             credentials = adapter.credentials.model_validate(settings)
         except ValidationError as error:  # its texts may quote what they refuse: the names are enough

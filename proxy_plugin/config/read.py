@@ -2,7 +2,8 @@
 
 `parse` lists every problem at once, one a line, each with its dotted path; no message shows a value, it could be a
 secret. A missing environment variable disables the virtual key or drops the API key it stands in; anywhere else it is
-a problem. Of LiteLLM's own sections only `model_list` is read, and nothing in it is a problem.
+a problem. Of LiteLLM's own sections `model_list` and `litellm_settings.drop_params` are read, and nothing in them is a
+problem.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import portkey_config
-from proxy_plugin.routing.config_tree import OwnAccount, Slug
+from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
@@ -80,11 +81,13 @@ class _Parse:
         parts["model_list"] = tuple(self._list(mapping.get("model_list"), "model_list"))
         models = self._models(parts["model_list"], {*parts["virtual_keys"], *disabled})
         parts["models"] = tuple(models.entries)
+        parts["drop_params"] = _drops_params(mapping.get("litellm_settings"))
         parts["virtual_keys"] |= models.virtual_keys
         disabled |= models.disabled
         slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
         parts["configs"] = dict(self._configs(section.get("configs"), slugs))
         self._check_api_keys(parts["api_keys"], slugs)
+        self._check_defaults(parts["api_keys"], slugs, parts["configs"])
         if self.problems:
             raise ConfigError("\n".join(self.problems))
         return Config(**parts, disabled=disabled, warnings=tuple(self.warnings))
@@ -132,6 +135,28 @@ class _Parse:
         for key in api_keys:
             idle = [pattern for pattern in key.virtual_keys if pattern != "*" and not _matches(pattern, slugs)]
             self.warnings += [f"{path}: {key.name}: {pattern} matches no virtual key" for pattern in idle]
+
+    def _check_defaults(
+        self, api_keys: tuple[ApiKey, ...], slugs: set[str], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Find defaults that name nothing, or what their caller may not use or bring."""
+        for key in api_keys:
+            where = f"{SECTION}.api_keys: {key.name}: default"
+            if key.default is None:
+                continue
+            if key.default not in slugs and key.default not in configs:
+                near = _suggestion(key.default, [*slugs, *configs])
+                self.problems.append(f"{where}: unknown virtual key or config{near}")
+                continue
+            accounts = _accounts_of(configs[key.default]) if key.default in configs else [Slug(key.default)]
+            named = sorted({each.slug for each in accounts if isinstance(each, Slug)})
+            self.problems += [
+                f"{where}: virtual_keys of this API key does not allow {slug}"
+                for slug in named
+                if not any(_matches(pattern, [slug]) for pattern in key.virtual_keys)
+            ]
+            if any(isinstance(each, OwnAccount) for each in accounts):
+                self.problems.append(f"{where}: the config brings a key; make a virtual key of it")
 
     def _virtual_keys(self, raw: object, disabled: dict[str, str]) -> Iterator[tuple[str, VirtualKey]]:
         for slug, entry in self._mapping(raw, f"{SECTION}.virtual_keys").items():
@@ -312,6 +337,14 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
+def _accounts_of(raw: Mapping[str, Any]) -> list[NamedAccount | None]:
+    """Return the accounts that lines of a saved config can come to; none for one that has problems of its own."""
+    try:
+        return [each.settings.account for each in portkey_config.read(raw).targets()]
+    except portkey_config.Invalid:
+        return []
+
+
 def _matches(pattern: str, slugs: Iterable[str]) -> bool:
     return any(fnmatchcase(slug, pattern) for slug in slugs)
 
@@ -327,3 +360,7 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _drops_params(settings: object) -> bool:
+    return isinstance(settings, Mapping) and settings.get("drop_params") is True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
 
 from proxy_plugin.ground.fingerprints import digest
 from proxy_plugin.providers.base import Credentials
@@ -70,6 +70,10 @@ class Storage(Settings):
     blob_url: Annotated[SecretStr | None, AfterValidator(_not_served)] = None
 
 
+def _without_at(value: object) -> object:
+    return value.removeprefix("@") if isinstance(value, str) else value
+
+
 class ApiKey(Settings):
     """One key of this gateway, given clear or as the hex SHA-256 of it."""
 
@@ -79,6 +83,8 @@ class ApiKey(Settings):
     workspace: Slug = "default"
     virtual_keys: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?\[\]!-]{1,64}$")], ...] = ("*",)
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # globs of models, names, or @slug/model
+    # A virtual key or a saved config, for work that neither headers nor lines place.
+    default: Annotated[Slug | None, BeforeValidator(_without_at)] = None
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the key."""
@@ -102,6 +108,8 @@ class Options(Settings):
     max_lines_queued: Positive | None = None
     settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     on_unknown: Literal["wait", "resend"] = "wait"
+    drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
+    strict_params: bool | None = None  # leave out not even what only hints
     retired: bool = False
 
     @model_validator(mode="after")
@@ -198,4 +206,5 @@ class Config:
     secrets: Secrets = field(default_factory=Secrets)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
     models: tuple[ModelEntry, ...] = ()
+    drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`
     warnings: tuple[str, ...] = ()

@@ -31,6 +31,9 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     output_cost_per_token_batches: float | None = None
     cache_read_input_token_cost: float | None = None
     cache_read_input_token_cost_batches: float | None = None
+    cache_creation_input_token_cost: float | None = None
+    cache_creation_input_token_cost_batches: float | None = None
+    cache_creation_input_token_cost_above_1hr: float | None = None  # of tokens that are kept for an hour
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -39,15 +42,23 @@ class Price(msgspec.Struct, frozen=True):
     input: float
     output: float
     cached_input: float
+    cache_write: float
+    cache_write_1h: float
 
     def of(self, usage: Usage) -> float:
         """Return what these tokens cost."""
-        fresh = max(usage.input_tokens - usage.cached_tokens, 0)  # some servers count cached tokens beside the others
-        return fresh * self.input + usage.cached_tokens * self.cached_input + usage.output_tokens * self.output
+        kept = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
+        written, hits = usage.cache_write_tokens - kept, usage.cached_tokens
+        fresh = max(usage.input_tokens - hits - written - kept, 0)  # some servers count them beside
+        read = fresh * self.input + hits * self.cached_input
+        return read + written * self.cache_write + kept * self.cache_write_1h + usage.output_tokens * self.output
 
 
 def price(lane: Capabilities, model: str) -> Price | None:
-    """Return the batch price of a model in a lane, None where it is not known."""
+    """Return the batch price of a model in a lane, None where it is not known.
+
+    Where no price of writing into a cache is listed, the provider has none: such tokens are read like any other.
+    """
     listed = _find(_listed(), (lane.provider, *aliases(lane.provider)), model)
     if listed is None or listed.input_cost_per_token is None:
         return None
@@ -56,7 +67,16 @@ def price(lane: Capabilities, model: str) -> Price | None:
     read = listed.cache_read_input_token_cost
     cached = _batch(listed.cache_read_input_token_cost_batches, read, share) if read is not None else fresh
     output = _batch(listed.output_cost_per_token_batches, listed.output_cost_per_token or 0.0, share)
-    return Price(fresh, output, min(cached, fresh))
+    return Price(fresh, output, min(cached, fresh), *_writing(listed, fresh, share))
+
+
+def _writing(listed: Listed, fresh: float, share: float) -> tuple[float, float]:
+    """Return the prices of a token that is written into a cache for minutes, and for an hour."""
+    full, long = listed.cache_creation_input_token_cost, listed.cache_creation_input_token_cost_above_1hr
+    if full is None:
+        return fresh, fresh
+    written = _batch(listed.cache_creation_input_token_cost_batches, full, share)
+    return written, written if long is None else long * (written / full if full else share)
 
 
 def _batch(stated: float | None, full: float, share: float) -> float:

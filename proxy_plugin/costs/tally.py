@@ -3,7 +3,7 @@
 Only the row that counts of a line is counted: an answer that came twice is one answer here, although a provider may
 charge for both. The price is that of the model which answered, because bills name that one, also where an alias or a
 deployment was asked for; where it is not listed (a dated name that is newer than the price data), that of the model
-which was asked for. Surcharges for long prompts and for writing into a cache are not in these prices.
+which was asked for. Surcharges for long prompts are not in these prices.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ async def _followed(client: Client, screen: Screen, batch_id: str, total: int) -
                 raise DemoFailed(f"no change for {STALL_SECONDS:.0f} s: {note}")
             await asyncio.sleep(LOOK_SECONDS)
     if batch["status"] != "completed":
-        raise DemoFailed(f"the batch ended as {batch['status']}: {batch.get('errors', 'no reason given')}")
+        raise DemoFailed(f"the batch ended as {batch['status']}: {batch.get('errors') or 'no reason given'}")
     return batch
 
 

@@ -96,10 +96,6 @@ class Desk:
         """Return the trace id of the request that created the row's batch."""
         return None if key.kind == "file" else (await self.batch(key.id)).trace_id
 
-    async def postpone(self, key: Key, due_at: float) -> None:
-        """Let a row rest until `due_at` and count the try."""
-        await self.write(_postpone, key, due_at)
-
     async def batch(self, batch_id: str) -> BatchRow:
         """Return a batch that is known to exist."""
         row = await self.read(batches.get, batch_id)
@@ -171,7 +167,8 @@ class Desk:
         return self.folders.folder(part.batch_id)
 
 
-def _postpone(conn: Connection, key: Key, due_at: float) -> None:
+def postpone(conn: Connection, key: Key, due_at: float) -> None:
+    """Let a row rest until `due_at` and count the try."""
     if key.kind == "file":
         files.postpone(conn, key.id, due_at)
     elif key.kind == "batch":

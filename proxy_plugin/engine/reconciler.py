@@ -12,8 +12,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.engine import housekeeping
-from proxy_plugin.engine.desk import Desk, Key, backoff
+from proxy_plugin.engine import housekeeping, waiting
+from proxy_plugin.engine.desk import Desk, Key, backoff, postpone
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
@@ -24,6 +24,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.tables.waits import WaitRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOK_AGAIN = 30.0  # seconds; the wall clock may jump, so nobody sleeps longer
@@ -138,6 +139,7 @@ class Engine:
         except (RegistryFull, OSError) as error:
             return self._rest(name, key, error, DISK_PAUSE if _no_space(error) else DEFECT_PAUSE / 6)
         except Exception as error:  # noqa: BLE001 - one row's trouble is not another's
+            await self._told(name, key, row, error)
             return self._rest(name, key, error, DEFECT_PAUSE)
         return True
 
@@ -152,13 +154,21 @@ class Engine:
         pause = max(asked or 0.0, backoff(row.tries, engine.poll_seconds_first, engine.poll_seconds_max))
         logs.event(LOG, "step_later", step=name, row=str(key), pause=round(pause, 2), error=error)
         try:
-            await self._desk.postpone(key, self._gateway.clock.now() + pause)
+            due_at = self._gateway.clock.now() + pause
+            await self._desk.write(_postpone, key, due_at, waiting.of_step(self._desk, key, row, name, error, due_at))
         except (RegistryFull, OSError) as full:
             return self._rest(name, key, full, DISK_PAUSE)
         if asked and isinstance(error, TryLater) and error.status is not None:
             self._state.held[key] = self._gateway.clock.monotonic() + asked  # a cancel that wakes the row is no excuse
             return False
         return True
+
+    async def _told(self, name: str, key: Key, row: Any, error: Exception) -> None:
+        """Let the caller see that a defect holds the row up."""
+        with contextlib.suppress(Exception):  # telling is not worth a second defect
+            wait = waiting.of_step(self._desk, key, row, name, error, self._desk.now() + DEFECT_PAUSE)
+            if wait is not None:
+                await self._desk.write(waiting.store, wait)
 
     def _rest(self, name: str, key: Key, error: BaseException, pause: float) -> bool:
         logs.event(LOG, "step_failed", step=name, row=str(key), error=error, level=logging.ERROR)
@@ -182,6 +192,12 @@ def _due(conn: Connection, now: float, limit: int) -> list[Key]:
     found = [Key("file", row.id) for row in files.due(conn, now, limit)]
     found += [Key("batch", row.id) for row in batches.due(conn, now, limit)]
     return found + [Key("part", row.batch_id, row.n) for row in parts.due(conn, now, limit)]
+
+
+def _postpone(conn: Connection, key: Key, due_at: float, wait: WaitRow | None) -> None:
+    postpone(conn, key, due_at)
+    if wait is not None:
+        waiting.store(conn, wait)
 
 
 def _no_space(error: BaseException) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from proxy_plugin.engine import pictures
+from proxy_plugin.engine import pictures, waiting
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import sync_folder
@@ -20,7 +21,7 @@ from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
 from proxy_plugin.lines.split import split
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.tables import batches, files, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 
@@ -64,7 +65,7 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
             job = structs.replace(job, media=await pictures.gathered(desk, batch, job))
         manifest = await desk.gateway.workers.run(split, job)
     except pictures.NotYet as pause:
-        await desk.write(batches.postpone, batch.id, desk.now() + pause.seconds)
+        await desk.write(_rest_for_pictures, desk, batch, desk.now() + pause.seconds)
         return
     except WorkerDied:
         if batch.tries < WORKER_GIVES_UP:
@@ -80,6 +81,11 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
     if route.fetches_media:
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
+
+
+def _rest_for_pictures(conn: Connection, desk: Desk, batch: BatchRow, due_at: float) -> None:
+    batches.postpone(conn, batch.id, due_at)
+    waiting.store(conn, waiting.of_batch(desk, batch, Cause(waits.PICTURES), due_at))
 
 
 async def _give_up(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:

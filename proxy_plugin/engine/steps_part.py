@@ -9,14 +9,17 @@ import msgspec
 from msgspec import structs
 
 from proxy_plugin.config import Options
+from proxy_plugin.engine import waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.masking import mask
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables import batches, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -25,7 +28,6 @@ FULL_PAUSE = 300.0  # seconds until a part that was not admitted asks again; a p
 POLL_SHARE = 0.1  # of a job's age: a job that has run for 50 minutes is asked every 5
 LOST_AFTER = 86_400.0  # seconds behind the window in which a job that vanished may still come back
 NO_ACCOUNT = Refused("The gateway had no credentials to read the results of this job.", code="credentials_missing")
-GONE = frozenset({404, 410})
 GONE_AFTER = 3600.0  # seconds of 404 after which results are taken to be deleted
 NO_RESULTS = "the results are not there"
 JOB_LOST = Refused("The provider no longer knows the job that it accepted.", code="job_lost")
@@ -51,7 +53,9 @@ def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
     if room and fits:
         parts.move(conn, part, "staging")
     else:
-        parts.change(conn, part, due_at=desk.now() + FULL_PAUSE, note=parts.NO_ROOM)
+        due_at = desk.now() + FULL_PAUSE
+        parts.change(conn, part, due_at=due_at, note=parts.NO_ROOM)
+        waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_ROOM), due_at))
 
 
 def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
@@ -70,8 +74,8 @@ async def stage(desk: Desk, part: PartRow) -> None:
     batch, again = await desk.batch(part.batch_id), part.staged is not None
     try:
         staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
-    except Refused as refused:
-        await desk.write(refuse, part, refused, desk.now())
+    except (Refused, TryLater) as error:
+        await desk.write(refuse, part, await waiting.ending(desk, part, error), desk.now())
         return
     failpoints.passing("stage.acted")
     await desk.write(parts.move, part, "staged", staged=msgspec.json.encode(staged).decode())
@@ -146,18 +150,26 @@ def _end(conn: Connection, part: PartRow, status: JobStatus) -> None:
 
 
 def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> None:
-    """Nothing ran. For lack of quota the same part may be submitted again; otherwise its lines are error rows."""
-    now = desk.now()
+    """Nothing ran. For lack of quota the same part may be submitted again; otherwise its lines are error rows.
+
+    So it may for an hour when the account could not pay.
+    """
+    now, codes = desk.now(), desk.lane(part).capabilities.billing_codes
     refused = status.refusal or Refused("The provider failed the job without a reason.", code="job_failed")
     submission = parts.accepted_submission(conn, part)
     assert submission is not None
     parts.move_submission(conn, submission, "refused", reason=refused.code, ended_at=now)
-    if not status.retryable:
+    owing = refused.code in codes
+    since = parts.refused_since(conn, part, codes if owing else {refused.code}) or now
+    if now - since >= waits.PATIENCE if owing else not status.retryable:
         refuse(conn, part, refused, now)
     elif not drop_if_stopping(conn, part):
         engine = desk.gateway.config.engine
-        pause = backoff(submission.n, engine.poll_seconds_first, engine.poll_seconds_max)
-        parts.move(conn, part, "planned", job=None, due_at=now + pause, note=refused.code, completed=0, failed=0)
+        due_at = now + backoff(submission.n, engine.poll_seconds_first, engine.poll_seconds_max)
+        parts.move(conn, part, "planned", job=None, due_at=due_at, note=refused.code, completed=0, failed=0)
+        cause = Cause(waits.BILLING if owing else waits.PROVIDER_QUOTA, refused.code, mask(refused.message))
+        wait = structs.replace(waiting.of_part(desk, part, cause, due_at), since=since)
+        waiting.store(conn, wait, goes_on=since < now)
         batches.event(conn, part.batch_id, part.n, now, "no quota", refused.code)
 
 
@@ -181,6 +193,7 @@ def _note_poll(
     *,
     was_stopping: bool,
 ) -> None:
+    waits.over(conn, part.batch_id, part.n)
     batch = batches.get(conn, part.batch_id)
     if not was_stopping and batch is not None and batch.stopping:
         due_at = 0.0  # the stop came while the provider was asked: look again at once

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from proxy_plugin.engine import waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
+from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables import batches, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
@@ -52,8 +54,8 @@ async def send(desk: Desk, part: PartRow) -> None:
         return
     try:
         fence = await lane.fence(account)
-    except Refused as refused:
-        await desk.write(_give_up_unsent, desk, part, row, refused)
+    except (Refused, TryLater) as error:
+        await desk.write(_give_up_unsent, desk, part, row, await waiting.ending(desk, part, error))
         return
     failpoints.passing("send.fenced")
     sent = await desk.write(_mark_sent, desk, part, row, fence)
@@ -96,6 +98,7 @@ def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
         return True
     due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first
     parts.change(conn, part, due_at=due_at, note=parts.NO_TURN)
+    waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_TURN), due_at))
     return False
 
 
@@ -107,18 +110,25 @@ def _settle_seconds(desk: Desk, part: PartRow) -> float:
 async def _create(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, sent: SubmissionRow) -> None:
     try:
         job = await lane.create(desk.account(part, batch), desk.submission_for(part, batch, sent))
-    except TryLater as error:
-        await desk.insist(_not_accepted, desk, part, sent, error)
-    except Refused as refused:
-        await desk.insist(_refused, desk, part, sent, refused)
+    except (TryLater, Refused) as error:
+        await _not_created(desk, part, sent, error)
     except (OutcomeUnknown, OSError, asyncio.CancelledError) as error:
-        await asyncio.shield(desk.insist(_doubt, desk, part, sent, type(error).__name__))
+        await asyncio.shield(desk.insist(_doubt, desk, part, sent, type(error).__name__, error))
         if isinstance(error, asyncio.CancelledError):
             raise
     else:
         failpoints.passing("send.acted")
         await desk.insist(_accepted, desk, part, sent, job)
         logs.event(LOG, "part_accepted", slug=part.slug, lines=part.lines, attempt=sent.n)
+
+
+async def _not_created(desk: Desk, part: PartRow, sent: SubmissionRow, error: TryLater | Refused) -> None:
+    try:
+        refused = await waiting.ending(desk, part, error)
+    except TryLater as later:
+        await desk.insist(_not_accepted, desk, part, sent, later)
+    else:
+        await desk.insist(_refused, desk, part, sent, refused)
 
 
 def _accepted(
@@ -140,11 +150,13 @@ def _accepted(
 def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
-    parts.move_submission(conn, row, "refused", reason=f"retry: {error}"[:200], ended_at=now)
+    parts.move_submission(conn, row, "refused", reason=f"{parts.NOT_TAKEN}{error}"[:200], ended_at=now)
     parts.next_turn(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
+        cause = waiting.cause_of(error, "send", desk.lane(part).capabilities.billing_codes)
+        waiting.store(conn, waiting.of_part(desk, part, cause, now + pause))
 
 
 def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
@@ -159,10 +171,16 @@ async def doubt(desk: Desk, part: PartRow) -> None:
     await desk.write(_doubt, desk, part, row, "the gateway ended during the create")
 
 
-def _doubt(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str) -> None:
+def _doubt(
+    conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, error: BaseException | None = None
+) -> None:
     parts.move_submission(conn, row, "unknown", reason=why[:200])
     parts.change(conn, part, due_at=0.0, tries=0, note="outcome of the create is being looked up")
     batches.event(conn, part.batch_id, part.n, desk.now(), "outcome unknown", why)
+    cause = Cause(waits.OUTCOME_UNKNOWN, detail=why if error is None else "")
+    if isinstance(error, OutcomeUnknown):
+        cause = waiting.cause_of(error, "doubt", frozenset())
+    waiting.store(conn, waiting.of_part(desk, part, cause, desk.now()))
     logs.event(LOG, "outcome_unknown", slug=part.slug, attempt=row.n, level=logging.WARNING)
 
 
@@ -216,13 +234,19 @@ async def _not_seen(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvi
         engine = desk.gateway.config.engine
         pause = backoff(counted.lookups, engine.poll_seconds_first, engine.poll_seconds_max)
         pause = min(pause, max(first + settle - now, 0.0)) if counted.lookups >= LOOKUPS_NEEDED else min(pause, settle)
-        await desk.write(parts.change, part, due_at=now + pause)
+        await desk.write(_look_later, desk, part, now + pause)
     elif not lane.capabilities.accepts_label and desk.virtual_key(part.slug).on_unknown == "wait":
         await cannot_tell(desk, part, "nothing can prove that the create was not accepted; on_unknown is wait")
     elif isinstance(lane, Revokes) and counted.revoked_at is None:
         await _revoke(desk, part, batch, lane, counted)
     elif await desk.write(_absent, desk, part, counted):
         logs.event(LOG, "resent_on_a_guess", slug=part.slug, attempt=counted.n, level=logging.WARNING)
+
+
+def _look_later(conn: Connection, desk: Desk, part: PartRow, due_at: float) -> None:
+    parts.change(conn, part, due_at=due_at)
+    cause = Cause(waits.OUTCOME_UNKNOWN, detail="the provider does not show the job yet")
+    waiting.store(conn, waiting.of_part(desk, part, cause, due_at))
 
 
 async def _revoke(desk: Desk, part: PartRow, batch: BatchRow, lane: Revokes, row: SubmissionRow) -> None:
@@ -247,6 +271,7 @@ def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> 
     parts.next_turn(conn, part.slug)
     what = "create provably absent" if proven else "create taken to be absent"
     batches.event(conn, part.batch_id, part.n, now, what, f"{row.lookups} lookups")
+    waits.over(conn, part.batch_id, part.n)
     if not dropped and row.revoked_at is not None:
         parts.move(conn, part, "staging", staged=None)
     elif not dropped:

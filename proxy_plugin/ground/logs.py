@@ -43,6 +43,11 @@ def event(
         logger.log(level, name, extra={_FIELDS: fields})
 
 
+def moment(seconds: float) -> str:
+    """Return Unix seconds as the log writes times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
 def setup(level: str, masker: Masker, stream: TextIO | None = None) -> logging.Handler:
     """Send the log to `stream` (default: stderr) from now on and return the handler; a second call replaces it."""
     root = logging.getLogger()
@@ -78,7 +83,7 @@ class Formatter(logging.Formatter):
         """Return the line, without its newline."""
         fields = getattr(record, _FIELDS, None)
         head = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": moment(record.created),
             "level": record.levelname.lower(),
             "event": "log" if fields is None else record.msg,
             "trace_id": TRACE_ID.get(),

@@ -21,6 +21,8 @@ def file_faults(facts: Facts | None, endpoint: str, route: Route) -> list[Fault]
     if facts is None:
         return [Fault("unreadable_file", "The file could not be read; upload it again.", None, None)]
     found = [*lane_faults(endpoint, route), *facts.faults, *endpoint_faults(facts, *served(endpoint))]
+    if found:
+        found += facts.beside
     return sorted(found, key=lambda fault: fault.line or 0)[:MAX_FAULTS]
 
 

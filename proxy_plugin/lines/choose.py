@@ -36,9 +36,14 @@ from proxy_plugin.routing.route import (
     To,
     When,
     allowed,
+    params_switches,
 )
 
-INVALID_KEY, NOT_FOUND = "invalid_virtual_key", "model_not_found"
+INVALID_KEY, NOT_FOUND, CONFLICT = "invalid_virtual_key", "model_not_found", "virtual_key_conflict"
+_CONFLICT = (
+    "body.model names another virtual key than {}, which the request chose for all lines. Take `@slug/` out of the"
+    " line, or send the batch without an account, so that each line chooses its own."
+)
 _KEPT = 10_000  # models whose resolution is remembered
 _NO_RULE = -1
 _GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
@@ -51,6 +56,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     provider: str
     model: str | None = None  # replaces body.model
     drop_params: bool = False
+    strict_params: bool = False
     fetch_media: bool = False  # pictures that lines name by URL come from our disk
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -69,6 +75,7 @@ def target_spec(target: StoredTarget) -> TargetSpec:
         provider=target.provider,
         model=target.model,
         drop_params=target.drop_params,
+        strict_params=target.strict_params is True,
         fetch_media=target.fetch_media is True,
         max_lines=_least(lane.max_lines, target.max_lines_per_job),
         max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
@@ -84,6 +91,17 @@ def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def named_slug(model: str) -> str:
+    """Return the slug of `@slug/model`, empty for any other name."""
+    slug, _, rest = model[1:].partition("/") if model.startswith("@") else ("", "", "")
+    return slug if rest else ""
+
+
+def own_prefixes(provider: str) -> frozenset[str]:
+    """Return what may stand before the `/` of a model of this provider's: its own name, and LiteLLM's for it."""
+    return frozenset({provider, *catalog.aliases(provider)})
+
+
 class Choice(NamedTuple):
     """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none."""
 
@@ -94,7 +112,7 @@ class Choice(NamedTuple):
 
 
 class Misrouted(LineRejected):
-    """No target can have this line. `strict`: that fails the batch."""
+    """No target may have this line. `strict`: that fails the batch."""
 
     def __init__(self, message: str, code: str, *, strict: bool, param: str | None = "body.model") -> None:
         super().__init__(message, code=code, param=param)
@@ -111,6 +129,8 @@ class Chooser:
     def __init__(self, specs: Sequence[TargetSpec], rules: Rules) -> None:
         self._specs, self._rules = specs, rules
         self._slugs = frozenset([*rules.slugs, *(each.slug for each in specs)])
+        self._one_account = len({each.slug for each in specs}) == 1
+        self._prefixes = [own_prefixes(each.provider) for each in specs]
         self._by_line: list[ByLine] = []
         self.choose: _Pick = self._compiled(rules.rule or To(0))
 
@@ -120,14 +140,21 @@ class Chooser:
         if choice.rule == _NO_RULE:
             return found
         rule = self._by_line[choice.rule]
+        drop, strict = params_switches((rule.drop_params, rule.strict_params), (found.drop_params, found.strict_params))
         return msgspec.structs.replace(
             found,
             model=None,
-            drop_params=rule.drop_params,
+            drop_params=drop,
+            strict_params=strict,
             fetch_media=rule.fetch_media,
             strict=rule.strict,
             changes=rule.changes,
         )
+
+    def overruled(self, choice: Choice, line: Envelope) -> str | None:
+        """Return the slug of another account that the line names in vain."""
+        slug = named_slug(line.model)
+        return slug if slug in self._slugs and slug != self._specs[choice.target].slug else None
 
     def admits(self, choice: Choice) -> bool:
         """Tell whether the caller may have this model, by the name it was asked for, its own, or @slug/model."""
@@ -144,24 +171,46 @@ class Chooser:
                 return self._when(rule)
             case ByLine():
                 self._by_line.append(rule)
-                return _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names()).pick
+                named = _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare)
+                named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise)
+                return named.pick
 
     def _to(self, target: int) -> _Pick:
         model = self._specs[target].model
         if model is not None:
-            fixed = Choice(target, model, model)
+            fixed = Choice(target, self._bare(target, model), model)
             return lambda _: fixed
 
         def pick(line: Envelope) -> Choice:
-            model = line.model if line.model[0] != "@" else self._without_slug(line.model)
-            return Choice(target, model, model)
+            model = line.model if line.model[0] != "@" else self._without_slug(line.model, target)
+            return Choice(target, self._bare(target, model), model)
 
         return pick
 
-    def _without_slug(self, model: str) -> str:
-        """The route is stronger than the account that a line names: what is left is the model."""
-        slug, _, rest = model[1:].partition("/")
-        return rest if rest and slug in self._slugs else model
+    def _without_slug(self, model: str, target: int) -> str:
+        """Return the model alone: the route is stronger than the account that a line names.
+
+        Raises Misrouted where all lines go to one account, and it is another: its owner would get the bill.
+        """
+        slug, own = named_slug(model), self._specs[target]
+        if slug not in self._slugs:
+            return model
+        if self._one_account and slug != own.slug:
+            raise Misrouted(_CONFLICT.format(own.slug), CONFLICT, strict=own.strict)
+        return model[len(slug) + 2 :]
+
+    def _bare(self, target: int, model: str) -> str:
+        """Return a model without the prefix by which LiteLLM tells the target's own provider from others.
+
+        A name that the lane, or the account's allow-list, has with the prefix is kept: a server behind `custom_host`
+        may call a model `openai/gpt-oss-120b`.
+        """
+        prefix, _, rest = model.partition("/")
+        if not rest or prefix not in self._prefixes[target]:
+            return model
+        spec = self._specs[target]
+        named = (*catalog.load(spec.provider).capabilities.model_patterns, *(spec.models or ()))
+        return model if allowed((each for each in named if "/" in each), model) else rest
 
     def _when(self, rule: When) -> _Pick:
         picks = [self._compiled(each) for each in rule.rules]
@@ -227,24 +276,29 @@ class _Named:
 class _ByLine:
     """Lines that name their account themselves."""
 
-    def __init__(self, rule: ByLine, number: int, names: Names) -> None:
-        self._rule, self._number, self._names = rule, number, names
+    def __init__(self, rule: ByLine, number: int, names: Names, bare: Callable[[int, str], str]) -> None:
+        self._rule, self._number, self._names, self._bare = rule, number, names, bare
         self._exact = {name: _Named(name, known) for name, known in names.models.items() if "*" not in name}
         wild = [(name, _Named(name, known)) for name, known in names.models.items() if "*" in name]
         self._wild = [named for _, named in sorted(wild, key=lambda each: -len(each[0].replace("*", "")))]
-        self._resolved: dict[str, Callable[[], Choice]] = {}
+        self._resolved: dict[str, Callable[[], Choice] | None] = {}
+        self.otherwise: _Pick | None = None
 
     def pick(self, line: Envelope) -> Choice:
         """Return the choice. Raises Misrouted."""
         asked = self._rule.model or line.model
-        resolved = self._resolved.get(asked)
-        if resolved is None:
+        if asked not in self._resolved:
             if len(self._resolved) >= _KEPT:
                 self._resolved.clear()
-            resolved = self._resolved[asked] = self._resolve(asked)
+            self._resolved[asked] = self._resolve(asked)
+        resolved = self._resolved[asked]
+        if resolved is None:
+            assert self.otherwise is not None
+            return self.otherwise(line)
         return resolved()
 
-    def _resolve(self, asked: str) -> Callable[[], Choice]:
+    def _resolve(self, asked: str) -> Callable[[], Choice] | None:
+        """Return what gives the choice of each line that asks for this model; None: what is chosen otherwise."""
         named = self._exact.get(asked)
         if named is not None:
             return self._by_name(asked, named, ())
@@ -253,8 +307,10 @@ class _ByLine:
         for named in self._wild:
             if found := named.pattern.fullmatch(asked):
                 return self._by_name(asked, named, found.groups())
+        if self.otherwise is not None:
+            return None
         message = (
-            "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
+            "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
         )
         return self._refusal(message, NOT_FOUND)
 
@@ -267,8 +323,8 @@ class _ByLine:
             message = "body.model names a virtual key that is unknown, or that this API key may not use."
             return self._refusal(message, INVALID_KEY)
         if not model:
-            return self._refusal("body.model names a virtual key and no model; write `@slug/model`.", NOT_FOUND)
-        choice = Choice(target, model, model, self._number)
+            return self._refusal("body.model names a virtual key and no model; write '@slug/model'.", NOT_FOUND)
+        choice = Choice(target, self._bare(target, model), model, self._number)
         return lambda: choice
 
     def _by_name(self, asked: str, named: _Named, stars: tuple[str, ...]) -> Callable[[], Choice]:

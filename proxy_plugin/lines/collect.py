@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
 }
 LONGEST_ROW_BYTES = 256 * 2**20  # a line of 2,048 embeddings with 3,072 numbers each is about 130 MB
 _READ_BYTES = 256 * 1024
-_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_TOKENS = tuple(each.name for each in fields(Usage))
 
 
 class CollectJob(msgspec.Struct, frozen=True):

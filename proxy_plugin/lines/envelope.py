@@ -2,8 +2,9 @@
 
 Two ways through a line. The quick one lets msgspec check the whole syntax and pick out the fields (2 us for 1 KB).
 Whatever it refuses is examined a second time, slowly, and either found good after all or refused with a reason that
-tells the remedy and never quotes the line. Fault codes and params are those of OpenAI's batch validation
-(`batch.errors`, public live captures of 2026-09-02); the ones marked "ours" below have no counterpart there.
+tells the remedy and never quotes the line. Fault codes, params and sentences are those of OpenAI's batch validation
+(`batch.errors`; public live captures of 2026-09-02, llama-stack's batch tests of 2025-08-07); the ones marked "ours"
+below have no counterpart there that is known.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from typing import Literal, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from proxy_plugin.ground import sentences
+from proxy_plugin.ground.sentences import Said
 from proxy_plugin.ground.surrogates import marked, unmarked
 
 MAX_NESTING = 200  # levels, the envelope's own included; orjson cannot write 255
 METHOD = "POST"
+STREAMING = "Streaming is not supported in the Batch API."
+OTHER_URL = "The URL provided for this request does not match the batch endpoint."
+UNPARSED = "This line is not parseable as valid JSON."
+CHAT = "/v1/chat/completions"
+NEEDED = {CHAT: "messages"}  # what OpenAI's validation looks for in a body beside the model, by url
 
 _PIECE_BYTES = 64 * 1024
 _WHITESPACE = b" \t\r\n"
@@ -30,6 +38,9 @@ _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _NOT_BRACKETS = bytes(byte for byte in range(256) if not _STEPS[byte])
 _SYNTAX = re.compile(r"JSON is malformed: (?P<reason>.+) \(byte (?P<at>\d+)\)")
 _NOT_NUMBERS = (b"NaN", b"Infinity")
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}  # whatever else a line holds is its user's
+_NUMBER_BYTES = 400  # of a number, to tell whether it is a whole one
+_KINDS: dict[bytes, object] = {b'"': "", b"[": [], b"{": {}, b"t": True, b"f": False}
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -42,14 +53,18 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     model: str
     stream: bool  # always False: a line that streams is refused
+    lacks: bool = False  # what NEEDED names is not in the body; a config may add it, so it is no fault on its own
 
 
 class EnvelopeFault(Exception):
-    """The line breaks the rules. `code` and `param` as in a batch's `errors`; `message` holds no user content."""
+    """The line breaks the rules. `code` and `param` as in a batch's `errors`; `message` holds no user content.
 
-    def __init__(self, code: str, message: str, param: str | None) -> None:
-        super().__init__(code, message, param)
-        self.code, self.message, self.param = code, message, param
+    `lacking` is the url of a body that, beside this fault, lacks what NEEDED names.
+    """
+
+    def __init__(self, code: str, message: str, param: str | None, lacking: str | None = None) -> None:
+        super().__init__(code, message, param, lacking)
+        self.code, self.message, self.param, self.lacking = code, message, param, lacking
 
     def __str__(self) -> str:
         return self.message
@@ -65,6 +80,7 @@ class _Line(msgspec.Struct, gc=False):
 class _Body(msgspec.Struct, gc=False):
     model: str
     stream: bool | None = None
+    messages: Raw | UnsetType = UNSET
 
 
 class _AnyLine(msgspec.Struct, gc=False):
@@ -77,6 +93,7 @@ class _AnyLine(msgspec.Struct, gc=False):
 class _AnyBody(msgspec.Struct, gc=False):
     model: Raw | UnsetType = UNSET
     stream: Raw | UnsetType = UNSET
+    messages: Raw | UnsetType = UNSET
 
 
 _line = msgspec.json.Decoder(_Line).decode
@@ -88,8 +105,8 @@ _any_body = msgspec.json.Decoder(_AnyBody).decode
 def decode_envelope(line: bytes) -> Envelope:
     """Decode one line, given without its newline. Where a key occurs twice the last one counts, as in JSON parsers.
 
-    Raises EnvelopeFault with one of: invalid_json_line, missing_required_parameter, invalid_type (ours),
-    invalid_method (ours), invalid_url, invalid_request (no model), streaming_unsupported.
+    Raises EnvelopeFault with one of: invalid_json_line, missing_required_parameter, invalid_type, empty_string and
+    invalid_value (ours: of method), invalid_request (no model), streaming_unsupported.
     """
     try:
         fields = _line(line)
@@ -100,76 +117,110 @@ def decode_envelope(line: bytes) -> Envelope:
     plain = id_json[:1] == b'"' and len(id_json) > 2 and b"\\" not in id_json
     if not plain or facts.stream or not facts.model or not _is_utf8(line) or _nests_too_deep(line):
         return _examine(line)
-    return Envelope(id_json[1:-1].decode(), id_json, fields.url, METHOD, bytes(fields.body), facts.model, False)
+    lacks = facts.messages is UNSET and fields.url == CHAT
+    return Envelope(id_json[1:-1].decode(), id_json, fields.url, METHOD, bytes(fields.body), facts.model, False, lacks)
 
 
 def _examine(line: bytes) -> Envelope:
     """Return what the quick way could not decide, or raise the fault by name. Each step trusts those before it."""
     _check_encoding(line)
     if not line.lstrip(_WHITESPACE).startswith(b"{"):
-        _refuse_syntax("The line is not a JSON object; write one request object per line.")
+        raise _no_object(line)
     if _nests_too_deep(line):
-        _refuse_syntax(f"The line nests objects and arrays deeper than {MAX_NESTING} levels; flatten the request.")
+        message = f"The line nests objects and arrays deeper than {MAX_NESTING} levels; flatten the request."
+        raise EnvelopeFault("invalid_json_line", message, None)
     fields = _fields(line)
     id_json, custom_id = _custom_id(fields.get("custom_id"))
     _check_method(fields.get("method"))
     url = _url(fields.get("url"))
     body = _object(fields.get("body"))
     facts = _raw_fields(_any_body(marked(body)))
-    model = _model(facts.get("model"))
+    lacks = url in NEEDED and NEEDED[url] not in facts
+    model = _model(facts.get("model"), url if lacks else None)
     if facts.get("stream", b"null") not in {b"false", b"null"}:
-        remedy = "A batch cannot stream; remove body.stream or set it to false."
-        raise EnvelopeFault("streaming_unsupported", remedy, "body.stream")
-    return Envelope(custom_id, id_json, url, METHOD, body, model, False)
+        about = "Chat Completions: " if url == CHAT else ""  # what stands before it elsewhere is UNVERIFIED
+        raise EnvelopeFault("streaming_unsupported", f"{about}{STREAMING}", "body.stream", url if lacks else None)
+    return Envelope(custom_id, id_json, url, METHOD, body, model, False, lacks)
+
+
+def lacking(url: str) -> EnvelopeFault:
+    """Return the fault of a body that lacks what NEEDED names for this url."""
+    field = NEEDED[url]
+    return EnvelopeFault("invalid_request", f"{field.capitalize()} parameter is required.", f"body.{field}")
+
+
+def _no_object(line: bytes) -> EnvelopeFault:
+    try:
+        msgspec.json.decode(line, type=Raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return EnvelopeFault("invalid_json_line", f"{UNPARSED} Write one request object per line.", None)
+    return EnvelopeFault("invalid_json_line", "The line is not a JSON object; write one request object per line.", None)
 
 
 def _refuse_syntax(message: str) -> NoReturn:
-    raise EnvelopeFault("invalid_json_line", message, None)
+    raise EnvelopeFault("invalid_json_line", f"{UNPARSED} {message}", None)
 
 
-def _missing(field: str) -> EnvelopeFault:
-    message = f"The line has no {field}; every request needs custom_id, method, url and body."
-    return EnvelopeFault("missing_required_parameter", message, field)
+def _fault(said: Said) -> EnvelopeFault:
+    return EnvelopeFault(*said)
 
 
 def _custom_id(text: bytes | None) -> tuple[bytes, str]:
     if text is None:
-        raise _missing("custom_id")
-    if not text.startswith(b'"') or text == b'""':
-        raise EnvelopeFault("invalid_type", "custom_id must be a non-empty string.", "custom_id")
+        raise _fault(sentences.missing("custom_id"))
+    if text == b'""':
+        raise _fault(sentences.empty_string("custom_id"))
+    if not text.startswith(b'"'):
+        raise _fault(sentences.wrong_type("custom_id", sentences.STRING, _value(text)))
     return text, json.loads(text)
 
 
 def _check_method(text: bytes | None) -> None:
     if text is None:
-        raise _missing("method")
-    if not text.startswith(b'"') or json.loads(text) != METHOD:
-        raise EnvelopeFault("invalid_method", f'method must be "{METHOD}", in capital letters.', "method")
+        raise _fault(sentences.missing("method"))
+    if not text.startswith(b'"'):
+        raise _fault(sentences.wrong_type("method", sentences.STRING, _value(text)))
+    method = json.loads(text)
+    if method != METHOD:  # UNVERIFIED: no capture of OpenAI's has another method
+        shown = method if method.upper() in _METHODS else None
+        raise _fault(sentences.wrong_value("method", shown, [METHOD]))
 
 
 def _url(text: bytes | None) -> str:
     if text is None:
-        raise _missing("url")
+        raise _fault(sentences.missing("url"))
+    if not text.startswith(b'"'):
+        raise _fault(sentences.wrong_type("url", sentences.STRING, _value(text)))
     url = _text(text)
     if url is None:
-        raise EnvelopeFault("invalid_url", "url must be a string: the endpoint of the batch, such as /v1/...", "url")
+        raise EnvelopeFault("invalid_url", OTHER_URL, "url")
     return url
 
 
 def _object(text: bytes | None) -> bytes:
     if text is None:
-        raise _missing("body")
+        raise _fault(sentences.missing("body"))
     if not text.startswith(b"{"):
-        message = "body must be an object: the parameters of the request, not a string that holds them."
-        raise EnvelopeFault("invalid_type", message, "body")
+        raise _fault(sentences.wrong_type("body", sentences.OBJECT, _value(text)))
     return text
 
 
-def _model(text: bytes | None) -> str:
+def _model(text: bytes | None, lacking_for: str | None) -> str:
+    if text is not None and not text.startswith((b'"', b"null")):
+        said = sentences.wrong_type("body.model", sentences.STRING, _value(text))
+        raise EnvelopeFault(*said, lacking_for)
     model = None if text is None else _text(text)
     if not model:
-        raise EnvelopeFault("invalid_request", "body.model must name the model, as a non-empty string.", "body.model")
+        raise EnvelopeFault("invalid_request", "Model parameter is required.", "body.model", lacking_for)
     return model
+
+
+def _value(text: bytes) -> object:
+    """Return a value of the type that a JSON text has, without reading it all: a fault names the type alone."""
+    if text == b"null":
+        return None
+    whole = 0.0 if any(mark in text[:_NUMBER_BYTES] for mark in b".eE") else 0
+    return next((value for start, value in _KINDS.items() if text.startswith(start)), whole)
 
 
 def _text(text: bytes) -> str | None:
@@ -196,23 +247,23 @@ def _raw_fields(fields: _AnyLine | _AnyBody) -> dict[str, bytes]:
 def _syntax_message(line: bytes, error: str) -> str:
     found = _SYNTAX.fullmatch(error)
     if found is None:
-        return "The line ends in the middle of its JSON; write each request on one line, without line breaks."
+        return "It ends in the middle of its JSON; write each request on one line, without line breaks."
     at = int(found["at"])
     for word in _NOT_NUMBERS:
         if line.startswith(word, at):
-            return f"The line holds {word.decode()} at byte {at + 1}, which is not JSON; use a number or null."
-    return f"The line is not valid JSON: {found['reason']} at byte {at + 1}; write one request object per line."
+            return f"It holds {word.decode()} at byte {at + 1}, which is not JSON; use a number or null."
+    return f"There is: {found['reason']} at byte {at + 1}; write one request object per line."
 
 
 def _check_encoding(line: bytes) -> None:
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        _refuse_syntax("The text is UTF-16; save the file as UTF-8 and upload it again.")
+        _refuse_syntax("It is UTF-16; save the file as UTF-8 and upload it again.")
     if b"\0" in line:
-        _refuse_syntax("The line holds a NUL byte, as UTF-16 files do; save the file as UTF-8 and upload it again.")
+        _refuse_syntax("It holds a NUL byte, as UTF-16 files do; save the file as UTF-8 and upload it again.")
     if line.startswith(codecs.BOM_UTF8):
-        _refuse_syntax("The line starts with a byte-order mark, as when files are joined; remove the mark.")
+        _refuse_syntax("It starts with a byte-order mark, as when files are joined; remove the mark.")
     if not _is_utf8(line):
-        _refuse_syntax("The line is not valid UTF-8; save the file as UTF-8 and upload it again.")
+        _refuse_syntax("It is not valid UTF-8; save the file as UTF-8 and upload it again.")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -16,17 +16,22 @@ import msgspec
 
 from proxy_plugin.ground.durable import FileFacts, HashedFile
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.unbroken import unbroken
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.verdicts import SUCCEEDED
 
 
 class FailedLines(msgspec.Struct, frozen=True):
-    """`source` with its line `index` is the input of an ended batch, `ledger` what became of it."""
+    """`source` with its line `index` is the input of an ended batch, `ledger` what became of it.
+
+    A line that would be longer than `max_line_bytes` with escapes for its breaks is copied without them.
+    """
 
     source: str
     index: str
     ledger: str
     lines_at_once: int = 4096
+    max_line_bytes: int = 2**62
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +42,7 @@ _told = msgspec.json.Decoder(_Told).decode
 
 
 def measure(failed: FailedLines) -> int:
-    """Return how many bytes `copy` would write. Raises like it, but for a full disk."""
+    """Return how many bytes `copy` would write, escapes for breaks not counted. Raises like it, but for a full disk."""
     size = 0
     with LineIndex(Path(failed.index)) as index:
         for ordinals in _blocks(failed, index):
@@ -48,7 +53,9 @@ def measure(failed: FailedLines) -> int:
 
 
 def copy(failed: FailedLines, path: str) -> FileFacts:
-    """Write the failed lines, byte for byte and in input order, durably into one file; an older one is replaced.
+    """Write the failed lines in input order, durably into one file; an older one is replaced.
+
+    They are byte for byte those of the source, but for characters at which readers of rows cut a line.
 
     Raises FileNotFoundError where the source has gone, OSError, and ValueError where the files do not belong together.
     """
@@ -58,7 +65,8 @@ def copy(failed: FailedLines, path: str) -> FileFacts:
             chosen = set(ordinals)
             for ordinal, _, line in index.lines(Path(failed.source), ordinals[0], ordinals[-1] + 1):
                 if ordinal in chosen:
-                    copied.write_line(line, b"\n")
+                    whole = unbroken(line)
+                    copied.write_line(whole if len(whole) <= failed.max_line_bytes else line, b"\n")
         facts = copied.finish()
     passing("retry.copied")
     return facts

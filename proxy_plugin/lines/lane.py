@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import orjson
 
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
@@ -13,6 +21,13 @@ from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
 
 _MODELS_NAMED = 10
 _LANES_KEPT = 10_000  # choices whose lane is remembered
+_REFUSALS_TOLD = 20  # of one line
+_Body = dict[str, Any]
+_PLACE = re.compile(r"([A-Za-z0-9_-]+)(?:\[(\d+)\])?(?:\.([A-Za-z0-9_-]+))?(.*)")
+# Without these there is no request: nothing may be wrong with what stands in their place while the rest is looked at.
+_NEEDED = {"model": None, "messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
+_FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
+_WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
 Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
 
@@ -26,7 +41,7 @@ class TargetLane:
         self.provider: BatchProvider = catalog.load(spec.provider)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
-        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params)}
+        self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
 
     def check(self, choice: Choice, chooser: Chooser) -> None:
         """Raise LineRejected for what needs no translation to be refused."""
@@ -49,10 +64,15 @@ class TargetLane:
     def translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
         """Return the native line; `own` is the model that the body names.
 
-        Raises LineRejected, and ValueError for an adapter that would break the document.
+        Raises LineRejected, which names all that is refused, and ValueError for an adapter that would break the
+        document.
         """
         target = self._target(model if self.spec.model is not None or model != own else None)
-        native = self.provider.translate(LineIn(identity, self.endpoint, body, model), target)
+        line = LineIn(identity, self.endpoint, body, model)
+        try:
+            native = self.provider.translate(line, target)
+        except LineRejected as first:
+            raise _whole_refusal(first, line, partial(self.provider.translate, target=target)) from None
         if b"\n" in native.data:
             raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
         return native
@@ -62,7 +82,7 @@ class TargetLane:
         if found is None:
             if len(self._targets) >= _LANES_KEPT:
                 self._targets = {None: self._targets[None]}
-            found = self._targets[model] = Target(model, self.spec.drop_params)
+            found = self._targets[model] = Target(model, self.spec.drop_params, self.spec.strict_params)
         return found
 
     def measure(self, native: Native) -> None:
@@ -112,3 +132,72 @@ def _compare(size: int, limit: int | None, unit: str, name: str) -> None:
     if limit is not None and size > limit:
         message = f"In this lane's own format the line has {size} {unit}; the limit of {name} is {limit}. Shorten it."
         raise LineRejected(message, code="line_too_large", param="body")
+
+
+def _whole_refusal(first: LineRejected, line: LineIn, translate: Callable[[LineIn], Native]) -> LineRejected:
+    """Return a refusal with the words and the `params` of all that `translate` refuses of the line.
+
+    A translation ends at the first thing that it cannot go on without. So what was refused is taken out and the rest
+    translated again, until nothing more is refused or what is refused cannot be taken out: a translation a parameter,
+    and only lines that are refused pay it.
+    """
+    body, found, params = _read(line.body), [first], dict.fromkeys(first.params)
+    while body is not None and len(found) < _REFUSALS_TOLD and _taken_out(body, found[-1].params):
+        try:
+            translate(replace(line, body=_written(body)))
+            break
+        except LineRejected as another:
+            if params.keys() >= set(another.params):
+                break
+            params |= dict.fromkeys(another.params)
+            found.append(another)
+    if len(found) == 1:
+        return first
+    message = " ".join(each.message for each in found)
+    return LineRejected(message, code=first.code, param=first.param, params=tuple(params))
+
+
+def _read(text: bytes) -> _Body | None:
+    for load in (orjson.loads, json.loads):  # half a surrogate pair is taken by the standard library alone
+        with suppress(ValueError, RecursionError):
+            body = load(text)
+            return body if isinstance(body, dict) else None
+    return None
+
+
+def _written(body: _Body) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # as above
+        return json.dumps(body).encode()
+
+
+def _taken_out(body: _Body, params: tuple[str, ...]) -> bool:
+    """Take out what can be; tell whether that is all of it: with the rest in place the same would be refused again."""
+    taken = [_take_out(body, param) for param in params]
+    return bool(taken) and all(taken)
+
+
+def _take_out(body: _Body, param: str) -> bool:
+    place = _PLACE.fullmatch(param.removeprefix("body."))
+    if place is None:
+        return False
+    name, at, member, rest = place.groups()
+    if at is not None:
+        return not rest and _take_member(body.get(name), int(at), member)
+    if name in _NEEDED:
+        body[name], replaced = _NEEDED[name], name != "model"
+        return replaced
+    if name not in body:
+        return False
+    for each in (name, *_WITH.get(name, ())):
+        body.pop(each, None)
+    return True
+
+
+def _take_member(entries: object, at: int, member: str | None) -> bool:
+    """Take a member out of an entry of a list; the entry itself stays, for others are known by their numbers."""
+    entry = entries[at] if isinstance(entries, list) and at < len(entries) else None
+    if member is None or member in _FORMED or not isinstance(entry, dict):
+        return False
+    return entry.pop(member, entry) is not entry

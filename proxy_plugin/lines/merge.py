@@ -17,6 +17,7 @@ import msgspec
 from proxy_plugin.costs.tally import Spent, Tally, total
 from proxy_plugin.ground.durable import FileFacts, HashedFile, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
@@ -264,7 +265,7 @@ class _Merged:
             cost=cost,
             dropped=dropped,
         )
-        self._ledger.write_line(_encode(said) + b"\n")
+        self._ledger.write_line(unbroken(_encode(said)) + b"\n")
 
     def _count(self, part: int, decided: Decided) -> float | None:
         fate, meta = decided.fate, decided.meta
@@ -274,15 +275,15 @@ class _Merged:
 
 
 def _output_row(line: SourceLine, mark: str, verdict: Verdict) -> tuple[bytes, ...]:
-    """Return the pieces of OpenAI's output row; a piece may be large and is not copied."""
+    """Return the pieces of OpenAI's output row, one line to every reader; a large piece is not copied as a whole."""
     return (
         b'{"id":"batch_req_',
         native_id(mark, line.ordinal).encode(),
         b'","custom_id":',
-        line.custom_id,
+        unbroken(line.custom_id),
         b',"response":',
-        verdict.response,
+        *unbroken_pieces(verdict.response),
         b',"error":',
-        verdict.error,
+        *unbroken_pieces(verdict.error),
         b"}\n",
     )

@@ -6,6 +6,7 @@ bounded: 1,000 targets, parameters and refused lines each, whatever its length.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
+from proxy_plugin.lines.plan_warnings import Warned, Warnings
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.lines.split import Cut, Document, OpenPart, SplitJob
@@ -26,6 +28,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineRejected, Native, Usage
 
 K = TypeVar("K")
+_NUMBER = re.compile(r"\[\d+\]")
 MAX_REFUSED = 1_000  # lines told one by one
 MAX_NAMED = 1_000  # targets, and parameters, told one by one
 PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
@@ -71,8 +74,9 @@ class TargetFigures(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """`placed` and `refused` lines; the others of the file are no requests.
 
-    `refused_lines` are the first 1,000 of the refused. `refusals` counts all by code and parameter, `dropped` the lines
-    of each parameter; `unnamed` says that either has more names than are told. `strict`: the batch would fail.
+    `refused_lines` are the first 1,000 of the refused. `refusals` counts all by code and parameter, each line at every
+    parameter of it that is refused, `dropped` the lines of each parameter; `unnamed` says that either has more names
+    than are told. The batch would fail if it is `strict`, or if `unroutable`: none of the lines has a target.
     """
 
     placed: int
@@ -84,12 +88,19 @@ class Figures(msgspec.Struct, frozen=True):
     targets: tuple[TargetFigures, ...]
     jobs: int
     strict: bool
+    unroutable: bool = False
+    warnings: tuple[Warned, ...] = ()
     pictured: int = 0  # lines with pictures that a batch would fetch
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the lines that are refused would fail the batch."""
+        return self.strict or self.unroutable
 
 
 def count(job: PlanJob) -> Figures:
     """Return what a batch would come to. Raises what `split` raises, but for a full disk."""
-    tally = _Tally()
+    tally, warnings = _Tally(), Warnings()
     cut = Cut(job.split, tally)
     with LineIndex(Path(job.split.index)) as index:
         for ordinal, number, line in _lines(job, index):
@@ -101,12 +112,20 @@ def count(job: PlanJob) -> Figures:
                 cut.skip()
                 continue
             if envelope.url in job.urls and number not in job.repeated:
-                cut.take(ordinal, number, envelope)
+                choice = cut.take(ordinal, number, envelope)
+                if choice is not None:
+                    target, overruled = job.split.targets[choice.target], cut.overruled(choice, envelope)
+                    warnings.look(number, target, choice.model, overruled)
             else:
                 cut.skip()
             passing("plan.row")
     jobs = len(cut.finish().parts)
-    return structs.replace(tally.figures(jobs, strict=bool(cut.faults)), pictured=cut.filled)
+    return structs.replace(
+        tally.figures(jobs, strict=bool(cut.faults)),
+        unroutable=bool(cut.unroutable),
+        warnings=warnings.found(),
+        pictured=cut.filled,
+    )
 
 
 def _lines(job: PlanJob, index: LineIndex) -> Iterator[tuple[int, int, bytes]]:
@@ -212,7 +231,8 @@ class _Tally:
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
         self._refused += 1
-        self._count(self._refusals, (rejection.code, rejection.param))
+        for param in dict.fromkeys(_NUMBER.sub("[]", each) for each in rejection.params) or (None,):
+            self._count(self._refusals, (rejection.code, param))
         if len(self._refused_lines) < MAX_REFUSED:
             self._refused_lines.append(Fault(rejection.code, rejection.message, rejection.param, number))
 

@@ -67,9 +67,9 @@ class SplitJob(msgspec.Struct, frozen=True):
 def split(job: SplitJob) -> Manifest:
     """Write `parts/`, `assignment`, `rejected/` and last `manifest.json` into the job's folder, all durable.
 
-    Where a strict target cannot have some of its lines, the manifest has `faults` and is not written: nothing may be
-    sent. Raises OSError (a full disk), ValueError where an adapter broke its contract, and EnvelopeFault or BrokenIndex
-    where the source is not the file that was scanned.
+    Where a strict target cannot have some of its lines, or no line has a target at all, the manifest has `faults` and
+    is not written: nothing may be sent. Raises OSError (a full disk), ValueError where an adapter broke its contract,
+    and EnvelopeFault or BrokenIndex where the source is not the file that was scanned.
     """
     folder = Path(job.folder)
     empty_folder(folder)
@@ -80,8 +80,8 @@ def split(job: SplitJob) -> Manifest:
             passing("split.row")
             if len(cut.faults) >= MAX_FAULTS:
                 break
-    if cut.faults:
-        return Manifest(job.batch_id, cut.total, cut.rejected, (), tuple(cut.faults))
+    if faults := cut.faults or cut.unroutable:
+        return Manifest(job.batch_id, cut.total, cut.rejected, (), tuple(faults))
     manifest = cut.finish()
     passing("split.written")
     write_manifest(folder, manifest)
@@ -246,23 +246,44 @@ class Cut:
         self._latest: dict[Group, str] = {}  # the partition that the last such line had
         self._closed: list[PartSpec] = []
         self._next = self.total = self.rejected = 0
+        self._routed = False
+        self._unrouted: list[Fault] = []
         self.faults: list[Fault] = []
 
-    def take(self, ordinal: int, number: int, envelope: Envelope) -> None:
-        """Put one line into its part, or write down why no part can have it. Lines come in order, none left out."""
+    def take(self, ordinal: int, number: int, envelope: Envelope) -> Choice | None:
+        """Put one line into its part, or write down why no part can have it. Lines come in order, none left out.
+
+        Returns the choice where it was put.
+        """
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
+        self.total += 1
         choice = None
         try:
             choice = self._chooser.choose(envelope)
-            self._place(ordinal, envelope, choice)
+            lane = self._lanes.lane(choice, envelope.url)
+            self._routed = True
+            self._place(ordinal, envelope, choice, lane)
         except LineRejected as rejection:
             self._reject(ordinal, number, rejection, envelope, choice)
-        self.total += 1
+            return None
+        return choice
 
     def skip(self) -> None:
         """Leave out the line that is due: it is no request. A batch never has one, a plan of a faulty file may."""
         self.total += 1
+
+    @property
+    def unroutable(self) -> list[Fault]:
+        """Return why no line of the file has a target, the first 100 of them; nothing where one has.
+
+        Such a batch fails, as it does at OpenAI where a file asks for a model that the account has not.
+        """
+        return [] if self._routed else self._unrouted
+
+    def overruled(self, choice: Choice, envelope: Envelope) -> str | None:
+        """Return the slug that a line names in vain."""
+        return self._chooser.overruled(choice, envelope)
 
     @property
     def filled(self) -> int:
@@ -276,14 +297,14 @@ class Cut:
         parts = tuple(sorted(self._closed, key=lambda each: each.n))
         return Manifest(self._job.batch_id, self.total, self.rejected, parts)
 
-    def _place(self, ordinal: int, envelope: Envelope, choice: Choice) -> None:
+    def _place(self, ordinal: int, envelope: Envelope, choice: Choice, lane: TargetLane) -> None:
         """Put the line into the part that it fits.
 
         The native line carries its part's mark, but which part it fits shows only once it is translated. So it is
         translated for the likeliest part, and once more where that guess was wrong: at each cut, and when lines of
         different partitions take turns.
         """
-        lane, model, own = self._lanes.lane(choice, envelope.url), choice.model, envelope.model
+        model, own = choice.model, envelope.model
         body, removed = lane.edited(envelope.body)
         if lane.spec.fetch_media:
             body = self._album.fill(body)
@@ -334,8 +355,11 @@ class Cut:
         self.rejected += 1
         spec = None if choice is None else self._chooser.spec(choice)
         strict = spec.strict if spec else isinstance(rejection, Misrouted) and rejection.strict
+        fault = Fault(rejection.code, rejection.message, rejection.param, number)
         if strict and len(self.faults) < MAX_FAULTS:
-            self.faults.append(Fault(rejection.code, rejection.message, rejection.param, number))
+            self.faults.append(fault)
+        if not self._routed and len(self._unrouted) < MAX_FAULTS:
+            self._unrouted.append(fault)
         meta = RowMeta(
             code=rejection.code,
             param=rejection.param,

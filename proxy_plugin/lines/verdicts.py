@@ -24,6 +24,16 @@ _SILENT = RowMeta()
 _encode = msgspec.json.Encoder().encode
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """Why the split rejected a line, as it is stored."""
+
+    code: str
+    message: str
+
+
+_said = msgspec.json.Decoder(_Said).decode
+
+
 class Fate(msgspec.Struct, frozen=True):
     """What became of one part; it answers for lines that have no row.
 
@@ -106,11 +116,17 @@ class Verdicts:
 def _verdict(row: StoredRow) -> Verdict:
     code = row.meta.code
     if row.part == REJECTED:
-        return Verdict(_NULL, row.text, "rejected", code)
+        return _rejected(row)
     if row.kind == OK:
         return Verdict(row.text, _NULL, SUCCEEDED, None)
     outcome = _ENDED_EARLY.get(code or "", "failed")
     return Verdict(_NULL, row.text, outcome, code) if row.kind == ERROR else Verdict(row.text, _NULL, outcome, code)
+
+
+def _rejected(row: StoredRow) -> Verdict:
+    """Return what OpenAI writes of a request that its checks refuse: programs read `response.body.error` of it."""
+    said = _said(row.text)
+    return Verdict(_answer(400, said.message, row.meta.param, said.code), _NULL, "rejected", said.code)
 
 
 def _unanswered(fate: Fate) -> Verdict:
@@ -137,7 +153,11 @@ def _refused(fate: Fate) -> Verdict:
     code, message = fate.code or "refused", fate.message or "The provider refused the job that held this line."
     if fate.status is None or fate.status < 400:  # a job that failed its check was still read with status 200
         return Verdict(_NULL, _encode({"code": code, "message": message}), "refused", code)
-    kind = "server_error" if fate.status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": fate.param, "code": code}
-    response = {"status_code": fate.status, "request_id": "", "body": {"error": error}}
-    return Verdict(_encode(response), _NULL, "refused", code)
+    return Verdict(_answer(fate.status, message, fate.param, code), _NULL, "refused", code)
+
+
+def _answer(status: int, message: str, param: str | None, code: str) -> bytes:
+    """Return the `response` of a refusal in OpenAI's shape."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return _encode({"status_code": status, "request_id": "", "body": {"error": error}})

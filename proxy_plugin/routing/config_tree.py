@@ -37,7 +37,8 @@ class TargetSettings:
 
     account: NamedAccount | None = None  # None: the one that headers or lines name
     model: str | None = None
-    drop_params: bool = False
+    drop_params: bool | None = None  # None: as the account or the gateway has it
+    strict_params: bool | None = None
     fetch_media: bool = False
     strict: bool = False
     on_deadline: str = "cancel"

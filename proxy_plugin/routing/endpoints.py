@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.ground import sentences
 
 AUTO = "auto"
 ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRequest.endpoint
@@ -26,14 +24,24 @@ def asked_endpoint(value: object) -> str:
     """
     if value == AUTO:
         return AUTO
-    several: list[Any] = value if isinstance(value, list) else [value]
-    if not several or any(not isinstance(each, str) or each not in ENDPOINTS for each in several):
-        raise BadRequest(
-            f"'endpoint' must be one of {', '.join(ENDPOINTS)}; or, for a file that mixes them, a list of these or "
-            f"'{AUTO}'.",
-            param="endpoint",
-        )
-    return ",".join(dict.fromkeys(several))
+    if isinstance(value, str):
+        _check(value)
+        return value
+    if not isinstance(value, list):
+        raise sentences.wrong_type("endpoint", "one of a string or array of strings", value).refusal()
+    if not value:
+        raise sentences.empty_array("endpoint").refusal()
+    for each in value:
+        _check(each)
+    return ",".join(dict.fromkeys(value))
+
+
+def _check(value: object) -> None:
+    if not isinstance(value, str):
+        raise sentences.wrong_type("endpoint", "one of a string or array of strings", value).refusal()
+    if value not in ENDPOINTS:
+        more = f"For a file that mixes endpoints send a list of these, or '{AUTO}'."
+        raise sentences.wrong_value("endpoint", value, ENDPOINTS).refusal(more)
 
 
 def is_mixed(endpoint: str) -> bool:

@@ -4,8 +4,8 @@ Everything wrong is found at once, each with its dotted path; no message shows a
 we do not know are let pass, as Portkey lets them, but for those that are a strategy misspelt: they would send lines
 elsewhere than was meant.
 
-What children inherit: `override_params` and `default_params` key by key, `drop_params`, `fetch_media`, `strict`,
-`on_deadline` and the account, each until a child sets its own.
+What children inherit: `override_params` and `default_params` key by key, `drop_params`, `strict_params`, `fetch_media`,
+`strict`, `on_deadline` and the account, each until a child sets its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PROBLEMS_SHOWN, _PATH_SHOWN = 5, 120
 
 _STEERING = {
     *("strategy", "targets", "weight", "name", "provider", "virtual_key", "api_key"),
-    *("override_params", "default_params", "drop_params", "fetch_media", "strict", "on_deadline"),
+    *("override_params", "default_params", "drop_params", "strict_params", "fetch_media", "strict", "on_deadline"),
 }
 _OTHER_KEYS = {"retry", "cache", "request_timeout", "custom_host", "forward_headers", "passthrough", "cb_config"}
 _STRATEGY = {"mode", "conditions", "default"}
@@ -209,7 +209,7 @@ class _Reader:
         if name is None:
             return None
         if not isinstance(name, str) or name not in places:
-            self.problems.append(Problem(path, "must be the `name` of one of the targets beside it"))
+            self.problems.append(Problem(path, "must be the 'name' of one of the targets beside it"))
             return None
         return places[name]
 
@@ -244,6 +244,7 @@ class _Reader:
             account=account or above.account,
             model=model or above.model,
             drop_params=drop,
+            strict_params=self._said(raw, "strict_params", path, above.strict_params),
             fetch_media=self._switch(raw, "fetch_media", path, above=above.fetch_media),
             strict=self._switch(raw, "strict", path, above=above.strict),
             on_deadline=self._deadline(raw, path, above),
@@ -304,7 +305,7 @@ class _Reader:
             return None
         return model
 
-    def _dropped(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> tuple[bool, tuple[str, ...]]:
+    def _dropped(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> tuple[bool | None, tuple[str, ...]]:
         found = raw.get("drop_params")
         if found is None:
             return above.drop_params, above.remove
@@ -312,11 +313,14 @@ class _Reader:
             return found, ()
         usable = isinstance(found, list | tuple) and all(isinstance(each, str) and _is_path(each) for each in found)
         if not usable or "model" in found:
-            self._wrong(path, "drop_params", "must be true, or a list of dotted paths in the body; not `model`")
+            self._wrong(path, "drop_params", "must be true, or a list of dotted paths in the body; not 'model'")
             return False, ()
         return False, tuple(dict.fromkeys(found))
 
     def _switch(self, raw: Mapping[str, Any], name: str, path: str, *, above: bool) -> bool:
+        return bool(self._said(raw, name, path, above))
+
+    def _said(self, raw: Mapping[str, Any], name: str, path: str, above: bool | None) -> bool | None:
         found = raw.get(name)
         if found is not None and not isinstance(found, bool):
             self._wrong(path, name, "must be true or false")

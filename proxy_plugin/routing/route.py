@@ -56,6 +56,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     changes: Changes | msgspec.UnsetType = msgspec.UNSET
     fetch_media: bool | msgspec.UnsetType = msgspec.UNSET  # fetch pictures that lines name by URL, for this target
     byok: Own | msgspec.UnsetType = msgspec.UNSET
+    strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -88,13 +89,18 @@ class When(msgspec.Struct, frozen=True, tag="when"):
 
 
 class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
-    """body.model names the account. The rest is added to whichever target that is."""
+    """body.model names the account. The rest is added to whichever target that is.
+
+    `otherwise`: where lines go whose model names neither an account nor a name of the list.
+    """
 
     model: str | None = None  # asked for instead of body.model
-    drop_params: bool = False
+    drop_params: bool | None = None  # None: as the target has it
     strict: bool = False
     changes: Changes = NO_CHANGES
     fetch_media: bool = False
+    strict_params: bool | None = None
+    otherwise: Rule | None = None
 
 
 Rule = To | Share | When | ByLine
@@ -161,6 +167,12 @@ class Route(msgspec.Struct, frozen=True):
         return next(iter(names)) if len(names) == 1 else None
 
     @property
+    def is_open(self) -> bool:
+        """Tell whether the request has chosen nothing, so that lines decide, or the caller's default."""
+        rule = self.rules.rule if self.rules else None
+        return isinstance(rule, ByLine) and msgspec.structs.replace(rule, otherwise=None) == ByLine()
+
+    @property
     def fetches_media(self) -> bool:
         """Tell whether pictures are fetched for any of its lines."""
         rule = self.rules.rule if self.rules else None
@@ -170,11 +182,26 @@ class Route(msgspec.Struct, frozen=True):
 def _fetches(rule: Rule) -> bool:
     match rule:
         case ByLine():
-            return rule.fetch_media
+            return rule.fetch_media or (rule.otherwise is not None and _fetches(rule.otherwise))
         case Share() | When():
             return any(map(_fetches, rule.rules))
         case To():
             return False
+
+
+def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:
+    """Return (drop_params, strict_params) of what each level says of them, the nearest first; None: nothing.
+
+    A nearer `strict_params` switches off a `drop_params` that is set further away.
+    """
+    drop: bool | None = None
+    strict: bool | None = None
+    for drops, stricter in levels:
+        drop = drops if drop is None else drop
+        strict = stricter if strict is None else strict
+        if drop is None and strict:
+            drop = False
+    return bool(drop), bool(strict)
 
 
 _encode = msgspec.json.Encoder().encode

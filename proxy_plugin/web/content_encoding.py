@@ -56,7 +56,7 @@ def is_gzip(request: web.Request) -> bool:
         return False
     if named not in _GZIP:
         raise UnsupportedEncoding(
-            "This gateway takes bodies as they are or with `Content-Encoding: gzip`, once; send it that way.",
+            "This gateway takes bodies as they are or with 'Content-Encoding: gzip', once; send it that way.",
             param=hdrs.CONTENT_ENCODING,
         )
     return True

@@ -27,13 +27,14 @@ from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
-from proxy_plugin.web.keys import CALLER, HEADERS
+from proxy_plugin.web.keys import CALLER, HEADERS, request_id
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
 from proxy_plugin.web.served import Handler, Served
 
 LOG = logging.getLogger("proxy_plugin.http")
 LINGER_SECONDS = 5.0  # of reading on after a refusal
 UNPACKED_BYTES = 2**20
+REQUEST_ID = "x-request-id"  # `_request_id` of the SDKs' objects and errors
 CLIENT_GONE = 499  # in the log only, as nginx writes it
 
 
@@ -70,8 +71,12 @@ class Entrance:
         return None
 
     async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Put Portkey's headers on an answer that is about to be sent, and let it take its time."""
+        """Put OpenAI's and Portkey's headers on an answer that is about to be sent, and let it take its time.
+
+        An answer that is passed on keeps the id that its maker gave it.
+        """
         time_limit.answer_begins(request)
+        response.headers.setdefault(REQUEST_ID, request_id(request))
         asked = request.get(HEADERS)
         if asked is None:
             return
@@ -198,6 +203,7 @@ def _log(request: web.Request, route: Served | None, status: int, began: float) 
         method=request.method if request.method in hdrs.METH_ALL else "other",
         route="upstream" if route is None else route.path,
         status=status,
+        request_id=request_id(request),
         ms=round((time.perf_counter() - began) * 1000, 2),
         caller=None if caller is None else caller.name,
         workspace=None if caller is None else caller.workspace,

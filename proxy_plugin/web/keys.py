@@ -1,4 +1,6 @@
-"""What the entrance knows of an admitted request, for the handlers behind it: who calls, and what the headers ask."""
+"""What the entrance knows of a request, for the handlers behind it: its id, who calls, and what the headers ask."""
+
+import secrets
 
 from aiohttp import web
 
@@ -7,3 +9,11 @@ from proxy_plugin.access.headers import RequestHeaders
 
 CALLER = web.RequestKey("proxy_plugin.caller", Caller)
 HEADERS = web.RequestKey("proxy_plugin.headers", RequestHeaders)
+_ID = web.RequestKey("proxy_plugin.request_id", str)
+
+
+def request_id(request: web.Request) -> str:
+    """Return the id of this one request, in OpenAI's form; a trace id may be shared by many."""
+    if _ID not in request:
+        request[_ID] = f"req_{secrets.token_hex(16)}"
+    return request[_ID]

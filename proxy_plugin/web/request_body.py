@@ -14,6 +14,7 @@ from proxy_plugin.web.content_encoding import unpacking
 
 MAX_BODY = 2**20
 BODY_SECONDS = 60.0
+UNPARSED = "We could not parse the JSON body of your request"  # OpenAI's words, for which programs look
 
 
 class BodyLate(GatewayError):
@@ -44,15 +45,14 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
 
 def _unreadable(body: bytearray, error: orjson.JSONDecodeError) -> str:
     if not body.strip():
-        return "The request body is empty; send a JSON object."
+        return f"{UNPARSED}: it is empty; send a JSON object."
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return "The request body is not UTF-8; send a JSON object in UTF-8."
+        return f"{UNPARSED}: it is not UTF-8; send a JSON object in UTF-8."
     if text.startswith("\ufeff"):
-        return "The request body begins with a byte-order mark; send the JSON object without one."
-    where = f"line {error.lineno}, column {error.colno}"
-    return f"The request body cannot be read as JSON, see its {where}; send one JSON object."
+        return f"{UNPARSED}: it begins with a byte-order mark; send the JSON object without one."
+    return f"{UNPARSED}: see its line {error.lineno}, column {error.colno}; send one JSON object."
 
 
 async def _small_body(request: web.Request) -> bytearray:

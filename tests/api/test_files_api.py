@@ -21,6 +21,7 @@ from yarl import URL
 from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.engine import housekeeping
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.storage import states
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
@@ -270,12 +271,32 @@ async def test_ten_thousand_files_in_one_page(tmp_path: Path) -> None:
 # ---- deletes ----
 
 
-async def test_a_file_that_a_batch_needs_cannot_be_deleted(served: Served) -> None:
-    file_id = await served.upload()
-    await served.gateway.registry.write(lambda conn: batches.insert(conn, _batch(file_id, "running"), is_retry=False))
+@pytest.mark.parametrize("state", sorted(set(states.BATCH) - states.BATCH_ENDS))
+async def test_a_file_that_a_batch_needs_loses_its_name_at_once_and_its_bytes_at_the_end(
+    served: Served, state: str
+) -> None:
+    file_id, registry = await served.upload(), served.gateway.registry
+    batch = await registry.write(lambda conn: batches.insert(conn, _batch(file_id, state), is_retry=False))
     status, body = await served.json(f"/files/{file_id}", method="DELETE")
-    assert (status, body["error"]["code"]) == (409, "conflict")
-    assert (await served.json(f"/files/{file_id}"))[0] == 200
+    assert (status, body) == (200, {"id": file_id, "object": "file", "deleted": True})
+    for method, path in (("GET", ""), ("GET", "/content"), ("HEAD", "/content"), ("DELETE", "")):
+        assert (await served.get(f"/files/{file_id}{path}", method=method))[0].status == 404
+    assert (await served.json("/files"))[1]["data"] == []
+    assert await housekeeping.remove_unneeded(served.gateway) == 0
+    assert leftovers(served.data_dir) == [file_id]
+    await registry.write(lambda conn: conn.execute("UPDATE batches SET state = 'failed' WHERE id = ?", (batch.id,)))
+    assert await housekeeping.remove_unneeded(served.gateway) == 1
+    assert (leftovers(served.data_dir), await registry.read(files.stored_bytes, "alice")) == ([], 0)
+
+
+@pytest.mark.parametrize("state", states.BATCH)
+async def test_the_scan_of_a_deleted_file_is_due_only_where_a_batch_waits_for_it(served: Served, state: str) -> None:
+    file_id, registry = await served.upload(), served.gateway.registry
+    await registry.write(lambda conn: batches.insert(conn, _batch(file_id, state), is_retry=False))
+    await served.json(f"/files/{file_id}", method="DELETE")
+    row = await registry.read(files.get, file_id)
+    assert row is not None
+    assert (row.due_at is not None) == (state not in states.BATCH_ENDS)
 
 
 async def test_deleted_bytes_go_when_nobody_needs_them(served: Served) -> None:

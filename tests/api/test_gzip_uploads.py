@@ -169,7 +169,7 @@ async def test_encodings_that_are_not_served(served: Served, encoding: str) -> N
         async with session.post("/v1/files", data=form(), headers=headers) as reply:
             assert (reply.status, reply.headers["Accept-Encoding"]) == (415, "gzip, identity")
             assert (await reply.json())["error"] == {
-                "message": "This gateway takes bodies as they are or with `Content-Encoding: gzip`, once; "
+                "message": "This gateway takes bodies as they are or with 'Content-Encoding: gzip', once; "
                 "send it that way.",
                 "type": "invalid_request_error",
                 "param": "Content-Encoding",

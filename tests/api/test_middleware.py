@@ -128,7 +128,7 @@ async def test_paths_and_methods_we_do_not_have(tmp_path: Path, method: str, pat
 async def test_405_names_the_methods_there_are(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
         _, _, headers = await served.call("PUT", "/v1/batches")
-        assert {name.strip() for name in headers["Allow"].split(",")} == {"GET", "POST"}
+        assert {name.strip() for name in headers["Allow"].split(",")} == {"GET", "HEAD", "POST"}
 
 
 async def test_the_trace_id_is_the_clients_or_a_new_one(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def test_a_model_that_is_not_there(tmp_path: Path, name: str) -> None:
         assert (status, found["error"]) == (
             404,
             {
-                "message": "This gateway has no such model for you; `GET /v1/models` lists those that can be named.",
+                "message": "This gateway has no such model for you; 'GET /v1/models' lists those that can be named.",
                 "type": "invalid_request_error",
                 "param": "model",
                 "code": "model_not_found",

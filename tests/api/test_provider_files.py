@@ -240,8 +240,8 @@ def test_a_config_of_several_accounts_is_refused_before_the_upload(gateway: Shar
         ("vision", {"x_portkey_virtual_key": ""}, "x-portkey-provider", "@slug"),
         ("vision", {"x_portkey_virtual_key": "absent"}, None, "not valid"),
         ("vision", {"x_portkey_virtual_key": "claude"}, "purpose", "Anthropic"),
-        ("holiday", {}, "purpose", "`fine-tune`"),
-        ("batch_output", {}, "purpose", "`batch`"),
+        ("holiday", {}, "purpose", "'fine-tune'"),
+        ("batch_output", {}, "purpose", "'batch'"),
     ],
     ids=["no target", "unknown target", "provider without files", "unknown purpose", "purpose of results"],
 )

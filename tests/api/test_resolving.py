@@ -301,7 +301,7 @@ async def test_a_config_may_bring_a_key_beside_virtual_keys(tmp_path: Path) -> N
         for headers in (said, {"Authorization": f"Bearer {SECRET}"}):
             served.gateway.vault.forget(batch["id"])
             _, shown, _ = await served.call("GET", path, headers=WHO | headers)
-            assert "errors" not in shown
+            assert shown["errors"] is None
             assert served.gateway.own_keys.credentials(row) is not None
 
 
@@ -345,3 +345,80 @@ def test_a_saved_config_may_name_a_key_that_is_disabled_or_wrong_elsewhere() -> 
     with pytest.raises(ConfigError) as caught:
         parse({"model_list": models, "proxy_plugin": {"virtual_keys": keys, "configs": saved}}, {})
     assert str(caught.value) == "proxy_plugin.virtual_keys.bad.api_key: missing setting"
+
+
+async def test_the_nearest_switch_for_parameters_counts(tmp_path: Path) -> None:
+    keys = {
+        "plain": OPENAI,
+        "lax": OPENAI | {"drop_params": True},
+        "firm": OPENAI | {"drop_params": False},
+        "stern": OPENAI | {"strict_params": True},
+    }
+    cases: list[tuple[str, dict[str, Any], tuple[bool, bool]]] = [
+        ("plain", {}, (False, False)),
+        ("lax", {}, (True, False)),
+        ("stern", {}, (False, True)),
+        ("plain", {"drop_params": True}, (True, False)),
+        ("lax", {"drop_params": False}, (False, False)),
+        ("lax", {"strict_params": True}, (False, True)),
+        ("stern", {"strict_params": False}, (False, False)),
+        ("stern", {"drop_params": True}, (True, True)),
+        ("lax", {"drop_params": ["user"]}, (False, False)),
+        ("firm", {}, (False, False)),
+    ]
+    callers = [{"name": "first", "key": KEY, "workspace": "one"}]
+    async with serving(tmp_path, virtual_keys=keys, api_keys=callers, configs={}) as served:
+        await put_file(served.gateway.registry)
+        for slug, parts, expected in cases:
+            route, _ = await create(served, {"x-portkey-virtual-key": slug} | (config(**parts) if parts else {}))
+            target = route.targets[0]
+            assert (target.drop_params, target.strict_params is True) == expected, (slug, parts)
+        route, _ = await create(served, {})
+        switches = {target.slug: target.drop_params for target in route.targets}
+        assert switches == {"plain": False, "lax": True, "firm": False, "stern": False}
+        assert rules(route).rule == ByLine()
+        route, _ = await create(served, config(strict_params=True))
+        assert rules(route).rule == ByLine(strict_params=True)
+
+
+async def test_a_caller_that_names_nothing_has_its_default(tmp_path: Path) -> None:
+    """The weakest of all: headers and lines come first."""
+    callers = [CALLERS[0] | {"default": "green"}, {"name": "second", "key": OTHER_KEY, "default": "pc-split"}]
+    async with serving(tmp_path, api_keys=callers) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {})
+        rule = rules(route).rule
+        assert isinstance(rule, ByLine)
+        assert isinstance(rule.otherwise, To)
+        assert route.targets[rule.otherwise.target].slug == "green"
+        assert route.is_open
+        for headers, expected in (
+            ({"x-portkey-virtual-key": "red"}, ["red"]),
+            ({"x-portkey-provider": "@north"}, ["north"]),
+            (config(virtual_key="red"), ["red"]),
+        ):
+            route, _ = await create(served, headers)
+            assert slugs(route) == expected
+        await put_file(served.gateway.registry, "file-2", workspace="default")
+        sent = {"Authorization": f"Bearer {OTHER_KEY}"}
+        status, batch, _ = await served.call("POST", "/v1/batches", WANTED | {"input_file_id": "file-2"}, sent)
+        assert status == 200, batch
+        rule = rules(decode_route((await stored(served, batch["id"])).route)).rule
+        assert isinstance(rule, ByLine)
+        assert isinstance(rule.otherwise, Share)
+
+
+async def test_a_default_is_enough_where_lines_can_name_nothing(tmp_path: Path) -> None:
+    callers = [{"name": "first", "key": KEY, "workspace": "one", "virtual_keys": ["old", "green"], "default": "green"}]
+    keys = {"green": OPENAI, "old": KEYS["old"]}
+    async with serving(tmp_path, api_keys=callers, virtual_keys=keys, configs={}) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {})
+        assert slugs(route) == ["green"]
+
+
+async def test_a_default_that_takes_no_work_is_refused_by_name(tmp_path: Path) -> None:
+    for default, code in (("old", "virtual_key_retired"), ("off", "virtual_key_disabled")):
+        async with serving(tmp_path / default, api_keys=[CALLERS[0] | {"default": default}]) as served:
+            await put_file(served.gateway.registry)
+            assert (await refused(served, {}))["code"] == code

@@ -65,12 +65,22 @@ async def served(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
         yield Served(port, session, gateway=app[GATEWAY], data_dir=tmp_path / "data")
 
 
+CODES = {
+    "Missing required parameter": "missing_required_parameter",
+    "Invalid type for": "invalid_type",
+    "empty string": "empty_string",
+    "empty array": "empty_array",
+    "below minimum value": "integer_below_min_value",
+}
+
+
 def _error(message: str, param: str | None, code: str | None = None) -> dict[str, Any]:
+    code = code or next((each for said, each in CODES.items() if said in message), None)
     return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
 def _closed(status: str) -> tuple[int, dict[str, Any]]:
-    message = f"The upload is not pending any more: its status is `{status}`."
+    message = f"The upload is not pending any more: its status is '{status}'."
     return 400, _error(message, None, "upload_not_pending")
 
 
@@ -176,11 +186,13 @@ async def test_the_file_is_not_shown_once_it_is_deleted(served: Served) -> None:
 # ---- what is refused ----
 
 GOOD: dict[str, Any] = {"filename": "a.jsonl", "purpose": "batch", "bytes": 10, "mime_type": "application/jsonl"}
-NO_SIZE = "`bytes` is required: the size of the whole file, as a whole number above 0."
-NO_OBJECT = "`expires_after` has to be one object with `anchor` and `seconds`."
+TYPE = "Invalid type for '{}': expected {}, but got {} instead."
+MISSING = "Missing required parameter: '{}'."
+EMPTY = "Invalid '{}': empty string. Expected a string with minimum length 1, but got an empty string instead."
+BELOW = "Invalid '{}': integer below minimum value. Expected a value >= {}, but got {} instead."
 OTHER_PURPOSE = (
-    "An upload in parts takes the purpose `batch` only; send a file for another purpose in one piece to "
-    "`POST /v1/files`."
+    "An upload in parts takes the purpose 'batch' only; send a file for another purpose in one piece to "
+    "'POST /v1/files'."
 )
 
 
@@ -188,23 +200,23 @@ OTHER_PURPOSE = (
     ("changes", "message", "param"),
     [
         ({"purpose": "vision"}, OTHER_PURPOSE, "purpose"),
-        ({"purpose": None}, "`purpose` is required, as a string that is not empty.", "purpose"),
-        ({"filename": " "}, "`filename` is required, as a string that is not empty.", "filename"),
-        ({"mime_type": 7}, "`mime_type` is required, as a string that is not empty.", "mime_type"),
-        ({"bytes": None}, NO_SIZE, "bytes"),
-        ({"bytes": 0}, NO_SIZE, "bytes"),
-        ({"bytes": True}, NO_SIZE, "bytes"),
-        ({"bytes": "10"}, NO_SIZE, "bytes"),
-        ({"bytes": 10.5}, NO_SIZE, "bytes"),
-        ({"expires_after": "1d"}, NO_OBJECT, "expires_after"),
+        ({"purpose": None}, MISSING.format("purpose"), "purpose"),
+        ({"filename": " "}, EMPTY.format("filename"), "filename"),
+        ({"mime_type": 7}, TYPE.format("mime_type", "a string", "an integer"), "mime_type"),
+        ({"bytes": None}, MISSING.format("bytes"), "bytes"),
+        ({"bytes": 0}, BELOW.format("bytes", 1, 0), "bytes"),
+        ({"bytes": True}, TYPE.format("bytes", "an integer", "a boolean"), "bytes"),
+        ({"bytes": "10"}, TYPE.format("bytes", "an integer", "a string"), "bytes"),
+        ({"bytes": 10.5}, TYPE.format("bytes", "an integer", "a decimal number"), "bytes"),
+        ({"expires_after": "1d"}, TYPE.format("expires_after", "an object", "a string"), "expires_after"),
         (
             {"expires_after": {"anchor": "created_at", "seconds": 60}},
-            "`expires_after` needs whole seconds from 3600 to 2592000.",
+            BELOW.format("expires_after.seconds", 3600, 60),
             "expires_after.seconds",
         ),
         (
             {"expires_after": {"seconds": 3600}},
-            "`expires_after` needs the anchor `created_at`.",
+            MISSING.format("expires_after.anchor"),
             "expires_after.anchor",
         ),
     ],
@@ -265,11 +277,11 @@ async def test_parts_without_end(served: Served) -> None:
     ("body", "message", "param"),
     [
         (part("data", b"", "blob") + closing(), "The part is empty.", "data"),
-        (part("file", LINE, "blob") + closing(), "The form has no `data`; send it as a part of that name.", "data"),
-        (closing(), "The form has no `data`; send it as a part of that name.", "data"),
+        (part("file", LINE, "blob") + closing(), MISSING.format("data"), "data"),
+        (closing(), MISSING.format("data"), "data"),
         (
             part("data", LINE, "a") + part("data", LINE, "b") + closing(),
-            "The form has more than one `data`; send one at a time.",
+            "The form has more than one 'data'; send one at a time.",
             "data",
         ),
         (part("data", LINE, "a"), "The upload cannot be read: the body ends before its closing boundary.", None),
@@ -285,7 +297,7 @@ async def test_a_part_that_cannot_be_stored(served: Served, body: bytes, message
     assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
 
 
-NO_IDS = "`part_ids` is required: the ids of the parts, in the order of the file."
+NO_ENTRY = "Invalid 'part_ids': empty array. Expected an array with minimum length 1, but got an empty array instead."
 
 
 async def test_a_completion_that_cannot_be(served: Served) -> None:
@@ -293,17 +305,17 @@ async def test_a_completion_that_cannot_be(served: Served) -> None:
     first, second = await served.parts(upload["id"], LINE, LINE)
     (foreign,) = await served.parts(other["id"], LINE)
     both, length = [first, second], len(LINE)
-    wrong = "`md5` is not the MD5 of the parts together; send the damaged part again."
-    malformed = "`md5` has to be the MD5 of the whole file, as 32 hexadecimal digits."
+    wrong = "'md5' is not the MD5 of the parts together; send the damaged part again."
+    malformed = "'md5' has to be the MD5 of the whole file, as 32 hexadecimal digits."
     cases: list[tuple[dict[str, Any], str, str]] = [
-        ({}, NO_IDS, "part_ids"),
-        ({"part_ids": []}, NO_IDS, "part_ids"),
-        ({"part_ids": [1]}, NO_IDS, "part_ids"),
-        ({"part_ids": first}, NO_IDS, "part_ids"),
-        ({"part_ids": ["x"] * 10_001}, "`part_ids` may have at most 10000 entries.", "part_ids"),
-        ({"part_ids": [first, "part_x"]}, "Entry 2 of `part_ids` is no part of this upload.", "part_ids"),
-        ({"part_ids": [first, foreign]}, "Entry 2 of `part_ids` is no part of this upload.", "part_ids"),
-        ({"part_ids": [first, second, first]}, "Entry 3 of `part_ids` repeats an earlier one.", "part_ids"),
+        ({}, MISSING.format("part_ids"), "part_ids"),
+        ({"part_ids": []}, NO_ENTRY, "part_ids"),
+        ({"part_ids": [1]}, TYPE.format("part_ids[0]", "a string", "an integer"), "part_ids[0]"),
+        ({"part_ids": first}, TYPE.format("part_ids", "an array of strings", "a string"), "part_ids"),
+        ({"part_ids": ["x"] * 10_001}, "'part_ids' may have at most 10000 entries.", "part_ids"),
+        ({"part_ids": [first, "part_x"]}, "Entry 2 of 'part_ids' is no part of this upload.", "part_ids"),
+        ({"part_ids": [first, foreign]}, "Entry 2 of 'part_ids' is no part of this upload.", "part_ids"),
+        ({"part_ids": [first, second, first]}, "Entry 3 of 'part_ids' repeats an earlier one.", "part_ids"),
         (
             {"part_ids": [first]},
             f"The parts have {length} bytes together, the upload was created for {2 * length}.",
@@ -331,7 +343,7 @@ async def test_nobody_sees_the_upload_of_another(served: Served) -> None:
     assert strange == (404, _error("No such Upload object.", "id"))
     theirs = await served.bob.announce(len(LINE))
     status, found = await served.bob.complete(theirs["id"], ids)
-    assert (status, found) == (400, _error("Entry 1 of `part_ids` is no part of this upload.", "part_ids"))
+    assert (status, found) == (400, _error("Entry 1 of 'part_ids' is no part of this upload.", "part_ids"))
     assert (await served.complete(mine["id"], ids))[0] == 200
 
 
@@ -359,7 +371,7 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
         assert (await served.post(f"/uploads/{upload['id']}/cancel"))[0] == 200
         writer.write(body[500:])
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")
-        assert b"its status is `cancelled`" in await reader.readuntil(b"}}")
+        assert b"its status is 'cancelled'" in await reader.readuntil(b"}}")
     assert leftovers(served.data_dir) == []
     assert (await served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
 

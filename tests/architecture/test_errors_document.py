@@ -8,14 +8,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.ground.errors import BadRequest, GatewayError
 from tools.error_codes import ANSWERS, FAULTS, ROWS, Code
 from tools.tables import ERRORS, README, documents
 
 ROOT = README.parent
 SOURCES = [path for folder in ("proxy_plugin", "providers") for path in (ROOT / folder).rglob("*.py")]
-CODE_AT = {"Fault": 0, "EnvelopeFault": 0, "Misrouted": 1, "rejected": 2, "_failed": 1}  # calls that take it by place
+CODE_AT = {
+    "Said": 0,
+    "Fault": 0,
+    "EnvelopeFault": 0,
+    "Misrouted": 1,
+    "rejected": 2,
+    "_failed": 1,
+}  # calls that take it by place
 OF_FILES = {"Fault", "EnvelopeFault"}
+ANSWERING = ("access", "api", "lines", "routing", "web")  # whose texts callers read
 
 
 class Given(NamedTuple):
@@ -128,10 +136,13 @@ def test_every_code_of_an_answer_is_in_the_catalogue_with_its_status() -> None:
     answers = [given for given in GIVEN if given.by in BY_NAME]
     assert [each for each in answers if BY_NAME[each.by or ""].status not in STATUSES.get(each.code, ())] == []
     assert len(answers) > 15
+    sentences = [given.code for given in GIVEN if given.by == "Said"]
+    assert [code for code in sentences if BadRequest.status not in STATUSES.get(code, ())] == []
+    assert len(sentences) > 5
 
 
 def test_every_code_of_a_file_or_a_line_is_in_the_catalogue() -> None:
-    others = [given for given in GIVEN if given.by not in BY_NAME]
+    others = [given for given in GIVEN if given.by not in BY_NAME.keys() | {"Said"}]
     assert [each for each in others if each.by in OF_FILES and each.code not in names(FAULTS)] == []
     assert [each for each in others if each.by not in OF_FILES and each.code not in names((*FAULTS, *ROWS))] == []
     assert len(others) > 40
@@ -151,3 +162,15 @@ def test_every_code_says_what_to_do_and_is_listed_once() -> None:
         assert sorted(names(codes)) == [code.code for code in codes if code.code is not None], "in alphabetical order"
     assert all(code.statuses for code in ANSWERS)
     assert ERRORS.read_text().count("\n| `") == len(names(ANSWERS)) + len(FAULTS) + len(ROWS)
+
+
+def test_names_and_values_stand_in_single_quotes() -> None:
+    """As in OpenAI's sentences; a docstring is no text that a caller reads."""
+    found = []
+    for path in (each for folder in ANSWERING for each in (ROOT / "proxy_plugin" / folder).rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        quoting = [node for node in texts if isinstance(node.value, str) and " " in node.value and "`" in node.value]
+        found += [(path.name, node.value) for node in quoting]
+    assert found == []

@@ -11,7 +11,9 @@ from tools.parameters import CONTENTS, FORMATS, PARAMETERS, Format, Probe, chang
 
 BY_TITLE = {each.title: each for each in FORMATS}
 BY_NAME = {probe.name: probe for probe in (*PARAMETERS, *CONTENTS)}
-CELL = re.compile(r"refused|lost(: \S+)?|no trace|(?:(?:without )?`[^`]+`(?:, |$))+")
+CELL = re.compile(
+    r"refused|told|hint|dropped with a switch(: \S+)?|no trace|(?:sent|hint): (?:(?:without )?`[^`]+`(?:, |$))+"
+)
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.title)
@@ -23,12 +25,12 @@ def test_every_cell_is_one_of_the_legend(form: Format) -> None:
 @pytest.mark.parametrize(
     ("name", "title", "cell"),
     [
-        ("`temperature` 0.2", "Anthropic", "`temperature`"),
-        ("`temperature` 1.5", "Anthropic", "lost: 1"),
+        ("`temperature` 0.2", "Anthropic", "sent: `temperature`"),
+        ("`temperature` 1.5", "Anthropic", "dropped with a switch: 1"),
         ("`n` 2", "Anthropic", "refused"),
-        ("`n` 2", "Gemini", "`generationConfig.candidateCount`"),
-        ("`seed`", "Bedrock: Claude", "lost"),
-        ("`tool_choice` none", "Bedrock: Converse", "without `toolConfig`"),
+        ("`n` 2", "Gemini", "sent: `generationConfig.candidateCount`"),
+        ("`seed`", "Bedrock: Claude", "hint"),
+        ("`tool_choice` none", "Bedrock: Converse", "hint: without `toolConfig`"),
         ("image by URL", "Bedrock: Claude", "refused"),
     ],
 )

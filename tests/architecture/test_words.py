@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NEEDED = """
     workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, service, line,
-    ordinal, envelope, fault, part, manifest, partition, mark, native id, sink, remark, loss, album, job,
+    ordinal, envelope, fault, part, manifest, partition, mark, native id, sink, remark, loss, hint, album, job,
     submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt, provisional,
-    confirm, guess, audit, stranger, step, reconciler, desk, failpoint, ballast, blob, spool, row, attempt,
+    confirm, guess, audit, stranger, step, reconciler, desk, wait, failpoint, ballast, blob, spool, row, attempt,
     fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}

@@ -348,16 +348,16 @@ async def what_is_not_there(c: Caller) -> None:
 
 @proves("errors: 409", all_ways=True)
 async def conflicts(c: Caller) -> None:
-    """A finished batch is not cancelled, the file of a running one not deleted; the SDK is told not to try again."""
+    """A finished batch is not cancelled; the SDK is told not to try again. The file of a running one may go."""
     refusal = await c.refused("ConflictError", "conflict", "batches.cancel", c.scene.done["batch"])
     assert refusal.response.headers["x-should-retry"] == "false"
     slow = c.using("slow")
     file = await slow.call("files.create", file=c.scene.path, purpose="batch")
     batch = await slow.call("batches.create", **c.scene.order(input_file_id=file.id))
-    await c.refused("ConflictError", "conflict", "files.delete", file.id)
-    await slow.call("batches.cancel", batch.id)
-    await slow.until(batch.id)
     assert (await c.call("files.delete", file.id)).deleted is True
+    await c.refused("NotFoundError", None, "files.retrieve", file.id)
+    await slow.call("batches.cancel", batch.id)
+    assert (await slow.until(batch.id)).status == "cancelled"
 
 
 @proves("models.list", "models.retrieve")

@@ -79,13 +79,13 @@ class Functions:
 
 
 def _unknown(thing: Any) -> Iterator[str]:
-    """Yield the names of fields, at any depth, that the document does not declare."""
+    """Yield the names of fields, at any depth, that the document does not declare. `x_` ones are ours beside it."""
     if isinstance(thing, list):
         for one in thing:
             yield from _unknown(one)
     elif hasattr(thing, "additional_properties"):
         if type(thing).__name__ != "MetadataType0":  # an object of free names
-            yield from thing.additional_properties
+            yield from (name for name in thing.additional_properties if not name.startswith("x_"))
         for name in thing.__slots__ if hasattr(thing, "__slots__") else vars(thing):
             if name not in {"additional_properties", "__weakref__"}:
                 yield from _unknown(getattr(thing, name))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from proxy_plugin.providers.formats.first_bytes import type_of
 from tests.oracles.lines import ARGUMENTS, NAMES, TEXTS
 from tests.oracles.meaning import REFUSED, Json, Known, Pair
 
@@ -133,11 +134,12 @@ def refusals(pair: Pair) -> None:
 
 
 def late_system(pair: Pair) -> None:
-    """Move a later system message to the others: litellm leaves it there, or makes it the user's, with a note."""
+    """Move a later system message to the others: litellm makes it the user's, or places it elsewhere."""
     system = [message["content"] for message in pair.given["messages"][1:] if message["role"] == "system"]
-    if late := [message for message in pair.theirs.get("messages", ()) if message["role"] == "system"]:
-        pair.theirs["messages"] = merged([each for each in pair.theirs["messages"] if each["role"] != "system"])
-        pair.theirs["system"] = [*pair.theirs.get("system", ()), *(block for each in late for block in each["content"])]
+    for side in (pair.ours, pair.theirs):
+        if late := [message for message in side.get("messages", ()) if message["role"] == "system"]:
+            side["messages"] = merged([each for each in side["messages"] if each["role"] != "system"])
+            side["system"] = [*side.get("system", ()), *(block for each in late for block in each["content"])]
     for message in pair.theirs.get("messages", ()):
         texts = [block.get("text") for block in message["content"]]
         if NOTE in texts and (at := texts.index(NOTE)) + 1 < len(texts) and texts[at + 1] in system:
@@ -269,6 +271,24 @@ def no_thinking(pair: Pair) -> None:
             del pair.theirs["output_config"]
 
 
+def real_types(pair: Pair) -> None:
+    """Take the type of a picture's first bytes for what its data URI says, as ours does and records."""
+    told = [name.partition("url=")[2] for name in pair.dropped if ".image_url.url=" in name]
+    if told:
+        for message in pair.theirs.get("messages", ()):
+            for block in message["content"]:
+                _retype(block, told)
+
+
+def _retype(block: Json, told: list[str]) -> None:
+    source = block.get("source", {})
+    if block["type"] == "image" and source.get("type") == "base64" and type_of(source["data"]) in told:
+        source["media_type"] = type_of(source["data"])
+    inner = block.get("content")
+    for each in inner if isinstance(inner, list) else ():
+        _retype(each, told)
+
+
 def strictness(pair: Pair) -> None:
     """Take out `strict` of tools, which litellm leaves out."""
     for tool in pair.ours.get("tools", ()):
@@ -294,6 +314,7 @@ REQUESTS: tuple[Known, ...] = (
     Known("temperature above 1 is clamped", "the API takes 0 to 1", MESSAGES, clamped),
     Known("sampling of value 1 is not sent", "1 is the default", MESSAGES, defaults),
     Known("sampling that the model refuses", "left out and recorded", VERSION, dropped_sampling),
+    Known("pictures go as what they are", "the API compares; litellm sends the wrong one", MESSAGES, real_types),
     Known("file names become titles", "litellm loses them", MESSAGES, titles),
     Known("user names are hashed", "metadata.user_id is a pseudonym", MESSAGES, user_names),
     Known("stops of white space", "the API refuses them: left out and recorded", MESSAGES, stops),

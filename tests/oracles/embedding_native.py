@@ -27,8 +27,8 @@ NAME = "the-model"
 def _fanned(translate: Callable[..., FanOut]) -> Translate:
     """Return a translator whose body holds all bodies of a line."""
 
-    def translated(body: bytes, *, model: str | None, drop_params: bool) -> Translated:
-        fan = translate(body, model=model, drop_params=drop_params)
+    def translated(body: bytes, *, model: str | None, drop_params: bool, strict_params: bool = False) -> Translated:
+        fan = translate(body, model=model, drop_params=drop_params, strict_params=strict_params)
         return Translated(b'{"bodies":[%b]}' % b",".join(fan.bodies), fan.dropped)
 
     return translated

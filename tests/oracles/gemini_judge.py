@@ -195,12 +195,10 @@ def neutral(pair: Pair) -> None:
         pair.theirs.pop("generationConfig", None)
 
 
-def details(pair: Pair) -> None:
-    """Take out the resolution of pictures that litellm makes of `detail`; ours leaves it out and writes it down."""
-    if "messages[].content[].image_url.detail" in pair.dropped:
-        pair.theirs.get("generationConfig", {}).pop("mediaResolution", None)
-        for part in parts(pair.theirs):
-            part.pop("mediaResolution", None)
+def gifs(pair: Pair) -> None:
+    """Ours refuses GIFs, which the service does; litellm sends them."""
+    if str(pair.ours.get(REFUSED)).endswith(".image_url.url") and "data:image/gif" in json.dumps(pair.given):
+        pair.theirs = pair.ours
 
 
 def strictness(pair: Pair) -> None:
@@ -225,13 +223,13 @@ REQUESTS: tuple[Known, ...] = (
     Known("no temperature unasked", "litellm sends the default to Gemini 3", PAGE, warm),
     Known("auto asks for no tier", "litellm asks for priority", PAGE, tiers),
     Known("n that the model cannot give", "litellm sends it", PAGE, refusing("n")),
-    Known("a last message of the assistant's", "contents must end with the user's", PAGE, refusing("messages")),
     Known("two limits that differ are refused", "litellm takes one", PAGE, refusing("max_tokens")),
     Known("an empty message is refused", "litellm sends it", PAGE, empty),
     Known("pictures by URL", "litellm fetches them", PAGE, linked),
     Known("texts of the system stay apart", "litellm joins those of one message", PAGE, system_texts),
     Known("defaults are not sent", "litellm sends zeros and ones", PAGE, neutral),
-    Known("detail of pictures", "left out and recorded; litellm sets a resolution", PAGE, details),
+    Known("GIFs are refused", "litellm sends them", PAGE, gifs),
+    Known("log probabilities of 2.5", "the Gemini API has none; litellm asks for them", PAGE, refusing("logprobs")),
     Known("strict tools", "mode VALIDATED; litellm leaves strict out", PAGE, strictness),
     Known("how many log probabilities", "litellm leaves top_logprobs out", PAGE, top_logprobs),
     Known("JSON beside tools", "left out and recorded on 2.x", PAGE, config_less("response_format")),

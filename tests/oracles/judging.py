@@ -12,6 +12,7 @@ from proxy_plugin.providers.formats.shapes import Answer, Translated
 from tests.oracles.lines import bodies, encoded
 from tests.oracles.meaning import REFUSED, Json, Known, Pair, Tally
 from tests.oracles.sdk_types import completion_complaints
+from tests.oracles.told import untold
 
 SEED = 20261121
 
@@ -19,7 +20,9 @@ SEED = 20261121
 class Translate(Protocol):
     """`to_<native>` of a format."""
 
-    def __call__(self, body: bytes, *, model: str | None, drop_params: bool) -> Translated: ...
+    def __call__(
+        self, body: bytes, *, model: str | None, drop_params: bool, strict_params: bool = False
+    ) -> Translated: ...
 
 
 class Other(Protocol):
@@ -107,13 +110,13 @@ def _ours(judged: Judged, text: bytes) -> tuple[Json, tuple[str, ...]]:
         made = judged.translate(text, model=None, drop_params=True)
     except LineRejected as error:
         return {REFUSED: error.param}, ()
-    return json.loads(made.body), made.dropped
+    return untold(json.loads(made.body), made.dropped)
 
 
 def _unkept(judged: Judged, text: bytes, ours: Json, dropped: tuple[str, ...]) -> list[str]:
     """Where nothing may be lost, a line is refused if and only if it is refused or robbed where it may."""
     try:
-        strictly = judged.translate(text, model=None, drop_params=False)
+        strictly = judged.translate(text, model=None, drop_params=False, strict_params=True)
     except LineRejected as error:
         if REFUSED in ours or dropped:
             return []

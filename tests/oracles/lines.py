@@ -35,6 +35,8 @@ TEXTS = (
     "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010ffff \ufffd",
     " leading and trailing ",
 )
+PICTURES = {"png": PNG, "jpeg": "/9j/4AAQSkZJRgABAQAAAQABAAD/2Q==", "gif": "R0lGODlhAQABAAAAACw=",
+            "webp": "UklGRiQAAABXRUJQVlA4IBgAAAA="}  # fmt: skip
 NAMES = ("get_weather", "lookup", "f", "send-mail", "calc_2")
 SCHEMAS: tuple[Json, ...] = (
     {"type": "object", "properties": {}},
@@ -170,8 +172,8 @@ def _picture(dice: Dice) -> list[Json]:
 
 
 def _pictures(dice: Dice) -> list[Json]:
-    kinds = ("png", "jpeg", "gif", "webp")
-    images = [{"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{PNG}"}} for kind in kinds]
+    urls = [f"data:image/{kind};base64,{data}" for kind, data in PICTURES.items()]
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return [{"role": "user", "content": [*images[: dice.randint(1, 4)], {"type": "text", "text": _text(dice)}]}]
 
 

@@ -55,10 +55,10 @@ class ResponsesPeer:
         return found
 
 
-def translated(body: bytes, *, model: str | None, drop_params: bool) -> Translated:
+def translated(body: bytes, *, model: str | None, drop_params: bool, strict_params: bool = False) -> Translated:
     """Translate; the model stays in the body."""
     del model
-    return to_chat(body, drop_params=drop_params)
+    return to_chat(body, drop_params=drop_params, strict_params=strict_params)
 
 
 def answered(native: bytes) -> Answer:
@@ -129,9 +129,22 @@ def thoughts(pair: Pair) -> None:
 
 def passed_on(pair: Pair) -> None:
     """Take out what ours hands to the next step, which maps it, records it or refuses it; litellm leaves it out."""
-    for key in ("verbosity", "prompt_cache_key", "parallel_tool_calls", "tool_choice"):
+    keys = ("verbosity", "prompt_cache_key", "reasoning_summary", "parallel_tool_calls", "tool_choice")
+    for key in (*keys, "logprobs", "top_logprobs"):
         if key in pair.ours and key not in pair.theirs:
             del pair.ours[key]
+
+
+def addressed(pair: Pair) -> None:
+    """Take out files by address, which ours hands on as `file_url`: a chat of OpenAI's has no word for them."""
+    for side in (pair.ours, pair.theirs):
+        for message in side.get("messages", ()):
+            message["content"] = [part for part in message["content"] if "report.pdf" not in _address(part)]
+
+
+def _address(part: Json) -> str:
+    file = part.get("file")
+    return str(file.get("file_url") or file.get("file_id") or "") if isinstance(file, dict) else ""
 
 
 def allowed(pair: Pair) -> None:
@@ -170,10 +183,10 @@ REQUESTS: tuple[Known, ...] = (
     Known("tools that OpenAI runs are refused", "litellm passes them on, or leaves them out", PAGE, refused("tools")),
     Known("items of OpenAI's own", "refused; litellm leaves them out", PAGE, refused("input")),
     Known("what is stored at OpenAI", "refused; litellm looks into its own database", PAGE, refused("previous")),
-    Known("log probabilities", "refused; litellm leaves them out", PAGE, refused("top_logprobs", "include")),
     Known("refusals stay in the conversation", "litellm leaves them out", PAGE, refusals),
     Known("earlier thoughts", "a chat has no place for them: recorded if the turn goes on", PAGE, thoughts),
     Known("what the next step judges", "litellm leaves it out", PAGE, passed_on),
+    Known("files by address", "handed on as file_url", PAGE, addressed),
     Known("allowed tools", "the list is cut; litellm passes OpenAI's object on", PAGE, allowed),
     Known("text is the default format", "litellm leaves it out", PAGE, described),
     Known("strict false", "litellm always sends it", PAGE, unstrict),

@@ -35,5 +35,5 @@ CLAUDE_ANSWERS: tuple[Known, ...] = (
     *anthropic_judge.ANSWERS,
     Known("the model is the answer's", "litellm writes that of the call", PAGE, models),
 )
-_NOT_GEMINI = ("pictures by URL", "penalties", "how many log probabilities")
+_NOT_GEMINI = ("pictures by URL", "penalties", "how many log probabilities", "log probabilities of 2.5")
 GEMINI: tuple[Known, ...] = tuple(each for each in gemini_judge.REQUESTS if each.name not in _NOT_GEMINI)

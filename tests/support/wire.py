@@ -47,12 +47,13 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def answer(self) -> Answer:
+    async def answer(self, *, body: bool = True) -> Answer:
+        """Return the next answer; without its body for what HEAD is answered with."""
         async with asyncio.timeout(PATIENCE):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(head[0].split()[1]), headers, body)
+            content = await self._reader.readexactly(int(headers.get("content-length", "0")) if body else 0)
+        return Answer(int(head[0].split()[1]), headers, content)
 
     async def ends(self, seconds: float = PATIENCE) -> bool:
         """Tell whether the server ends its side without sending anything more."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,8 +165,8 @@ def test_a_caller_without_the_account_of_the_route_is_refused(gateway: Gateway, 
 
 def test_the_models_of_the_retrying_caller_count(gateway: Gateway, batch: dict[str, Any]) -> None:
     made = gateway.until(retry(gateway, batch, {}, {"x-portkey-api-key": PICKY_KEY})["id"])
-    told = [json.loads(line) for line in raw(gateway, "GET", f"/batches/{made['id']}/lines").body.splitlines()]
-    assert [line["outcome"] for line in told] == ["rejected"] * 4
+    assert made["status"] == "failed"
+    assert [fault["code"] for fault in made["errors"]["data"]] == ["model_not_allowed"] * 4
 
 
 def test_cancelled_lines_are_retried(gateway: Gateway, sandbox: Sandbox) -> None:
@@ -194,6 +195,25 @@ def test_nothing_to_retry_is_said(gateway: Gateway) -> None:
     assert (status, error["code"]) == (400, "nothing_to_retry")
 
 
+def test_a_batch_whose_input_was_deleted_says_so(gateway: Gateway) -> None:
+    batch = ended(gateway)
+    gateway.call("DELETE", f"/files/{batch['input_file_id']}")
+    kept = blobs(gateway)
+    status, error = refused(gateway, batch)
+    assert (status, error["code"]) == (409, "input_file_gone")
+    told = f"The input file of this batch, {batch['input_file_id']}, was deleted"
+    assert error["message"].startswith(told)
+    assert error["message"].endswith("Upload them again and create a new batch.")
+    assert blobs(gateway) <= kept
+
+
+def test_a_retry_runs_on_when_its_file_is_deleted(gateway: Gateway, batch: dict[str, Any]) -> None:
+    made = retry(gateway, batch)
+    gateway.call("DELETE", f"/files/{made['input_file_id']}")
+    done = gateway.until(made["id"])
+    assert done["request_counts"]["total"] == len(FAILED)
+
+
 def test_a_faulty_file_is_to_be_corrected(gateway: Gateway) -> None:
     faulty = gateway.until(gateway.create(gateway.upload(b'{"custom_id": "a"}\n'))["id"])
     status, error = refused(gateway, faulty)
@@ -211,7 +231,7 @@ def test_without_its_input_file_a_batch_cannot_be_retried_but_a_repetition_finds
 
 @pytest.mark.parametrize(
     ("body", "param"),
-    [(b"[]", None), (b"{", None), (b'{"metadata": 7}', "metadata"), (b'{"metadata": {"a": 1}}', "metadata")],
+    [(b"[]", None), (b"{", None), (b'{"metadata": 7}', "metadata"), (b'{"metadata": {"a": 1}}', "metadata.a")],
 )
 def test_a_wrong_body_is_400(gateway: Gateway, batch: dict[str, Any], body: bytes, param: str | None) -> None:
     answer = raw(gateway, "POST", f"/batches/{batch['id']}/retry", BLIND, body)
@@ -353,6 +373,20 @@ def test_the_copy_is_the_failed_lines_whatever_blocks_they_fall_into(
         copied = (folder / "copy").read_bytes()
         assert copied == b"".join(line + b"\n" for line, each in zip(lines, wrong, strict=True) if each)
         assert failed_lines.measure(job) == facts.bytes == len(copied)
+
+
+def test_no_reader_cuts_a_copied_line_unless_it_would_grow_too_long(tmp_path: Path) -> None:
+    line = '{"x":"a\u2028b\x85"}'.encode()
+    with (tmp_path / "source").open("wb") as stream, IndexWriter(tmp_path / "index") as index:
+        stream.write(line + b"\n")
+        index.append(0, len(line), 1)
+    (tmp_path / "ledger").write_text('{"line":1,"outcome":"failed"}\n')
+    whole = rb'{"x":"a\u2028b\u0085"}'
+    for longest, wanted in ((len(whole), whole), (len(whole) - 1, line)):
+        job = msgspec.structs.replace(job_in(tmp_path), max_line_bytes=longest)
+        facts = failed_lines.copy(job, str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_bytes() == wanted + b"\n"
+        assert facts.bytes == len(wanted) + 1
 
 
 def test_a_ledger_of_another_file_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.accounting import check_answers, check_paid_once
+from tests.support.accounting import check_answers, check_paid_once, code_of
 from tests.support.lines import jsonl
 from tests.support.stack import Gateway
 
@@ -166,7 +166,7 @@ def test_lines_that_name_nothing_usable_are_errors_by_name_and_the_rest_runs(
     batch_id = gateway.start_batch(lines, {})
     batch = gateway.until(batch_id)
     assert batch["request_counts"] == {"total": 8, "completed": 4, "failed": 4}
-    found = [row["error"]["code"] for row in gateway.rows(batch["error_file_id"])]
+    found = [code_of(row) for row in gateway.rows(batch["error_file_id"])]
     assert found == list(wrong.values())
     told = [(row["outcome"], row.get("code"), row["provider"]) for row in gateway.ledger(batch_id)[:4]]
     providers = ["ollama", "", "", "openai"]
@@ -203,12 +203,12 @@ def test_a_strict_route_fails_the_batch_and_sends_nothing(gateway: ManyAccounts,
     config = {"strict": True, "strategy": {"mode": "single"}, "targets": [{"virtual_key": "north"}]}
     lines = lines_for(300)
     for n, line in enumerate(lines):
-        line["body"] |= {"model": HAIKU, **({"seed": n} if n % 2 else {})}
+        line["body"] |= {"model": HAIKU, **({"logit_bias": {"5": n}} if n % 2 else {})}
     batch = gateway.until(gateway.start_batch(lines, {"x-portkey-config": json.dumps(config)}))
     faults = batch["errors"]["data"]
     assert (batch["status"], len(faults)) == ("failed", 100)
     assert [fault["line"] for fault in faults] == list(range(2, 202, 2))
-    assert {(fault["code"], fault["param"]) for fault in faults} == {("unsupported_parameter", "seed")}
+    assert {(fault["code"], fault["param"]) for fault in faults} == {("unsupported_parameter", "logit_bias")}
     assert sandbox.control.log() == []
 
 

@@ -106,7 +106,7 @@ class Fetching(Gateway):
         answers = self.rows(batch.get("output_file_id"))
         errors = self.rows(batch.get("error_file_id"))
         texts = {each["custom_id"]: each["response"]["body"]["choices"][0]["message"]["content"] for each in answers}
-        return texts, {each["custom_id"]: each["error"] for each in errors}
+        return texts, {each["custom_id"]: each["response"]["body"]["error"] for each in errors}
 
 
 def line(name: str, *urls: str, model: str = HAIKU) -> dict[str, Any]:

@@ -68,7 +68,7 @@ async def test_parts_at_once_with_the_async_sdk(gateway: Gateway) -> None:
         done = await client.uploads.complete(made.id, part_ids=[part.id for part in parts])
         assert done.file is not None
         assert (await client.files.content(done.file.id)).content == CONTENT
-        with pytest.raises(openai.BadRequestError, match="its status is `completed`"):
+        with pytest.raises(openai.BadRequestError, match="its status is 'completed'"):
             await client.uploads.cancel(made.id)
         other = await client.uploads.create(bytes=1, filename="b", mime_type="application/jsonl", purpose="batch")
         assert (await client.uploads.cancel(other.id)).status == "cancelled"

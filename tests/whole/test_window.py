@@ -8,10 +8,11 @@ from pathlib import Path
 import openai
 import pytest
 
+from proxy_plugin.engine import housekeeping
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.accounting import code_of
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, lane
-from tests.whole.lanes.rig import code_of
 from tests.whole.lanes.world import DAY, World, opened
 
 LINES = chat_lines(20)
@@ -59,17 +60,34 @@ async def test_rows_done_before_the_window_ended_are_kept(world: World) -> None:
     assert set(codes) == {"200"}
 
 
-async def test_a_running_batch_keeps_its_file_and_an_ended_one_lets_it_go(world: World) -> None:
+async def test_a_file_deleted_right_after_the_create_serves_its_batch_to_the_end(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=0.1)
     batch = await world.create(LINES)
-    await world.until_true(world.running)
-    with pytest.raises(openai.ConflictError, match="batch"):
-        await world.client.files.delete(batch.input_file_id)
-    await world.client.batches.cancel(batch.id)
-    ended = await world.until(batch.id, ENDS)
-    assert ended.status == "cancelled"
-    blob = world.gateway.blobs.path(batch.input_file_id)
-    assert blob.exists()
     assert (await world.client.files.delete(batch.input_file_id)).deleted
+    for call in (world.client.files.retrieve, world.client.files.content, world.client.files.delete):
+        with pytest.raises(openai.NotFoundError):
+            await call(batch.input_file_id)
+    with pytest.raises(openai.NotFoundError, match="No file of purpose 'batch' found"):
+        await world.client.batches.create(
+            input_file_id=batch.input_file_id, endpoint=batch.endpoint, completion_window="24h", metadata={"a": "new"}
+        )
+    assert world.gateway.blobs.path(batch.input_file_id).exists()
+    ended = await world.until(batch.id, ENDS)
+    assert (ended.status, ended.input_file_id) == ("completed", batch.input_file_id)
+    assert len(await codes_of(world, ended.output_file_id)) == len(LINES)
+    await housekeeping.remove_unneeded(world.gateway)
+    assert not world.gateway.blobs.path(batch.input_file_id).exists()
+
+
+async def test_deleted_result_files_are_gone_at_once_and_the_batch_is_as_it_was(world: World) -> None:
+    await world.sandbox.options("openai", run_seconds=0.1)
+    batch = await world.create(LINES)
+    ended = await world.until(batch.id, ENDS)
+    assert (await world.client.files.delete(ended.output_file_id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await world.client.files.content(ended.output_file_id)
+    assert await world.client.batches.retrieve(batch.id) == ended
+    assert ended.output_file_id not in [file.id async for file in world.client.files.list()]
 
 
 async def test_an_expired_file_hides_its_name_while_a_running_batch_still_reads_it(world: World) -> None:

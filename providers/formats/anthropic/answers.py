@@ -1,4 +1,4 @@
-"""An Anthropic message as a chat.completion, and Anthropic's errors as OpenAI's.
+"""An Anthropic message as a chat.completion.
 
 Shapes: Messages API, types of the official SDK 2.12; chat.completion of OpenAI's SDK 3.52. Merging twice must give the
 same bytes, so nothing here comes from a clock or from chance.
@@ -16,7 +16,7 @@ import msgspec
 
 from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.formats.json_text import read, read_exactly, write
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.formats.shapes import Answer, chat_tokens, count
 
 Block = dict[str, Any]
 
@@ -31,19 +31,6 @@ _FINISH = {
 }
 # What OpenAI's word does not tell; also every reason that is not in the table.
 _SAYS_LESS = frozenset({"model_context_window_exceeded", "pause_turn"})
-_STATUS = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "gateway_timeout_error": 504,
-    "overloaded_error": 529,
-}
 _EMPTY = msgspec.Raw(b"{}")
 
 
@@ -82,23 +69,6 @@ def completion_of(given: Block, message: bytes, *, created: int = 0) -> Answer:
         "usage": tokens,
     }
     return Answer(write(completion), usage, model)
-
-
-def error_row(error: bytes) -> ErrorAnswer:
-    """Translate the `error` of an errored result, in its envelope or bare. Raises ValueError: no JSON."""
-    given = read(error)
-    while isinstance(given, dict) and isinstance(given.get("error"), dict):
-        given = given["error"]
-    fields = given if isinstance(given, dict) else {}
-    kind = _text(fields.get("type")) or "api_error"
-    status, fault = openai_error(kind, _text(fields.get("message")))
-    return ErrorAnswer(status, write({"error": fault}), kind)
-
-
-def openai_error(kind: str, message: str) -> tuple[int, Block]:
-    """Return HTTP status and OpenAI's error object for an error type of Anthropic's; an unknown one is a 500."""
-    words = message or "Anthropic gave no reason for this error."
-    return _STATUS.get(kind, 500), {"message": words, "type": kind, "param": None, "code": kind}
 
 
 def _message(given: Block, blocks: list[Block], message: bytes) -> tuple[Block, Block]:
@@ -181,13 +151,16 @@ def _citations(blocks: list[Block]) -> Iterator[tuple[Block, int, int]]:
 
 def _usage(given: object) -> tuple[Usage, Block]:
     counts = given if isinstance(given, dict) else {}
-    details = counts.get("output_tokens_details")
-    written = count(counts, "cache_creation_input_tokens")
+    details, lifetimes = counts.get("output_tokens_details"), counts.get("cache_creation")
+    kept = [count(lifetimes, f"ephemeral_{lifetime}_input_tokens") for lifetime in ("5m", "1h")]
+    written = max(count(counts, "cache_creation_input_tokens"), sum(kept))
     usage = Usage(
         input_tokens=count(counts, "input_tokens") + written + count(counts, "cache_read_input_tokens"),
         output_tokens=count(counts, "output_tokens"),
         cached_tokens=count(counts, "cache_read_input_tokens"),
         reasoning_tokens=count(details, "thinking_tokens"),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=kept[1],
     )
     tokens = chat_tokens(usage)
     if written:

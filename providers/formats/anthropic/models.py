@@ -2,8 +2,9 @@
 
 Sources, Claude Platform docs as stored in October and November 2026: the model pages and migration guides of Opus 5,
 Opus 5.5, Sonnet 5, Sonnet 5.5, Haiku 4.5, Haiku 5.5, Fable 5 and Fable 5.1 (output limits, thinking types, forced tool
-use, sampling, prefill), "Effort" (levels), "Extended thinking", "Structured outputs", "Handling stop reasons". Limits
-of retired models: public model tables of the same months.
+use, sampling, prefill), "Effort" (levels), "Extended thinking", "Thinking" (what a model does unasked), "Structured
+outputs", "Mid-conversation system messages" (not on Sonnet 5), "Handling stop reasons". Limits of retired models, and
+system messages of the 5.5 models: public model tables of the same months.
 
 A model that is not in the table is taken for one that accepts everything in its newest form: what is not known is not
 refused here. The provider then answers with its own reason, and a row that it refuses is not billed.
@@ -64,6 +65,9 @@ class ModelFacts:
     forced_tools: bool = True  # tool_choice any or tool
     json_schema: bool = True  # output_config.format and strict tools
     prefill: bool = False  # an answer may begin with a last assistant message
+    budgets: bool = True  # thinking.budget_tokens, where there is thinking
+    unasked: bool = False  # thinks unless told otherwise
+    late_system: bool = False  # system messages between others
 
 
 def _bare(name: str) -> str:
@@ -111,23 +115,31 @@ _V4_6 = replace(
 )
 _V5 = replace(
     _V4_6,
-    prefixes=("claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5"),
+    prefixes=("claude-opus-5", "claude-haiku-5-5"),
     sampling=Sampling.DEFAULTS,
     efforts=ALL_EFFORTS,
+    budgets=False,
+    unasked=True,
+    late_system=True,
 )
+_SONNET_5 = replace(_V5, prefixes=("claude-sonnet-5",), late_system=False)
 # One page says that 4.7 refuses "disabled"; these two do not think unless asked to, so nothing need be sent.
-_V4_7 = replace(_V5, prefixes=("claude-opus-4-7", "claude-opus-4-8"), off=Off.UNSENT)
+_V4_8 = replace(_V5, prefixes=("claude-opus-4-8",), off=Off.UNSENT, unasked=False)
+_V4_7 = replace(_V4_8, prefixes=("claude-opus-4-7",), late_system=False)
 _SONNET_5_5 = replace(_V5, prefixes=("claude-sonnet-5-5",), off=Off.BETWEEN_TOOLS, forced_tools=False)
 _FABLE_5 = replace(_V5, prefixes=("claude-fable-5", "claude-mythos-5"), off=Off.NEVER)
-_MYTHOS = replace(_FABLE_5, prefixes=("claude-mythos-preview",), efforts=WITHOUT_XHIGH)
+_MYTHOS = replace(_FABLE_5, prefixes=("claude-mythos-preview",), efforts=WITHOUT_XHIGH, late_system=False)
 _V5_5 = replace(
     _FABLE_5,
     prefixes=("claude-opus-5-5", "claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-mythos-5-2"),
     forced_tools=False,
 )
-UNKNOWN = ModelFacts((), None, 8192, Sampling.BOTH, Thinking.ADAPTIVE, Off.DISABLED, prefill=True)
+UNKNOWN = ModelFacts((), None, 8192, Sampling.BOTH, Thinking.ADAPTIVE, Off.DISABLED, prefill=True, late_system=True)
 MODELS = ModelTable(
-    (_V3, _V3_5, _SONNET_4, _OPUS_4, _OPUS_4_1, _V4_5, _V4_6, _V4_7, _V5, _SONNET_5_5, _FABLE_5, _MYTHOS, _V5_5),
+    (
+        *(_V3, _V3_5, _SONNET_4, _OPUS_4, _OPUS_4_1, _V4_5, _V4_6, _V4_7, _V4_8),
+        *(_V5, _SONNET_5, _SONNET_5_5, _FABLE_5, _MYTHOS, _V5_5),
+    ),
     UNKNOWN,
     rest=_REST,
     bare=_bare,

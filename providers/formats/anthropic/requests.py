@@ -10,55 +10,53 @@ that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.providers.formats.anthropic.models import (
-    LOW_TO_HIGH,
-    MODELS,
-    ModelFacts,
-    Off,
-    Sampling,
-    Thinking,
-)
-from proxy_plugin.providers.formats.anthropic.schemas import enforceable
+from proxy_plugin.providers.formats.anthropic import own_words
+from proxy_plugin.providers.formats.anthropic.models import MODELS, ModelFacts, Sampling
+from proxy_plugin.providers.formats.anthropic.own_words import Form
+from proxy_plugin.providers.formats.anthropic.schemas import enforced
+from proxy_plugin.providers.formats.anthropic.strictness import Strictness
+from proxy_plugin.providers.formats.anthropic.thinking import ASKING, Thoughts
 from proxy_plugin.providers.formats.anthropic.tools import bare_tools, is_forced, read_choice, read_tools
 from proxy_plugin.providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
 from proxy_plugin.providers.formats.json_text import write
-from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
+    Format,
+    check_depth,
     check_rest,
     model_name,
     pseudonym,
     read_chat,
     read_count,
     read_format,
-    read_level,
     read_limit,
     read_number,
-    read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
+from proxy_plugin.providers.formats.surrogates import mended, places
+
+__all__ = ["Form", "read_options", "to_messages"]
 
 PROVIDER = "Anthropic's Messages API"
-LEAST_BUDGET = 1024  # of thinking.budget_tokens, "Extended thinking"
-# OpenAI names no numbers behind its words. Above 32,000 "diminishing returns", says "Extended thinking".
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_000, "max": 32_000}
 LEAST_TOP_P = 0.95  # with thinking, "Extended thinking"
 
-_TRANSLATED = frozenset(
-    {
-        "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools",
-        "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort",
-        "user", "safety_identifier", "cache_control", "stream_options",
-    }
-)  # fmt: skip
+_TRANSLATED = own_words.TRANSLATED | {
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools",
+    "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort",
+    "reasoning_summary", "user", "safety_identifier", "cache_control", "stream_options",
+}  # fmt: skip
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"})
-_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_TOOLING = frozenset(
+    {"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options"}
+)  # fmt: skip
 _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+_STOPS = frozenset({"stop", "stop_sequences"})
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
     "n": "Anthropic gives one answer to a request; repeat the line under other custom_ids",
@@ -67,35 +65,36 @@ _NEVER = {
     "top_logprobs": "Anthropic returns no log probabilities; remove it",
     "audio": "Anthropic returns no audio; remove it",
     "modalities": "Anthropic returns text only; remove it",
+    **own_words.NEVER,
 }
 
 
-class Form(Enum):
-    """Whose wire carries a body. The value is its `anthropic_version`: in a cloud the job names model and version.
-
-    Sources: Bedrock User Guide, "Anthropic Claude Messages API"; Vertex AI, "Batch predictions with Claude" (2026).
-    """
-
-    API = ""
-    BEDROCK = "bedrock-2023-05-31"
-    VERTEX = "vertex-2023-10-16"
-
-
 def to_messages(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, form: Form = Form.API
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable[ModelFacts] = MODELS,
+    form: Form = Form.API,
 ) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else.
 
     The clouds take "base64 image sources only" ("Vision", Claude Platform docs, November 2026).
     """
     chat = read_chat(body)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
+    own: Block = {}
     if not chat.keys() <= _TRANSLATED:
-        check_rest(chat, losses, known=_TRANSLATED, same=SAME, never=_NEVER, provider=PROVIDER)
+        own = own_words.handed_on(chat, form)
+        check_rest(chat, losses, known=_TRANSLATED | own.keys(), same=SAME, never=_NEVER, provider=PROVIDER)
     name = model_name(chat, model)
-    turns = read_turns(chat.get("messages"), losses, fetches=form is Form.API)
+    facts = models.find(name)
+    turns = read_turns(chat.get("messages"), losses, fetches=form is Form.API, late_system=facts.late_system)
+    if chat.get("system") is not None:
+        turns.system = own_words.read_system(chat["system"], turns.system)
     params: dict[str, Any] = {"model": name} if form is Form.API else {"anthropic_version": form.value}
-    options = read_options(chat, models.find(name), losses, turns)
+    options = own | read_options(chat, facts, losses, turns, form=form)
     if form is not Form.API and "cache_control" in options:
         turns.mark_end(options.pop("cache_control"))  # what the API does with it; the clouds know marks on blocks
     params["max_tokens"] = options.pop("max_tokens")
@@ -103,12 +102,24 @@ def to_messages(
         params["system"] = turns.system
     params["messages"] = turns.messages
     params.update(options)
-    return Translated(write(params), tuple(losses.names))
+    return Translated(_whole(write(params), chat, losses), losses.settled())
 
 
-def read_options(chat: Block, facts: ModelFacts, losses: Losses, turns: Turns) -> Block:
-    """Return `max_tokens` and all that is optional, for any wire that carries Claude. Raises LineRejected."""
-    line = _Line(chat, facts, losses, turns)
+def _whole(native: bytes, chat: Block, losses: Losses) -> bytes:
+    """Return a native body without halves of characters: the API refuses a whole job for one."""
+    made = mended(native)
+    if made is not native:
+        for path in dict.fromkeys(places(chat)) or ("body",):
+            losses.hint(path, "holds half of a character", "Cut texts between characters", instead="U+FFFD")
+    return made
+
+
+def read_options(chat: Block, facts: ModelFacts, losses: Losses, turns: Turns, *, form: Form = Form.BEDROCK) -> Block:
+    """Return `max_tokens` and all that is optional, for any wire that carries Claude. Raises LineRejected.
+
+    What has to be asked for in words joins `turns.system`.
+    """
+    line = _Line(chat, facts, losses, turns, form)
     if turns.ends_with_assistant and not facts.prefill:
         raise rejected("messages", "this model cannot continue an assistant's message; end with one of the user's")
     params: Block = {"max_tokens": line.max_tokens()}
@@ -125,6 +136,8 @@ class _Line:
     facts: ModelFacts
     losses: Losses
     turns: Turns
+    form: Form
+    strictness: Strictness = field(default_factory=Strictness)
 
     def max_tokens(self) -> int:
         """Return the limit of the answer, the model's own at most."""
@@ -140,24 +153,29 @@ class _Line:
     def add_options(self, params: Block) -> None:
         """Add all that is optional, in the order in which one depends on the other."""
         chat = self.chat
-        choice = None
+        choice, thinks = None, False
+        if chat.get("response_format") is not None or chat.get("output_config") is not None:
+            self._add_format(params)
         if self.turns.called or not chat.keys().isdisjoint(_TOOLING):
             choice = self._add_tools(params)
-        thinks = "reasoning_effort" in chat and self._add_thinking(params, forced=is_forced(choice))
+        if not chat.keys().isdisjoint(ASKING):
+            thinks = Thoughts(chat, self.facts, self.losses, self.turns, is_forced(choice)).add(params)
         if not chat.keys().isdisjoint(_SAMPLING):
             self._add_sampling(params, thinks=thinks)
-        if chat.get("response_format") is not None:
-            self._add_format(params)
-        if "stop" in chat and (stops := self._stops()):
+        if not chat.keys().isdisjoint(_STOPS) and (stops := own_words.read_sequences(chat, self.losses)):
             params["stop_sequences"] = stops
-        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat)):
+        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat, self.losses)):
             params["metadata"] = {"user_id": user}
         if chat.get("cache_control") is not None:
             params["cache_control"] = cache_mark(chat["cache_control"], "")
 
     def _add_tools(self, params: Block) -> Block | None:
         """Add the tools and the choice among them; return the choice."""
-        tools = read_tools(self.chat, self.facts, self.losses)
+        tools = read_tools(self.chat, self.facts, self.losses, self.strictness)
+        if others := own_words.server_tools(self.chat, self.form, self.losses):
+            if {tool["name"] for tool in tools} & {tool["name"] for tool in others}:
+                raise rejected("tools", "one has the name of a tool of Anthropic's own; rename it")
+            tools += others
         choice = read_choice(self.chat, tools, self.facts, self.losses)
         if not tools and self.turns.called:
             # The API refuses tool calls in a conversation without tools. The model can call none of these.
@@ -167,56 +185,6 @@ class _Line:
         if choice is not None:
             params["tool_choice"] = choice
         return choice
-
-    def _add_thinking(self, params: Block, *, forced: bool) -> bool:
-        """Translate `reasoning_effort`; return whether the model is told to think."""
-        level = read_level(self.chat, BUDGETS)
-        if level is None:
-            return False
-        if level == "none":
-            self._add_off(params)
-            return False
-        if conflict := self._conflict(params, forced=forced):
-            self.losses.add("reasoning_effort", conflict, "Send none")
-            return False
-        if self.facts.thinking is Thinking.BUDGET:
-            # Half of the limit at most: the rest is for the answer.
-            budget = min(BUDGETS[level], max(LEAST_BUDGET, params["max_tokens"] // 2))
-            params["thinking"] = {"type": "enabled", "budget_tokens": budget}
-        else:
-            params["thinking"] = {"type": "adaptive"}
-            params["output_config"] = {"effort": self._effort(level)}
-        return True
-
-    def _add_off(self, params: Block) -> None:
-        if self.facts.off is Off.NEVER:
-            self.losses.add("reasoning_effort", "this model always thinks", "Send low")
-        elif self.facts.off is not Off.UNSENT:
-            params["thinking"] = {"type": self.facts.off.value}
-
-    def _conflict(self, params: Block, *, forced: bool) -> str | None:
-        """Return why this line cannot have thinking."""
-        if self.facts.thinking is Thinking.NONE:
-            return "this model has no thinking"
-        if forced:
-            return "thinking excludes a tool_choice that forces a tool"
-        if self.turns.ends_with_assistant:
-            return "thinking excludes a last message of the assistant's"
-        if self.facts.thinking is Thinking.BUDGET and params["max_tokens"] <= LEAST_BUDGET:
-            return f"thinking of this model needs max_completion_tokens above {LEAST_BUDGET}"
-        if self.facts.thinking is Thinking.BUDGET and self.turns.ends_with_results:
-            return "this model wants its signed thinking back with tool results, and a chat body has no place for it"
-        return None
-
-    def _effort(self, level: str) -> str:
-        """Return the model's word for a level; the next lower one if the loss is allowed."""
-        wanted = "low" if level == "minimal" else level
-        if wanted in self.facts.efforts:
-            return wanted
-        known = ", ".join(self.facts.efforts)
-        highest = LOW_TO_HIGH[-1]
-        self.losses.add("reasoning_effort", "this model has no such level", f"Send one of {known}", instead=highest)
-        return highest
 
     def _add_sampling(self, params: Block, *, thinks: bool) -> None:
         temperature = read_number(self.chat, "temperature", 0, 2)
@@ -262,27 +230,54 @@ class _Line:
         return temperature, None
 
     def _add_format(self, params: Block) -> None:
-        wanted = read_format(self.chat, self.losses)
+        """Add the schema of the answer, or ask for it in words."""
+        wanted = self._format()
         if wanted is None or wanted.kind == "text":
             return
+        whole, path = _places(self.chat)
         if wanted.kind == "json_object":
-            self.losses.add("response_format", "Anthropic has no mode for JSON without a schema", "Send a json_schema")
+            self._tell(wanted, whole, "Anthropic has no mode for JSON without a schema", "Send a json_schema")
         elif not self.facts.json_schema:
-            self.losses.add(
-                "response_format", "this model cannot enforce a schema", "Send the line to Claude 4.5 or later"
-            )
+            self._tell(wanted, whole, "this model cannot enforce a schema", "Send the line to Claude 4.5 or later")
         elif self.turns.ends_with_assistant:
-            self.losses.add("response_format", "a last message of the assistant's excludes a schema", "Remove one")
+            self._tell(wanted, whole, "a last message of the assistant's excludes a schema", "Remove one")
         else:
-            # The schema's name has no place and no effect; `strict` is always so.
-            schema = enforceable(wanted.schema, "response_format.json_schema.schema", self.losses)
-            if wanted.description and "description" not in schema:
-                schema = {"description": wanted.description, **schema}
-            params.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+            self._enforce(params, wanted, whole, path)
 
-    def _stops(self) -> list[str]:
-        stops = read_stops(self.chat)
-        useful = [text for text in stops if text and not text.isspace()]
-        if len(useful) < len(stops):
-            self.losses.add("stop", "Anthropic takes no sequence of white space alone", "Send visible characters")
-        return useful
+    def _enforce(self, params: Block, wanted: Format, whole: str, path: str) -> None:
+        """Add a schema; its name has no place and no effect; `strict` is always so."""
+        schema = enforced(wanted.schema, path, self.losses, whole=whole, instead=TOLD)
+        if schema is not None and (refusal := self.strictness.refusal(schema, tool=False)):
+            at = whole if self.losses.allowed else path
+            self.losses.add(at, refusal, "Require more of them, or ask in the prompt", instead=TOLD)
+            schema = None
+        if schema is None:
+            self.turns.instruct(wanted.words)
+            return
+        if wanted.description and "description" not in schema and "$ref" not in schema:
+            schema = {"description": wanted.description, **schema}
+        params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+
+    def _tell(self, wanted: Format, name: str, reason: str, remedy: str) -> None:
+        self.turns.instruct(tell_format(wanted, self.losses, reason, remedy, name=name))
+
+    def _format(self) -> Format | None:
+        """Return the form of the answer, in OpenAI's words or in Anthropic's own."""
+        config = self.chat.get("output_config")
+        own = config.get("format") if isinstance(config, dict) else None
+        if own is None:
+            return read_format(self.chat, self.losses)
+        if self.chat.get("response_format") is not None:
+            raise rejected("output_config.format", "stands beside response_format; send one of them")
+        schema = own.get("schema") if isinstance(own, dict) and own.get("type") == "json_schema" else None
+        if not isinstance(schema, dict):
+            raise rejected("output_config.format", "must be of type json_schema, with a schema")
+        check_depth(schema, "output_config.format.schema")
+        return Format("json_schema", schema, "", "", strict=True)
+
+
+def _places(chat: Block) -> tuple[str, str]:
+    """Return where the form of the answer is asked for, and where its schema stands."""
+    if chat.get("response_format") is None:
+        return "output_config.format", "output_config.format.schema"
+    return "response_format", "response_format.json_schema.schema"

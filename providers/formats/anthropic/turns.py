@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from proxy_plugin.providers.formats.anthropic.media import file_block, image_block
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
     ASSISTANT,
@@ -18,12 +19,8 @@ from proxy_plugin.providers.formats.openai.turns import (
     TOOL,
     Call,
     Talk,
-    is_remote,
     parts_of,
-    payload,
     read_calls,
-    read_file,
-    read_image,
     read_messages,
     read_text,
 )
@@ -31,9 +28,6 @@ from proxy_plugin.providers.formats.openai.turns import (
 Block = dict[str, Any]
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_PDF = "application/pdf"
-_BARE_PDF = "JVBERi"  # base64 of %PDF-
 _CACHE_MARKS: tuple[Block, ...] = ({"type": "ephemeral"}, *({"type": "ephemeral", "ttl": ttl} for ttl in ("5m", "1h")))
 _MARK = frozenset({"cache_control"})
 _TEXT = frozenset({"type", "text", "cache_control"})
@@ -53,6 +47,14 @@ class Turns:
         """Whether the answer is to continue the last message (prefill)."""
         return bool(self.messages[-1]["role"] == "assistant")
 
+    def instruct(self, text: str) -> None:
+        """Add a text of our own behind the system texts."""
+        if self.system is None:
+            self.system = text
+        else:
+            said = [_text(self.system)] if isinstance(self.system, str) else self.system
+            self.system = [*said, _text(text)]
+
     def mark_end(self, mark: Block) -> None:
         """Put a cache mark on the last block of all, unless that has its own."""
         last = self.messages[-1]
@@ -61,9 +63,12 @@ class Turns:
         last["content"][-1].setdefault("cache_control", mark)
 
 
-def read_turns(given: object, losses: Losses, *, fetches: bool = True) -> Turns:
-    """Translate `messages`; `fetches`: whether images may stand as URLs. Raises LineRejected."""
-    return read_messages(given, _Talk(losses, fetches=fetches)).turns()
+def read_turns(given: object, losses: Losses, *, fetches: bool = True, late_system: bool = False) -> Turns:
+    """Translate `messages`; `fetches`: whether files may stand as URLs. Raises LineRejected.
+
+    `late_system`: whether the model takes system messages between the others.
+    """
+    return read_messages(given, _Talk(losses, fetches=fetches, late_system=late_system)).turns()
 
 
 def cache_mark(given: object, path: str) -> Block:
@@ -81,14 +86,16 @@ def tool_name(given: object, path: str) -> str:
 
 
 class _Talk(Talk):
-    __slots__ = ("fetches", "messages", "results")
+    __slots__ = ("fetches", "late", "late_path", "late_system", "messages", "results")
     SPOKEN, ASSISTANT, TOOL = SPOKEN | _MARK, ASSISTANT | _MARK, TOOL | _MARK
     BLANK = "Anthropic takes no blank message; remove it or give it content"
     AUDIO = "Anthropic takes no audio; send the text instead"
 
-    def __init__(self, losses: Losses, *, fetches: bool) -> None:
+    def __init__(self, losses: Losses, *, fetches: bool, late_system: bool) -> None:
         super().__init__(losses)
-        self.fetches = fetches
+        self.fetches, self.late_system = fetches, late_system
+        self.late: list[Block] = []  # what system messages say to the user's turn that they follow
+        self.late_path = ""
         self.messages: list[Block] = []
         self.results: list[Block] | None = None  # content of the last message if that holds tool results
 
@@ -98,14 +105,46 @@ class _Talk(Talk):
             return False
         if role in ("user", "assistant"):
             self.say(role, content)
-        elif role in ("system", "developer"):
+        elif role in ("system", "developer") and not self.messages:
             self.system.append(_text(content))
         else:
             return False
         return True
 
+    def read_system(self, message: Block, path: str) -> None:
+        """Hoist what stands before all others; a later one stays behind the user's turn, where the model takes it."""
+        self.losses.add_unknown(message, self.SPOKEN, path)
+        blocks = self.content(message, path, "system")
+        if not self.messages or not blocks:
+            self.system += blocks
+        elif self.late_system:
+            self.late += blocks
+            self.late_path = path
+        else:
+            self.hoist(blocks, path, "this model takes system messages before all others only")
+
+    def hoist(self, blocks: list[Block], path: str, reason: str) -> None:
+        """Put a later system message before all others, and note it: it says its words earlier than was meant."""
+        self.losses.hint(path, reason, "Move it there", instead="first")
+        self.system += blocks
+
+    def place(self) -> None:
+        """Place what the system said to the user's turn that ends here.
+
+        "Must immediately follow a user turn, and precede an assistant turn or end the array"; neighbours are one
+        message ("Mid-conversation system messages", Claude Platform docs, 2026).
+        """
+        blocks, self.late = self.late, []
+        if self.messages[-1]["role"] == "user":
+            plain = len(blocks) == 1 and "cache_control" not in blocks[0]
+            self.messages.append({"role": "system", "content": blocks[0]["text"] if plain else blocks})
+        else:
+            self.hoist(blocks, self.late_path, "a system message has to follow one of the user's")
+
     def say(self, role: str, content: str | list[Block]) -> None:
         """Add a message; what the user says right after tool results joins their message, behind them."""
+        if self.late:
+            self._end_or_pass(role)
         if self.results is not None and role == "user":
             self.results += [_text(content)] if isinstance(content, str) else content
             return
@@ -114,10 +153,20 @@ class _Talk(Talk):
 
     def answer(self, block: Block) -> None:
         """Add a tool result: all results of one turn stand in one user message."""
+        if self.late:
+            self._end_or_pass("user")
         if self.results is None:
             self.results = []
             self.messages.append({"role": "user", "content": self.results})
         self.results.append(block)
+
+    def _end_or_pass(self, role: str) -> None:
+        """The assistant ends the user's turn; what the user says moves before the system's words, which is noted."""
+        if role == "assistant":
+            self.place()
+        else:
+            reason = "a system message has to stand at the end of the user's turn"
+            self.losses.hint(self.late_path, reason, "Move it there", instead="later")
 
     def content(self, message: Block, path: str, role: str) -> list[Block]:
         return _blocks(self, message, path, _PARTS[role], mark=role in ("system", "user"))
@@ -154,9 +203,12 @@ class _Talk(Talk):
         self.require_answers()
         if not self.messages:
             raise rejected("messages", "at least one user message is needed beside system messages")
+        after_results = self.results is not None
+        if self.late:
+            self.place()
         if self.messages[-1]["role"] == "assistant":
             _check_prefill(self.messages[-1]["content"])
-        return Turns(self._hoisted(), self.messages, list(self.called), self.results is not None)
+        return Turns(self._hoisted(), self.messages, list(self.called), after_results)
 
     def _hoisted(self) -> str | list[Block] | None:
         """One plain text as a text; several stay apart, as blocks: no separator is invented."""
@@ -224,39 +276,11 @@ def _said(given: object, path: str) -> Block | None:
 
 
 def _image_part(talk: _Talk, part: Block, path: str) -> Block:
-    image, detail = read_image(part, path, talk.losses, _MARK)
-    if detail not in (None, "auto"):
-        talk.losses.add(f"{path}.image_url.detail", "Anthropic chooses the detail itself", "Send auto")
-    if is_remote(image):
-        if not talk.fetches:
-            raise rejected(
-                f"{path}.image_url.url",
-                "this service fetches no URLs; send a data URI, or set fetch_media in the route",
-            )
-        return {"type": "image", "source": {"type": "url", "url": image}}
-    media, data = payload(image, f"{path}.image_url.url")
-    if media == "image/jpg":
-        media = "image/jpeg"
-    if media not in _IMAGES:
-        raise rejected(f"{path}.image_url.url", "must be a JPEG, PNG, GIF or WebP image", "unsupported_value")
-    return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+    return image_block(part, path, talk.losses, fetches=talk.fetches)
 
 
 def _file_part(talk: _Talk, part: Block, path: str) -> Block:
-    given = read_file(part, path, talk.losses, _MARK)
-    if given.get("file_id") is not None:
-        message = "names a file that Anthropic cannot read; send the PDF itself as file_data"
-        raise rejected(f"{path}.file.file_id", message, "unsupported_parameter")
-    data, name = given.get("file_data"), given.get("filename")
-    if not isinstance(data, str) or not isinstance(name, str | None):
-        raise rejected(f"{path}.file", "must hold file_data and a filename as texts", "invalid_type")
-    media = _PDF
-    if not data.startswith(_BARE_PDF):
-        media, data = payload(data, f"{path}.file.file_data")
-    if media != _PDF:
-        raise rejected(f"{path}.file.file_data", "must be a PDF document", "unsupported_value")
-    block: Block = {"type": "document", "source": {"type": "base64", "media_type": media, "data": data}}
-    return {**block, "title": name} if name else block
+    return file_block(part, path, talk.losses, fetches=talk.fetches)
 
 
 def _audio_part(_talk: _Talk, _given: Block, path: str) -> Block:

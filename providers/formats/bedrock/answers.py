@@ -21,7 +21,7 @@ import msgspec
 from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.formats.anthropic import answers as anthropic_answers
 from proxy_plugin.providers.formats.json_text import has_long_numbers, read, read_exactly, write
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.formats.shapes import UNUSABLE, Answer, ErrorAnswer, chat_tokens, count, spoiled
 
 Block = dict[str, Any]
 
@@ -40,6 +40,8 @@ _FINISH = {
 }
 # What OpenAI's word does not tell; also every reason that is not in the table.
 _SAYS_LESS = frozenset({"model_context_window_exceeded", "guardrail_intervened"})
+# Stop reasons of Converse (botocore 1.43.117): the model meant to answer, or to call a tool, and failed.
+_SPOILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 _THOUGHT = re.compile(r"\s*<(reasoning|think)>(.*?)</\1>\s*", re.DOTALL)
 _KINDS = {
     400: "invalid_request_error",
@@ -146,7 +148,7 @@ def _plain(found: _Plain, output: bytes, model: str, created: int) -> Answer:
     completion = _completion("", output, model, created, choices, chat_tokens(usage))
     if found.metrics is not None:
         completion["metrics"] = found.metrics
-    return Answer(write(completion), usage, model)
+    return _answer(completion, usage, model, found.stop_reason)
 
 
 def _any(output: bytes, model: str, created: int) -> Answer:
@@ -165,7 +167,15 @@ def _any(output: bytes, model: str, created: int) -> Answer:
     completion = _completion(_text(given.get("id")), output, name, created, choices, tokens)
     if isinstance(metrics := given.get("metrics"), dict):
         completion["metrics"] = metrics
-    return Answer(write(completion), usage, name)
+    return _answer(completion, usage, name, given.get("stopReason"))
+
+
+def _answer(completion: Block, usage: Usage, name: str, reason: object) -> Answer:
+    """Return the answer; one that the model spoiled is an error that holds all of it."""
+    if not isinstance(reason, str) or reason not in _SPOILED:
+        return Answer(write(completion), usage, name)
+    whole = {"error": spoiled(reason, ""), **completion}
+    return Answer(write(whole), usage, name, UNUSABLE, reason)
 
 
 def _completion(name: str, output: bytes, model: str, created: int, choices: list[Block], tokens: Block) -> Block:
@@ -263,6 +273,7 @@ def _converse_usage(counts: object) -> tuple[Usage, Block]:
         input_tokens=count(counts, "inputTokens") + hits + written,
         output_tokens=count(counts, "outputTokens"),
         cached_tokens=hits,
+        cache_write_tokens=written,
     )
     tokens = chat_tokens(usage)
     if written:

@@ -38,6 +38,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_limit,
     read_number,
     read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 
@@ -70,14 +71,29 @@ _UNTHINKING = frozenset({Family.NOVA, Family.LLAMA3, Family.LLAMA4, Family.MISTR
 _CHOICES = {"auto": "auto", "required": "any"}
 
 
-def to_converse(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_converse(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
-    return _translate(body, model, models, Losses(allowed=drop_params, provider=PROVIDER))
+    return _translate(body, model, models, Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER))
 
 
-def to_nova(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_nova(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body to Nova's `messages-v1`, the InvokeModel form. Raises LineRejected."""
-    return _translate(body, model, models, Losses(allowed=drop_params, provider="Nova"), nova=True)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider="Nova")
+    return _translate(body, model, models, losses, nova=True)
 
 
 def _translate(body: bytes, model: str | None, models: ModelTable, losses: Losses, *, nova: bool = False) -> Translated:
@@ -99,7 +115,7 @@ def _translate(body: bytes, model: str | None, models: ModelTable, losses: Losse
         more = request.pop("additionalModelRequestFields")
         request.setdefault("inferenceConfig", {}).update(more.pop("inferenceConfig", {}))
         request = {key: value for key, value in {**request, **more}.items() if value}
-    return Translated(write(request), tuple(losses.names))
+    return Translated(write(request), losses.settled())
 
 
 @dataclass(slots=True)
@@ -122,6 +138,8 @@ class _Line:
         """Add what `anthropic.requests` makes of the options, under Converse's names."""
         turns = ClaudeTurns(None, self.turns.messages, self.turns.called, self.turns.ends_with_results)
         given = read_options({**self.chat, "cache_control": None}, CLAUDE.find(name), self.losses, turns)
+        if isinstance(turns.system, str):
+            self._instruct(request, turns.system)
         places = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop_sequences": None}
         config = {native: given[key] for key, native in places.items() if native and key in given}
         if "stop_sequences" in given:
@@ -175,7 +193,7 @@ class _Line:
             self._add_format(request, nova=nova)
         if more:
             request["additionalModelRequestFields"] = more
-        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat)):
+        if ("user" in chat or "safety_identifier" in chat) and (user := pseudonym(chat, self.losses)):
             if nova:
                 self.losses.add("user", "Nova has no equivalent", "Remove it")
             else:
@@ -192,7 +210,7 @@ class _Line:
             config["temperature"] = temperature
         if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
             config["topP"] = top_p
-        if stops := [text for text in read_stops(chat) if text]:
+        if stops := stops_of(chat, self.losses):
             config["stopSequences"] = stops
         if (top_k := read_count(chat, "top_k", 0)) is not None:
             if not self.facts.top_k:
@@ -213,7 +231,7 @@ class _Line:
             return
         if level == "high" and config.keys() & {"maxTokens", "temperature", "topP"}:
             reason = "this model's high level excludes max_tokens, temperature and top_p"
-            self.losses.add("reasoning_effort", reason, "Send medium", instead="medium")
+            self.losses.hint("reasoning_effort", reason, "Send medium", instead="medium")
             level = "medium"
         more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
 
@@ -224,8 +242,9 @@ class _Line:
             self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
         specs = [spec for each in functions for spec in self._specs(each)]
         if choice is not None and choice.word == "none":
-            if not self.turns.called:
-                return  # without tools the model calls none
+            if not self.turns.called:  # without tools the model calls none
+                self.losses.note("tools")
+                return
             self._cannot_forbid()
             choice = None
         if self.turns.called and not specs:
@@ -266,11 +285,20 @@ class _Line:
         if wanted is None or wanted.kind == "text":
             return
         if wanted.kind == "json_object":
-            self.losses.add("response_format", "Bedrock has no mode for JSON without a schema", "Send a json_schema")
+            reason, remedy = "Bedrock has no mode for JSON without a schema", "Send a json_schema"
         elif nova or not self.facts.json_schema:
-            self.losses.add("response_format", "this model cannot enforce a schema", "Ask for JSON in the prompt")
+            reason, remedy = "this model cannot enforce a schema", "Leave strict out"
         else:
             request["outputConfig"] = {"textFormat": _text_format(wanted.schema, wanted.name, wanted.description)}
+            return
+        self._instruct(request, tell_format(wanted, self.losses, reason, remedy))
+
+    def _instruct(self, request: Block, text: str) -> None:
+        """Add a text of our own behind the system texts, or before what the user says where a model has none."""
+        if self.facts.system:
+            request["system"] = [*self.turns.system, {"text": text}]
+        else:
+            request["messages"][0]["content"].insert(0, {"text": text})
 
 
 def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:
@@ -278,8 +306,18 @@ def limit_of(given: tuple[str, int], facts: ModelFacts, losses: Losses) -> int:
     (name, limit), most = given, facts.max_tokens
     if most is None or limit <= most:
         return limit
-    losses.add(name, f"this model answers with {most} tokens at most", f"Send {most} at most", instead=most)
+    # No hindrance: the answer is the same, whatever more it was allowed.
+    losses.hint(name, f"this model answers with {most} tokens at most", f"Send {most} at most", instead=most)
     return most
+
+
+def stops_of(chat: Block, losses: Losses) -> list[str]:
+    """Return the stop sequences. An empty one stops nothing."""
+    given = read_stops(chat)
+    stops = [text for text in given if text]
+    if len(stops) < len(given):
+        losses.hint("stop", "an empty sequence stops nothing", "Remove it", instead="without empty ones")
+    return stops
 
 
 def read_temperature(chat: Block, losses: Losses) -> float | None:
@@ -296,15 +334,22 @@ def read_effort(chat: Block, facts: ModelFacts, losses: Losses) -> str | None:
     level = read_level(chat, LEVELS)
     if level is None or (level == "none" and facts.family in _UNTHINKING):
         return None
-    if not facts.efforts:
-        losses.add("reasoning_effort", "this model's thinking cannot be set", "Remove it")
+    if not facts.efforts and level == "none" and facts.family is Family.NONE:
+        losses.hint("reasoning_effort", "whether this model thinks is not known", "Remove it")
         return None
-    wanted = "low" if level == "minimal" else level
-    if wanted in facts.efforts:
-        return wanted
-    instead = facts.efforts[0] if level == "none" else facts.efforts[-1]
-    losses.add("reasoning_effort", "this model has no such level", f"Send {instead}", instead=instead)
-    return instead
+    if not facts.efforts:
+        note = losses.add if level == "none" else losses.hint  # to think less is a level, not to think is a promise
+        note("reasoning_effort", "this model's thinking cannot be set", "Remove it")
+        return None
+    if level in facts.efforts:
+        return level
+    if level == "none":
+        nearest = facts.efforts[0]
+        losses.add("reasoning_effort", "this model always thinks", f"Send {nearest}", instead=nearest)
+    else:
+        nearest = facts.efforts[0] if level == "minimal" else facts.efforts[-1]
+        losses.hint("reasoning_effort", "this model has no such level", f"Send {nearest}", instead=nearest)
+    return nearest
 
 
 def extra_fields(chat: Block, facts: ModelFacts) -> Block:

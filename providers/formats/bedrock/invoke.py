@@ -43,16 +43,32 @@ __all__ = [
 ]
 
 
-def to_invoke(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_invoke(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     name = model_name(read_chat(body), None) if model is None else model
-    return _TRANSLATORS[models.find(name).facts.family](body, model=name, drop_params=drop_params, models=models)
+    return _TRANSLATORS[models.find(name).facts.family](
+        body, model=name, drop_params=drop_params, strict_params=strict_params, models=models
+    )
 
 
-def _claude(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def _claude(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate for Claude, whose own table knows it by the name behind the geography or ARN."""
     name = models.find(str(model)).id
-    return to_messages(body, model=name, drop_params=drop_params, form=Form.BEDROCK)
+    return to_messages(body, model=name, drop_params=drop_params, strict_params=strict_params, form=Form.BEDROCK)
 
 
 def _none(_body: bytes, **_more: object) -> Translated:

@@ -5,8 +5,9 @@ batch inference", "Supported models and model features", "Meta Llama models", "M
 chat completion", "DeepSeek models", "OpenAI models"; Nova User Guide, "Request and response schema" (copies of 2026).
 Output limits and image input of open models: public model tables of October 2026.
 
-Bedrock does not look into a body before it runs it, so the body must be of the model's own format: a model whose
-family is not known is refused here, with the way to make it known.
+Bedrock does not look into a body before it runs it, so an InvokeModel body must be of the model's own format. Converse
+is the same for every model ("Carry out a conversation with the Converse API"): a model that is not in the table runs by
+it, and is taken for one that accepts all that Converse can say. What the service then refuses is not billed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,18 @@ CONVERSE: Invocation = "Converse"
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:\d*:([a-z-]+)/(.+)")
 _GEOGRAPHY = re.compile(r"[a-z]{2,6}(?:-[a-z]{2,6})?\.(?=[a-z0-9-]+\.)")
 _REST = re.compile(r"(?![a-zA-Z0-9])")  # behind a prefix: the end, a version, never more of a name
+# Behind a vendor's name; alone, the id of an inference profile of the account's own ("CreateModelInvocationJob").
+_ID = re.compile(r"[a-z0-9-]+(?:\.[a-zA-Z0-9-]+)+(?:[.:/_][a-zA-Z0-9.:-]+)*|[a-z0-9]{12}")
+# Provisioned models are not among them: "provisioned throughput" and batches exclude each other.
+_RESOURCES = ("application-inference-profile", "imported-model", "custom-model", "custom-model-deployment",
+              "prompt-router", "default-prompt-router")  # fmt: skip
+# Models of the service that hold no conversation: embeddings, images, video, speech, ranking.
+_NO_CHAT = re.compile(
+    r"(?:[a-z0-9-]+\.)?(?:amazon\.(?:titan-embed|titan-image|nova-canvas|nova-reel|nova-sonic|nova-2-sonic|rerank"
+    r"|nova-2-multimodal-embeddings)|cohere\.(?:embed|rerank)|stability\.|luma\.|twelvelabs\.marengo)"
+)
 # Keys may be written with escapes; then the body is read to be sure.
+_TURN = re.compile(rb'"role"\s*:\s*"(?:user|assistant|tool|function)"')
 _TOOLING = re.compile(rb'"(?:tools?|functions?|tool_calls|function_call)"|\\u00')
 
 
@@ -62,8 +74,10 @@ class ModelFacts:
     default_max_tokens: int | None = None  # sent with InvokeModel where the service's default is short
     tools: bool = False  # in the InvokeModel form; Converse jobs refuse them for every model
     system: bool = True
+    system_alone: bool = False  # in the InvokeModel form: a conversation of nothing else
     images: bool = False
     documents: bool = False  # in Converse and Nova messages
+    result_documents: bool = True  # in the results of tools
     caching: bool = False
     json_schema: bool = False
     prefill: bool = False
@@ -91,37 +105,42 @@ class ModelTable(PrefixTable[ModelFacts]):
         """Return a table in which these go before the present ones.
 
         `names` maps an application-inference-profile, custom-model, imported-model or provisioned-model ARN to the id
-        of the model behind it, which must be in the table.
+        of the model behind it.
         """
         return ModelTable((*records, *self.records), {**self._names, **(names or {})})
 
     def find(self, name: str) -> Found:
-        """Return a model by id, inference-profile id or ARN. Raises LineRejected for one that is not known."""
+        """Return a model by id, inference-profile id or ARN. Raises LineRejected for what can be none of Bedrock's."""
         found = self._find_lately(name)
         if isinstance(found, Found):
             return found
         raise LineRejected(f"model: {found}", code="model_not_found", param="model")
 
     def _find(self, name: str) -> Found | str:
-        """Return the model, or why it is not known."""
+        """Return the model, or why it cannot run."""
         own = self._names.get(name)
         bare = _bare(name if own is None else own)
-        if bare is None:
-            return "this ARN does not say which model it stands for; name that model under the key's model_names"
         for known in (bare, _GEOGRAPHY.sub("", bare, count=1)):
             if facts := self.longest(known):
                 return Found(known, facts)
-        return "not in the table of Bedrock's models; name a model of the same family under the key's model_names"
+        if _NO_CHAT.match(bare):
+            return "this model holds no conversation; send the line to a chat model, or to the endpoint of embeddings"
+        if _ID.fullmatch(bare) or bare.startswith("arn:"):
+            return Found(bare, UNKNOWN)
+        return "no batch of Bedrock's runs this; send a model's id such as us.amazon.nova-lite-v1:0, or its ARN"
 
 
 def invocation(body: bytes, model: str, models: ModelTable | None = None) -> Invocation:
     """Return the type of job that a line needs: jobs have one type, so lines of different types never share one.
 
     "Records that include toolConfig fail with a 400 error" in Converse jobs (User Guide, 2026): a line with tools, or
-    with calls of tools in its conversation, needs the model's own format. Raises LineRejected: the model is not known,
-    or its own format has no tools.
+    with calls of tools in its conversation, needs the model's own format. So does a line of system messages alone: a
+    Converse conversation begins with the user. Raises LineRejected: there is no such model, or its own format has no
+    tools.
     """
     facts = (models or MODELS).find(model).facts
+    if facts.system_alone and not _TURN.search(body) and _only_system(_chat(body)):
+        return INVOKE
     if facts.forms[0] == INVOKE or not _TOOLING.search(body) or not uses_tools(_chat(body)):
         return facts.forms[0]
     if INVOKE in facts.forms and facts.tools:
@@ -141,10 +160,21 @@ def uses_tools(chat: dict[str, Any]) -> bool:
     return bool(chat.get("tools") or chat.get("functions")) and choice != "none"
 
 
+def _only_system(chat: dict[str, Any]) -> bool:
+    """Whether a conversation holds system messages and nothing else."""
+    messages = chat.get("messages")
+    return isinstance(messages, list) and all(
+        isinstance(message, dict) and message.get("role") in ("system", "developer") for message in messages
+    )
+
+
 def tools_refused() -> LineRejected:
     """Return the refusal of tools where no batch job can take them."""
     reason = "Bedrock's batch jobs take tools in a model's own format only, and this model's has none"
-    message = f"tools: {reason}. Send the line to Claude, Nova, gpt-oss, Qwen or Mistral Large."
+    message = (
+        f"tools: {reason}, or is not known. Send the line to Claude, Nova, gpt-oss, Qwen or Mistral Large, or name "
+        "the model behind this name under the key's model_names."
+    )
     return LineRejected(message, code="unsupported_parameter", param="tools")
 
 
@@ -157,15 +187,17 @@ def _chat(body: bytes) -> dict[str, Any]:
     return chat if isinstance(chat, dict) else {}
 
 
-def _bare(name: str) -> str | None:
-    """Return the model id in an ARN, any other name as it is; None for an ARN without one."""
+def _bare(name: str) -> str:
+    """Return the model id in an ARN; other names, and an ARN that holds none, as they are; "" for what is no model."""
     arn = _ARN.fullmatch(name)
     if arn is None:
-        return None if name.startswith("arn:") else name
+        return "" if name.startswith("arn:") else name
     if arn[1] in ("foundation-model", "inference-profile"):
         return arn[2]
     base = arn[2].rpartition("/")[0]  # custom-model/amazon.nova-lite-v1:0:300k/abcdef123456
-    return base if arn[1] == "custom-model" and "." in base else None
+    if arn[1] == "custom-model" and "." in base:
+        return base
+    return name if arn[1] in _RESOURCES else ""
 
 
 _GPT_FIELDS = frozenset({"seed", "frequency_penalty", "presence_penalty", "logit_bias"})
@@ -192,6 +224,7 @@ _NOVA = ModelFacts(
     images=True,
     documents=True,
     caching=True,
+    result_documents=False,
     prefill=True,
     top_k=("inferenceConfig", "topK"),
 )
@@ -200,7 +233,7 @@ _NOVA_2 = replace(
     _NOVA, prefixes=("amazon.nova-2-lite", "amazon.nova-2-pro", "amazon.nova-2-omni"), max_tokens=None, efforts=_LEVELS
 )
 # max_gen_len is 512 where it is not sent; every Llama 3 takes 2,048.
-_LLAMA_3 = ModelFacts(("meta.llama3",), Family.LLAMA3, default_max_tokens=2048, max_tokens=8192)
+_LLAMA_3 = ModelFacts(("meta.llama3",), Family.LLAMA3, default_max_tokens=2048, max_tokens=8192, system_alone=True)
 _LLAMA_3_X = replace(
     _LLAMA_3, prefixes=("meta.llama3-1", "meta.llama3-2-1b", "meta.llama3-2-3b", "meta.llama3-3"), documents=True
 )
@@ -229,7 +262,14 @@ _MISTRAL_LARGE = ModelFacts(
     ("mistral.mistral-large-2407",), Family.MISTRAL_CHAT, max_tokens=8192, tools=True, documents=True
 )
 _PIXTRAL = replace(_MISTRAL_LARGE, prefixes=("mistral.pixtral-large",), max_tokens=None, images=True)
-_R1 = ModelFacts(("deepseek.r1",), Family.DEEPSEEK_R1, max_tokens=32_768, default_max_tokens=32_768, documents=True)
+_R1 = ModelFacts(
+    ("deepseek.r1",),
+    Family.DEEPSEEK_R1,
+    max_tokens=32_768,
+    default_max_tokens=32_768,
+    documents=True,
+    system_alone=True,
+)
 _OPEN = ModelFacts(
     (
         "qwen.qwen3",
@@ -243,6 +283,7 @@ _OPEN = ModelFacts(
     Family.OPENAI,
     tools=True,
     json_schema=True,
+    system_alone=True,
 )
 _OPEN_VISION = replace(
     _OPEN,
@@ -253,13 +294,17 @@ _DEVSTRAL = replace(_OPEN, prefixes=("mistral.devstral",))
 _GPT_OSS = replace(_OPEN, prefixes=("openai.gpt-oss",), efforts=_LEVELS, extra=_GPT_FIELDS)
 # No page shows their InvokeModel body, so their tools cannot be used in a batch.
 _CONVERSE_ONLY = ModelFacts(
-    ("google.gemma-3", "nvidia.nemotron", "ai21.jamba-1-5", "cohere.command-r", "writer.palmyra-x"),
-    Family.NONE,
-    forms=(CONVERSE,),
+    ("ai21.jamba-1-5", "cohere.command-r", "writer.palmyra-x4", "writer.palmyra-x5"), Family.NONE, forms=(CONVERSE,)
 )
+# "Get validated JSON results from models" lists them; Gemma and the vision model of Nemotron look at images.
+_WITH_SCHEMAS = replace(_CONVERSE_ONLY, prefixes=("nvidia.nemotron",), json_schema=True)
+_SEEING = replace(_WITH_SCHEMAS, prefixes=("google.gemma-3", "nvidia.nemotron-nano-12b"), images=True)
+# UNVERIFIED for each model, so nothing that Converse has a field for is refused here.
+UNKNOWN = replace(_CONVERSE_ONLY, prefixes=(), images=True, documents=True, json_schema=True, prefill=True)
 MODELS = ModelTable(
     (
         _CLAUDE, _NOVA, _NOVA_MICRO, _NOVA_2, _LLAMA_3, _LLAMA_3_X, _LLAMA_3_VISION, _LLAMA_4, _MISTRAL_7B, _MIXTRAL,
         _MISTRAL_2402, _MISTRAL_LARGE, _PIXTRAL, _R1, _OPEN, _OPEN_VISION, _DEVSTRAL, _GPT_OSS, _CONVERSE_ONLY,
+        _WITH_SCHEMAS, _SEEING,
     )
 )  # fmt: skip

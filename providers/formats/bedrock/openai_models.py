@@ -22,9 +22,10 @@ from proxy_plugin.providers.formats.bedrock.converse import (
     limit_of,
     read_effort,
     read_temperature,
+    stops_of,
 )
 from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
-from proxy_plugin.providers.formats.bedrock.turns import tool_name
+from proxy_plugin.providers.formats.bedrock.turns import real_payload, tool_name
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
@@ -41,7 +42,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
-    read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import (
     Talk,
@@ -62,11 +63,18 @@ _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "par
 _IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
 
 
-def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_chat(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED | facts.extra, same=SAME, never=NEVER, provider=PROVIDER)
     talk = read_messages(chat.get("messages"), _Talk(facts, losses))
     native: Block = {"messages": talk.conversation()}
@@ -75,7 +83,7 @@ def to_chat(body: bytes, *, model: str | None, drop_params: bool, models: ModelT
         _add_tools(native, chat, facts, losses)
     if not chat.keys() <= _PLAIN:
         _add_options(native, chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Talk):
@@ -129,7 +137,11 @@ class _Talk(Talk):
 
     def conversation(self) -> list[Block]:
         self.require_answers()
-        if not any(message["role"] in ("user", "tool") for message in self.messages):
+        if not self.messages:
+            raise rejected("messages", "must hold a message that says something")
+        if self.facts.family is Family.MISTRAL_CHAT and not any(
+            message["role"] in ("user", "tool") for message in self.messages
+        ):
             raise rejected("messages", "at least one user message is needed beside system messages")
         if self.messages[-1]["role"] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
@@ -173,11 +185,13 @@ def _image_part(talk: _Talk, part: Block, path: str) -> Block:
         raise rejected(
             f"{path}.image_url.url", "Bedrock fetches no URLs; send a data URI, or set fetch_media in the route"
         )
-    if payload(url, f"{path}.image_url.url")[0] not in _IMAGES:
+    said, _ = payload(url, f"{path}.image_url.url")
+    media, data = real_payload(url, f"{path}.image_url.url", talk.losses)
+    if media not in _IMAGES:
         raise rejected(f"{path}.image_url.url", "must be a JPEG, PNG, GIF or WebP image", "unsupported_value")
     if detail not in (None, "auto"):
         talk.losses.add(f"{path}.image_url.detail", "the model chooses the detail itself", "Send auto")
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "image_url", "image_url": {"url": url if media == said else f"data:{media};base64,{data}"}}
 
 
 _PartReader = Callable[[_Talk, Block, str], Block]
@@ -201,7 +215,7 @@ def _add_sampling(native: Block, chat: Block, facts: ModelFacts, losses: Losses)
         native["top_p"] = top_p
     if read_count(chat, "top_k", 0) is not None:
         losses.add("top_k", "this model has no equivalent", "Remove it")
-    if stops := [text for text in read_stops(chat) if text]:
+    if stops := stops_of(chat, losses):
         if mistral:
             losses.add("stop", "this model's own format has no stop sequences", "Remove it")
         else:
@@ -252,8 +266,17 @@ def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) 
         schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
         native["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "this model cannot enforce this form", "Send a json_schema, or ask in the prompt")
-    if pseudonym(chat) is not None:
+        reason = "this model cannot enforce a schema"
+        if facts.json_schema:
+            reason = "this model has no mode for JSON without a schema"
+        _instruct(native["messages"], tell_format(wanted, losses, reason, "Send a json_schema, or leave strict out"))
+    if pseudonym(chat, losses) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")
+
+
+def _instruct(messages: list[Block], text: str) -> None:
+    """Add a system text of our own behind those that stand first."""
+    place = next((n for n, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    messages.insert(place, {"role": "system", "content": text})

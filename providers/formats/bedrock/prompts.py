@@ -24,6 +24,7 @@ from proxy_plugin.providers.formats.bedrock.converse import (
     limit_of,
     read_effort,
     read_temperature,
+    stops_of,
 )
 from proxy_plugin.providers.formats.bedrock.models import (
     MODELS,
@@ -49,7 +50,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_functions,
     read_limit,
     read_number,
-    read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
 from proxy_plugin.providers.formats.shapes import Translated
@@ -75,6 +76,7 @@ class Dialect:
     stop: bool
     system: bool = True
     alternates: bool = False
+    hoists: bool = False  # system texts stand before all others
 
 
 def llama_3(said: Said) -> str:
@@ -107,16 +109,23 @@ DIALECTS: dict[Family, Dialect] = {
     Family.LLAMA3: Dialect(llama_3, _PIPED, "max_gen_len", stop=False),
     Family.LLAMA4: Dialect(llama_4, _PIPED, "max_gen_len", stop=False),
     Family.MISTRAL_TEXT: Dialect(mistral, _MISTRAL, "max_tokens", stop=True, system=False, alternates=True),
-    Family.DEEPSEEK_R1: Dialect(deepseek_r1, _DEEPSEEK, "max_tokens", stop=True),
+    Family.DEEPSEEK_R1: Dialect(deepseek_r1, _DEEPSEEK, "max_tokens", stop=True, hoists=True),
 }
 
 
-def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: ModelTable = MODELS) -> Translated:
+def to_prompt(
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable = MODELS,
+) -> Translated:
     """Translate a chat body; `model` replaces its own. Raises LineRejected, for any JSON object nothing else."""
     chat = read_chat(body)
     facts = models.find(model_name(chat, model)).facts
     dialect = DIALECTS[facts.family]
-    losses = Losses(allowed=drop_params, provider=facts.family.value)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=facts.family.value)
     check_rest(chat, losses, known=TRANSLATED, same=SAME, never=NEVER, provider=PROVIDER)
     if uses_tools(chat):
         raise tools_refused()
@@ -124,11 +133,13 @@ def to_prompt(body: bytes, *, model: str | None, drop_params: bool, models: Mode
         is_single(chat)
         read_choice(chat, [each.name for each in read_functions(chat, losses, name=tool_name)], name=tool_name)
     talk = read_messages(chat.get("messages"), _Talk(dialect, losses))
+    if chat.get("response_format") is not None:
+        _tell_format(chat, talk)
     native: Block = {"prompt": dialect.build(talk.conversation())}
     _add_sampling(native, chat, dialect, facts, losses)
     if not chat.keys() <= _PLAIN:
         _refuse_the_rest(chat, facts, losses)
-    return Translated(write(native), tuple(losses.names))
+    return Translated(write(native), losses.settled())
 
 
 class _Talk(Reader):
@@ -157,7 +168,17 @@ class _Talk(Reader):
             raise rejected(path, "this model's prompt has no system messages; put the text into the user's message")
         if self.dialect.alternates and self._repeats(role):
             raise rejected(path, "user and assistant must take turns in this model's prompt; join the messages")
+        if role == "system" and self.dialect.hoists and any(each != "system" for each, _ in self.said):
+            self.losses.hint(path, "this model has system texts before all others only", "Move it", instead="first")
         self.said.append((role, text))
+
+    def instruct(self, text: str) -> None:
+        """Add a text of our own behind the system texts that stand first, or before what the user says."""
+        place = next((n for n, (role, _) in enumerate(self.said) if role != "system"), len(self.said))
+        if self.dialect.system:
+            self.said.insert(place, ("system", text))
+        elif self.said:
+            self.said[place] = self.said[place][0], f"{text}\n\n{self.said[place][1]}"
 
     def _repeats(self, role: str) -> bool:
         return role == (self.said[-1][0] if self.said else "assistant")
@@ -186,8 +207,8 @@ class _Talk(Reader):
         raise tools_refused()
 
     def conversation(self) -> Said:
-        if not any(role == "user" for role, _ in self.said):
-            raise rejected("messages", "at least one user message is needed beside system messages")
+        if not self.said:
+            raise rejected("messages", "must hold a message that says something")
         if self.said[-1][0] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
         return self.said
@@ -221,21 +242,25 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
             native["top_k"] = top_k
         else:
             losses.add("top_k", "this model has no equivalent", "Remove it")
-    if stops := [text for text in read_stops(chat) if text]:
+    if stops := stops_of(chat, losses):
         if dialect.stop:
             native["stop"] = stops
         else:
             losses.add("stop", "this model's prompt form has no stop sequences", "Send the line by Converse")
 
 
+def _tell_format(chat: Block, talk: _Talk) -> None:
+    wanted = read_format(chat, talk.losses)
+    if wanted is None or wanted.kind == "text":
+        return
+    talk.instruct(tell_format(wanted, talk.losses, "this model cannot enforce a form", "Leave strict out"))
+
+
 def _refuse_the_rest(chat: Block, facts: ModelFacts, losses: Losses) -> None:
     """Note what a bare prompt has no place for."""
     if read_effort(chat, facts, losses) is not None:
         losses.add("reasoning_effort", "this model's prompt form has no equivalent", "Remove it")
-    wanted = read_format(chat, losses)
-    if wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "this model cannot enforce a form", "Ask for JSON in the prompt")
-    if pseudonym(chat) is not None:
+    if pseudonym(chat, losses) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")

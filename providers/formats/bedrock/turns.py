@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_plugin.providers.formats.bedrock.models import ModelFacts
+from proxy_plugin.providers.formats.file_types import true_type
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
     ASSISTANT,
@@ -47,6 +48,7 @@ _DOCUMENTS = {
     f"{_OFFICE}.spreadsheetml.sheet": "xlsx",
 }
 _BARE_PDF = "JVBERi"  # base64 of %PDF-
+_NO_URL = "Bedrock fetches no URLs; send a data URI, or an s3:// object of the batch's folder"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]/.*\.([A-Za-z]+)", re.DOTALL)
 _MAX_URI = 1024
 _NO_NAME = re.compile(r"[^a-zA-Z0-9()\[\]-]+")
@@ -115,7 +117,7 @@ class _Talk(Talk):
             return False
         if role in ("user", "assistant"):
             self.say(role, [{"text": content}])
-        elif role in ("system", "developer") and self.facts.system:
+        elif role in ("system", "developer") and self.facts.system and not self.messages:
             self.system.append({"text": content})
         else:
             return False
@@ -153,7 +155,10 @@ class _Talk(Talk):
     def read_system(self, message: Block, path: str) -> None:
         if not self.facts.system:
             raise rejected(path, "this model has no system messages; put the text into the user's message")
+        before = len(self.system)
         super().read_system(message, path)
+        if self.messages and len(self.system) > before:
+            self.losses.hint(path, "Bedrock has system texts before all others only", "Move it there", instead="first")
 
     def add_user(self, _message: Block, content: list[Block], path: str) -> None:
         if any("document" in block for block in content) and not any("text" in block for block in content):
@@ -233,13 +238,12 @@ def _image_part(talk: _Talk, part: Block, path: str) -> list[Block]:
     if detail not in (None, "auto"):
         talk.losses.add(f"{path}.image_url.detail", "the model chooses the detail itself", "Send auto")
     if is_remote(url):
-        message = "Bedrock fetches no URLs; send a data URI, or an s3:// object of the batch's folder"
-        raise rejected(at, f"{message}, or set fetch_media in the route")
+        raise rejected(at, f"{_NO_URL}, or set fetch_media in the route")
     if (ending := _object(url, at)) is not None:
         if ending not in _ENDINGS:
             raise rejected(at, "must end in jpg, jpeg, png, gif or webp", "unsupported_value")
         return [{"image": {"format": _ENDINGS[ending], "source": {"s3Location": {"uri": url}}}}]
-    media, data = payload(url, at)
+    media, data = real_payload(url, at, talk.losses)
     if media not in _IMAGES:
         raise rejected(at, "must be a JPEG, PNG, GIF or WebP image", "unsupported_value")
     return [{"image": {"format": _IMAGES[media], "source": {"bytes": data}}}]
@@ -248,7 +252,9 @@ def _image_part(talk: _Talk, part: Block, path: str) -> list[Block]:
 def _file_part(talk: _Talk, part: Block, path: str) -> list[Block]:
     if not talk.facts.documents:
         raise rejected(path, "this model takes no documents; send their text", "unsupported_parameter")
-    given = read_file(part, path, talk.losses, _MARK)
+    given = read_file(part, path, talk.losses, _MARK, inner=frozenset({"file_url"}))
+    if given.get("file_data") is None and given.get("file_url") is not None:
+        raise rejected(f"{path}.file.file_url", _NO_URL)
     if given.get("file_id") is not None:
         message = "names a file that Bedrock cannot read; send the document itself as file_data"
         raise rejected(f"{path}.file.file_id", message, "unsupported_parameter")
@@ -258,12 +264,29 @@ def _file_part(talk: _Talk, part: Block, path: str) -> list[Block]:
     if (ending := _object(data, at)) is not None:
         kind, source = ending, {"s3Location": {"uri": data}}
     elif not data.startswith(_BARE_PDF):
-        media, data = payload(data, at)
+        media, data = real_payload(data, at, talk.losses)
         kind, source = _DOCUMENTS.get(media, ""), {"bytes": data}
     if kind not in _DOCUMENTS.values():
         raise rejected(at, f"must be one of {', '.join(_DOCUMENTS.values())}", "unsupported_value")
     name = talk.document_name(given.get("filename"), path)
     return [{"document": {"format": kind, "name": name, "source": source}}]
+
+
+def _result_file(talk: _Talk, part: Block, path: str) -> list[Block]:
+    """Translate a document in the result of a tool ("Tool use", Nova User Guide, 2026: texts, JSON and images)."""
+    if not talk.facts.result_documents:
+        reason = "this model takes no documents in the results of tools; send it in a message of the user's"
+        raise rejected(path, reason, "unsupported_parameter")
+    return _file_part(talk, part, path)
+
+
+def real_payload(uri: str, path: str, losses: Losses) -> tuple[str, str]:
+    """Return type and base64 text of a data URI. First bytes of another type than it says win, which is noted."""
+    said, data = payload(uri, path)
+    media = true_type(said, data)
+    if media != said:
+        losses.hint(path, f"its first bytes are {media}", "Say so in the data URI", instead=media)
+    return media, data
 
 
 def _object(uri: str, path: str) -> str | None:
@@ -282,10 +305,10 @@ def _audio_part(_talk: _Talk, _part: Block, path: str) -> list[Block]:
 
 _PartReader = Callable[[_Talk, Block, str], list[Block]]
 _TEXT: dict[str, _PartReader] = {"text": _text_part}
-_TOOL_PARTS: dict[str, _PartReader] = {**_TEXT, "image_url": _image_part, "file": _file_part}
+_USER_PARTS: dict[str, _PartReader] = {**_TEXT, "image_url": _image_part, "file": _file_part}
 _PARTS: dict[str, dict[str, _PartReader]] = {
     "system": _TEXT,
-    "user": {**_TOOL_PARTS, "input_audio": _audio_part},
+    "user": {**_USER_PARTS, "input_audio": _audio_part},
     "assistant": {**_TEXT, "refusal": _refusal_part},
-    "tool": _TOOL_PARTS,
+    "tool": {**_USER_PARTS, "file": _result_file},
 }

@@ -63,17 +63,27 @@ class _ByType(msgspec.Struct):
 
 
 def to_cohere_embeddings(
-    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: tuple[EmbeddingModel, ...] = MODELS,
 ) -> FanOut:
     """Translate an embeddings body into bodies of Embed v2; the model belongs to the batch. Raises LineRejected."""
-    return _translated(body, model, drop_params, models, bedrock=False)
+    return _translated(body, model, models, drop_params=drop_params, strict_params=strict_params, bedrock=False)
 
 
 def to_bedrock_cohere_embeddings(
-    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: tuple[EmbeddingModel, ...] = MODELS,
 ) -> FanOut:
     """Translate an embeddings body into `modelInput`s for Cohere's models on Bedrock. Raises LineRejected."""
-    return _translated(body, model, drop_params, models, bedrock=True)
+    return _translated(body, model, models, drop_params=drop_params, strict_params=strict_params, bedrock=True)
 
 
 def read_part(native: bytes) -> Part:
@@ -101,10 +111,22 @@ def error_row(error: bytes, *, status: int = 500) -> ErrorAnswer:
 
 
 def _translated(
-    body: bytes, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...], *, bedrock: bool
+    body: bytes,
+    model: str | None,
+    models: tuple[EmbeddingModel, ...],
+    *,
+    drop_params: bool,
+    strict_params: bool,
+    bedrock: bool,
 ) -> FanOut:
     wanted = read_embeddings(
-        body, PROVIDER, model=model, drop_params=drop_params, models=models, extensions=_EXTENSIONS
+        body,
+        PROVIDER,
+        model=model,
+        drop_params=drop_params,
+        strict_params=strict_params,
+        models=models,
+        extensions=_EXTENSIONS,
     )
     kind = word(wanted, "input_type", INPUT_TYPES) or "search_document"
     options: dict[str, Any] = {"input_type": kind, "embedding_types": ["float"], "truncate": "NONE"}

@@ -90,6 +90,7 @@ def read_embeddings(
     *,
     model: str | None,
     drop_params: bool,
+    strict_params: bool = False,
     models: tuple[EmbeddingModel, ...],
     extensions: frozenset[str] = frozenset(),
 ) -> Wanted:
@@ -97,7 +98,7 @@ def read_embeddings(
 
     `provider`: the API's name in messages.
     """
-    given, losses = read_object(body), Losses(allowed=drop_params, provider=provider)
+    given, losses = read_object(body), Losses(allowed=drop_params, strict=strict_params, provider=provider)
     if not given.keys() <= ENDPOINT_PARAMS:
         losses.add_unknown(given, ENDPOINT_PARAMS | extensions)
     name = given.get("model") if model is None else model
@@ -115,7 +116,7 @@ def read_embeddings(
 def fan_out(wanted: Wanted, bodies: Iterable[bytes], *, per_body: int = 1) -> FanOut:
     """Return the translation of a line whose texts stand `per_body` in a native body."""
     facts = Facts(wanted.model, len(wanted.texts), per_body, wanted.base64)
-    return FanOut(tuple(bodies), facts, tuple(wanted.losses.names))
+    return FanOut(tuple(bodies), facts, wanted.losses.settled())
 
 
 def word(wanted: Wanted, name: str, allowed: frozenset[str] | None = None) -> str | None:

@@ -80,6 +80,7 @@ def to_gemini_embeddings(
     *,
     model: str | None,
     drop_params: bool,
+    strict_params: bool = False,
     form: Form = Form.FLAT,
     models: tuple[EmbeddingModel, ...] = MODELS,
 ) -> FanOut:
@@ -88,7 +89,13 @@ def to_gemini_embeddings(
     Raises LineRejected.
     """
     wanted = read_embeddings(
-        body, PROVIDER, model=model, drop_params=drop_params, models=models, extensions=_EXTENSIONS
+        body,
+        PROVIDER,
+        model=model,
+        drop_params=drop_params,
+        strict_params=strict_params,
+        models=models,
+        extensions=_EXTENSIONS,
     )
     options = _options(wanted)
     if wanted.facts.form == _LEGACY:

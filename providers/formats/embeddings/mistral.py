@@ -48,10 +48,17 @@ class _Entry(msgspec.Struct):
 
 
 def to_mistral_embeddings(
-    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: tuple[EmbeddingModel, ...] = MODELS,
 ) -> FanOut:
     """Translate an embeddings body into one of Mistral's. Raises LineRejected."""
-    wanted = read_embeddings(body, PROVIDER, model=model, drop_params=drop_params, models=models)
+    wanted = read_embeddings(
+        body, PROVIDER, model=model, drop_params=drop_params, strict_params=strict_params, models=models
+    )
     native: dict[str, Any] = {"model": wanted.model, "input": wanted.texts}
     if wanted.dimensions is not None:
         native["output_dimension"] = wanted.dimensions

@@ -55,10 +55,17 @@ class _ByType(msgspec.Struct):
 
 
 def to_titan_embeddings(
-    body: bytes, *, model: str | None, drop_params: bool, models: tuple[EmbeddingModel, ...] = MODELS
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: tuple[EmbeddingModel, ...] = MODELS,
 ) -> FanOut:
     """Translate an embeddings body into one `modelInput` a text. Raises LineRejected."""
-    wanted = read_embeddings(body, PROVIDER, model=model, drop_params=drop_params, models=models)
+    wanted = read_embeddings(
+        body, PROVIDER, model=model, drop_params=drop_params, strict_params=strict_params, models=models
+    )
     return fan_out(wanted, (_input(text, wanted) for text in wanted.texts))
 
 

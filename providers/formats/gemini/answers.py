@@ -10,16 +10,16 @@ named, odd values count as absent.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import Usage
+from proxy_plugin.providers.formats.gemini.citations import web_citations
 from proxy_plugin.providers.formats.json_text import read, read_exactly, write
 from proxy_plugin.providers.formats.openai.turns import call_id
-from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, chat_tokens, count
+from proxy_plugin.providers.formats.shapes import UNUSABLE, Answer, ErrorAnswer, chat_tokens, count, spoiled
 
 Block = dict[str, Any]
 
@@ -44,6 +44,13 @@ _FINISH = {
     "CONTINUATION": "length",
 }
 _SAYS_IT_ALL = frozenset({"STOP", "MAX_TOKENS"})
+# The model meant to call a tool, or to answer, and failed ("FinishReason", types of google-genai 3.6).
+_SPOILED = frozenset(
+    {
+        "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE",
+        "MALFORMED_RESPONSE",
+    }
+)  # fmt: skip
 # google.rpc.Code: name and HTTP status.
 _CODES: dict[int, tuple[str, int]] = {
     1: ("CANCELLED", 499),
@@ -93,8 +100,10 @@ def to_completion(response: bytes, *, created: int = 0, model: str = "") -> Answ
 
     `created` (Unix seconds) and `model` fill in where the response has no createTime and no modelVersion. Extensions
     beside OpenAI's fields: `message.reasoning_content` (thoughts), `message.images` (images in the answer, as data
-    URIs), `extra_content.google.thought_signature` of a message or a tool call, which the caller should send back, and
-    `choices[].native_finish_reason` (where OpenAI's word says less).
+    URIs), `message.audio.mime_type`, `extra_content.google.thought_signature` of a message or a tool call, which the
+    caller should send back, `choices[].native_finish_reason` (where OpenAI's word says less), `native_finish_message`.
+
+    Where every candidate ended in a spoiled tool call, the answer is an error that holds all of it.
     """
     given = read(response)
     if not isinstance(given, dict):
@@ -106,7 +115,9 @@ def to_completion(response: bytes, *, created: int = 0, model: str = "") -> Answ
     choices = [_choice(each, at, given_id, arguments) for at, each in candidates]
     usage = _usage(given.get("usageMetadata"))
     name = _text(given.get("modelVersion")) or model
+    fault = _spoiled(candidates)
     completion = {
+        **({"error": fault} if fault else {}),
         "id": given_id,
         "object": "chat.completion",
         "created": _seconds(given.get("createTime")) or created,
@@ -114,7 +125,16 @@ def to_completion(response: bytes, *, created: int = 0, model: str = "") -> Answ
         "choices": sorted(choices, key=_index) or [_blocked(given.get("promptFeedback"))],
         "usage": chat_tokens(usage),
     }
-    return Answer(write(completion), usage, name)
+    answer = Answer(write(completion), usage, name)
+    return answer._replace(status=UNUSABLE, code=fault["code"]) if fault else answer
+
+
+def _spoiled(candidates: list[tuple[int, Block]]) -> Block | None:
+    """Return the error of a response that holds no candidate to go on with."""
+    reasons = [_text(each.get("finishReason")) for _, each in candidates]
+    if not reasons or not _SPOILED.issuperset(reasons):
+        return None
+    return spoiled(reasons[0], _text(candidates[0][1].get("finishMessage")))
 
 
 def error_row(error: bytes) -> ErrorAnswer:
@@ -165,11 +185,13 @@ def _choice(given: Block, at: int, given_id: str, arguments: list[list[str]] | N
     parts = _parts(given)
     calls = _tool_calls(parts, arguments[at], (given_id, str(at))) if arguments is not None else []
     finish = _finish(given.get("finishReason"), bool(calls))
-    message = _message([part for part in parts if isinstance(part, dict)], calls)
+    message = _message([part for part in parts if isinstance(part, dict)], calls, given_id)
+    if "native_finish_reason" in finish and (words := _text(given.get("finishMessage"))):
+        finish["native_finish_message"] = words
     if finish["finish_reason"] == "content_filter":
         message["refusal"] = _text(given.get("finishMessage")) or "The answer was withheld."
         message["content"] = message["content"] or None
-    if notes := _annotations(given, parts):
+    if notes := web_citations(given, parts):
         message["annotations"] = notes
     index = given.get("index")
     index = index if isinstance(index, int) and not isinstance(index, bool) else at
@@ -180,7 +202,7 @@ def _index(choice: Block) -> int:
     return int(choice["index"])
 
 
-def _message(parts: list[Block], calls: list[Block]) -> Block:
+def _message(parts: list[Block], calls: list[Block], given_id: str) -> Block:
     texts = [_text(part.get("text")) for part in parts if not part.get("thought") and "text" in part]
     said: Block = {"role": "assistant", "content": "".join(texts), "refusal": None}
     if not texts and calls:
@@ -191,6 +213,8 @@ def _message(parts: list[Block], calls: list[Block]) -> Block:
         said["reasoning_content"] = "\n\n".join(thoughts)
     if images := [image for part in parts if (image := _image(part.get("inlineData")))]:
         said["images"] = images
+    if any("inlineData" in part for part in parts) and (audio := _audio(parts, given_id)):
+        said["audio"] = audio
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
     if found := [each for each in signatures if isinstance(each, str) and each]:
         said["extra_content"] = _signed(found[-1])
@@ -206,6 +230,21 @@ def _image(blob: object) -> Block | None:
     if not isinstance(blob, dict) or not media.startswith("image/"):
         return None
     return {"type": "image_url", "image_url": {"url": f"data:{media};base64,{_text(blob.get('data'))}"}}
+
+
+def _audio(parts: list[Block], given_id: str) -> Block | None:
+    """Return what was spoken, in OpenAI's object; no service keeps it under that id.
+
+    Audio in several parts is told part by part in `more`: whether it can be joined depends on its form.
+    """
+    blobs = [blob for part in parts if isinstance(blob := part.get("inlineData"), dict)]
+    told = [{"mime_type": _text(blob.get("mimeType")), "data": _text(blob.get("data"))} for blob in blobs]
+    heard = [each for each in told if each["mime_type"].startswith("audio/")]
+    if not heard:
+        return None
+    first, *more = heard
+    audio: Block = {"id": f"audio_{given_id}", "expires_at": 0, "transcript": "", **first}
+    return {**audio, "more": more} if more else audio
 
 
 def _tool_calls(parts: list[Any], arguments: list[str], seed: tuple[str, str]) -> list[Block]:
@@ -287,48 +326,6 @@ def _token(given: object) -> Block:
     number = fields.get("logProbability")
     known = isinstance(number, int | float) and not isinstance(number, bool)
     return {"token": _text(fields.get("token")), "logprob": number if known else 0.0, "bytes": None}
-
-
-def _annotations(candidate: Block, parts: list[Any]) -> list[Block]:
-    """Return what web pages the answer rests on, with the places in `content` that they support."""
-    if "groundingMetadata" not in candidate and "citationMetadata" not in candidate:
-        return []
-    texts = [_text(part.get("text")) if isinstance(part, dict) and not part.get("thought") else "" for part in parts]
-    found = []
-    for source, segment in (*_grounds(candidate.get("groundingMetadata")), *_cited(candidate.get("citationMetadata"))):
-        if url := _text(source.get("uri")):
-            part = count(segment, "partIndex")
-            place = _place(texts, part, segment)
-            cited = {**place, "url": url, "title": _text(source.get("title")) or url}
-            found.append({"type": "url_citation", "url_citation": cited})
-    return found
-
-
-def _grounds(given: object) -> Iterator[tuple[Block, Block]]:
-    """Yield each source of each supported segment."""
-    fields = given if isinstance(given, dict) else {}
-    chunks = _list(fields.get("groundingChunks"))
-    for support in _list(fields.get("groundingSupports")):
-        segment = support.get("segment") if isinstance(support, dict) else None
-        if isinstance(segment, dict):
-            for number in _list(support.get("groundingChunkIndices")):
-                chunk = chunks[number] if isinstance(number, int) and 0 <= number < len(chunks) else None
-                web = chunk.get("web") if isinstance(chunk, dict) else None
-                if isinstance(web, dict):
-                    yield web, segment
-
-
-def _cited(given: object) -> Iterator[tuple[Block, Block]]:
-    fields = given if isinstance(given, dict) else {}
-    yield from ((each, each) for each in _list(fields.get("citations")) if isinstance(each, dict))
-
-
-def _place(texts: list[str], part: int, segment: Block) -> Block:
-    """Return start and end in characters of the whole content; Google counts UTF-8 bytes of one part."""
-    before = sum(map(len, texts[:part]))
-    data = texts[part].encode("utf-8", "surrogatepass") if part < len(texts) else b""
-    start, end = (len(data[: count(segment, key)].decode("utf-8", "ignore")) for key in ("startIndex", "endIndex"))
-    return {"start_index": before + start, "end_index": before + end}
 
 
 def _usage(given: object) -> Usage:

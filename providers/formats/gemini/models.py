@@ -5,7 +5,9 @@ guides of Gemini 3.5 Flash, 3.8 Flash and 4 Argon (levels, output limits), "Late
 ignored since 3.5 Flash-Lite and 3.6 Flash, no `candidate_count` in 3.x), "Thought signatures", "OpenAI compatibility"
 (words of effort as budgets). Refusals that no page names come from public issue threads: penalties (google-gemini
 cookbook 1290), log probabilities (GoogleCloudPlatform generative-ai 2947), tools beside JSON (python-genai 867). Ids of
-function calls: refused before 3.0 (LiteLLM 1.109).
+function calls: refused before 3.0 (LiteLLM 1.109). A last turn of the model's is refused since 3.5 Flash-Lite ("Latest
+model"); media in the results of functions since Gemini 3 ("Multimodal function responses"), resolution by part since
+Gemini 3 ("Media resolution", October 2026).
 
 A model that is not in the table is taken for one that accepts everything in its newest form: what is not known is not
 refused here. The provider then answers with its own reason, and a row that it refuses is not billed.
@@ -58,11 +60,14 @@ class ModelFacts:
     off: bool = False  # whether thinking can be turned off
     sampling: bool = True  # temperature, top_p and top_k have an effect
     penalties: Homes = Homes.NEITHER
-    logprobs: bool = True
+    logprobs: Homes = Homes.BOTH
     candidates: int = 1  # answers to one request
     tools_with_json: bool = True  # response_format beside tools
     call_ids: bool = True  # function calls and their results have ids
     signatures: bool = True  # a function call without its thought signature is refused
+    prefill: bool = True  # a last turn of the model's is continued
+    multimedia: bool = True  # images in the results of functions, and a resolution for each image
+    paints: bool = False  # images of its own come back in the history
 
 
 def _bare(name: str) -> str:
@@ -81,6 +86,7 @@ _V2 = ModelFacts(
     tools_with_json=False,
     call_ids=False,
     signatures=False,
+    multimedia=False,
 )
 _FLASH_2_5 = replace(
     _V2,
@@ -89,21 +95,31 @@ _FLASH_2_5 = replace(
     thinking=Thinking.BUDGET,
     budgets=(1, 24_576),
     penalties=Homes.VERTEX,
+    logprobs=Homes.VERTEX,  # "Logprobs is not enabled for models/gemini-2.5-flash", 400 of the Gemini API
 )
 _LITE_2_5 = replace(_FLASH_2_5, prefixes=("gemini-2.5-flash-lite",), budgets=(512, 24_576))
 _PRO_2_5 = replace(_FLASH_2_5, prefixes=("gemini-2.5-pro",), budgets=(128, 32_768), off=False)
-_IMAGE_2_5 = replace(_V2, prefixes=("gemini-2.5-flash-image",), max_tokens=32_768, penalties=Homes.NEITHER)
+_IMAGE_2_5 = replace(
+    _V2,
+    prefixes=("gemini-2.5-flash-image",),
+    max_tokens=32_768,
+    penalties=Homes.NEITHER,
+    logprobs=Homes.VERTEX,
+    paints=True,
+)
 _PRO_3 = ModelFacts(("gemini-3-pro",), levels=("low", "high"))
 _PRO_3_1 = replace(_PRO_3, prefixes=("gemini-3.1-pro",), levels=THREE_LEVELS)
 _FLASH_3 = replace(_PRO_3, prefixes=("gemini-3-flash", "gemini-3.1-flash-lite"), levels=FOUR_LEVELS)
-_FLASH_3_5 = replace(_FLASH_3, prefixes=("gemini-3.5-flash",), logprobs=False)
-_LITE_3_5 = replace(_FLASH_3, prefixes=("gemini-3.5-flash-lite",), sampling=False)
-_FLASH_3_6 = replace(_LITE_3_5, prefixes=("gemini-3.6-flash",), logprobs=False)  # 3.5 Flash is an alias of it
+_FLASH_3_5 = replace(_FLASH_3, prefixes=("gemini-3.5-flash",), logprobs=Homes.NEITHER)
+_LITE_3_5 = replace(_FLASH_3, prefixes=("gemini-3.5-flash-lite",), sampling=False, prefill=False)
+_FLASH_3_6 = replace(_LITE_3_5, prefixes=("gemini-3.6-flash",), logprobs=Homes.NEITHER)  # 3.5 Flash is an alias of it
 _FLASH_3_7 = replace(
     _LITE_3_5, prefixes=("gemini-3.7-flash", "gemini-3.8-flash", "gemini-3.8-flash-cyber"), levels=THREE_LEVELS
 )
 _ARGON_4 = replace(_FLASH_3_7, prefixes=("gemini-4-argon",), max_tokens=1_048_576)
-UNKNOWN = ModelFacts((), None, levels=(*FOUR_LEVELS, "xhigh"), penalties=Homes.BOTH, candidates=8)
+UNKNOWN = ModelFacts(
+    (), None, levels=(*FOUR_LEVELS, "xhigh"), off=True, penalties=Homes.BOTH, candidates=8, paints=True
+)
 MODELS = ModelTable(
     (
         _V2, _FLASH_2_5, _LITE_2_5, _PRO_2_5, _IMAGE_2_5, _PRO_3, _PRO_3_1, _FLASH_3, _FLASH_3_5, _LITE_3_5,

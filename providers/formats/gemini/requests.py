@@ -1,7 +1,8 @@
 """An OpenAI chat body as a generateContent request, for the Gemini API and for Vertex.
 
-Shapes: types of Google's google-genai 3.4, with the ranges of `generationConfig`; `safety_settings` is LiteLLM's name
-for what OpenAI has no field for. What single models accept is data: `gemini.models`.
+Shapes: types of Google's google-genai 3.4, with the ranges of `generationConfig`; `safety_settings`, `cached_content`
+and `labels` are LiteLLM's names for what OpenAI has no field for, `extra_body.google` is Google's own ("OpenAI
+compatibility", 2026). What single models accept is data: `gemini.models`.
 
 What Gemini cannot honour is refused by name, or left out and recorded where the route allows it (`losses`). A value
 that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.
@@ -12,40 +13,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy_plugin.providers.formats.bodies import Block
-from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts, Thinking
+from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts
+from proxy_plugin.providers.formats.gemini.schemas import readable
+from proxy_plugin.providers.formats.gemini.thinking import ASKS, thinking_config
 from proxy_plugin.providers.formats.gemini.tools import add_tools
 from proxy_plugin.providers.formats.gemini.turns import read_turns
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    Format,
     check_rest,
     flag,
     model_name,
     read_chat,
     read_count,
     read_format,
-    read_level,
     read_limit,
     read_number,
     read_stops,
+    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "Gemini's generateContent"
 MAX_TOP_LOGPROBS = 20
 INT32 = 2**31
-# "OpenAI compatibility" of the Gemini API for the first four; the others: the most that any model takes.
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 32_768, "max": 32_768}
 
 _TRANSLATED = frozenset(
     {
         "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools",
         "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "n",
         "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "modalities", "safety_settings",
-        "stream_options",
+        "cached_content", "labels", "stream_options", *ASKS,
     }
 )  # fmt: skip
+_GOOGLE = frozenset({"thinking_config", "cached_content", "safety_settings"})  # members of extra_body.google
+_BARE = frozenset({"model", "messages"})
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"})
 _TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
 _SAMPLING = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
@@ -67,23 +71,48 @@ _SETTING = frozenset({"category", "threshold"})
 
 
 def to_generate_content(
-    body: bytes, *, model: str | None, drop_params: bool, models: ModelTable[ModelFacts] = MODELS, vertex: bool = False
+    body: bytes,
+    *,
+    model: str | None,
+    drop_params: bool,
+    strict_params: bool = False,
+    models: ModelTable[ModelFacts] = MODELS,
+    vertex: bool = False,
 ) -> Translated:
     """Translate a chat body; `model` replaces its own, which has no place in the request: the address names it.
 
     `vertex`: for Vertex, else for the Gemini API. Raises LineRejected, for any JSON object nothing else.
     """
     chat = read_chat(body)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
+    if "extra_body" in chat:
+        chat = _with_googles_own(chat, losses)
     if not chat.keys() <= _TRANSLATED:
         check_rest(chat, losses, known=_TRANSLATED, same=_SAME, never=_NEVER, provider=PROVIDER)
     facts = models.find(model_name(chat, model))
     turns = read_turns(chat.get("messages"), losses, facts, vertex=vertex)
     request: Block = {} if turns.system is None else {"systemInstruction": turns.system}
     request["contents"] = turns.contents
-    if len(chat) > 2:
+    if turns.resolution is not None:
+        request["generationConfig"] = {"mediaResolution": turns.resolution}
+    if not chat.keys() <= _BARE:
         _Line(chat, facts, losses, vertex).add_options(request)
-    return Translated(write(request), tuple(losses.names))
+    return Translated(write(request), losses.settled())
+
+
+def _with_googles_own(chat: Block, losses: Losses) -> Block:
+    """Return the body with what stands in `extra_body.google` beside the rest."""
+    extra, path = chat["extra_body"], "extra_body.google"
+    google = extra.get("google") if isinstance(extra, dict) else None
+    if not isinstance(extra, dict) or not isinstance(google, dict | None):
+        raise rejected("extra_body", "must be an object that holds an object google", "invalid_type")
+    losses.add_unknown(extra, frozenset({"google"}), "extra_body")
+    losses.add_unknown(google or {}, _GOOGLE, path)
+    own = {key: value for key, value in (google or {}).items() if key in _GOOGLE and value is not None}
+    for key in own:
+        if chat.get(key) is not None:
+            raise rejected(f"{path}.{key}", f"cannot stand beside {key}; send one of them")
+    return {**{key: value for key, value in chat.items() if key != "extra_body"}, **own}
 
 
 @dataclass(slots=True)
@@ -97,17 +126,21 @@ class _Line:
 
     def add_options(self, request: Block) -> None:
         """Add all that is optional."""
-        config: Block = {}
+        config: Block = request.get("generationConfig", {})
         self._add_limit(config)
         if not self.chat.keys() <= _PLAIN:
             has_tools = not self.chat.keys().isdisjoint(_TOOLING) and add_tools(self.chat, request, self.losses)
             if self.chat.get("safety_settings") is not None:
                 request["safetySettings"] = self._safety()
-            self._add_more(config, has_tools=has_tools)
+            if self.chat.get("cached_content") is not None:
+                request["cachedContent"] = self._cached(request)
+            if self.chat.get("labels") is not None:
+                self._add_labels(request)
+            self._add_more(request, config, has_tools=has_tools)
         if config:
             request["generationConfig"] = config
 
-    def _add_more(self, config: Block, *, has_tools: bool) -> None:
+    def _add_more(self, request: Block, config: Block, *, has_tools: bool) -> None:
         chat = self.chat
         if not chat.keys().isdisjoint(("temperature", "top_p", "top_k")):
             self._add_sampling(config)
@@ -115,9 +148,9 @@ class _Line:
         self._add_penalties(config)
         self._add_logprobs(config)
         if chat.get("response_format") is not None:
-            self._add_format(config, has_tools=has_tools)
-        if chat.get("reasoning_effort") is not None:
-            self._add_thinking(config)
+            self._add_format(request, config, has_tools=has_tools)
+        if not ASKS.isdisjoint(chat) and (thinking := thinking_config(chat, self.facts, self.losses)):
+            config["thinkingConfig"] = thinking
         if chat.get("modalities") is not None:
             self._add_modalities(config)
 
@@ -129,7 +162,7 @@ class _Line:
         (name, limit), most = given, self.facts.max_tokens
         if most is not None and limit > most:
             reason = f"this model answers with {most} tokens at most"
-            self.losses.add(name, reason, f"Send {most} at most", instead=most)
+            self.losses.hint(name, reason, f"Send {most} at most", instead=most)  # the answer is the same
             limit = most
         config["maxOutputTokens"] = limit
 
@@ -152,7 +185,7 @@ class _Line:
         """Add seed, n and the stop sequences."""
         stops = read_stops(self.chat)
         if "" in stops:
-            self.losses.add("stop", "Gemini takes no empty sequence", "Remove it")
+            self.losses.hint("stop", "an empty sequence stops nothing", "Remove it", instead="without empty ones")
         if any(stops):
             config["stopSequences"] = [text for text in stops if text]
         seed, answers = read_count(self.chat, "seed", -(2**63), 2**64), read_count(self.chat, "n", 1)
@@ -184,62 +217,33 @@ class _Line:
             raise rejected("top_logprobs", "needs logprobs to be true")
         if not wanted:
             return
-        if not self.facts.logprobs:
-            raise rejected("logprobs", "this model returns no log probabilities; remove it", "unsupported_parameter")
+        if not self.facts.logprobs.has(vertex=self.vertex):
+            where = "" if self.vertex else " on the Gemini API"
+            self.losses.never("logprobs", f"this model returns no log probabilities{where}; remove it")
+            return
         config["responseLogprobs"] = True
         if top:
             config["logprobs"] = top
 
-    def _add_format(self, config: Block, *, has_tools: bool) -> None:
+    def _add_format(self, request: Block, config: Block, *, has_tools: bool) -> None:
         """Add the form of the answer. A schema's name has no place and no effect; `strict` is always so."""
         wanted = read_format(self.chat, self.losses)
         if wanted is None or wanted.kind == "text":
             return
         if has_tools and not self.facts.tools_with_json:
-            self.losses.add("response_format", "this model gives no JSON where it has tools", "Remove one of them")
+            self._lose_format(wanted, request)
             return
         config["responseMimeType"] = "application/json"
         if wanted.kind == "json_schema":
-            schema = wanted.schema
+            schema = readable(wanted.schema, "response_format.json_schema.schema", self.losses)
             if wanted.description and "description" not in schema:
                 schema = {"description": wanted.description, **schema}
             config["responseJsonSchema"] = schema
 
-    def _add_thinking(self, config: Block) -> None:
-        level = read_level(self.chat, BUDGETS)
-        if level is None:
-            return
-        if self.facts.thinking is Thinking.NONE:
-            if level != "none":
-                self.losses.add("reasoning_effort", "this model has no thinking", "Send none")
-        elif self.facts.thinking is Thinking.BUDGET:
-            config["thinkingConfig"] = {"thinkingBudget": self._budget(level)}
-        else:
-            config["thinkingConfig"] = {"thinkingLevel": self._level(level).upper()}
-
-    def _budget(self, level: str) -> int:
-        """Return the tokens for thinking, within the model's bounds; the least stands for none where it must think."""
-        least, most = self.facts.budgets
-        if level != "none":
-            return min(max(BUDGETS[level], least), most)
-        if self.facts.off:
-            return 0
-        self.losses.add("reasoning_effort", "this model always thinks", "Send minimal", instead="minimal")
-        return least
-
-    def _level(self, level: str) -> str:
-        """Return the model's word for a level; the nearest one if the loss is allowed."""
-        known = self.facts.levels
-        if level in known:
-            return level
-        if level == "minimal":  # "OpenAI compatibility": low, where a model has no minimal
-            return "low"
-        nearest = known[0] if level == "none" else known[-1]
-        if level == "medium":
-            nearest = "high"  # of the two that are left, the model's default
-        reason = "this model always thinks" if level == "none" else "this model has no such level"
-        self.losses.add("reasoning_effort", reason, f"Send one of {', '.join(known)}", instead=nearest)
-        return nearest
+    def _lose_format(self, wanted: Format, request: Block) -> None:
+        reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
+        system = request.setdefault("systemInstruction", {"parts": []})
+        system["parts"].append({"text": tell_format(wanted, self.losses, reason, remedy)})
 
     def _add_modalities(self, config: Block) -> None:
         given = self.chat["modalities"]
@@ -249,6 +253,26 @@ class _Line:
             raise rejected("modalities", "only text and image have an equivalent", "unsupported_parameter")
         if given and given != ["text"]:
             config["responseModalities"] = [_MODALITIES[each] for each in given]
+
+    def _cached(self, request: Block) -> str:
+        """Return the name of a cached content, which holds system text and tools of its own."""
+        given = self.chat["cached_content"]
+        if not isinstance(given, str) or not given:
+            raise rejected("cached_content", "must be a text", "invalid_type")
+        if not request.keys().isdisjoint(("systemInstruction", "tools", "toolConfig")):
+            # "CachedContent can not be used with GenerateContent request setting system_instruction, tools or
+            # tool_config": 400 of both services.
+            raise rejected("cached_content", "cannot stand beside system messages or tools; put them into the cache")
+        return given
+
+    def _add_labels(self, request: Block) -> None:
+        given = self.chat["labels"]
+        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+            raise rejected("labels", "must be an object of texts", "invalid_type")
+        if self.vertex:
+            request["labels"] = given
+        else:
+            self.losses.hint("labels", "only Vertex has labels", "Remove it")
 
     def _safety(self) -> list[Block]:
         """Return the safety settings: pairs of category and threshold, on Vertex with a method if any."""

@@ -1,11 +1,10 @@
 """The conversation of a chat body as Gemini's `systemInstruction` and `contents`.
 
-Shapes: types of Google's google-genai 3.4. `fileData`: https addresses by both services, gs:// by Vertex alone ("File
-input methods" of the Gemini API, October 2026; Vertex's inference reference). A model of Gemini 3 or later refuses a
-function call without its thought signature; for calls that come without one Google documents a text that stands in
-("Thought signatures", both services, November 2026).
+Shapes: types of Google's google-genai 3.4. A model of Gemini 3 or later refuses a function call without its thought
+signature; for calls that come without one Google documents a text that stands in ("Thought signatures", both services,
+November 2026). Images and documents in the result of a function stand in its `parts`, since Gemini 3. Files: `media`.
 
-A conversation must end with the user or a tool (reference of both services), and texts must not be empty.
+Texts must not be empty. Newer models refuse a conversation that ends with the model (`ModelFacts.prefill`).
 """
 
 from __future__ import annotations
@@ -13,8 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
+from proxy_plugin.providers.formats.gemini.media import (
+    audio_part,
+    file_part,
+    image_part,
+    own_media,
+    result_file,
+    result_image,
+)
 from proxy_plugin.providers.formats.gemini.models import ModelFacts
 from proxy_plugin.providers.formats.gemini.tools import tool_name
 from proxy_plugin.providers.formats.losses import Losses, rejected
@@ -23,37 +29,23 @@ from proxy_plugin.providers.formats.openai.turns import (
     Block,
     Call,
     Talk,
-    is_remote,
     parts_of,
-    payload,
     read_calls,
-    read_file,
-    read_image,
     read_messages,
     read_text,
 )
 
 NO_SIGNATURE = "skip_thought_signature_validator"
 _EXTRA = frozenset({"extra_content"})
-_FORMAT = frozenset({"format"})
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
-_PDF = "application/pdf"
-_BARE_PDF = "JVBERi"  # base64 of %PDF-
-_AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3", "aiff": "audio/aiff", "aac": "audio/aac", "ogg": "audio/ogg",
-          "flac": "audio/flac"}  # fmt: skip
-_BY_SUFFIX = {
-    "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "heic": "image/heic",
-    "heif": "image/heif", "gif": "image/gif", "pdf": _PDF, "txt": "text/plain", "md": "text/md", "html": "text/html",
-    "css": "text/css", "csv": "text/csv", "xml": "text/xml", "json": "application/json", "mp4": "video/mp4",
-    "mpeg": "video/mpeg", "mov": "video/mov", "webm": "video/webm", **_AUDIO,
-}  # fmt: skip
+_OWN = frozenset({"images", "audio"})  # what our own answers hold besides
 
 
 class Turns(NamedTuple):
-    """A translated conversation."""
+    """A translated conversation. `resolution`: of all its images, where the model has one for all of them only."""
 
     system: Block | None
     contents: list[Block]
+    resolution: str | None = None
 
 
 def read_turns(given: object, losses: Losses, facts: ModelFacts, *, vertex: bool) -> Turns:
@@ -64,8 +56,8 @@ def read_turns(given: object, losses: Losses, facts: ModelFacts, *, vertex: bool
 class _Talk(Talk):
     """`parts` belong to the last content, whose role is `role`."""
 
-    __slots__ = ("contents", "facts", "order", "parts", "results", "role", "vertex")
-    ASSISTANT = ASSISTANT | _EXTRA
+    __slots__ = ("contents", "facts", "order", "parts", "resolutions", "results", "role", "vertex")
+    ASSISTANT = ASSISTANT | _EXTRA | _OWN
     BLANK = "Gemini takes no empty message; remove it or give it content"
     AUDIO = "names audio that Gemini does not have; send the text"
     ID = re.compile(r".+", re.DOTALL)  # no rule is known
@@ -78,6 +70,7 @@ class _Talk(Talk):
         self.parts: list[Block] = []
         self.order: list[str] = []  # ids of the last turn's calls
         self.results: dict[str, Block] = {}
+        self.resolutions: dict[str, str | None] = {}  # of each file, by its path
 
     def hear(self, role: object, content: object) -> bool:
         """Take a message of nothing but a role and a text; False for any other."""
@@ -87,7 +80,7 @@ class _Talk(Talk):
             self.say("user", {"text": content})
         elif role == "assistant":
             self.say("model", {"text": content})
-        elif role in ("system", "developer"):
+        elif role in ("system", "developer") and not self.contents:
             self.system.append({"text": content})
         else:
             return False
@@ -115,6 +108,13 @@ class _Talk(Talk):
     def content(self, message: Block, path: str, role: str) -> list[Block]:
         return _parts(self, message, path, _PARTS[role])
 
+    def read_system(self, message: Block, path: str) -> None:
+        """Hoist a system message; that a later one is heard before the rest is noted."""
+        before = len(self.system)
+        super().read_system(message, path)
+        if self.contents and len(self.system) > before:
+            self.losses.hint(path, "Gemini has system texts before all others only", "Move it there", instead="first")
+
     def add_user(self, _message: Block, content: list[Block], _path: str) -> None:
         self.say("user", *content)
 
@@ -122,6 +122,8 @@ class _Talk(Talk):
         parts = self.content(message, path, "assistant")
         if message.get("refusal") is not None and (refusal := read_text(message["refusal"], f"{path}.refusal")):
             parts.append({"text": refusal})
+        if not message.keys().isdisjoint(_OWN):
+            parts += own_media(self, message, path)
         signature = _signature(self, message, path)
         if signature:
             parts = parts or [{"text": ""}]
@@ -131,22 +133,42 @@ class _Talk(Talk):
         if said:
             self.say("model", *said)
 
+    def _heard(self, message: Block, _path: str) -> Block:
+        """Leave speech to `add_assistant`."""
+        return message
+
     def add_result(self, native_id: str, name: str, message: Block, path: str) -> None:
-        """Add a result under `output`, the key that Google names for it; a text stays a text."""
+        """Add a result under `output`, the key that Google names for it; a text stays a text, files stand beside."""
         content = message.get("content")
+        more: Block = {}
         if not isinstance(content, str):
-            texts = [part["text"] for part in self.content(message, path, "tool")]
+            parts = self.content(message, path, "tool")
+            texts = [part["text"] for part in parts if "text" in part]
             content = texts[0] if len(texts) == 1 else texts or ""
-        response: Block = {"name": name, "response": {"output": content}}
+            if files := [part for part in parts if "text" not in part]:
+                more["parts"] = files
+        response: Block = {"name": name, "response": {"output": content}, **more}
         self.answer(native_id, {"id": native_id, **response} if self.facts.call_ids else response)
 
     def turns(self) -> Turns:
         self.require_answers()
         if not self.contents:
             raise rejected("messages", "at least one user message is needed beside system messages")
-        if self.contents[-1]["role"] == "model":
-            raise rejected("messages", "Gemini cannot continue an assistant's message; end with one of the user's")
-        return Turns({"parts": self.system} if self.system else None, self.contents)
+        if self.contents[-1]["role"] == "model" and not self.facts.prefill:
+            raise rejected("messages", "this model cannot continue an assistant's message; end with one of the user's")
+        resolution = self._resolution() if self.resolutions else None
+        return Turns({"parts": self.system} if self.system else None, self.contents, resolution)
+
+    def _resolution(self) -> str | None:
+        """Return the resolution that all files ask for; what asks for another than the rest is noted."""
+        wanted = set(self.resolutions.values())
+        if len(wanted) == 1:
+            return wanted.pop()
+        for path, each in self.resolutions.items():
+            if each is not None:
+                reason = "this model has one resolution for all files of a line"
+                self.losses.hint(f"{path}.image_url.detail", reason, "Send the same for all")
+        return None
 
 
 def _function_call(talk: _Talk, call: Call, *, first: bool) -> Block:
@@ -199,101 +221,11 @@ def _refusal_part(talk: _Talk, part: Block, path: str) -> Block | None:
     return {"text": text} if text else None
 
 
-def _image_part(talk: _Talk, part: Block, path: str) -> Block:
-    url, detail = read_image(part, path, talk.losses, inner=_FORMAT)
-    if detail not in (None, "auto"):
-        talk.losses.add(f"{path}.image_url.detail", "Gemini chooses the detail itself", "Send auto")
-    image = part["image_url"]
-    media = _format(image, f"{path}.image_url") if isinstance(image, dict) else None
-    return _media(talk, url, media, f"{path}.image_url.url")
-
-
-def _file_part(talk: _Talk, part: Block, path: str) -> Block:
-    """Translate a file: its data, or a file_id that is an address. Its name tells the type; it has no other place."""
-    file = read_file(part, path, talk.losses, inner=_FORMAT)
-    media, name = _format(file, f"{path}.file"), file.get("filename")
-    if not isinstance(name, str | None):
-        raise rejected(f"{path}.file.filename", "must be a text", "invalid_type")
-    media = media or _by_suffix(name or "")
-    if file.get("file_id") is not None:
-        at = f"{path}.file.file_id"
-        if file.get("file_data") is not None:
-            raise rejected(at, "cannot stand beside file_data; send one of them")
-        return _remote(talk, read_text(file["file_id"], at), media, at)
-    at = f"{path}.file.file_data"
-    data = read_text(file.get("file_data"), at)
-    if data[:5].lower() == "data:":
-        return _media(talk, data, None, at)
-    media = _PDF if data.startswith(_BARE_PDF) else media
-    if media is None or not data:
-        raise rejected(at, "must be a data URI, or base64 data with a filename that tells its type")
-    return {"inlineData": {"mimeType": media, "data": data}}
-
-
-def _audio_part(talk: _Talk, part: Block, path: str) -> Block:
-    talk.losses.add_unknown(part, frozenset({"type", "input_audio"}), path)
-    audio = part.get("input_audio")
-    if not isinstance(audio, dict):
-        raise rejected(f"{path}.input_audio", "must be an object", "invalid_type")
-    talk.losses.add_unknown(audio, frozenset({"data", "format"}), f"{path}.input_audio")
-    data, kind = audio.get("data"), audio.get("format")
-    if not isinstance(data, str) or not data:
-        raise rejected(f"{path}.input_audio.data", "must be base64 data", "invalid_type")
-    if not isinstance(kind, str) or kind not in _AUDIO:
-        raise rejected(f"{path}.input_audio.format", f"must be one of {', '.join(_AUDIO)}", "unsupported_value")
-    return {"inlineData": {"mimeType": _AUDIO[kind], "data": data}}
-
-
-def _media(talk: _Talk, uri: str, media: str | None, path: str) -> Block:
-    """Return the part of a data URI, or of an address that the service itself reads."""
-    if is_remote(uri) or uri[:5] == "gs://":
-        return _remote(talk, uri, media, path)
-    found, data = payload(uri, path)
-    return {"inlineData": {"mimeType": "image/jpeg" if found == "image/jpg" else found, "data": data}}
-
-
-def _remote(talk: _Talk, uri: str, media: str | None, path: str) -> Block:
-    if uri[:5] == "gs://" and not talk.vertex:
-        raise rejected(
-            path, "the Gemini API reads no gs:// address; send an https URL or the data", "unsupported_value"
-        )
-    if uri[:5] != "gs://" and not is_remote(uri):
-        message = "names a file that Gemini cannot read; send an address of it or the data itself"
-        raise rejected(path, message, "unsupported_parameter")
-    media = media or _by_suffix(_path_of(uri))
-    if media is not None:
-        return {"fileData": {"mimeType": media, "fileUri": uri}}
-    if talk.vertex:
-        raise rejected(path, "has no file ending that tells its media type; add it as format beside the address")
-    return {"fileData": {"fileUri": uri}}  # the Gemini API knows the type of a file that it keeps
-
-
-def _path_of(uri: str) -> str:
-    try:
-        return urlsplit(uri).path
-    except ValueError:
-        return ""
-
-
-def _by_suffix(name: str) -> str | None:
-    return _BY_SUFFIX.get(name.rpartition(".")[2].lower())
-
-
-def _format(given: Block, path: str) -> str | None:
-    """Return `format`, LiteLLM's name for the media type beside an address."""
-    found = given.get("format")
-    if found is None:
-        return None
-    if not isinstance(found, str) or not _MEDIA_TYPE.fullmatch(found):
-        raise rejected(f"{path}.format", "must be a media type such as image/png")
-    return found
-
-
 _PartReader = Callable[[_Talk, Block, str], Block | None]
 _TEXT: dict[str, _PartReader] = {"text": _text_part}
 _PARTS: dict[str, dict[str, _PartReader]] = {
     "system": _TEXT,
-    "user": {**_TEXT, "image_url": _image_part, "file": _file_part, "input_audio": _audio_part},
+    "user": {**_TEXT, "image_url": image_part, "file": file_part, "input_audio": audio_part},
     "assistant": {**_TEXT, "refusal": _refusal_part},
-    "tool": _TEXT,
+    "tool": {**_TEXT, "image_url": result_image, "file": result_file},
 }

@@ -17,8 +17,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from proxy_plugin.providers.formats.bodies import Block, leftovers, read_object
-from proxy_plugin.providers.formats.json_text import MAX_DEPTH, is_too_deep
-from proxy_plugin.providers.formats.losses import Losses, rejected
+from proxy_plugin.providers.formats.json_text import MAX_DEPTH, is_too_deep, write
+from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 
 MAX_STOPS = 4  # OpenAI's own limit
 # Values that ask for what happens anyway where a request has one answer, of text, and nothing is stored.
@@ -38,6 +38,9 @@ SAME: dict[str, tuple[object, ...]] = {
 _WITH_SCHEMAS = ("tools", "functions", "response_format")
 _SCHEMA = frozenset({"name", "description", "schema", "strict"})
 _KINDS = ("text", "json_object", "json_schema")
+# What stands in the system text for `json_object` on a lane without a JSON mode: told, not enforced.
+JSON_ONLY = "Answer with one valid JSON object and nothing else: no words around it and no code fence."
+SCHEMA_ONLY = "Answer with valid JSON and nothing else, without a code fence. It has to satisfy this JSON schema:\n"
 _NONE: frozenset[str] = frozenset()
 
 
@@ -69,7 +72,7 @@ def check_rest(
     """
     if chat.keys() <= known:
         return
-    left = leftovers(chat, same=same, never=never)
+    left = leftovers(chat, losses, same=same, never=never)
     if left.get("web_search_options") == {}:  # elsewhere an empty value says nothing, here it asks for a search
         losses.add("web_search_options", f"{provider} has no equivalent", "Remove it")
     losses.add_unknown(left, known)
@@ -132,12 +135,33 @@ def read_level(chat: Block, levels: Collection[str]) -> str | None:
 
 
 class Format(NamedTuple):
-    """What `response_format` asks for: text, json_object, or json_schema with a schema."""
+    """What `response_format` asks for: text, json_object, or json_schema with a schema.
+
+    `strict`: "If set to true, the model will always follow the exact schema" (OpenAI's SDK 3.52); else it may not.
+    """
 
     kind: str
     schema: Block
     name: str
     description: str
+    strict: bool = False
+
+    @property
+    def words(self) -> str:
+        """What asks for the form where nothing enforces it."""
+        if self.kind == "json_object":
+            return JSON_ONLY
+        described = f"{self.description}\n\n" if self.description else ""
+        return f"{described}{SCHEMA_ONLY}{write(self.schema).decode()}"
+
+
+def tell_format(wanted: Format, losses: Losses, reason: str, remedy: str, *, name: str = "response_format") -> str:
+    """Note that a form is asked for in words, and return them. A strict schema is a promise, so that it is a loss."""
+    if wanted.strict:
+        losses.add(name, reason, remedy, instead=TOLD)
+    else:
+        losses.tell(name, reason, remedy)
+    return wanted.words
 
 
 def read_format(chat: Block, losses: Losses) -> Format | None:
@@ -161,19 +185,28 @@ def read_format(chat: Block, losses: Losses) -> Format | None:
     check_depth(schema, f"{path}.schema")
     name, description = wrapped.get("name"), wrapped.get("description")
     return Format(
-        kind, schema, name if isinstance(name, str) else "", description if isinstance(description, str) else ""
+        kind,
+        schema,
+        name if isinstance(name, str) else "",
+        description if isinstance(description, str) else "",
+        flag(wrapped.get("strict"), f"{path}.strict"),
     )
 
 
-def pseudonym(chat: Block) -> str | None:
-    """Return a stable name of the end user that tells nobody who it is: 64 hex digits."""
+def pseudonym(chat: Block, losses: Losses) -> str | None:
+    """Return a stable name of the end user that tells nobody who it is: 64 hex digits. There is room for one."""
+    names = []
     for key in ("safety_identifier", "user"):
         given = chat.get(key)
         if given is not None and not isinstance(given, str):
             raise rejected(key, "must be a text", "invalid_type")
         if given:
-            return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
-    return None
+            names.append(given)
+    if not names:
+        return None
+    if names[0] != names[-1]:
+        losses.add("user", "safety_identifier takes the place of the one name of an end user", "Send one of them")
+    return hashlib.sha256(names[0].encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def flag(given: object, path: str, *, absent: bool = False) -> bool:
@@ -204,12 +237,17 @@ class Function(NamedTuple):
 
 
 def read_functions(
-    chat: Block, losses: Losses, *, name: Callable[[object, str], str], more: frozenset[str] = _NONE
+    chat: Block,
+    losses: Losses,
+    *,
+    name: Callable[[object, str], str],
+    more: frozenset[str] = _NONE,
+    others: Callable[[object], bool] = lambda tool: False,  # noqa: ARG005
 ) -> list[Function]:
     """Return the functions of `tools`, or of its older form `functions`.
 
     `name` checks a function's name: (given, path) -> name. `more`: further members that the format knows, of a tool
-    and of a function alike.
+    and of a function alike. `others`: whether a tool is of the format's own kind, which it reads itself.
     """
     tools, functions = _list(chat, "tools"), _list(chat, "functions")
     if tools and functions:
@@ -217,6 +255,8 @@ def read_functions(
     found = []
     for number, tool in enumerate(tools):
         path = f"tools[{number}]"
+        if others(tool):
+            continue
         if not isinstance(tool, dict) or tool.get("type") != "function":
             raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
         losses.add_unknown(tool, {"type", "function"} | more, path)

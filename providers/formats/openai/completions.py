@@ -40,19 +40,19 @@ _NEVER = {
 _ENDS = ("stop", "length", "content_filter")
 
 
-def to_chat(body: bytes, *, drop_params: bool) -> Translated:
+def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> Translated:
     """Translate a completions body. Raises LineRejected, for any JSON object nothing else."""
     given = read_object(body, _COPIED)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     if not given.keys() <= _TRANSLATED:
-        losses.add_unknown(leftovers(given, same=_SAME, never=_NEVER), _TRANSLATED)
+        losses.add_unknown(leftovers(given, losses, same=_SAME, never=_NEVER), _TRANSLATED)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
     chat["messages"] = [{"role": "user", "content": _prompt(given.get("prompt"))}]
     limit = given.get("max_tokens")
     chat["max_tokens"] = DEFAULT_MAX_TOKENS if limit is None else limit
     chat.update((key, given[key]) for key in _COPIED if given.get(key) is not None)
     try:
-        return Translated(write(chat), tuple(losses.names))
+        return Translated(write(chat), losses.settled())
     except ValueError as error:
         raise LineRejected(f"body is {error}", code="invalid_value", param="body") from None
 
@@ -62,19 +62,23 @@ def own_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple("prompt" if name.startswith("messages") else name for name in names)
 
 
-def own_refusal(error: LineRejected) -> LineRejected:
+def own_refusal(error: LineRejected, _body: bytes = b"") -> LineRejected:
     """Return a later step's refusal under the name that the caller used."""
-    if error.param is None or not error.param.startswith("messages"):
+    if not any(param.startswith("messages") for param in error.params):
         return error
-    rest = error.message.removeprefix(f"{error.param}: ")
-    return LineRejected(f"prompt: {rest}", code=error.code, param="prompt")
+    message = error.message
+    for param in error.params:
+        if param.startswith("messages"):
+            message = message.replace(f"{param}: ", "prompt: ", 1)
+    own = own_names(error.params)
+    return LineRejected(message, code=error.code, param=own[0], params=own)
 
 
 def to_text_completion(completion: bytes) -> Answer:
     """Translate a chat.completion. Raises ValueError: no JSON.
 
     Extensions beside OpenAI's fields, as in the completion: `refusal`, `reasoning_content`, `native_finish_reason` of
-    the choice.
+    the choice; `error` of an answer that the model spoiled.
     """
     given = read(completion)
     if not isinstance(given, dict):
@@ -85,6 +89,7 @@ def to_text_completion(completion: bytes) -> Answer:
     tokens = given.get("usage")
     name = model if isinstance(model, str) else ""
     answer = {
+        **({"error": given["error"]} if isinstance(given.get("error"), dict) else {}),
         "id": given.get("id") if isinstance(given.get("id"), str) else "",
         "object": "text_completion",
         "created": created if type(created) is int else 0,

@@ -21,13 +21,16 @@ _ECHOED = (
     "max_output_tokens", "max_tool_calls", "reasoning", "truncation", "user", "safety_identifier", "service_tier",
     "prompt_cache_key", "prompt_cache_retention",
 )  # fmt: skip
+_NATIVE = ("native_finish_reason", "native_finish_message")
 _WITH_NUMBERS = ("tools", "text", "temperature", "top_p")
 
 
 def to_response(completion: bytes, *, request: bytes | None = None) -> Answer:
     """Translate a chat.completion; `request` is the Responses body. Raises ValueError: the completion is no JSON.
 
-    Extensions beside OpenAI's fields: `native_finish_reason`, and `citations` of a text, as in the completion.
+    Extensions beside OpenAI's fields, as in the completion: `native_finish_reason` and `native_finish_message`;
+    `citations` of a text; `audio` and `extra_content` (thought signatures) of a message, `extra_content` of a call.
+    Images are items of type `image_generation_call`. A completion with an `error` is a response that has failed.
     """
     given = read(completion)
     if not isinstance(given, dict):
@@ -38,25 +41,33 @@ def to_response(completion: bytes, *, request: bytes | None = None) -> Answer:
     cut = _INCOMPLETE.get(reason) if isinstance(reason, str) else None
     usage, tokens = _usage(given.get("usage"))
     model = _text(given.get("model"))
-    created = given.get("created")
+    created, error = given.get("created"), given.get("error")
+    status = "incomplete" if cut else "completed"
     response: Block = {
         "id": _name("resp", seed),
         "object": "response",
         "created_at": created if type(created) is int else 0,
-        "status": "incomplete" if cut else "completed",
-        "error": None,
+        "status": "failed" if isinstance(error, dict) else status,
+        "error": _error(error),
         "incomplete_details": {"reason": cut} if cut else None,
         "model": model,
-        "output": _output(choice.get("message"), seed, "incomplete" if cut else "completed"),
+        "output": _output(choice, seed, status),
         **_echo(request),
         "usage": tokens,
     }
-    if native := _text(choice.get("native_finish_reason")):
-        response["native_finish_reason"] = native
+    response |= {key: words for key in _NATIVE if (words := _text(choice.get(key)))}
     return Answer(write(response), usage, model)
 
 
-def _output(message: object, seed: str, status: str) -> list[Block]:
+def _error(given: object) -> Block | None:
+    """Return what went wrong. The API has few words for it, and this is the one that asks for another try."""
+    if not isinstance(given, dict):
+        return None
+    return {"code": "server_error", "message": _text(given.get("message"))}
+
+
+def _output(choice: Block, seed: str, status: str) -> list[Block]:
+    message = choice.get("message")
     if not isinstance(message, dict):
         return []
     items: list[Block] = []
@@ -64,16 +75,34 @@ def _output(message: object, seed: str, status: str) -> list[Block]:
         summary = [{"type": "summary_text", "text": thoughts}]
         items.append({"id": _name("rs", seed), "type": "reasoning", "summary": summary})
     calls = [call for call in _list(message.get("tool_calls")) if isinstance(call, dict)]
-    if content := _content(message, spoken=not calls):
+    images = [each for each in _list(message.get("images")) if isinstance(each, dict)]
+    more = _told_beside(message)
+    if (content := _content(message, choice.get("logprobs"), spoken=not calls and not images)) or more:
         said = {"id": _name("msg", seed), "type": "message", "status": "completed", "role": "assistant"}
-        items.append({**said, "content": content})
+        items.append({**said, "content": content, **more})
     items += (_function_call(call, _name("fc", seed, number)) for number, call in enumerate(calls))
     if items and "status" in items[-1]:
         items[-1]["status"] = status  # only the last one can have been cut off
-    return items
+    return items + [_image(each, _name("ig", seed, number)) for number, each in enumerate(images)]
 
 
-def _content(message: Block, *, spoken: bool) -> list[Block]:
+def _told_beside(message: Block) -> Block:
+    """Return what a message of the API has no field for."""
+    return {key: message[key] for key in ("audio", "extra_content") if isinstance(message.get(key), dict)}
+
+
+def _image(given: Block, name: str) -> Block:
+    """Return an image as the API's own tool for images gives one; what is no data stays an address."""
+    inner = given.get("image_url")
+    url = _text(inner.get("url")) if isinstance(inner, dict) else ""
+    item: Block = {"id": name, "type": "image_generation_call", "status": "completed"}
+    head, found, data = url.partition(";base64,")
+    if not found or not head.startswith("data:image/"):
+        return {**item, "result": None, "url": url}
+    return {**item, "result": data, "output_format": head.removeprefix("data:image/")}
+
+
+def _content(message: Block, logprobs: object, *, spoken: bool) -> list[Block]:
     """Return the parts of what was said; an empty text counts only where nothing else was answered."""
     parts: list[Block] = []
     text = message.get("content")
@@ -81,13 +110,24 @@ def _content(message: Block, *, spoken: bool) -> list[Block]:
         text = "".join(_text(part.get("text")) for part in text if isinstance(part, dict))
     refusal = _text(message.get("refusal"))
     if isinstance(text, str) and (text or (spoken and not refusal)):
-        part: Block = {"type": "output_text", "text": text, "annotations": _annotations(message), "logprobs": []}
+        part: Block = {"type": "output_text", "text": text, "annotations": _annotations(message)}
+        part["logprobs"] = _logprobs(logprobs)
         if message.get("citations"):
             part["citations"] = message["citations"]
         parts.append(part)
     if refusal:
         parts.append({"type": "refusal", "refusal": refusal})
     return parts
+
+
+def _logprobs(given: object) -> list[Block]:
+    """Return the tokens of a text. The API wants bytes where a chat may leave them out."""
+    tokens = _list(given.get("content")) if isinstance(given, dict) else []
+    found = [{**token, "top_logprobs": _list(token.get("top_logprobs"))} for token in tokens if isinstance(token, dict)]
+    tops = [top for token in found for top in token["top_logprobs"] if isinstance(top, dict)]
+    for token in (*found, *tops):
+        token["bytes"] = _list(token.get("bytes"))
+    return found
 
 
 def _annotations(message: Block) -> list[Block]:
@@ -110,6 +150,7 @@ def _function_call(call: Block, name: str) -> Block:
         "name": _text(fields.get("name")),
         "arguments": _text(fields.get("arguments")),
         "status": "completed",
+        **({"extra_content": call["extra_content"]} if isinstance(call.get("extra_content"), dict) else {}),
     }
 
 
@@ -138,6 +179,7 @@ def usage_of(counts: object) -> Usage:
         output_tokens=count(fields, "completion_tokens"),
         cached_tokens=count(fields.get("prompt_tokens_details"), "cached_tokens"),
         reasoning_tokens=count(fields.get("completion_tokens_details"), "reasoning_tokens"),
+        cache_write_tokens=count(fields.get("prompt_tokens_details"), "cache_write_tokens"),
     )
 
 

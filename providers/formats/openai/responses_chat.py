@@ -10,7 +10,6 @@ itself are refused too, whatever the route allows: an answer without them is ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from proxy_plugin.providers.base import LineRejected
@@ -24,11 +23,13 @@ PROVIDER = "the chat API of this lane"
 _COPIED = (
     "temperature", "top_p", "top_k", "parallel_tool_calls", "metadata", "user", "safety_identifier", "service_tier",
     "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_control",
+    # Extensions that a chat body has, see `gemini.requests`.
+    "safety_settings", "cached_content", "labels", "thinking", "extra_body",
 )  # fmt: skip
 _TRANSLATED = frozenset(
     {
         *_COPIED, "model", "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens",
-        "include",
+        "include", "top_logprobs",
         # Of tools that OpenAI runs itself, and of streams: neither can be here.
         "max_tool_calls", "stream_options",
     }
@@ -41,7 +42,6 @@ _SAME: dict[str, tuple[object, ...]] = {
     "background": (False,),
     "store": (False,),
     "truncation": ("disabled",),
-    "top_logprobs": (0,),
 }
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
@@ -50,7 +50,6 @@ _NEVER = {
     "prompt": "this lane keeps no prompts; send instructions and input",
     "background": "every line of a batch runs in the background; remove it",
     "stream": "answers of a batch are not streamed; remove it",
-    "top_logprobs": "this lane returns no log probabilities; remove it",
     "moderation": "this lane returns no moderation results; remove it",
 }
 _TOOL = frozenset({"type", "name", "description", "parameters", "strict", "cache_control"})
@@ -63,25 +62,15 @@ _FORMAT = frozenset({"type", "name", "description", "schema", "strict"})
 _SAME_REASONING: dict[str, tuple[object, ...]] = {
     "context": ("auto",),
     "mode": ("standard",),
-    # "auto" is the best there is: a response carries the thoughts that the chat answer tells.
-    "summary": ("auto",),
-    "generate_summary": ("auto",),
 }
 # Ask for parts of results that only OpenAI's own tools have.
 _OF_TOOLS = ("file_search_call.", "web_search_call.", "code_interpreter_call.", "computer_call_output.")
-_OWN_WORDS = {
-    "messages": "input",
-    "max_completion_tokens": "max_output_tokens",
-    "response_format": "text.format",
-    "reasoning_effort": "reasoning.effort",
-    "verbosity": "text.verbosity",
-}
 
 
-def to_chat(body: bytes, *, drop_params: bool) -> Translated:
+def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> Translated:
     """Translate a Responses body. Raises LineRejected, for any JSON object nothing else."""
     given = read_object(body, _WITH_NUMBERS)
-    losses = Losses(allowed=drop_params, provider=PROVIDER)
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     _check_rest(given, losses)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
     chat["messages"] = read_items(given.get("input"), given.get("instructions"), losses)
@@ -92,38 +81,16 @@ def to_chat(body: bytes, *, drop_params: bool) -> Translated:
     if not given.keys() <= _PLAIN:
         _add_options(chat, given, losses)
     try:
-        return Translated(write(chat), tuple(losses.names))
+        return Translated(write(chat), losses.settled())
     except ValueError as error:
         raise LineRejected(f"body is {error}", code="invalid_value", param="body") from None
-
-
-def own_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return chat parameters, as a later step has dropped them, in the words of the Responses body."""
-    return tuple(_own_word(name) for name in names)
-
-
-def own_refusal(error: LineRejected) -> LineRejected:
-    """Return a later step's refusal under the name that the caller used. Places inside of messages stay as told."""
-    if error.param is None or (param := _own_word(error.param)) == error.param:
-        return error
-    rest = error.message.removeprefix(f"{error.param}: ")
-    place = f" (in chat form {error.param})" if error.param.startswith("messages") else ""
-    return LineRejected(f"{param}{place}: {rest}", code=error.code, param=param)
-
-
-def _own_word(name: str) -> str:
-    head = name.partition("[")[0].partition(".")[0].partition("=")[0]
-    own = _OWN_WORDS.get(head)
-    if own is None:
-        return name
-    return own if head == "messages" and "=" not in name else own + name[len(head) :]
 
 
 def _check_rest(given: Block, losses: Losses) -> None:
     """Refuse or note every parameter that has no place in a chat body."""
     if given.keys() <= _TRANSLATED:
         return
-    left = leftovers(given, same=_SAME, never=_NEVER)
+    left = leftovers(given, losses, same=_SAME, never=_NEVER)
     if left.pop("store", None):
         losses.add("store", "this lane keeps no responses", "Send false")
     if left.pop("truncation", None) is not None:
@@ -142,7 +109,9 @@ def _add_options(chat: Block, given: Block, losses: Losses) -> None:
     if given.get("reasoning") is not None:
         _add_reasoning(chat, _object(given["reasoning"], "reasoning"), losses)
     if given.get("include"):
-        _check_include(given["include"], losses)
+        _add_included(chat, given["include"], losses)
+    if given.get("top_logprobs"):
+        chat["logprobs"], chat["top_logprobs"] = True, given["top_logprobs"]
 
 
 def _add_tools(chat: Block, given: Block, losses: Losses) -> None:
@@ -212,20 +181,22 @@ def _add_text(chat: Block, text: Block, losses: Losses) -> None:
 
 def _add_reasoning(chat: Block, reasoning: Block, losses: Losses) -> None:
     left = {key: value for key, value in reasoning.items() if value not in _SAME_REASONING.get(key, ())}
-    losses.add_unknown(left, frozenset({"effort"}), "reasoning")
+    losses.add_unknown(left, frozenset({"effort", "summary", "generate_summary"}), "reasoning")
     if reasoning.get("effort") is not None:
         chat["reasoning_effort"] = reasoning["effort"]
+    if summary := reasoning.get("summary") or reasoning.get("generate_summary"):
+        chat["reasoning_summary"] = summary  # no word of OpenAI's chat: a format shows its thoughts, or notes a hint
 
 
-def _check_include(include: object, losses: Losses) -> None:
+def _add_included(chat: Block, include: object, losses: Losses) -> None:
     if not isinstance(include, list):
         raise rejected("include", "must be a list", "invalid_type")
     for number, wanted in enumerate(include):
         path = f"include[{number}]"
         if wanted == "message.output_text.logprobs":
-            raise rejected(path, "this lane returns no log probabilities; remove it", "unsupported_value")
-        if wanted == "reasoning.encrypted_content":
-            losses.add(path, "this lane has no encrypted reasoning", "Remove it")
+            chat["logprobs"] = True
+        elif wanted == "reasoning.encrypted_content":
+            losses.hint(path, "this lane has no encrypted reasoning", "Remove it")
         elif not isinstance(wanted, str) or not wanted.startswith(_OF_TOOLS):
             losses.add(path, f"{PROVIDER} has no equivalent", "Remove it")
 

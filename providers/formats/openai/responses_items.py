@@ -16,8 +16,11 @@ Block = dict[str, Any]
 _ROLES = ("user", "assistant", "system", "developer")
 # An item's own name, state and phase label what some model said; another model reads the words alone.
 _ITEM = frozenset({"type", "id", "status", "cache_control"})
+_OWN = ("extra_content", "audio")  # what our own responses hold beside the API's fields, and a chat has a place for
 _MESSAGE = _ITEM | {"role", "content", "phase"}
-_CALL = _ITEM | {"call_id", "name", "arguments"}
+_SPOKEN = _MESSAGE.union(_OWN)
+_CALL = _ITEM | {"call_id", "name", "arguments", "extra_content"}
+_IMAGE = _ITEM | {"result", "output_format", "url", "background", "quality", "size", "action", "revised_prompt"}
 _OUTPUT = _ITEM | {"call_id", "output", "name"}
 # Chat parts have the same two fields.
 _MARKS = ("prompt_cache_breakpoint", "cache_control")
@@ -39,21 +42,19 @@ def read_items(given: object, instructions: object, losses: Losses) -> list[Bloc
     for number, item in enumerate(given):
         if not (isinstance(item, dict) and len(item) == 2 and talk.hear(item.get("role"), item.get("content"))):
             _read_item(talk, item, f"input[{number}]")
-    talk.note_reasoning()
     if not any(message["role"] not in ("system", "developer") for message in talk.messages):
         raise rejected("input", "must hold something that the user said", "invalid_value")
     return talk.messages
 
 
 class _Talk:
-    """The conversation as far as it has been read. `thoughts`: where reasoning of the present turn stands."""
+    """The conversation as far as it has been read."""
 
-    __slots__ = ("losses", "messages", "thoughts")
+    __slots__ = ("losses", "messages")
 
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self.messages: list[Block] = []
-        self.thoughts: list[str] = []
 
     def hear(self, role: object, content: object) -> bool:
         """Take a message of nothing but a role and a text; False for any other."""
@@ -64,8 +65,6 @@ class _Talk:
 
     def say(self, message: Block) -> None:
         """Add a message; what the assistant says beside its calls joins them."""
-        if message["role"] == "user":
-            self.thoughts.clear()
         last = self.messages[-1] if self.messages else {}
         if message["role"] == "assistant" == last.get("role") and last["content"] is None:
             last.update(message)
@@ -74,14 +73,50 @@ class _Talk:
 
     def call(self, call: Block) -> None:
         """Add a tool call to the turn that it belongs to."""
+        self.spoken().setdefault("tool_calls", []).append(call)
+
+    def spoken(self) -> Block:
+        """Return the assistant's message that an item belongs to."""
         if not self.messages or self.messages[-1]["role"] != "assistant":
             self.messages.append({"role": "assistant", "content": None})
-        self.messages[-1].setdefault("tool_calls", []).append(call)
+        return self.messages[-1]
 
-    def note_reasoning(self) -> None:
-        """Note reasoning that the model would have gone on with; that of finished turns is not read again."""
-        for path in self.thoughts:
-            self.losses.add(path, "a chat has no place for earlier reasoning", "Remove the item")
+
+def places(given: object, instructions: object) -> dict[str, str]:
+    """Return where in `instructions` and `input` the parts of the messages that `read_items` made of them stand.
+
+    Keys are paths of a chat body, without what is inside of a part: `messages[2].tool_calls[0]` -> `input[3]`.
+    """
+    talk, found = _Talk(Losses(allowed=True, provider="")), {}
+    if instructions:
+        talk.messages.append({"role": "system", "content": instructions})
+        found["messages[0]"] = found["messages[0].content"] = "instructions"
+    if isinstance(given, str):
+        place = f"messages[{len(talk.messages)}]"
+        return {**found, place: "input", f"{place}.content": "input"}
+    for number, item in enumerate(given if isinstance(given, list) else ()):
+        before = len(talk.messages)
+        if not (isinstance(item, dict) and len(item) == 2 and talk.hear(item.get("role"), item.get("content"))):
+            _read_item(talk, item, f"input[{number}]")
+        found |= _places_of(talk.messages, before, item, f"input[{number}]")
+    return found
+
+
+def _places_of(messages: list[Block], before: int, item: Block, path: str) -> dict[str, str]:
+    """Return the places that one item has filled; `before`: how many messages there were."""
+    if not messages:
+        return {}
+    place, kind = f"messages[{len(messages) - 1}]", item.get("type")
+    found = {place: path} if len(messages) > before else {}
+    if kind == "function_call":
+        found[f"{place}.tool_calls[{len(messages[-1]['tool_calls']) - 1}]"] = path
+    elif kind == "image_generation_call":
+        found[f"{place}.images[{len(messages[-1]['images']) - 1}]"] = path
+    elif kind == "function_call_output":
+        found[f"{place}.content"] = f"{path}.output"
+    elif kind != "reasoning":
+        found[f"{place}.content"] = f"{path}.content"
+    return found
 
 
 def _read_item(talk: _Talk, item: object, path: str) -> None:
@@ -100,10 +135,21 @@ def _message(talk: _Talk, item: Block, path: str) -> None:
     role = item.get("role")
     if role not in _ROLES:
         raise rejected(f"{path}.role", f"must be one of {', '.join(_ROLES)}")
-    _note_rest(talk, item, _MESSAGE, path)
+    _note_rest(talk, item, _SPOKEN if role == "assistant" else _MESSAGE, path)
     parts = _SAID if role == "assistant" else _INPUT
     message = {"role": role, "content": _content(talk, item.get("content"), f"{path}.content", parts)}
-    talk.say(_marked(message, item, "cache_control"))
+    talk.say(_marked(message, item, "cache_control", *(_OWN if role == "assistant" else ())))
+
+
+def _generated_image(talk: _Talk, item: Block, path: str) -> None:
+    """Give an image of an earlier response back to the message that it was in."""
+    _note_rest(talk, item, _IMAGE, path)
+    data, form, url = item.get("result"), item.get("output_format") or "png", item.get("url")
+    if isinstance(data, str) and data and isinstance(form, str):
+        url = f"data:image/{form};base64,{data}"
+    if not isinstance(url, str):
+        raise rejected(f"{path}.result", "must be the image as base64 data", "invalid_type")
+    talk.spoken().setdefault("images", []).append({"type": "image_url", "image_url": {"url": url}})
 
 
 def _function_call(talk: _Talk, item: Block, path: str) -> None:
@@ -115,7 +161,7 @@ def _function_call(talk: _Talk, item: Block, path: str) -> None:
         raise rejected(f"{path}.arguments", "must be a text that holds a JSON object", "invalid_type")
     function = {"name": name, "arguments": arguments}
     call = {"id": _call_id(item, path), "type": "function", "function": function}
-    talk.call(_marked(call, item, "cache_control"))
+    talk.call(_marked(call, item, "cache_control", "extra_content"))
 
 
 def _function_output(talk: _Talk, item: Block, path: str) -> None:
@@ -126,9 +172,10 @@ def _function_output(talk: _Talk, item: Block, path: str) -> None:
 
 
 def _reasoning(talk: _Talk, item: Block, path: str) -> None:
-    """Remember reasoning that says something; it is a loss if its turn goes on."""
-    if told := next((name for name in ("summary", "content", "encrypted_content") if item.get(name)), None):
-        talk.thoughts.append(f"{path}.{told}")
+    """Note reasoning that says something, which our own answers hold too."""
+    for name in ("summary", "content", "encrypted_content"):
+        if item.get(name):
+            talk.losses.add(f"{path}.{name}", "a chat has no place for earlier reasoning", "Remove the item")
 
 
 _READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
@@ -136,6 +183,7 @@ _READERS: dict[str, Callable[[_Talk, Block, str], None]] = {
     "function_call": _function_call,
     "function_call_output": _function_output,
     "reasoning": _reasoning,
+    "image_generation_call": _generated_image,
 }
 
 
@@ -183,8 +231,7 @@ def _marked(block: Block, given: Block, *marks: str) -> Block:
 
 
 def _text(talk: _Talk, part: Block, path: str) -> Block:
-    # Annotations and log probabilities of an earlier answer are no words.
-    talk.losses.add_unknown(part, _PART | {"text", "annotations", "logprobs"}, path)
+    talk.losses.add_unknown(part, _PART | {"text"}, path)
     return {"type": "text", "text": _string(part.get("text"), f"{path}.text")}
 
 
@@ -206,12 +253,9 @@ def _image(talk: _Talk, part: Block, path: str) -> Block:
 
 def _file(talk: _Talk, part: Block, path: str) -> Block:
     talk.losses.add_unknown(part, _PART | {"file_data", "file_id", "file_url", "filename", "detail"}, path)
-    if part.get("file_url") is not None:
-        message = "a chat takes no files by address; send the file itself as file_data"
-        raise rejected(f"{path}.file_url", message, "unsupported_parameter")
     if part.get("detail") not in (None, "auto"):
         talk.losses.add(f"{path}.detail", "a chat leaves it to the model", "Send auto")
-    names = [name for name in ("file_data", "file_id", "filename") if part.get(name) is not None]
+    names = [name for name in ("file_data", "file_id", "file_url", "filename") if part.get(name) is not None]
     file = {name: _string(part[name], f"{path}.{name}") for name in names}
     if not file:
         raise rejected(path, "must hold file_data", "invalid_value")

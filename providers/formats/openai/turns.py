@@ -113,8 +113,17 @@ class Talk(Reader, ABC):
         self.losses.add_unknown(message, self.ASSISTANT, path)
         self.require_answers()
         if message.get("audio") is not None:
-            raise rejected(f"{path}.audio", self.AUDIO, "unsupported_parameter")
+            message = self._heard(message, path)
         self.add_assistant(message, path)
+
+    def _heard(self, message: Block, path: str) -> Block:
+        """Return a spoken message as what was said: its sound is lost, its words may not be."""
+        audio = message["audio"]
+        words = audio.get("transcript") if isinstance(audio, dict) else None
+        if not message.get("content") and not (isinstance(words, str) and words):
+            raise rejected(f"{path}.audio", self.AUDIO, "unsupported_parameter")
+        self.losses.hint(f"{path}.audio", self.AUDIO, "Remove it")
+        return {**message, "content": message.get("content") or words}
 
     def read_tool(self, message: Block, path: str) -> None:
         """Read the result of a tool call, or of a legacy function call, which is known by its name."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field
 
+from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -42,14 +43,19 @@ from proxy_plugin.providers.base import (
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.keys import KeyCredentials, key_of
-from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of, request_element, result_row
+from proxy_plugin.providers.lanes.anthropic.rows import (
+    count_rows,
+    custom_id_of,
+    request_element,
+    result_row,
+    results_name,
+)
 from proxy_plugin.providers.listing import Listed, Listing, Page, identifier, rfc_3339
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
 BATCHES = "messages/batches"
-RESULTS = "results.jsonl"
 JOBS = Listing(BATCHES, 1000, "after_id", rfc_3339)  # the most that a list of batches returns at once
 STATES: Mapping[str, JobState] = {
     "in_progress": JobState.RUNNING,
@@ -76,6 +82,8 @@ CAPABILITIES = Capabilities(
     input_mode=InputMode.INLINE,
     default_host="https://api.anthropic.com/v1",
     model_patterns=("claude-*",),
+    # LiteLLM adds /v1/messages unless it is there (`main.py`), and knows bases with /v1 too (`wif.py`; 1.106.2).
+    api_base=ApiBase(cut=("/batches", "/messages", "/v1"), added="/v1"),
     framing=Framing(b'{"requests":[', b",", b"]}"),
     max_lines=100_000,  # "Batch limitations", 2026-09-26; so is the next
     max_bytes=256 * 10**6,  # "256 MB", not said whether 2**20: the smaller reading costs one more part at most
@@ -84,6 +92,7 @@ CAPABILITIES = Capabilities(
     settle_seconds=900.0,  # our caution, no page names a bound
     results_kept_seconds=29 * 86400,  # since the job was created, not since it ended
     discount=0.5,
+    billing_codes=frozenset({"billing_error"}),  # "Errors", 2026-09-26: 402; older pages 403 or 400
     caveats=(
         "Results are deleted 29 days after the job was created.",
         "Jobs carry no label: after a lost reply a job is known for certain only when it has ended.",
@@ -111,9 +120,9 @@ class Anthropic:
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         return request_element(line, target)
 
-    def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - there is one file
+    def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a result of any kind; messages become what the endpoint answers, errors OpenAI's."""
-        return result_row(line, endpoint)
+        return result_row(line, source, endpoint)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:  # noqa: ARG002
         """Lines go inline: there is nothing to stage."""
@@ -157,17 +166,19 @@ class Anthropic:
         return _ended(reply.fields())
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
-        """Store `results.jsonl`, from the configured host: `results_url` could name another one.
+        """Store the results, from the configured host: `results_url` could name another one.
 
         The stream has no length, so its rows are counted. One that ends in the middle of a row, or is empty, was cut.
         Whole rows that are too few may be all there are: that is believed when a second reading agrees.
         """
-        origin, to, announced = self._origin(account), folder / RESULTS, int(status.results.get("rows", "0"))
+        ended = status.results.get("ended")  # None where an earlier version asked for the status
+        name = results_name(float(ended) if ended else None)
+        origin, to, announced = self._origin(account), folder / name, int(status.results.get("rows", "0"))
         rows = await _stored(origin, job, to)
         if rows < announced and (rows == 0 or await _stored(origin, job, to) != rows):
             await asyncio.to_thread(to.unlink)
             raise TryLater(f"GET /{_results(job)}: {rows} rows arrived, {announced} were announced")
-        return (RESULTS,)
+        return (name,)
 
     async def cancel(self, account: Account, job: str) -> None:
         """Ask for cancellation."""
@@ -256,8 +267,15 @@ def _ended(job: Mapping[str, Any]) -> JobStatus:
         end=end,
         completed=counts.get("succeeded"),
         failed=sum(counts[name] for name in OUTCOMES[1:]) if told else None,
-        results={"rows": str(sum(counts[name] for name in OUTCOMES))} if told else {},
+        results=_announced(job, counts if told else None),
     )
+
+
+def _announced(job: Mapping[str, Any], counts: Mapping[str, int] | None) -> dict[str, str]:
+    """Return what `fetch` has to know: how many rows there are, and when the job ended (Unix seconds)."""
+    rows = {} if counts is None else {"rows": str(sum(counts[name] for name in OUTCOMES))}
+    ended = rfc_3339(job.get("ended_at"))
+    return rows if ended is None else {**rows, "ended": str(int(ended))}
 
 
 def _counts(job: Mapping[str, Any]) -> dict[str, int]:

@@ -10,19 +10,23 @@ value it only skips, and answers cut off by `max_tokens` hold such halves of emo
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
-from proxy_plugin.providers.formats.anthropic.answers import error_row, to_completion
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.errors import error_row
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.members import members, read_slowly
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.shapes import Translated
 
 READ_BYTES = 1 << 20
+_ENDED = re.compile(r"results-(\d{1,12})\.jsonl")
 LONGEST_REST = 64 << 20  # bytes after the last newline; 300,000 tokens of escaped text are 8 MB at most
 # OpenAI's texts, "Batch API" guide, copy of 2026-06-27.
 NOT_RUN = {
@@ -55,15 +59,24 @@ def request_element(line: LineIn, target: Target) -> Native:
     """Return `{"custom_id", "params"}` on one line. Raises LineRejected."""
 
     def native(chat: bytes) -> Translated:
-        return to_messages(chat, model=target.model, drop_params=target.drop_params)
+        return to_messages(chat, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params)
 
-    translated = through_chat.translate(line.endpoint, line.body, native, drop_params=target.drop_params)
+    translated = through_chat.translate(
+        line.endpoint, line.body, native, drop_params=target.drop_params, strict_params=target.strict_params
+    )
     head = b'{"custom_id":' + msgspec.json.encode(line.native_id) + b',"params":'
     return Native(head + translated.body + b"}", dropped=translated.dropped)
 
 
-def result_row(line: bytes, endpoint: str) -> Row | None:
+def results_name(ended: float | None) -> str:
+    """Return the name of a job's results, which holds when the job ended (Unix seconds): no result says so itself."""
+    return "results.jsonl" if ended is None else f"results-{max(0, int(ended))}.jsonl"
+
+
+def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     """Read a line of the results as an answer of `endpoint`; None for a blank one. Raises ValueError: corrupt.
+
+    `source` is the `results_name`: an answer was created when its job ended, 0 where that is not known.
 
     What became of a request in a way that no page describes is an error of its line, not of the file.
     """
@@ -72,7 +85,8 @@ def result_row(line: bytes, endpoint: str) -> Row | None:
     found = _read(line)
     kind, message = found.result.type, bytes(found.result.message)
     if kind == "succeeded" and message.startswith(b"{"):
-        return _answered(found.custom_id, message, endpoint)
+        ended = _ENDED.fullmatch(source)
+        return _answered(found.custom_id, message, endpoint, created=int(ended[1]) if ended else 0)
     if kind == "errored":
         return _errored(found.custom_id, bytes(found.result.error))
     if isinstance(kind, str) and kind in NOT_RUN:
@@ -103,10 +117,12 @@ def count_rows(path: Path) -> int:
     return rows
 
 
-def _answered(native_id: str, message: bytes, endpoint: str) -> Row:
-    answer = through_chat.answer(endpoint, to_completion(message))
+def _answered(native_id: str, message: bytes, endpoint: str, *, created: int) -> Row:
+    answer = through_chat.answer(endpoint, to_completion(message, created=created))
     response = _response(200, _identity(message).id, answer.body)
-    return Row(native_id, ok=True, response=response, model=answer.model or None, usage=answer.usage)
+    # A name is stored as UTF-8, which has no halves of characters.
+    model = answer.model.encode(errors="replace").decode()
+    return Row(native_id, ok=True, response=response, model=model or None, usage=answer.usage)
 
 
 def _errored(native_id: str, error: bytes) -> Row:
@@ -120,7 +136,7 @@ def _failed(native_id: str, code: str, message: str) -> Row:
 
 
 def _response(status: int, request_id: object, body: bytes) -> bytes:
-    name = msgspec.json.encode(request_id if isinstance(request_id, str) else "")
+    name = write(request_id if isinstance(request_id, str) else "")
     return b'{"status_code":%d,"request_id":%s,"body":%s}' % (status, name, body)
 
 

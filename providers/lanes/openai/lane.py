@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -63,6 +64,14 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
 # Failures for want of quota, when nothing ran: the cap on enqueued tokens frees itself as other jobs end. The first is
 # OpenAI's and Azure's (many user reports, no page lists it); the others are the names copies of the API give the same.
 QUOTA_CODES = frozenset({"token_limit_exceeded", "request_limit_exceeded", "rate_limit_exceeded"})
+# UNVERIFIED: no reference page lists them. They are what OpenAI's error bodies are known to hold when credit, a hard
+# limit or the account's payment is the reason; one that is never sent costs nothing, one that is missing ends its part.
+BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+
+
+# A base with its version, such as https://api.openai.com/v1, as OpenAI's client takes it; or the whole URL of a call
+# (litellm 1.106.2, `llms/openai/chat/gpt_transformation.py`, `get_complete_url`).
+OPENAIS_BASE = ApiBase(cut=("/chat/completions", "/completions", "/embeddings", "/responses"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +82,11 @@ class Service(Capabilities):
     """
 
     input_mode: InputMode = InputMode.FILE
+    api_base: ApiBase = OPENAIS_BASE
     one_model_per_job: bool = True
     accepts_label: bool = True
     min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts
+    billing_codes: frozenset[str] = BILLING_CODES
     credentials: type[KeyCredentials] = KeyCredentials
     headers: Mapping[str, str] = field(default_factory=dict)  # further ones, sent where they are set -> credential
     purpose: str = "batch"  # of the uploaded file

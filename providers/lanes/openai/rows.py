@@ -165,6 +165,7 @@ def read_usage(given: object) -> Usage | None:
         output_tokens=_first(given, "output_tokens", "completion_tokens"),
         cached_tokens=_detail(given, "cached_tokens", "input_tokens_details", "prompt_tokens_details"),
         reasoning_tokens=_detail(given, "reasoning_tokens", "output_tokens_details", "completion_tokens_details"),
+        cache_write_tokens=_detail(given, "cache_write_tokens", "input_tokens_details", "prompt_tokens_details"),
     )
 
 

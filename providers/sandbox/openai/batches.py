@@ -207,7 +207,7 @@ class Batches:
         )
         examined = await self._services.work.run(file.size, examine, task)
         gone = None if self._input(batch) else no_such_file()
-        return examined, gone or examined.problem or self._too_many_tokens(batch, examined)
+        return examined, gone or examined.problem or _unpaid(batch) or self._too_many_tokens(batch, examined)
 
     def _input(self, batch: Batch) -> File | None:
         file = self._files.find(batch.account, batch.order.input_file_id, batch.validated)
@@ -273,3 +273,9 @@ class Batches:
         await asyncio.to_thread(shutil.rmtree, batch.folder, ignore_errors=True)
         batch.status, batch.problem = status, problem
         batch.stamps[f"{status}_at"] = moment
+
+
+def _unpaid(batch: Batch) -> Problem | None:
+    if not batch.options.no_credit:
+        return None
+    return Problem("billing_hard_limit_reached", "Billing hard limit has been reached.")

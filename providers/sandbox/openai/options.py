@@ -25,6 +25,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     max_file_bytes: int = 512 * 1024 * 1024
     max_batch_bytes: int = 200 * 1024 * 1024
     enqueued_token_cap: int | None = None  # input tokens of one account and model in unfinished batches
+    no_credit: bool = False  # a batch fails when it is validated; the code is in user reports, no reference page has it
     unknown_models: list[str] = []
     ranges: bool = False  # content honours `Range`; the reference does not say whether OpenAI's does
     creates_per_hour: int = 2000

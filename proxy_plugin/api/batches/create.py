@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ParamSpec
 
 import msgspec
 import orjson
 from aiohttp import web
 
-from proxy_plugin.access import headers
+from proxy_plugin.access import headers, steering
 from proxy_plugin.access.resolve import Resolved, resolve
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.replies import REPLIES
@@ -36,15 +36,21 @@ LOG = logging.getLogger("proxy_plugin.batches")
 
 async def create(request: web.Request) -> web.StreamResponse:
     """`POST /batches`: one durable row, decided and checked in one transaction, then the answer."""
-    resolved = await resolved_route(request)
-    row = new_row(request, wanted_in(await json_object(request)), resolved)
+    body = await json_object(request)
+    resolved = await resolved_route(request, body)
+    row = new_row(request, wanted_in(body), resolved)
     return await conclude(request, row, resolved, _store, request, row)
 
 
-async def resolved_route(request: web.Request) -> Resolved:
-    """Return where the batch of a request goes. Raises BadRequest, Forbidden."""
-    gateway, asked, caller = request.app[GATEWAY], request[HEADERS], request[CALLER]
-    return await resolve(gateway.config, gateway.own_keys, asked, caller, request.headers)
+async def resolved_route(request: web.Request, body: Mapping[str, Any]) -> Resolved:
+    """Return where the batch of a request goes; its `portkey_options` are headers from now on.
+
+    Raises BadRequest, Forbidden.
+    """
+    gateway, caller = request.app[GATEWAY], request[CALLER]
+    asked, sent, model = steering.asked(request[HEADERS], request.headers, body, request.query)
+    request[HEADERS] = asked
+    return await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
 
 
 async def conclude(

@@ -7,13 +7,14 @@ from typing import Any
 
 from aiohttp import web
 
+from proxy_plugin.api.batches.waits import x_status
 from proxy_plugin.costs.tally import Spent, total, usage_object
-from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
+from proxy_plugin.web.queries import one_of
 
 INCLUDE = ("include", "include[]")  # the second is how SDKs write a list
 JOBS = "jobs"
@@ -23,8 +24,8 @@ STATUS = {"staged": "staging", "ended": "collecting", "stored": "collecting"}  #
 def wanted(request: web.Request) -> bool:
     """Tell whether the caller asks for the jobs too. Raises BadRequest for anything else that is to be included."""
     asked = [name for key in INCLUDE for text in request.query.getall(key, []) for name in text.split(",")]
-    if set(asked) - {JOBS}:
-        raise BadRequest(f"'include' knows only '{JOBS}'.", param="include")
+    for name in asked:
+        one_of("include", name, (JOBS,))
     return bool(asked)
 
 
@@ -57,6 +58,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "attempts": len(job.submissions),
         "request_counts": _counts(job),
         "note": part.note,
+        "x_status": None if job.wait is None else x_status(job.wait),
         "error": _error(part),
         "unresolved_since": _whole(newest.sent_at or newest.created_at) if newest and doubted else None,
         "sent_again_on_a_guess": any(each.guessed for each in job.submissions) or None,

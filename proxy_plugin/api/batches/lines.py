@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +17,11 @@ from aiohttp import hdrs, web
 
 from proxy_plugin.api import ids
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.ground.errors import BadRequest, Conflict, NotFound
+from proxy_plugin.ground.errors import Conflict, NotFound
 from proxy_plugin.storage import states
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.web.queries import integer
 
 if TYPE_CHECKING:
     from proxy_plugin.storage.blobs import Blobs
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
 BLOCK_BYTES = 256 * 1024
 CONTENT_TYPE = "application/jsonl"
-_NUMBER = re.compile(r"[0-9]{1,12}")
+MOST_LINES = 10**12 - 1
 _LINE = b'{"line":'  # what every line of a ledger begins with
 
 
@@ -74,7 +74,7 @@ def _told(line: bytes) -> _Told:
 
 
 async def lines(request: web.Request) -> web.StreamResponse:
-    """GET /batches/{batch_id}/lines: JSONL, one object a line, in input order. 409 before the batch has ended."""
+    """GET and HEAD /batches/{batch_id}/lines: JSONL, an object a line, in input order. 409 before it has ended."""
     batch, selection = await ids.visible_batch(request), _selection(request)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
@@ -97,7 +97,7 @@ def _open_ledger(path: Path, batch: BatchRow) -> int:
     with suppress(FileNotFoundError):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if batch.output_file_id is None and batch.error_file_id is None:
-        raise Conflict("This batch failed before any line was sent; its `errors` say why.", code="no_lines")
+        raise Conflict("This batch failed before any line was sent; its 'errors' say why.", code="no_lines")
     raise NotFound("The records of this batch's lines were removed with its output and error files.")
 
 
@@ -107,7 +107,7 @@ async def _send(request: web.Request, blobs: Blobs, chosen: Chosen, selection: S
     if selection.all:
         response.content_length = chosen.size
     await response.prepare(request)
-    while block is not None:
+    while block is not None and request.method != hdrs.METH_HEAD:
         if block:
             await response.write(block)
         block = await blobs.read(chosen.block)
@@ -128,9 +128,7 @@ def _number(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
-    if not _NUMBER.fullmatch(text):
-        raise BadRequest(f"'{name}' must be a whole number from 0 to 999999999999.", param=name)
-    return int(text)
+    return integer(name, text, 0, MOST_LINES)
 
 
 class Chosen:

@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 
 from proxy_plugin.access.own_keys import NEEDED
+from proxy_plugin.api.batches.waits import disk_full, x_status
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.waits import WaitRow
 
 _TIMES = (
     "in_progress_at",
@@ -21,26 +23,41 @@ _TIMES = (
     "cancelling_at",
     "cancelled_at",
 )
+# What OpenAI's own example of a Batch shows as null ("Create batch", API reference, 2026-08-21), so that a script which
+# reads it without asking finds it. `model` and `usage` are not in the example: they are left out while there is none.
+_NULLABLE = frozenset({*_TIMES, "errors", "output_file_id", "error_file_id", "metadata"})
+_UNPLACED = {"code": None, "message": None, "param": None, "line": None}  # what an error of no field and no line has
 
 
-def shown(gateway: Gateway, row: BatchRow) -> dict[str, Any]:
-    """Return the batch, with what it needs of its caller where it waits for that."""
-    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None)
+def shown(gateway: Gateway, row: BatchRow, wait: WaitRow | None = None) -> dict[str, Any]:
+    """Return the batch, with what it needs of its caller and what it waits for where there is such a thing."""
+    return batch_object(row, needs=NEEDED if gateway.own_keys.needed(row) else None) | waits(gateway, row, wait)
+
+
+def waits(gateway: Gateway, row: BatchRow, wait: WaitRow | None) -> dict[str, Any]:
+    """Return `x_status` for a batch that has not ended and waits for something, else nothing.
+
+    OpenAI's description closes no object, so strict generated clients take a field that it does not name.
+    """
+    if row.state in states.BATCH_ENDS or (wait is None and not gateway.registry.full):
+        return {}
+    return {"x_status": disk_full() if wait is None else x_status(wait)}
 
 
 def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
     """Return the Batch of OpenAI's OpenAPI description (commit f85dbe2, 2026-08-21).
 
-    What is absent is left out: strict generated clients refuse null. The counts are the last known sums. `needs` says
-    what a running batch needs from its caller before it can go on.
+    What is absent is null where OpenAI's example has null, else left out. The counts are the last known sums. `needs`
+    says what a running batch needs from its caller before it can go on.
     """
     needed = {"object": "list", "data": [{"code": "needs_credentials", "message": needs}]} if needs else None
+    errors: Any = _value(row.errors) or needed
     fields = {
         "id": row.id,
         "object": "batch",
         "endpoint": row.endpoint,
         "model": row.model,
-        "errors": _value(row.errors) or needed,
+        "errors": errors and {**errors, "data": [{**_UNPLACED, **each} for each in errors["data"]]},
         "input_file_id": row.input_file_id,
         "completion_window": row.completion_window,
         "status": states.public_status(row.state, cancelling=row.cancelling_at is not None),
@@ -52,7 +69,7 @@ def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:
         "usage": _value(row.usage),
         "metadata": _value(row.metadata),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None or name in _NULLABLE}
 
 
 def _value(text: str | None) -> Any:

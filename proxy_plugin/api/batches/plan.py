@@ -77,10 +77,10 @@ class _Asked(NamedTuple):
 
 async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
-    resolved = await resolved_route(request)
-    body = wanted_in(await json_object(request))
+    body = await json_object(request)
+    resolved, wanted = await resolved_route(request, body), wanted_in(body)
     idempotency_key(request[HEADERS])
-    asked = _Asked(body, decode_route(resolved.route), request[CALLER].workspace)
+    asked = _Asked(wanted, decode_route(resolved.route), request[CALLER].workspace)
     found = await _while_there(request, _made(request.app, asked))
     return json_answer(
         found, headers=headers.response_headers(resolved.provider, request[HEADERS].trace_id, resolved.option)

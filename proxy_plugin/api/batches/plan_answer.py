@@ -1,9 +1,11 @@
-"""A plan as its caller sees it. What is absent is left out."""
+"""A plan as its caller sees it. What is absent is left out, but for what an error of a batch has as null."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import msgspec
 
 from proxy_plugin.lines.plan_count import MAX_NAMED, PRICED, Figures, TargetFigures
 from proxy_plugin.lines.scan import Facts, Fault
@@ -28,7 +30,8 @@ def plan_object(found: Found) -> dict[str, Any]:
 
     `valid` lines would be sent and `rejected` ones not; `would_fail` says that the batch would fail as a whole and
     nothing would be sent. `errors` holds what is wrong with the file, at most 100 entries, and at most 1,000 lines that
-    no target can have; `refused` counts those by code and parameter, all of them.
+    no target can have; `refused` counts those by code and parameter, all of them, and a line with several parameters
+    that are refused at each. `warnings` are about lines that would be sent, by code and model.
     """
     figures = found.figures
     targets = figures.targets if figures else ()
@@ -36,11 +39,12 @@ def plan_object(found: Found) -> dict[str, Any]:
     return _present(
         object="batch.plan",
         endpoint=found.endpoint,
-        would_fail=bool(found.faults) or (figures is not None and figures.strict),
+        would_fail=bool(found.faults) or (figures is not None and figures.fatal),
         request_counts=_counts(found),
         errors=_errors(found),
         refused=[_present(code=c, param=p, lines=n) for c, p, n in figures.refusals] if figures else [],
         dropped=[{"param": name, "lines": lines} for name, lines in figures.dropped] if figures else [],
+        warnings=[msgspec.structs.asdict(each) for each in figures.warnings] if figures else [],
         targets=[_target(target) for target in targets],
         jobs=figures.jobs if figures else 0,
         estimated_cost=round(sum(costs), _CENTS) if costs else None,
@@ -68,7 +72,7 @@ def _unlisted(found: Found) -> int:
 def _errors(found: Found) -> dict[str, Any]:
     lines = found.figures.refused_lines if found.figures else ()
     data = sorted([*found.faults, *lines], key=lambda fault: fault.line or 0)
-    shown = [_present(code=f.code, message=f.message, param=f.param, line=f.line) for f in data]
+    shown = [{"code": f.code, "message": f.message, "param": f.param, "line": f.line} for f in data]
     truncated = _faults(found) > len(found.faults) or (found.figures is not None and found.figures.refused > len(lines))
     return {"object": "list", "data": shown} | ({"truncated": True} if truncated else {})
 
@@ -100,17 +104,19 @@ def _target(target: TargetFigures) -> dict[str, Any]:
 def _caveats(found: Found) -> Iterator[str]:
     """Yield what the figures do not say."""
     if found.faults:
-        yield "A batch of this file would fail as a whole: `errors` says why, and nothing would be sent."
+        yield "A batch of this file would fail as a whole: 'errors' says why, and nothing would be sent."
     if found.figures is None:
         return
     if found.figures.strict:
         yield "The route is strict: one line that its target cannot have fails the whole batch; nothing would be sent."
+    if found.figures.unroutable:
+        yield "No line of the file has a target, so the batch would fail as a whole: `errors` says why."
     if found.faults and found.figures.targets:
-        yield "`targets` are those of the lines without fault, as if the others were taken out of the file."
+        yield "'targets' are those of the lines without fault, as if the others were taken out of the file."
     if unlisted := _unlisted(found):
         yield f"Among them are still {unlisted} lines that repeat the custom_id of an earlier one."
     if found.figures.unnamed:
-        yield f"`refused` and `dropped` name the first {MAX_NAMED} of their entries; there are more."
+        yield f"'refused' and 'dropped' name the first {MAX_NAMED} of their entries; there are more."
     if pictured := found.figures.pictured:
         yield (
             f"{pictured} lines name pictures that a batch fetches and a plan does not: their bytes are in no figure,"

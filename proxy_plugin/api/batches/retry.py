@@ -16,8 +16,10 @@ import msgspec
 import orjson
 from aiohttp import web
 from msgspec import UNSET
+from multidict import MultiMapping
 
-from proxy_plugin.access import headers
+from proxy_plugin.access import headers, steering
+from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
@@ -33,7 +35,7 @@ from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.ground.errors import BadRequest, Conflict
 from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
-from proxy_plugin.routing.route import EVERYTHING, ByLine, Route, decode_route, encode_route
+from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.space import to_the_end
@@ -51,7 +53,7 @@ async def retry(request: web.Request) -> web.StreamResponse:
     original = await ids.visible_batch(request)
     _require_failures(original)
     body = await json_object(request, optional=True)
-    resolved = await _resolved(request, original)
+    resolved = await _resolved(request, original, body)
     row = new_row(request, _wanted(original, body), resolved)
     return await conclude(request, row, resolved, _store, request, original, row)
 
@@ -60,7 +62,7 @@ def _require_failures(original: BatchRow) -> None:
     require_ended(original, "A batch is retried when it has ended")
     if original.output_file_id is None and original.error_file_id is None:
         raise BadRequest(
-            "This batch failed before any line was sent; its `errors` say why. Correct the file, upload it and create"
+            "This batch failed before any line was sent; its 'errors' say why. Correct the file, upload it and create"
             " a new batch.",
             code="invalid_input_file",
         )
@@ -68,36 +70,36 @@ def _require_failures(original: BatchRow) -> None:
         raise BadRequest("No line of this batch failed; there is nothing to retry.", code="nothing_to_retry")
 
 
-async def _resolved(request: web.Request, original: BatchRow) -> Resolved:
+async def _resolved(request: web.Request, original: BatchRow, body: dict[str, Any]) -> Resolved:
     """Return where the lines go: what the headers name, or else the route of the original.
 
     Raises BadRequest and Forbidden, as for a create, where this caller may not use all of that route now.
     """
-    asked, route = request[HEADERS], decode_route(original.route)
-    named = any(each is not None for each in (asked.slug, asked.provider, asked.config, asked.custom_host))
-    if named or (route.rules and route.rules.rule == ByLine()):  # what lines may name is as it is now
-        return await resolved_route(request)
+    asked, sent, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
+    route = decode_route(original.route)
+    if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
+        return await resolved_route(request, body)
     if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
-    for slug in slugs:
-        headers.find_virtual_key(slug, request[CALLER], request.app[GATEWAY].config)
-    kept = encode_route(_for(request, route))
+    config, caller = request.app[GATEWAY].config, request[CALLER]
+    steering.check_headers(sent, [headers.find_virtual_key(slug, caller, config) for slug in slugs])
+    kept = encode_route(_for(caller, sent, route))
     return Resolved(kept, route.provider, slugs if len(slugs) == 1 else ["stored route"])
 
 
-def _for(request: web.Request, route: Route) -> Route:
+def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:
     """Return the route with this caller's allow-list and headers; the original may have had another caller."""
-    rules = msgspec.structs.replace(route.rules or EVERYTHING, models=request[CALLER].models)
-    forward = dict(forwarded(request.headers)) or route.forward
+    rules = msgspec.structs.replace(route.rules or EVERYTHING, models=caller.models)
+    forward = dict(forwarded(sent)) or route.forward
     return msgspec.structs.replace(route, rules=UNSET if rules == EVERYTHING else rules, forward=forward)
 
 
 def _key_needed() -> BadRequest:
     return BadRequest(
         "This batch ran with a provider key of its caller. Send the key again as its create did: "
-        f"`{headers.PROVIDER}: NAME`, `Authorization: Bearer KEY` and the other credential headers, or the same "
-        f"`{headers.CONFIG}`.",
+        f"'{headers.PROVIDER}: NAME', 'Authorization: Bearer KEY' and the other credential headers, or the same "
+        f"'{headers.CONFIG}'.",
         param=headers.PROVIDER,
         code="provider_key_missing",
     )
@@ -133,17 +135,19 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
         ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        max_line_bytes=gateway.config.limits.max_line_bytes,
     )
     try:
         size = await gateway.workers.run(measure, failed)
         with Claim(store, row.workspace) as claim:
             await claim.cover(size)
             facts = await gateway.workers.run(copy, failed, str(temp))
+            await claim.cover(facts.bytes)  # escapes may have made it longer
             claim.wrote(facts.bytes)
             file = _file(source, facts, int(store.clock.now()))
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
     except FileNotFoundError:
-        raise _gone() from None
+        raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:
         await gateway.blobs.write(temp.unlink, missing_ok=True)
 
@@ -152,14 +156,13 @@ async def _source(store: Store, original: BatchRow) -> FileRow:
     now = store.clock.now()
     found = await store.registry.read(files.visible, original.workspace, original.input_file_id, now)
     if found is None:
-        raise _gone()
+        raise _gone(f"The input file of this batch, {original.input_file_id}, was deleted or has expired")
     return found
 
 
-def _gone() -> Conflict:
+def _gone(what: str) -> Conflict:
     return Conflict(
-        "The input file of this batch, or the record of its lines, was deleted or has expired. Upload the lines again"
-        " and create a new batch.",
+        f"{what}, so its failed lines cannot be copied. Upload them again and create a new batch.",
         code="input_file_gone",
     )
 

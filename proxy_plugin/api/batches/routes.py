@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -18,14 +18,22 @@ from proxy_plugin.api.batches.retry import retry
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.tables import batches, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.queries import integer
 from proxy_plugin.web.served import Served
 
 PAGE_DEFAULT, PAGE_MAX = 20, 100
+
+
+class NotCancellableNow(Conflict):
+    """The batch has ended. OpenAI's sentence, and its code: none."""
+
+    default_code: ClassVar[str | None] = None
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -39,7 +47,9 @@ async def retrieve(request: web.Request) -> web.Response:
 
 async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool) -> list[dict[str, Any]]:
     gateway = request.app[GATEWAY]
-    shown_rows = [shown(gateway, row) for row in rows]
+    live = [row.id for row in rows if row.state not in states.BATCH_ENDS]
+    found_waits = await gateway.registry.read(waits.foremost, live) if live else {}
+    shown_rows = [shown(gateway, row, found_waits.get(row.id)) for row in rows]
     if with_jobs:  # by a thread: a page of batches may have thousands
         found = await gateway.registry.scan(jobs.of_batches, [row.id for row in rows])
         for batch in shown_rows:
@@ -61,11 +71,7 @@ async def list_batches(request: web.Request) -> web.Response:
 
 
 def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE_DEFAULT
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= PAGE_MAX):
-        raise BadRequest(f"'limit' must be an integer from 1 to {PAGE_MAX}.", param="limit")
-    return int(text)
+    return PAGE_DEFAULT if text is None else integer("limit", text, 1, PAGE_MAX)
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -75,18 +81,19 @@ async def cancel(request: web.Request) -> web.Response:
     try:
         row = await gateway.registry.write(_cancel, workspace, batch_id, gateway.clock.now())
     except batches.NotCancellable as error:
-        raise Conflict(f"A batch with status '{error}' cannot be cancelled.") from None
+        raise NotCancellableNow(f"Cannot cancel a batch with status '{error}'.") from None
     failpoints.passing("cancel.after")
     await gateway.own_keys.offered(request.headers, request[CALLER], row)
     gateway.engine.wake()
-    return json_answer(shown(gateway, row))
+    [batch] = await _shown(request, [row], with_jobs=False)
+    return json_answer(batch)
 
 
 def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> BatchRow:
     row = batches.visible(conn, workspace, batch_id)
     if row is None:
         raise ids.no_such_batch(batch_id)
-    return batches.cancel(conn, row, now)
+    return row if row.state == "cancelled" else batches.cancel(conn, row, now)  # once more is no mistake, as at OpenAI
 
 
 ROUTES = (

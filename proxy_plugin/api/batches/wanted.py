@@ -1,4 +1,4 @@
-"""What a create asks for, checked."""
+"""What a create asks for, checked; what is wrong is told in OpenAI's sentences."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from proxy_plugin.access import headers
+from proxy_plugin.ground import sentences
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing.endpoints import asked_endpoint
 
 WINDOW, WINDOW_SECONDS = "24h", 86_400
 PAIRS_MAX, NAME_MAX, VALUE_MAX = 16, 64, 512  # metadata, same description
 EXPIRY_MIN, EXPIRY_MAX = 3_600, 2_592_000
+ANCHOR = "created_at"
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -48,9 +50,11 @@ def idempotency_key(asked: headers.RequestHeaders) -> str | None:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if value is None:
-        raise BadRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    if not isinstance(value, str) or not value:
-        raise BadRequest(f"'{name}' must be a non-empty string.", param=name)
+        raise sentences.missing(name).refusal()
+    if not isinstance(value, str):
+        raise sentences.wrong_type(name, sentences.STRING, value).refusal()
+    if not value:
+        raise sentences.empty_string(name).refusal()
     return value
 
 
@@ -59,9 +63,11 @@ def _endpoint(body: Mapping[str, Any]) -> str:
 
 
 def _window(body: Mapping[str, Any]) -> str:
-    window = body.get("completion_window")
+    window, name = body.get("completion_window"), "completion_window"
+    if window is not None and not isinstance(window, str):
+        raise sentences.wrong_type(name, sentences.STRING, window).refusal()
     if window not in (None, WINDOW):
-        raise BadRequest(f"'completion_window' must be '{WINDOW}'.", param="completion_window")
+        raise sentences.wrong_value(name, str(window), [WINDOW]).refusal()
     return WINDOW
 
 
@@ -70,32 +76,37 @@ def metadata(value: object) -> dict[str, str] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise BadRequest("'metadata' must be an object of strings.", param="metadata")
+        raise sentences.wrong_type("metadata", "a metadata object", value).refusal()
     if len(value) > PAIRS_MAX:
-        raise BadRequest(f"'metadata' may have at most {PAIRS_MAX} pairs.", param="metadata")
+        raise sentences.too_many("metadata", PAIRS_MAX, len(value)).refusal()
     for name, text in value.items():
         if len(name) > NAME_MAX:
-            raise BadRequest(f"A key of 'metadata' may have at most {NAME_MAX} characters.", param="metadata")
-        if not isinstance(text, str) or len(text) > VALUE_MAX:
-            raise BadRequest(
-                f"Every value of 'metadata' must be a string of at most {VALUE_MAX} characters.", param="metadata"
-            )
+            raise sentences.long_name("metadata", NAME_MAX, len(name)).refusal()
+        path = sentences.below("metadata", name)
+        if not isinstance(text, str):
+            raise sentences.wrong_type(path, sentences.STRING, text).refusal()
+        if len(text) > VALUE_MAX:
+            raise sentences.too_long(path, VALUE_MAX, len(text)).refusal()
     return value
 
 
 def expiry(value: object) -> int | None:
     """Return the seconds that output files are kept, None for the default."""
+    name = "output_expires_after"
     if value is None:
         return None
-    if not isinstance(value, dict) or value.get("anchor") != "created_at":
-        raise BadRequest(
-            "'output_expires_after' must be an object with 'anchor': 'created_at' and 'seconds'.",
-            param="output_expires_after",
-        )
-    seconds = value.get("seconds")
-    if type(seconds) is not int or not EXPIRY_MIN <= seconds <= EXPIRY_MAX:
-        raise BadRequest(
-            f"'output_expires_after.seconds' must be an integer from {EXPIRY_MIN} to {EXPIRY_MAX}.",
-            param="output_expires_after",
-        )
+    if not isinstance(value, dict):
+        raise sentences.wrong_type(name, sentences.OBJECT, value).refusal()
+    anchor, seconds = value.get("anchor"), value.get("seconds")
+    for part, found in (("anchor", anchor), ("seconds", seconds)):
+        if found is None:
+            raise sentences.missing(f"{name}.{part}").refusal()
+    if not isinstance(anchor, str):
+        raise sentences.wrong_type(f"{name}.anchor", sentences.STRING, anchor).refusal()
+    if anchor != ANCHOR:
+        raise sentences.wrong_value(f"{name}.anchor", anchor, [ANCHOR]).refusal()
+    if type(seconds) is not int:
+        raise sentences.wrong_type(f"{name}.seconds", sentences.INTEGER, seconds).refusal()
+    if not EXPIRY_MIN <= seconds <= EXPIRY_MAX:
+        raise sentences.out_of_range(f"{name}.seconds", seconds, EXPIRY_MIN, EXPIRY_MAX).refusal()
     return seconds

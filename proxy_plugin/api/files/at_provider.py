@@ -151,9 +151,9 @@ async def content(request: web.Request, accounts: Accounts, row: FileRow, where:
 
 def _no_target(purpose: str) -> BadRequest:
     return BadRequest(
-        f"A file with the purpose `{purpose}` is kept by a provider: send `{headers.PROVIDER}: @slug` or "
-        f"`{headers.VIRTUAL_KEY}: slug`, or `{headers.PROVIDER}: NAME` with the provider's own key in Authorization. "
-        "Only files with the purpose `batch` are stored by this gateway itself.",
+        f"A file with the purpose '{purpose}' is kept by a provider: send '{headers.PROVIDER}: @slug' or "
+        f"'{headers.VIRTUAL_KEY}: slug', or '{headers.PROVIDER}: NAME' with the provider's own key in Authorization. "
+        "Only files with the purpose 'batch' are stored by this gateway itself.",
         param=headers.PROVIDER,
     )
 
@@ -170,10 +170,10 @@ def _stores(provider: str, purpose: str) -> None:
     adapter = catalog.load(provider)
     offered = adapter.file_purposes if isinstance(adapter, StoresFiles) else frozenset()
     if purpose not in offered:
-        known = ", ".join(f"`{each}`" for each in ("batch", *sorted(offered)))
+        known = ", ".join(f"'{each}'" for each in ("batch", *sorted(offered)))
         title = adapter.capabilities.title
         raise BadRequest(
-            f"{title} keeps no files with the purpose `{purpose}` here; with it there are: {known}.",
+            f"{title} keeps no files with the purpose '{purpose}' here; with it there are: {known}.",
             param="purpose",
             code="purpose_not_offered",
         )
@@ -240,7 +240,7 @@ async def _brought(request: web.Request, accounts: Accounts, where: Place) -> Vi
     found = await _chosen(request, accounts)
     if not isinstance(found, Brought):
         raise BadRequest(
-            f"A provider key of your own stored this file. Send `{headers.PROVIDER}: {where.provider}` and that key in "
+            f"A provider key of your own stored this file. Send '{headers.PROVIDER}: {where.provider}' and that key in "
             "Authorization again, with the other credential headers of the upload.",
             param=KEY_HEADER,
             code="provider_key_missing",

@@ -29,6 +29,7 @@ from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.room import Store, require_room
 from proxy_plugin.api.files.spool import Bound, Spool, keep, require_turn, spooling
 from proxy_plugin.config.sections import Config, Limits
+from proxy_plugin.ground import sentences
 from proxy_plugin.ground.clock import Clock
 from proxy_plugin.ground.errors import BadRequest, GatewayError
 from proxy_plugin.storage.blobs import Blobs
@@ -38,6 +39,7 @@ from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
 from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
+from proxy_plugin.web.queries import integer, one_of
 
 CHUNK_BYTES = 64 * 1024  # of the body, parsed at once on the event loop
 FORM_BYTES = 64 * 1024  # all of a body that is not the file: headers, fields, boundaries
@@ -130,7 +132,7 @@ class Fields:
         """Take the beginning of a part. Raises BadRequest for a second file."""
         if part.name == self.file:
             if self.has_file:
-                raise BadRequest(f"The form has more than one `{self.file}`; send one at a time.", param=self.file)
+                raise BadRequest(f"The form has more than one '{self.file}'; send one at a time.", param=self.file)
             self.has_file, self.filename = True, part.filename
         self._name = self._known.get(part.name)
         self._value.clear()
@@ -145,7 +147,7 @@ class Fields:
         if self._name is None:
             return
         if self._name in self.values:
-            raise BadRequest(f"The form has `{self._name}` more than once.", param=_param(self._name))
+            raise BadRequest(f"The form has '{self._name}' more than once.", param=_param(self._name))
         self.values[self._name] = self._value.decode(errors="replace").strip()
         if self._check is not None:
             self._check(self.values)
@@ -174,7 +176,7 @@ async def read_form(
             raise BadRequest(f"The form has more than {FORM_BYTES // 1024} KiB beside its file.")
     _finish(request, form)
     if not fields.has_file:
-        raise BadRequest(f"The form has no `{fields.file}`; send it as a part of that name.", param=fields.file)
+        raise sentences.missing(fields.file).refusal()
     await spool.flush()
 
 
@@ -238,10 +240,11 @@ def _check_early(request: web.Request, config: Config, values: dict[str, str]) -
 
 def _check_purpose(values: dict[str, str]) -> None:
     if "purpose" not in values:
-        raise BadRequest("The form has no `purpose`; send `batch`.", param="purpose")
+        raise sentences.missing("purpose").refusal()
     if values["purpose"] not in (PURPOSE, *at_provider.PURPOSES):
-        known = ", ".join(f"`{purpose}`" for purpose in (PURPOSE, *at_provider.PURPOSES))
-        raise BadRequest(f"`purpose` has to be one of {known}.", param="purpose")
+        known = ", ".join(f"'{purpose}'" for purpose in (PURPOSE, *at_provider.PURPOSES))
+        told = f"'{values['purpose']}'" if sentences.is_word(values["purpose"]) else "What was sent"
+        raise BadRequest(f"{told} is not one of [{known}] - 'purpose'", param="purpose")  # OpenAI's, which ends so
 
 
 def kept_seconds(values: dict[str, str]) -> int:
@@ -250,12 +253,11 @@ def kept_seconds(values: dict[str, str]) -> int:
     anchor, seconds = values.get("anchor"), values.get("seconds")
     if anchor is None and seconds is None:
         return KEPT_SECONDS
-    if anchor != "created_at":
-        raise BadRequest("`expires_after` needs the anchor `created_at`.", param=_param("anchor"))
-    if seconds is None or not re.fullmatch(r"[0-9]{1,9}", seconds) or int(seconds) not in EXPIRES_SECONDS:
-        first, last = EXPIRES_SECONDS[0], EXPIRES_SECONDS[-1]
-        raise BadRequest(f"`expires_after` needs whole seconds from {first} to {last}.", param=_param("seconds"))
-    return int(seconds)
+    for name, found in (("anchor", anchor), ("seconds", seconds)):
+        if found is None:
+            raise sentences.missing(_param(name)).refusal()
+    one_of(_param("anchor"), str(anchor), ("created_at",))
+    return integer(_param("seconds"), str(seconds), EXPIRES_SECONDS[0], EXPIRES_SECONDS[-1])
 
 
 def _from_json(values: dict[str, str]) -> dict[str, str]:
@@ -265,7 +267,7 @@ def _from_json(values: dict[str, str]) -> dict[str, str]:
     with suppress(ValueError, RecursionError):
         found = json.loads(values["expires_after"])
     if not isinstance(found, dict) or {"anchor", "seconds"} & set(values):
-        raise BadRequest("`expires_after` has to be one object with `anchor` and `seconds`.", param="expires_after")
+        raise BadRequest("'expires_after' has to be one object with 'anchor' and 'seconds'.", param="expires_after")
     return {name: str(found[name]) for name in ("anchor", "seconds") if name in found}
 
 

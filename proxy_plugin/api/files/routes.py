@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -17,16 +16,18 @@ from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.form import precheck, receive
 from proxy_plugin.api.files.room import Store
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.ground import failpoints
+from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files, provider_files
-from proxy_plugin.storage.tables.files import FileInUse, FileRow
+from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.queries import integer, one_of
 from proxy_plugin.web.served import Served
 
 LIMITS = range(1, 10_000 + 1)  # of a page; "List files", OpenAI's openapi.yaml of 2026-08-21
-ORDERS = ("desc", "asc")
+ORDERS = ("desc", "asc")  # the default first
 SMALL_PAGE = 100  # read on the event loop: 1 ms; longer ones on a thread
 SLICE = 200  # rows that are in memory as rows at once
 
@@ -78,15 +79,14 @@ async def retrieve_file(request: web.Request) -> web.Response:
 
 
 async def delete_file(request: web.Request) -> web.Response:
-    """DELETE /files/{file_id}: the name goes now, the bytes when the housekeeping comes by."""
+    """DELETE /files/{file_id}: the name goes now; the bytes go with the housekeeping, once no live batch needs them."""
     gateway, row = request.app[GATEWAY], await ids.visible_file(request)
     if (where := await gateway.registry.read(provider_files.place, row.id)) is not None:
         await at_provider.delete(request, accounts_of(gateway), where)
-    try:
-        if not await gateway.registry.write(files.hide, row.workspace, row.id, gateway.clock.now()):
-            raise ids.no_such_file(row.id)
-    except FileInUse:
-        raise Conflict("A batch that has not ended needs this file. Cancel it or wait for its end.") from None
+    failpoints.passing("delete_file.before")
+    if not await gateway.registry.write(files.hide, row.workspace, row.id, gateway.clock.now()):
+        raise ids.no_such_file(row.id)
+    failpoints.passing("delete_file.after")
     return json_answer({"id": row.id, "object": "file", "deleted": True})
 
 
@@ -114,19 +114,16 @@ async def list_files(request: web.Request) -> web.Response:
     else:
         body = await gateway.registry.scan(_page_body, page)
     if body is None:
-        raise BadRequest("`after` is not the id of a file of this workspace.", param="after")
+        raise BadRequest("'after' is not the id of a file of this workspace.", param="after")
     return web.Response(body=body, content_type="application/json")
 
 
 def _page(request: web.Request, now: float) -> _Page:
     query = request.query
-    limit, order = query.get("limit", str(LIMITS[-1])), query.get("order", ORDERS[0])
-    if not re.fullmatch(r"[0-9]{1,5}", limit) or int(limit) not in LIMITS:
-        raise BadRequest(f"`limit` has to be a whole number from {LIMITS[0]} to {LIMITS[-1]}.", param="limit")
-    if order not in ORDERS:
-        raise BadRequest("`order` has to be `asc` or `desc`.", param="order")
+    limit = integer("limit", query.get("limit", str(LIMITS[-1])), LIMITS[0], LIMITS[-1])
+    order = one_of("order", query.get("order", ORDERS[0]), ORDERS)
     after = unquote(query["after"]) if query.get("after") else None
-    return _Page(request[CALLER], now, after, int(limit), order, query.get("purpose") or None)
+    return _Page(request[CALLER], now, after, limit, order, query.get("purpose") or None)
 
 
 def _page_body(conn: Connection, page: _Page) -> bytes | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, many, one
+from proxy_plugin.storage.tables import columns, many, one, waits
 
 RETRY_WINDOW = 30 * 60.0  # a create that says it is a retry equals one this recent
 UNSEEN_WINDOW = 10 * 60.0  # a create whose reply the client did not get equals the next one within this time
@@ -175,6 +175,7 @@ def postpone(conn: Connection, batch_id: str, due_at: float, *, tries: int = 0) 
 def move(conn: Connection, /, batch: BatchRow, state: str, **changes: Any) -> BatchRow:
     """Move a batch one legal step; raises states.IllegalStep. `changes` are columns."""
     states.check("batch", batch.state, state)
+    waits.over(conn, batch.id)
     values: dict[str, Any] = {"due_at": 0.0, "tries": 0} | changes | {"state": state}
     sets = ", ".join(f"{name} = :{name}" for name in values)
     query = f"UPDATE batches SET {sets} WHERE id = :id AND state = :was RETURNING {_COLUMNS}"
@@ -187,6 +188,7 @@ def move(conn: Connection, /, batch: BatchRow, state: str, **changes: Any) -> Ba
 def end(conn: Connection, /, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
     """Move a batch to a terminal state and stamp it. Its caller's credentials have served."""
     event(conn, batch.id, None, now, state)
+    waits.all_over(conn, batch.id)
     return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
 
 

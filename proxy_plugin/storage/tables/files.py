@@ -1,7 +1,7 @@
 """Files: what a workspace uploaded and what its batches produced.
 
-A file's bytes live in the blob named by its id. Deleting or expiring hides the name; the bytes go when no live
-batch needs them (`removable`, `mark_removed`).
+A file's bytes live in the blob named by its id. Deleting or expiring hides the name at once, from callers alone: live
+batches go on reading the bytes, which go when none needs them (`removable`, `mark_removed`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,6 @@ class FileRow(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: int | None = None
     due_at: float | None = None
     tries: int = 0
-
-
-class FileInUse(Exception):
-    """A running batch needs this file."""
 
 
 _COLUMNS = columns(FileRow)
@@ -108,13 +104,11 @@ def page(
 
 
 def hide(conn: Connection, workspace: str, file_id: str, now: float) -> bool:
-    """Delete a file's name; False if there is none. Raises FileInUse while a running batch reads it."""
-    row = visible(conn, workspace, file_id, now)
-    if row is None:
+    """Delete a file's name; False if there is none. Its scan is still due where a live batch waits for it."""
+    if visible(conn, workspace, file_id, now) is None:
         return False
-    if conn.execute(f"SELECT 1 FROM files WHERE id = ? AND {_LIVE_BATCH}", (file_id,)).fetchone():
-        raise FileInUse(file_id)
-    conn.execute("UPDATE files SET hidden_at = ?, due_at = NULL WHERE id = ?", (int(now), file_id))
+    due_at = f"CASE WHEN {_LIVE_BATCH} THEN due_at END"
+    conn.execute(f"UPDATE files SET hidden_at = ?, due_at = {due_at} WHERE id = ?", (int(now), file_id))
     return True
 
 

@@ -8,18 +8,23 @@ from typing import NamedTuple
 
 from proxy_plugin.costs.tally import Spent
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, many, parts, spending
+from proxy_plugin.storage.tables import columns, many, parts, spending, waits
 from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+from proxy_plugin.storage.tables.waits import WaitRow
 
 _SUBMISSIONS = f"SELECT {columns(SubmissionRow)} FROM submissions WHERE batch_id = ? ORDER BY part, n"
 
 
 class Job(NamedTuple):
-    """One part, every attempt to create its job, first first, and what it cost by model, known when its batch ends."""
+    """One part, every attempt to create its job, first first, what it waits for, and what it cost by model.
+
+    The cost is known when its batch ends.
+    """
 
     part: PartRow
     submissions: list[SubmissionRow]
     spent: list[Spent]
+    wait: WaitRow | None = None
 
 
 def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, list[Job]]:
@@ -34,4 +39,6 @@ def _of_batch(conn: Connection, batch_id: str) -> list[Job]:
     spent: dict[int, list[Spent]] = defaultdict(list)
     for each in spending.of_batch(conn, batch_id):
         spent[each.part].append(each)
-    return [Job(part, attempts[part.n], spent[part.n]) for part in parts.of_batch(conn, batch_id)]
+    waiting = waits.of_batch(conn, batch_id)
+    rows = parts.of_batch(conn, batch_id)
+    return [Job(part, attempts[part.n], spent[part.n], waiting.get(part.n)) for part in rows]

@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 from proxy_plugin.providers.base import Refused, Usage
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, columns, many, one
+from proxy_plugin.storage.tables import batches, columns, many, one, waits
 
 NO_ROOM = "waits for room on its virtual key"
 NO_TURN = "waits until the account's last create is resolved"
+NOT_TAKEN = "retry: "  # before the reason of a submission that was refused for the moment
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,8 +184,13 @@ def counts_changed(conn: Connection, batch_id: str) -> None:
 
 
 def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> PartRow:
-    """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch."""
+    """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch.
+
+    Any step ends a wait, but for those of a create that is tried again and again.
+    """
     states.check("part", part.state, state)
+    if {part.state, state} != {"staged", "creating"}:
+        waits.over(conn, part.batch_id, part.n)
     ended = state in states.PART_ENDS
     values: dict[str, Any] = {"due_at": None if ended else 0.0, "tries": 0, "note": None} | changes | {"state": state}
     moved = _update(conn, part, values)
@@ -237,6 +243,31 @@ def accepted_submission(conn: Connection, part: PartRow) -> SubmissionRow | None
     """Return the submission whose job the part follows."""
     newest = _newest(conn, part)
     return newest if newest is not None and newest.state == "accepted" else None
+
+
+def last_sent(conn: Connection, batch_id: str, n: int) -> float | None:
+    """Return when the newest submission of a part was sent, or was written down."""
+    query = (
+        "SELECT COALESCE(sent_at, created_at) FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
+    )
+    row = conn.execute(query, (batch_id, n)).fetchone()
+    return None if row is None else float(row[0])
+
+
+def refused_since(conn: Connection, part: PartRow, codes: Iterable[str]) -> float | None:
+    """Return when a part was first refused with one of the codes, since a submission of it went another way.
+
+    Tries that the provider did not take for another passing reason are no other way.
+    """
+    wanted, since = set(codes), None
+    query = "SELECT state, reason, ended_at FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC"
+    for state, reason, ended_at in conn.execute(query, (part.batch_id, part.n)):
+        text = reason or ""
+        named = not wanted.isdisjoint(word.strip("():") for word in text.split())
+        if state != "refused" or not (named or text.startswith(NOT_TAKEN)):
+            break
+        since = ended_at if named else since
+    return since
 
 
 def attempts(conn: Connection, batch_id: str) -> dict[int, int]:

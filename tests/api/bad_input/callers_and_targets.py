@@ -7,24 +7,24 @@ import json
 from proxy_plugin.providers import catalog
 from tests.api.bad_input.rig import FEW_KEY, JSON, NO_KEYS_KEY, ORDER, Case
 
-NO_KEY = "No API key: send a key of this gateway as `x-portkey-api-key: KEY` or as `Authorization: Bearer KEY`."
+NO_KEY = "No API key: send a key of this gateway as 'x-portkey-api-key: KEY' or as 'Authorization: Bearer KEY'."
 WRONG_KEY = "Portkey Error: Invalid API Key. Error Code: 03"
-REMEDY = ". Name a virtual key that this gateway has, as `x-portkey-provider: @slug`."
+REMEDY = ". Name a virtual key that this gateway has, as 'x-portkey-provider: @slug'."
 NOT_JSON = "Invalid config passed. You need to pass a valid json: x-portkey-config cannot be read as one."
 NO_SUCH_CONFIG = "Invalid config id passed: x-portkey-config takes JSON, or the id of a saved config (pc-...)."
 NO_PROVIDER_KEY = (
-    "`x-portkey-provider: NAME` needs the provider's own key as `Authorization: Bearer KEY`, beside the key of this "
-    "gateway in `x-portkey-api-key`. To use a virtual key send `x-portkey-provider: @slug`."
+    "'x-portkey-provider: NAME' needs the provider's own key as 'Authorization: Bearer KEY', beside the key of this "
+    "gateway in 'x-portkey-api-key'. To use a virtual key send 'x-portkey-provider: @slug'."
 )
 NOTHING_NAMED = (
-    "A batch needs a provider account to run on: send `x-portkey-provider: @slug` or `x-portkey-virtual-key: slug`. "
+    "A batch needs a provider account to run on: send 'x-portkey-provider: @slug' or 'x-portkey-virtual-key: slug'. "
     "There is none that the lines could name for this API key."
 )
-NO_SUCH_MODEL = "body.model names no model that this API key can reach; write `@slug/model`, or a name of GET /models."
+NO_SUCH_MODEL = "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
 KNOWN = ", ".join(sorted(catalog.names()))
-UNKNOWN_PROVIDER = f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are `@slug`."
+UNKNOWN_PROVIDER = f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are '@slug'."
 MISPLACED_HOST = (
-    "x-portkey-custom-host goes only with a provider key of your own: `x-portkey-provider: NAME`, the key in "
+    "x-portkey-custom-host goes only with a provider key of your own: 'x-portkey-provider: NAME', the key in "
     "Authorization."
 )
 UNKNOWN_STRATEGY = "Invalid config passed: strategy.mode: must be one of single, loadbalance, conditional."

@@ -8,21 +8,23 @@ from typing import Any
 
 from tests.api.bad_input.rig import JSON, LANE, ORDER, Case
 
+URL = "/v1/chat/completions"
+
 TOO_LARGE = "The request body may have at most 1048576 bytes."
 NOT_AN_OBJECT = "The request body must be a JSON object."
-NOT_UTF8 = "The request body is not UTF-8; send a JSON object in UTF-8."
-ENCODINGS = "This gateway takes bodies as they are or with `Content-Encoding: gzip`, once; send it that way."
+UNPARSED = "We could not parse the JSON body of your request: "
+NOT_UTF8 = f"{UNPARSED}it is not UTF-8; send a JSON object in UTF-8."
+ENCODINGS = "This gateway takes bodies as they are or with 'Content-Encoding: gzip', once; send it that way."
 ENDPOINTS = (
-    "'endpoint' must be one of /v1/responses, /v1/chat/completions, /v1/embeddings, /v1/completions, /v1/moderations, "
-    "/v1/images/generations, /v1/images/edits, /v1/videos; or, for a file that mixes them, a list of these or 'auto'."
+    "Supported values are: '/v1/responses', '/v1/chat/completions', '/v1/embeddings', '/v1/completions', "
+    "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', and '/v1/videos'. For a file that mixes "
+    "endpoints send a list of these, or 'auto'."
 )
-EXPIRY = "'output_expires_after' must be an object with 'anchor': 'created_at' and 'seconds'."
-EXPIRY_SECONDS = "'output_expires_after.seconds' must be an integer from 3600 to 2592000."
-STRINGS = "Every value of 'metadata' must be a string of at most 512 characters."
+EXPIRY = "output_expires_after"
 
 
 def unreadable(line: int, column: int) -> str:
-    return f"The request body cannot be read as JSON, see its line {line}, column {column}; send one JSON object."
+    return f"{UNPARSED}see its line {line}, column {column}; send one JSON object."
 
 
 def body(name: str, content: bytes, message: str, **headers: str) -> Case:
@@ -40,8 +42,8 @@ def body(name: str, content: bytes, message: str, **headers: str) -> Case:
 
 WHOLE = json.dumps(ORDER).encode()
 BODIES = [
-    body("nothing", b"", "The request body is empty; send a JSON object."),
-    body("only space", b" \r\n\t", "The request body is empty; send a JSON object."),
+    body("nothing", b"", f"{UNPARSED}it is empty; send a JSON object."),
+    body("only space", b" \r\n\t", f"{UNPARSED}it is empty; send a JSON object."),
     body("not JSON", b'{\n  "a": nope}', unreadable(2, 8)),
     body("cut", WHOLE[:-9], unreadable(1, len(WHOLE) - 8)),
     body("two objects", b"{} {}", unreadable(1, 4)),
@@ -65,7 +67,7 @@ BODIES = [
     body(
         "a byte-order mark",
         b"\xef\xbb\xbf" + WHOLE,
-        "The request body begins with a byte-order mark; send the JSON object without one.",
+        f"{UNPARSED}it begins with a byte-order mark; send the JSON object without one.",
     ),
     body("a NUL byte", b'{"a":"\0"}', unreadable(1, 7)),
     body("NaN", b'{"metadata":NaN}', unreadable(1, 13)),
@@ -81,51 +83,106 @@ def wrong(name: str, message: str, param: str, code: str | None = None, *, statu
     return Case(name, status, message, param, code, headers=JSON | LANE, body=content)
 
 
-def metadata(name: str, value: object, message: str) -> Case:
-    return wrong(name, message, "metadata", metadata=value)
+def typed(name: str, param: str, expected: str, got: str, **fields: Any) -> Case:
+    message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
+    return wrong(name, message, param, "invalid_type", **fields)
 
 
-def expiry(name: str, value: object, message: str) -> Case:
-    return wrong(name, message, "output_expires_after", output_expires_after=value)
+def metadata(name: str, value: object, message: str, param: str, code: str) -> Case:
+    return wrong(name, message, param, code, metadata=value)
 
 
-MISSING = "missing_required_parameter"
+def expiry(name: str, value: object, message: str, param: str, code: str) -> Case:
+    return wrong(name, message, f"{EXPIRY}.{param}", code, output_expires_after=value)
+
+
+def empty(name: str) -> str:
+    return f"Invalid '{name}': empty string. Expected a string with minimum length 1, but got an empty string instead."
+
+
+MISSING, VALUE = "missing_required_parameter", "invalid_value"
 UNKNOWN_FILE = "No file of purpose 'batch' found with id 'file-unknown'."
+WINDOW = "Supported values are: '24h'."
+LONG = "Expected a string with maximum length {}, but got a string with length {} instead."
+MANY = (
+    "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an object with 17 "
+    "properties instead."
+)
+NAMES_LONG = f"Invalid property name in 'metadata': a name is too long. {LONG.format(64, 65)}"
+OUT_OF_RANGE = "Invalid 'output_expires_after.seconds': integer {} value. Expected a value {}, but got {} instead."
+BELOW = OUT_OF_RANGE.format("below minimum", ">= 3600", 3599)
+ABOVE = OUT_OF_RANGE.format("above maximum", "<= 2592000", 2_592_001)
 FIELDS = [
     wrong("no file", "Missing required parameter: 'input_file_id'.", "input_file_id", MISSING, input_file_id=None),
-    wrong("a file of a wrong type", "'input_file_id' must be a non-empty string.", "input_file_id", input_file_id=7),
-    wrong("an empty file id", "'input_file_id' must be a non-empty string.", "input_file_id", input_file_id=""),
+    typed("a file of a wrong type", "input_file_id", "a string", "an integer", input_file_id=7),
+    wrong("an empty file id", empty("input_file_id"), "input_file_id", "empty_string", input_file_id=""),
     wrong("an unknown file", UNKNOWN_FILE, "input_file_id", status=404),
     wrong("no endpoint", "Missing required parameter: 'endpoint'.", "endpoint", MISSING, endpoint=None),
-    wrong("an unknown endpoint", ENDPOINTS, "endpoint", endpoint="/v1/nope"),
-    wrong("an endpoint of a wrong type", ENDPOINTS, "endpoint", endpoint=7),
-    wrong("a wrong window", "'completion_window' must be '24h'.", "completion_window", completion_window="48h"),
-    wrong("a window of a wrong type", "'completion_window' must be '24h'.", "completion_window", completion_window=24),
-    metadata("17 pairs", {str(n): "x" for n in range(17)}, "'metadata' may have at most 16 pairs."),
-    metadata("pairs in an array", [["a", "b"]], "'metadata' must be an object of strings."),
-    metadata("pairs in a string", '{"a": "b"}', "'metadata' must be an object of strings."),
-    metadata("a long key", {"k" * 65: "v"}, "A key of 'metadata' may have at most 64 characters."),
-    metadata("a long value", {"k": "v" * 513}, STRINGS),
-    metadata("a number as value", {"k": 1}, STRINGS),
-    expiry("an unknown anchor", {"anchor": "completed_at", "seconds": 3600}, EXPIRY),
-    expiry("no object", 3600, EXPIRY),
-    expiry("too few seconds", {"anchor": "created_at", "seconds": 3599}, EXPIRY_SECONDS),
-    expiry("too many seconds", {"anchor": "created_at", "seconds": 2_592_001}, EXPIRY_SECONDS),
-    expiry("a boolean", {"anchor": "created_at", "seconds": True}, EXPIRY_SECONDS),
-    expiry("a float", {"anchor": "created_at", "seconds": 3600.0}, EXPIRY_SECONDS),
+    wrong("an unknown endpoint", f"Invalid value: '/v1/nope'. {ENDPOINTS}", "endpoint", VALUE, endpoint="/v1/nope"),
+    wrong("an endpoint that is a talk", f"Invalid value. {ENDPOINTS}", "endpoint", VALUE, endpoint="Dear Ms Smith,"),
+    wrong("an endpoint that is a key", f"Invalid value. {ENDPOINTS}", "endpoint", VALUE, endpoint=f"sk-{'a1B2' * 8}"),
+    typed("an endpoint of a wrong type", "endpoint", "one of a string or array of strings", "an integer", endpoint=7),
+    wrong("an unknown one of several", f"Invalid value: 'x'. {ENDPOINTS}", "endpoint", VALUE, endpoint=[URL, "x"]),
+    wrong("a wrong window", f"Invalid value: '48h'. {WINDOW}", "completion_window", VALUE, completion_window="48h"),
+    wrong("an empty window", f"Invalid value: ''. {WINDOW}", "completion_window", VALUE, completion_window=""),
+    typed("a window of a wrong type", "completion_window", "a string", "an integer", completion_window=24),
+    metadata("17 pairs", {str(n): "x" for n in range(17)}, MANY, "metadata", "object_above_max_properties"),
+    typed("pairs in an array", "metadata", "a metadata object", "an array", metadata=[["a", "b"]]),
+    typed("pairs in a string", "metadata", "a metadata object", "a string", metadata='{"a": "b"}'),
+    metadata("a long key", {"k" * 65: "v"}, NAMES_LONG, "metadata", "property_name_above_max_length"),
+    metadata(
+        "a long value",
+        {"k": "v" * 513},
+        f"Invalid 'metadata.k': string too long. {LONG.format(512, 513)}",
+        "metadata.k",
+        "string_above_max_length",
+    ),
+    typed("an array as value", "metadata.tags", "a string", "an array", metadata={"tags": ["a", "b"]}),
+    typed("a number as value", "metadata.k", "a string", "an integer", metadata={"k": 1}),
+    typed("a decimal as value", "metadata.k", "a string", "a decimal number", metadata={"k": 1.5}),
+    typed("a boolean as value", "metadata.k", "a string", "a boolean", metadata={"k": True}),
+    typed("an object as value", "metadata.k", "a string", "an object", metadata={"k": {}}),
+    typed("null as value", "metadata.k", "a string", "null", metadata={"k": None}),
+    typed("a key that is a talk", "metadata", "a string", "an integer", metadata={"Dear Ms Smith, about": 1}),
+    expiry(
+        "an unknown anchor",
+        {"anchor": "completed_at", "seconds": 3600},
+        "Invalid value: 'completed_at'. Supported values are: 'created_at'.",
+        "anchor",
+        VALUE,
+    ),
+    expiry("no anchor", {"seconds": 3600}, f"Missing required parameter: '{EXPIRY}.anchor'.", "anchor", MISSING),
+    expiry(
+        "no seconds", {"anchor": "created_at"}, f"Missing required parameter: '{EXPIRY}.seconds'.", "seconds", MISSING
+    ),
+    typed("no object", EXPIRY, "an object", "an integer", output_expires_after=3600),
+    expiry("too few seconds", {"anchor": "created_at", "seconds": 3599}, BELOW, "seconds", "integer_below_min_value"),
+    expiry("too many", {"anchor": "created_at", "seconds": 2_592_001}, ABOVE, "seconds", "integer_above_max_value"),
+    *(
+        typed(
+            name,
+            f"{EXPIRY}.seconds",
+            "an integer",
+            name,
+            output_expires_after={"anchor": "created_at", "seconds": each},
+        )
+        for name, each in (("a boolean", True), ("a decimal number", 3600.0), ("a string", "3600"))
+    ),
 ]
 UPLOAD = {"bytes": 10, "filename": "in.jsonl", "mime_type": "application/jsonl", "purpose": "batch"}
-SIZE = "`bytes` is required: the size of the whole file, as a whole number above 0."
+RANGE = "Invalid 'bytes': integer below minimum value. Expected a value >= 1, but got 0 instead."
+TYPE = "Invalid type for 'bytes': expected an integer, but got a string instead."
+TYPE_OF = "Invalid type for '{}': expected {}, but got an integer instead."
 
 
 def announced(name: str, message: str, param: str, code: str | None = None, **fields: Any) -> Case:
-    content, status = json.dumps(UPLOAD | fields).encode(), 413 if code else 400
+    content, status = json.dumps(UPLOAD | fields).encode(), 413 if code == "request_too_large" else 400
     return Case(name, status, message, param, code, path="/uploads", headers=JSON, body=content)
 
 
 UPLOADS = [
-    announced("bytes as text", SIZE, "bytes", bytes="10"),
-    announced("no bytes", SIZE, "bytes", bytes=0),
+    announced("bytes as text", TYPE, "bytes", "invalid_type", bytes="10"),
+    announced("no bytes", RANGE, "bytes", "integer_below_min_value", bytes=0),
     announced(
         "too many bytes",
         "The file exceeds 1048576 bytes, this gateway's limit; split it into several.",
@@ -133,21 +190,21 @@ UPLOADS = [
         "request_too_large",
         bytes=2**40,
     ),
-    announced("no name", "`filename` is required, as a string that is not empty.", "filename", filename=None),
-    announced(
-        "a type that is none", "`mime_type` is required, as a string that is not empty.", "mime_type", mime_type=3
-    ),
+    announced("no name", "Missing required parameter: 'filename'.", "filename", MISSING, filename=None),
+    announced("an empty name", empty("filename"), "filename", "empty_string", filename=" "),
+    announced("a type that is none", TYPE_OF.format("mime_type", "a string"), "mime_type", "invalid_type", mime_type=3),
     announced(
         "another purpose",
-        "An upload in parts takes the purpose `batch` only; send a file for another purpose in one piece to "
-        "`POST /v1/files`.",
+        "An upload in parts takes the purpose 'batch' only; send a file for another purpose in one piece to "
+        "'POST /v1/files'.",
         "purpose",
         purpose="fine-tune",
     ),
     announced(
         "an expiry that is none",
-        "`expires_after` has to be one object with `anchor` and `seconds`.",
+        TYPE_OF.format("expires_after", "an object"),
         "expires_after",
+        "invalid_type",
         expires_after=3600,
     ),
 ]

@@ -29,14 +29,15 @@ NO_NAME = f"{CANNOT}a part has no Content-Disposition with a name."
 LONG_HEADERS = f"{CANNOT}a part has more than 8 headers of 4224 bytes; shorten its file name."
 NO_FORM = "Send the file as multipart/form-data: the Content-Type is not multipart/form-data."
 NO_BOUNDARY = "Send the file as multipart/form-data: the Content-Type names no usable boundary."
-PURPOSES = "`purpose` has to be one of `batch`, `assistants`, `evals`, `fine-tune`, `user_data`, `vision`."
+PURPOSES = "{} is not one of ['batch', 'assistants', 'evals', 'fine-tune', 'user_data', 'vision'] - 'purpose'"
+MISSING = "missing_required_parameter"
 KEPT_ELSEWHERE = (
-    "A file with the purpose `fine-tune` is kept by a provider: send `x-portkey-provider: @slug` or "
-    "`x-portkey-virtual-key: slug`, or `x-portkey-provider: NAME` with the provider's own key in Authorization. "
-    "Only files with the purpose `batch` are stored by this gateway itself."
+    "A file with the purpose 'fine-tune' is kept by a provider: send 'x-portkey-provider: @slug' or "
+    "'x-portkey-virtual-key: slug', or 'x-portkey-provider: NAME' with the provider's own key in Authorization. "
+    "Only files with the purpose 'batch' are stored by this gateway itself."
 )
 TOO_LARGE = f"The file exceeds {MAX_FILE} bytes, this gateway's limit; split it into several."
-ENCODINGS = "This gateway takes bodies as they are or with `Content-Encoding: gzip`, once; send it that way."
+ENCODINGS = "This gateway takes bodies as they are or with 'Content-Encoding: gzip', once; send it that way."
 
 
 def form(
@@ -48,8 +49,8 @@ def form(
 
 
 FORMS = [
-    form("no file", PURPOSE + END, "The form has no `file`; send it as a part of that name.", "file"),
-    form("two files", PURPOSE + FILE + FILE + END, "The form has more than one `file`; send one at a time.", "file"),
+    form("no file", PURPOSE + END, "Missing required parameter: 'file'.", "file", MISSING),
+    form("two files", PURPOSE + FILE + FILE + END, "The form has more than one 'file'; send one at a time.", "file"),
     form(
         "an empty file",
         PURPOSE + part("file", b"", b"a") + END,
@@ -57,10 +58,18 @@ FORMS = [
         "file",
         "empty_file",
     ),
-    form("no purpose", FILE + END, "The form has no `purpose`; send `batch`.", "purpose"),
-    form("two purposes", PURPOSE + PURPOSE + FILE + END, "The form has `purpose` more than once.", "purpose"),
-    form("an unknown purpose", part("purpose", b"nope") + FILE + END, PURPOSES, "purpose"),
-    form("an unknown purpose behind the file", FILE + part("purpose", b"nope") + END, PURPOSES, "purpose"),
+    form("no purpose", FILE + END, "Missing required parameter: 'purpose'.", "purpose", MISSING),
+    form("two purposes", PURPOSE + PURPOSE + FILE + END, "The form has 'purpose' more than once.", "purpose"),
+    form("an unknown purpose", part("purpose", b"nope") + FILE + END, PURPOSES.format("'nope'"), "purpose"),
+    form(
+        "an unknown purpose behind the file",
+        FILE + part("purpose", b"nope") + END,
+        PURPOSES.format("'nope'"),
+        "purpose",
+    ),
+    form(
+        "a purpose that is a talk", part("purpose", b"Dear Ms Smith") + END, PURPOSES.format("What was sent"), "purpose"
+    ),
     form("a purpose of a provider", part("purpose", b"fine-tune") + FILE + END, KEPT_ELSEWHERE, "x-portkey-provider"),
     form("another boundary", WHOLE, ILL_FORMED, content_type="multipart/form-data; boundary=other"),
     form("no boundary", WHOLE, NO_BOUNDARY, content_type="multipart/form-data"),
@@ -81,19 +90,21 @@ FORMS = [
     form(
         "a wrong anchor",
         PURPOSE + part("expires_after[anchor]", b"x") + part("expires_after[seconds]", b"9") + FILE + END,
-        "`expires_after` needs the anchor `created_at`.",
+        "Invalid value: 'x'. Supported values are: 'created_at'.",
         "expires_after.anchor",
+        "invalid_value",
     ),
     form(
         "wrong seconds",
         PURPOSE + part("expires_after.anchor", b"created_at") + part("expires_after.seconds", b"1e4") + FILE + END,
-        "`expires_after` needs whole seconds from 3600 to 2592000.",
+        "Invalid type for 'expires_after.seconds': expected an integer, but got a string instead.",
         "expires_after.seconds",
+        "invalid_type",
     ),
     form(
         "an expiry that is no JSON",
         PURPOSE + part("expires_after", b"{nope") + FILE + END,
-        "`expires_after` has to be one object with `anchor` and `seconds`.",
+        "'expires_after' has to be one object with 'anchor' and 'seconds'.",
         "expires_after",
     ),
     form(

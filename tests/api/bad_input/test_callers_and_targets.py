@@ -34,5 +34,7 @@ def test_without_a_target_a_line_that_names_none_is_told_so(rig: Rig) -> None:
     file_id = rig.upload(jsonl(chat_lines(1)))
     order = json.dumps(ORDER | {"input_file_id": file_id}).encode()
     batch = rig.until(rig.ask("POST", "/batches", JSON, order).value["id"])
-    [row] = rig.rows(batch["error_file_id"])
-    assert row["error"] == {"code": "model_not_found", "message": NO_SUCH_MODEL}
+    assert (batch["status"], batch["error_file_id"]) == ("failed", None)
+    assert batch["errors"]["data"] == [
+        {"code": "model_not_found", "message": NO_SUCH_MODEL, "param": "body.model", "line": 1}
+    ]

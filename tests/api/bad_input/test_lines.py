@@ -69,37 +69,44 @@ def syntax(name: str, content: bytes, message: str, line: int = 2) -> Bad:
 
 
 def missing(field: str) -> Bad:
-    message = f"The line has no {field}; every request needs custom_id, method, url and body."
+    message = f"Missing required parameter: '{field}'."
     return Bad(f"no {field}", without(field), "missing_required_parameter", message, field)
 
 
+UNPARSED = "This line is not parseable as valid JSON. "
+NO_JSON = f"{UNPARSED}Write one request object per line."
 NO_OBJECT = "The line is not a JSON object; write one request object per line."
-ENDS = "The line ends in the middle of its JSON; write each request on one line, without line breaks."
+ENDS = f"{UNPARSED}It ends in the middle of its JSON; write each request on one line, without line breaks."
 DEEP = "The line nests objects and arrays deeper than 200 levels; flatten the request."
-NOT_UTF8 = "The line is not valid UTF-8; save the file as UTF-8 and upload it again."
-NUL = "The line holds a NUL byte, as UTF-16 files do; save the file as UTF-8 and upload it again."
-ID = "custom_id must be a non-empty string."
-METHOD = 'method must be "POST", in capital letters.'
-OTHER_URL = "url differs from the endpoint of the batch; make the two equal, or create the batch for this endpoint."
-STREAM = "A batch cannot stream; remove body.stream or set it to false."
-MODEL = "body.model must name the model, as a non-empty string."
+NOT_UTF8 = f"{UNPARSED}It is not valid UTF-8; save the file as UTF-8 and upload it again."
+NUL = f"{UNPARSED}It holds a NUL byte, as UTF-16 files do; save the file as UTF-8 and upload it again."
+TYPE = "Invalid type for '{}': expected {}, but got {} instead."
+EMPTY_ID = (
+    "Invalid 'custom_id': empty string. Expected a string with minimum length 1, but got an empty string instead."
+)
+METHOD = "Invalid value: '{}'. Supported values are: 'POST'."
+OTHER_URL = "The URL provided for this request does not match the batch endpoint."
+STREAM = "Chat Completions: Streaming is not supported in the Batch API."
+MODEL = "Model parameter is required."
 PACKED = (
     "The file is packed (gzip), and batch files are not unpacked; upload the .jsonl file itself, or pack the whole "
     "request and say so with the header Content-Encoding: gzip."
 )
-NAN = f"The line holds NaN at byte {TEXT.index(b'messages') + 9}, which is not JSON; use a number or null."
-QUOTES = "The line is not valid JSON: object keys must be strings at byte 2; write one request object per line."
-MARK = "The line starts with a byte-order mark, as when files are joined; remove the mark."
-UTF16 = "The text is UTF-16; save the file as UTF-8 and upload it again."
+NAN = f"{UNPARSED}It holds NaN at byte {TEXT.index(b'messages') + 9}, which is not JSON; use a number or null."
+QUOTES = f"{UNPARSED}There is: object keys must be strings at byte 2; write one request object per line."
+MARK = f"{UNPARSED}It starts with a byte-order mark, as when files are joined; remove the mark."
+UTF16 = f"{UNPARSED}It is UTF-16; save the file as UTF-8 and upload it again."
 TOO_LONG = "The line is longer than the limit of 4000 bytes; shorten or split the request."
-TWICE = "custom_id repeats the one of line 1; give every line a custom_id of its own."
-NO_URL = "url must be a string: the endpoint of the batch, such as /v1/..."
-NO_BODY = "body must be an object: the parameters of the request, not a string that holds them."
+TWICE = (
+    "The custom_id for this request is a duplicate of another request. The custom_id parameter must be unique for each "
+    "request in a batch; line 1 has it first."
+)
 EMPTY = "The file holds no request; write one JSON object per line."
 BAD = [
-    syntax("not JSONL", b"hello world\n", NO_OBJECT, 1),
+    syntax("not JSONL", b"hello world\n", NO_JSON, 1),
     syntax("a JSON array", json.dumps([LINE]).encode(), NO_OBJECT, 1),
-    syntax("CSV", b"first,POST,/v1/chat/completions,{}", NO_OBJECT),
+    syntax("CSV", b"first,POST,/v1/chat/completions,{}", NO_JSON),
+    syntax("a JSON string", b'"hello"', NO_OBJECT),
     syntax("truncated", TEXT[:-20], ENDS),
     syntax(
         "single quotes",
@@ -125,16 +132,23 @@ BAD = [
         TWICE,
         "custom_id",
     ),
-    Bad("a number as custom_id", with_field(custom_id=7), "invalid_type", ID, "custom_id"),
-    Bad("an empty custom_id", with_field(custom_id=""), "invalid_type", ID, "custom_id"),
+    Bad(
+        "a number as custom_id",
+        with_field(custom_id=7),
+        "invalid_type",
+        TYPE.format("custom_id", "a string", "an integer"),
+        "custom_id",
+    ),
+    Bad("an empty custom_id", with_field(custom_id=""), "empty_string", EMPTY_ID, "custom_id"),
     *map(missing, ("custom_id", "method", "url", "body")),
-    Bad("GET", with_field(method="GET"), "invalid_method", METHOD, "method"),
-    Bad("post", with_field(method="post"), "invalid_method", METHOD, "method"),
+    Bad("GET", with_field(method="GET"), "invalid_value", METHOD.format("GET"), "method"),
+    Bad("post", with_field(method="post"), "invalid_value", METHOD.format("post"), "method"),
     Bad("another url", with_field(url="/v1/embeddings"), "invalid_url", OTHER_URL, "url"),
     Bad("a whole url", with_field(url=f"https://host.example{URL}"), "invalid_url", OTHER_URL, "url"),
-    Bad("a url that is none", with_field(url=7), "invalid_url", NO_URL, "url"),
-    Bad("a body as text", with_field(body="{}"), "invalid_type", NO_BODY, "body"),
-    Bad("no model", with_field(body={}), "invalid_request", MODEL, "body.model"),
+    Bad("a url that is none", with_field(url=7), "invalid_type", TYPE.format("url", "a string", "an integer"), "url"),
+    Bad("a body as text", with_field(body="{}"), "invalid_type", TYPE.format("body", "an object", "a string"), "body"),
+    Bad("no model", with_field(body={"messages": []}), "invalid_request", MODEL, "body.model"),
+    Bad("an empty model", with_field(body={"model": "", "messages": []}), "invalid_request", MODEL, "body.model"),
     Bad("stream", with_field(body=LINE["body"] | {"stream": True}), "streaming_unsupported", STREAM, "body.stream"),
     Bad("only blank lines", b"\n \n\t\n", "empty_file", EMPTY, None, None),
 ]
@@ -144,9 +158,9 @@ BAD = [
 def test_a_bad_line_fails_its_batch_by_name(rig: Rig, bad: Bad) -> None:
     batch = rig.until(rig.create(rig.upload(bad.file))["id"])
     assert batch["status"] == "failed"
-    assert batch["errors"] == {"object": "list", "data": [bad.error]}
-    assert "output_file_id" not in batch
-    assert "error_file_id" not in batch
+    assert batch["errors"] == {"object": "list", "data": [{"param": None, "line": None} | bad.error]}
+    assert batch["output_file_id"] is None
+    assert batch["error_file_id"] is None
 
 
 BIG = 1234567890123456789012345
@@ -179,6 +193,23 @@ def test_what_only_looks_odd_is_answered_as_it_was_asked(rig: Rig, name: str) ->
     texts = [row["response"]["body"]["choices"][0]["message"]["content"] for row in rows]
     assert texts == [expected_text(URL, line["body"]) for line in asked]
     assert rig.call("GET", f"/files/{file_id}/content") == GOOD[name], "the upload comes back byte for byte"
+
+
+MESSAGES = "Messages parameter is required."
+
+
+def test_what_a_body_lacks_is_told_beside_other_faults(rig: Rig) -> None:
+    """One line without a model, one without messages, one without both; and a line that lacks nothing."""
+    bodies: list[dict[str, Any]] = [{"messages": []}, {"model": "m"}, {}, LINE["body"]]
+    lines = [with_field(custom_id=str(n), body=body) for n, body in enumerate(bodies)]
+    batch = rig.until(rig.create(rig.upload(b"\n".join(lines)))["id"])
+    told = [(each["line"], each["param"], each["message"], each["code"]) for each in batch["errors"]["data"]]
+    assert told == [
+        (1, "body.model", MODEL, "invalid_request"),
+        (2, "body.messages", MESSAGES, "invalid_request"),
+        (3, "body.model", MODEL, "invalid_request"),
+        (3, "body.messages", MESSAGES, "invalid_request"),
+    ]
 
 
 def test_escapes_of_lone_surrogates_stay_escapes(rig: Rig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -167,9 +168,16 @@ async def strangers(sandbox: Sandbox, *sizes: int) -> list[str]:
     return [each["batches"][0] for each in made]
 
 
+def stored(folder: Path) -> str:
+    """Return the name of the only file, which tells when the job ended."""
+    (path,) = folder.iterdir()
+    assert re.fullmatch(r"results-\d{10}\.jsonl", path.name)
+    return path.name
+
+
 def rows_in(folder: Path) -> list[Row]:
-    lines = (folder / "results.jsonl").read_bytes().split(b"\n")
-    return [row for line in lines if (row := ANTHROPIC.row(line, "results.jsonl", CHAT))]
+    lines = (folder / stored(folder)).read_bytes().split(b"\n")
+    return [row for line in lines if (row := ANTHROPIC.row(line, stored(folder), CHAT))]
 
 
 async def creates(sandbox: Sandbox) -> list[str]:
@@ -204,7 +212,7 @@ async def test_every_line_comes_back_once_with_its_answer(
     job, status = await completed(account, part)
     assert (status.state, status.end, status.mark) == (JobState.ENDED, JobEnd.EXPIRED, None)
     assert (status.completed, status.failed) == (3, 2)
-    assert await ANTHROPIC.fetch(account, job, status, folder) == ("results.jsonl",)
+    assert await ANTHROPIC.fetch(account, job, status, folder) == (stored(folder),)
     rows = {row.native_id: row for row in rows_in(folder)}
     assert sorted(rows) == [native_id(part.mark, number) for number in range(len(texts))]
     sent = json.loads(part.path.read_bytes())["requests"]
@@ -549,7 +557,7 @@ async def test_the_counters_and_the_cancel_say_why_a_job_ended(
     status = await polled(sandbox, account, part, facts)
     assert (status.state, status.end, status.mark) == (JobState.ENDED, end, None)
     assert (status.completed, status.failed) == found
-    assert status.results == {"rows": "5"}
+    assert status.results["rows"] == "5"
 
 
 async def test_a_job_that_runs_tells_no_counts_and_when_to_ask_again(
@@ -604,7 +612,7 @@ async def test_truncated_results_are_noticed(
         await ANTHROPIC.fetch(account, job, status, folder)
     await sandbox.faults([])
     assert list(folder.iterdir()) == []
-    assert await ANTHROPIC.fetch(account, job, status, folder) == ("results.jsonl",)
+    assert await ANTHROPIC.fetch(account, job, status, folder) == (stored(folder),)
     assert len(rows_in(folder)) == part.lines
 
 
@@ -613,14 +621,14 @@ async def test_results_cut_between_two_rows_are_read_again(
 ) -> None:
     job, status = await completed(account, part)
     await ANTHROPIC.fetch(account, job, status, folder)
-    whole = (folder / "results.jsonl").read_bytes()
+    whole = (folder / stored(folder)).read_bytes()
     size = whole.index(b"\n") + 1
     await sandbox.faults([{"kind": "truncate_chunked", "on": "batches.results", "bytes": size}])
     with pytest.raises(TryLater, match="1 rows arrived, 3 were announced"):
         await ANTHROPIC.fetch(account, job, status, folder)
     assert list(folder.iterdir()) == []
     await ANTHROPIC.fetch(account, job, status, folder)
-    assert (folder / "results.jsonl").read_bytes() == whole
+    assert (folder / stored(folder)).read_bytes() == whole
 
 
 async def test_a_row_that_never_comes_does_not_hold_up_the_others(

@@ -116,7 +116,7 @@ def test_no_header_chooses_nothing() -> None:
     assert resolve_target(read(headers()), CALLER, CONFIG) is None
 
 
-REMEDY = ". Name a virtual key that this gateway has, as `x-portkey-provider: @slug`."
+REMEDY = ". Name a virtual key that this gateway has, as 'x-portkey-provider: @slug'."
 
 
 def test_an_unknown_virtual_key_is_refused_in_portkeys_words() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.api.batches.output import BLOCK_BYTES, Source, blocks
@@ -66,6 +66,7 @@ def ended(batch: ToyBatch, part: PartSpec, kinds: list[str]) -> Fate:
 def test_output_is_the_two_result_files_by_input_order_and_its_beginnings_are_final(
     models: list[str], kinds: list[list[str]], open_parts: set[int]
 ) -> None:
+    assume(set(models) != {"no-such-model"})  # a file that goes nowhere fails, and has no rows
     with tempfile.TemporaryDirectory() as folder:
         batch = ToyBatch(Path(folder), [chat(f"{n}", model=model) for n, model in enumerate(models)], (NARROW,))
         marks = {part.n: part.mark for part in batch.split().parts}

@@ -302,6 +302,49 @@ def test_a_pattern_that_matches_nothing_is_a_warning() -> None:
     assert len(warnings) == 2
 
 
+@pytest.mark.parametrize(
+    ("default", "problem"),
+    [
+        ("acme-a", None),
+        ("pc-one", None),
+        ("pc-split", None),
+        ("acme-off", None),
+        ("acme-x", "unknown virtual key or config; did you mean acme-a?"),
+        ("pc-splitt", "unknown virtual key or config; did you mean pc-split?"),
+        ("nothing", "unknown virtual key or config"),
+        ("other", "virtual_keys of this API key does not allow other"),
+        ("pc-other", "virtual_keys of this API key does not allow other"),
+        ("pc-own", "the config brings a key; make a virtual key of it"),
+        ("@acme-a", None),
+        ("@pc-own", "the config brings a key; make a virtual key of it"),
+        ("a b", "String should match pattern"),
+    ],
+)
+def test_a_default_names_what_its_caller_may_use(default: str, problem: str | None) -> None:
+    configs = {
+        "pc-one": {"virtual_key": "acme-a"},
+        "pc-split": {
+            "strategy": {"mode": "loadbalance"},
+            "targets": [{"virtual_key": "acme-a"}, {"virtual_key": "other", "weight": 0}],
+        },
+        "pc-other": {
+            "strategy": {"mode": "loadbalance"},
+            "targets": [{"virtual_key": "acme-a"}, {"virtual_key": "other"}],
+        },
+        "pc-own": {"provider": "acme-ai", "api_key": "k"},
+    }
+    keys = {"acme-a": account(), "other": account(), "acme-off": account(acme_region="os.environ/REGION")}
+    callers = [{"name": "dev", "key": "k", "virtual_keys": ["acme-*"], "default": default}]
+    whole = section(virtual_keys=keys, api_keys=callers, configs=configs)
+    if problem is not None:
+        [told] = problems(whole)
+        assert told.startswith("proxy_plugin.api_keys")
+        assert f"default: {problem}" in told
+        return
+    shown = f"  dev  workspace default; virtual keys acme-*; default {default.removeprefix('@')}"
+    assert shown in render_check(parse(whole, {})).splitlines()
+
+
 def full_config() -> Config:
     return parse(
         {

@@ -69,8 +69,49 @@ def test_credentials_come_from_the_entry() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "api_base", "host"),
+    [
+        *(
+            ("anthropic/claude-haiku-4-5", written, "https://api.anthropic.com/v1")
+            for written in (
+                "https://api.anthropic.com",
+                "https://api.anthropic.com/",
+                "https://api.anthropic.com/v1",
+                "https://api.anthropic.com/v1/",
+                "https://api.anthropic.com/v1/messages",
+                "https://api.anthropic.com/v1/messages/",
+                "https://api.anthropic.com/messages",
+                "https://api.anthropic.com/v1/messages/batches",
+                "https://api.anthropic.com/v1/v1/messages",
+            )
+        ),
+        ("anthropic/claude-haiku-4-5", "https://proxy.example/anthropic", "https://proxy.example/anthropic/v1"),
+        ("anthropic/claude-haiku-4-5", "http://127.0.0.1:9/anthropic/v1/messages", "http://127.0.0.1:9/anthropic/v1"),
+        ("claude-haiku-4-5", "https://messages.example", "https://messages.example/v1"),
+        ("openai/gpt-4o", "https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("openai/gpt-4o", "https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("openai/gpt-4o", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("openai/text-embedding-3-small", "https://h.example/v1/embeddings", "https://h.example/v1"),
+        ("openai/gpt-4o", "https://h.example/openai", "https://h.example/openai"),
+        ("openai/gpt-4o", "os.environ/BASE", "https://from.example/v1"),
+    ],
+)
+def test_the_base_of_an_entry_is_read_by_litellms_rule_for_its_provider(model: str, api_base: str, host: str) -> None:
+    environ = {"BASE": "https://from.example/v1/chat/completions"}
+    config = parse({"model_list": [entry("m", model, api_base=api_base)], "proxy_plugin": {}}, environ)
+    assert config.virtual_keys["model-m"].credentials.custom_host == host
+
+
+def test_a_custom_host_of_an_entry_is_stronger_and_taken_as_it_is() -> None:
+    made = entry("m", "anthropic/claude-x", api_base="https://a.example", custom_host="https://b.example/x")
+    assert configured(made).virtual_keys["model-m"].credentials.custom_host == "https://b.example/x"
+
+
+@pytest.mark.parametrize(
     ("params", "why"),
     [
+        ({"api_base": 5}, "custom_host missing or unusable"),
+        ({"api_base": "os.environ/NOT_THERE"}, "environment variable NOT_THERE is not set"),
         ({"api_key": None}, "api_key missing or unusable"),
         ({"api_key": "os.environ/NOT_THERE"}, "environment variable NOT_THERE is not set"),
         ({"api_base": f"https://u:{SECRET}@h"}, "custom_host missing or unusable"),
@@ -173,3 +214,23 @@ def test_check_shows_where_a_saved_config_leads() -> None:
     assert "  pc-a  @a as m" in shown
     assert "  pc-b  75% @a, 25% (if metadata.team and params.n: @b, else @c)" in shown
     assert "  pc-c  the account that headers or lines name" in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "params", "gateway", "key"),
+    [
+        ({"drop_params": True}, {}, True, None),
+        ({"drop_params": False}, {}, False, None),
+        ({"drop_params": "true"}, {}, False, None),
+        ({}, {"drop_params": True}, False, True),
+        ({"drop_params": True}, {"drop_params": False}, True, False),
+        (None, {"drop_params": "yes"}, False, None),
+        ([], {}, False, None),
+    ],
+)
+def test_litellms_own_switch_for_parameters(settings: object, params: Any, gateway: bool, key: bool | None) -> None:
+    made = entry("m", "openai/gpt-4o", **params)
+    config = parse({"model_list": [made], "litellm_settings": settings, "proxy_plugin": {}}, {})
+    assert config.drop_params is gateway
+    assert [each.drop_params for each in config.virtual_keys.values()] == [key]
+    assert config.warnings == ()

@@ -45,9 +45,15 @@ def translate(model: str = HAIKU, messages: object = HELLO, **options: object) -
     return params
 
 
+def noting(model: str = HAIKU, messages: object = HELLO, **options: object) -> tuple[Json, tuple[str, ...]]:
+    """Return params and what was noted of a line that is taken without a switch."""
+    translated = to_messages(body(model, messages, **options), model=None, drop_params=False)
+    return json.loads(translated.body), translated.dropped
+
+
 def refusal(model: str = HAIKU, messages: object = HELLO, **options: object) -> LineRejected:
     with pytest.raises(LineRejected) as caught:
-        to_messages(body(model, messages, **options), model=None, drop_params=False)
+        to_messages(body(model, messages, **options), model=None, drop_params=False, strict_params=True)
     assert caught.value.param
     assert caught.value.param in str(caught.value)
     return caught.value

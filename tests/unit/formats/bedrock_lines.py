@@ -44,7 +44,7 @@ def sent(
     line = body(messages, **options)
     if lost:
         with pytest.raises(LineRejected, match="drop_params") as caught:
-            to(line, model=model, drop_params=False)
+            to(line, model=model, drop_params=False, strict_params=True)
         assert caught.value.param
     translated = to(line, model=model, drop_params=bool(lost))
     assert translated.dropped == lost

@@ -27,7 +27,10 @@ SCHEMA = {
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
 DECLARED = {"name": "f", "description": "d", "parametersJsonSchema": SCHEMA}
 # generateContent, types of google-genai 3.4.
-KNOWN = {"contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"}
+KNOWN = {
+    "contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig", "cachedContent",
+    "labels",
+}  # fmt: skip
 
 
 def body(model: str = FLASH, messages: object = HELLO, **options: object) -> bytes:
@@ -44,6 +47,15 @@ def translate(model: str = FLASH, messages: object = HELLO, *, vertex: bool = Fa
     return request
 
 
+def noting(
+    model: str = FLASH, messages: object = HELLO, *, vertex: bool = False, **options: object
+) -> tuple[Json, tuple[str, ...]]:
+    """Return request and notes of a line that runs without a switch."""
+    translated = to_generate_content(body(model, messages, **options), model=None, drop_params=False, vertex=vertex)
+    assert b"\n" not in translated.body
+    return json.loads(translated.body), translated.dropped
+
+
 def config(model: str = FLASH, *, vertex: bool = False, **options: object) -> Json:
     found: Json = translate(model, vertex=vertex, **options).get("generationConfig", {})
     return found
@@ -55,8 +67,9 @@ def contents(*messages: object, model: str = FLASH, vertex: bool = False) -> lis
 
 
 def refusal(model: str = FLASH, messages: object = HELLO, *, vertex: bool = False, **options: object) -> LineRejected:
+    line = body(model, messages, **options)
     with pytest.raises(LineRejected) as caught:
-        to_generate_content(body(model, messages, **options), model=None, drop_params=False, vertex=vertex)
+        to_generate_content(line, model=None, drop_params=False, strict_params=True, vertex=vertex)
     assert caught.value.param
     assert caught.value.param in str(caught.value)
     return caught.value

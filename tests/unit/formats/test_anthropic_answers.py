@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
 from proxy_plugin.providers.base import Usage
-from proxy_plugin.providers.formats.anthropic.answers import error_row, openai_error, to_completion
+from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.errors import error_row, openai_error
+from proxy_plugin.providers.formats.openai import through_chat
 
 Json = dict[str, Any]
 
@@ -223,7 +225,30 @@ def test_usage() -> None:
         "completion_tokens_details": {"reasoning_tokens": 3},
         "cache_creation_input_tokens": 10,
     }
-    assert to_completion(json.dumps(native).encode()).usage == Usage(111, 9, 100, 3)
+    assert to_completion(json.dumps(native).encode()).usage == Usage(111, 9, 100, 3, 10, 6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "written", "kept"),
+    [
+        ({"cache_creation_input_tokens": 10}, 10, 0),
+        ({"cache_creation_input_tokens": 10, "cache_creation": None}, 10, 0),
+        ({"cache_creation_input_tokens": 10, "cache_creation": {"ephemeral_1h_input_tokens": 10}}, 10, 10),
+        ({"cache_creation_input_tokens": 10, "cache_creation": {"ephemeral_5m_input_tokens": 10}}, 10, 0),
+        ({"cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4}}, 7, 4),
+        ({"cache_creation_input_tokens": None, "cache_creation": {"ephemeral_1h_input_tokens": 4}}, 4, 4),
+        ({"cache_creation_input_tokens": 10, "cache_creation": {"ephemeral_1h_input_tokens": "6"}}, 10, 0),
+        ({"cache_creation_input_tokens": -1, "cache_creation": []}, 0, 0),
+        ({}, 0, 0),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
+def test_what_was_written_into_caches_is_counted_for_every_endpoint(
+    counts: dict[str, Any], written: int, kept: int, endpoint: str
+) -> None:
+    native = message(text("a"), usage={"input_tokens": 1, "output_tokens": 2, **counts})
+    found = through_chat.answer(endpoint, to_completion(json.dumps(native).encode())).usage
+    assert found == Usage(1 + written, 2, cache_write_tokens=written, cache_write_1h_tokens=kept)
 
 
 ODD_USAGES: list[object] = [

@@ -23,6 +23,7 @@ from tests.unit.formats.anthropic_lines import (
     body,
     call,
     calling,
+    noting,
     result,
     text,
     tool_result,
@@ -58,9 +59,10 @@ SYSTEM = [
 @pytest.mark.parametrize(("messages", "system"), SYSTEM)
 @pytest.mark.parametrize("late", [False, True])
 def test_system_messages_are_hoisted_in_order(messages: list[Json], system: object, late: bool) -> None:
-    params = translate(messages=HELLO + messages if late else messages + HELLO)
+    params, noted = noting(messages=HELLO + messages if late else messages + HELLO)
     assert params["system"] == system
     assert params["messages"] == HELLO
+    assert noted == (("messages[]=first",) if late else ())
 
 
 def test_a_blank_system_message_is_left_out() -> None:
@@ -125,7 +127,6 @@ CONVERSATIONS: list[tuple[list[Json], list[Json]]] = [
         [
             calling(call(given="a"), call(given="b")),
             result("b", [text("x")]),
-            {"role": "system", "content": "now"},
             result("a", ""),
             {"role": "user", "content": "go"},
             {"role": "user", "content": [text("on")]},

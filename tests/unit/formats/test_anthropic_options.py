@@ -23,6 +23,7 @@ from tests.unit.formats.anthropic_lines import (
     call,
     calling,
     dropping,
+    noting,
     result,
     text,
     tool_result,
@@ -52,24 +53,13 @@ OPTIONS: list[tuple[str, Json, Json]] = [
     (HAIKU, {"reasoning_effort": None}, {}),
     (HAIKU, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
     (SONNET_5, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
-    (SONNET_5_5, {"reasoning_effort": "none"}, {"thinking": {"type": "between_tools"}}),
     (OPUS_4_7, {"reasoning_effort": "none"}, {}),
     (OLDEST, {"reasoning_effort": "none"}, {}),
     (HAIKU, {"reasoning_effort": "low"}, {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
     (
         HAIKU,
-        {"reasoning_effort": "xhigh", "max_tokens": 1025},
-        {"max_tokens": 1025, "thinking": {"type": "enabled", "budget_tokens": 1024}},
-    ),
-    (
-        HAIKU,
-        {"reasoning_effort": "high", "max_tokens": 20_000, "temperature": 1, "top_p": 0.95},
-        {"max_tokens": 20_000, "thinking": {"type": "enabled", "budget_tokens": 10_000}, "top_p": 0.95},
-    ),
-    (
-        OPUS_4_6,
-        {"reasoning_effort": "minimal"},
-        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        {"reasoning_effort": "low", "max_tokens": 20_000, "temperature": 1, "top_p": 0.95},
+        {"max_tokens": 20_000, "thinking": {"type": "enabled", "budget_tokens": 2048}, "top_p": 0.95},
     ),
     (FABLE, {"reasoning_effort": "max"}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
     (HAIKU, {"response_format": {"type": "text"}}, {}),
@@ -97,7 +87,9 @@ def test_users_are_told_apart_and_not_named() -> None:
         return str(translate(HAIKU, HELLO, **names)["metadata"]["user_id"])
 
     mail = "someone@example.com"
-    assert pseudonym(user=mail) == pseudonym(safety_identifier=mail, user="another")
+    assert pseudonym(user=mail) == pseudonym(safety_identifier=mail) == pseudonym(safety_identifier=mail, user=mail)
+    both, dropped = dropping(HAIKU, safety_identifier=mail, user="another")
+    assert (both["metadata"]["user_id"], dropped) == (pseudonym(user=mail), ("user",))
     assert pseudonym(user=mail) != pseudonym(user="another")
     assert mail not in pseudonym(user=mail)
     assert len(pseudonym(user="\ud83d")) == 64
@@ -116,13 +108,56 @@ def test_values_that_ask_for_what_happens_anyway_are_no_loss(options: Json) -> N
     assert translate(**options) == translate()
 
 
+ADAPTIVE: Json = {"type": "adaptive"}
+# What becomes something else without a switch, and is noted.
+NOTED: list[tuple[str, Json, Json, tuple[str, ...]]] = [
+    (OPUS_4_6, {"reasoning_effort": "minimal"}, {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}, ("=low",)),
+    (FABLE, {"reasoning_effort": "minimal"}, {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}, ("=low",)),
+    (HAIKU, {"reasoning_effort": "max"}, {"thinking": {"type": "enabled", "budget_tokens": 32_000}}, ("=xhigh",)),
+    (
+        HAIKU,
+        {"reasoning_effort": "xhigh", "max_tokens": 1025},
+        {"max_tokens": 1025, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        ("=1024",),
+    ),
+    (
+        SONNET_4,
+        {"reasoning_effort": "high", "max_tokens": 20_000},
+        {"max_tokens": 20_000, "thinking": {"type": "enabled", "budget_tokens": 10_000}},
+        ("=10000",),
+    ),
+    (SONNET_5_5, {"reasoning_effort": "none"}, {"thinking": {"type": "between_tools"}}, ("=between_tools",)),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "native", "noted"), NOTED)
+def test_a_level_that_becomes_another_is_noted(model: str, options: Json, native: Json, noted: tuple[str, ...]) -> None:
+    params, names = noting(model, **options)
+    assert names == tuple(f"reasoning_effort{each}" for each in noted)
+    assert params == {"model": model, "messages": HELLO, "max_tokens": params["max_tokens"], **native}
+
+
+EMPTY_STOPS: list[tuple[object, list[str] | None]] = [
+    ("", None),
+    ([""], None),
+    (["", "x"], ["x"]),
+    (["x", "", "y"], ["x", "y"]),
+    (["x", "x", ""], ["x"]),
+]
+
+
+@pytest.mark.parametrize(("stop", "sequences"), EMPTY_STOPS)
+def test_an_empty_stop_is_left_out_and_noted(stop: object, sequences: list[str] | None) -> None:
+    params, names = noting(stop=stop)
+    assert (params.get("stop_sequences"), names) == (sequences, ("stop",))
+
+
 LOSSES: list[tuple[str, Json, Json, tuple[str, ...]]] = [
     (HAIKU, {"seed": 0}, {}, ("seed",)),
     (HAIKU, {"frequency_penalty": 0.1, "presence_penalty": -1}, {}, ("frequency_penalty", "presence_penalty")),
     (HAIKU, {"logit_bias": {"1": 2}, "store": True}, {}, ("logit_bias", "store")),
     (HAIKU, {"prediction": {"type": "content", "content": "x"}}, {}, ("prediction",)),
     (HAIKU, {"service_tier": "flex", "metadata": {"a": "b"}}, {}, ("service_tier", "metadata")),
-    (HAIKU, {"web_search_options": {}}, {}, ("web_search_options",)),
     (HAIKU, {"verbosity": "low", "prompt_cache_key": "k"}, {}, ("verbosity", "prompt_cache_key")),
     (HAIKU, {"never_heard_of": False}, {}, ("never_heard_of",)),
     (HAIKU, {"user text 💬": 1}, {}, ("(other)",)),
@@ -133,8 +168,6 @@ LOSSES: list[tuple[str, Json, Json, tuple[str, ...]]] = [
     (HAIKU, {"temperature": 0.5, "top_p": 0.5}, {"temperature": 0.5}, ("top_p",)),
     (OPUS_4_1, {"temperature": 0.5, "top_p": 0.5}, {"temperature": 0.5}, ("top_p",)),
     (OPUS_4_7, {"temperature": 0.0, "top_p": 0.5, "top_k": 1}, {}, ("temperature", "top_k", "top_p")),
-    (HAIKU, {"response_format": {"type": "json_object"}}, {}, ("response_format",)),
-    (SONNET_4, {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}, {}, ("response_format",)),
     (HAIKU, {"stop": ["\n", "x"]}, {"stop_sequences": ["x"]}, ("stop",)),
     (HAIKU, {"stop": " "}, {}, ("stop",)),
     (OLDEST, {"reasoning_effort": "low"}, {}, ("reasoning_effort",)),

@@ -8,6 +8,7 @@ import pytest
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.losses import TOLD
 from tests.unit.formats.anthropic_lines import (
     HAIKU,
     HELLO,
@@ -31,7 +32,7 @@ def test_prefill() -> None:
     assert translate(HAIKU, PREFILL)["messages"] == PREFILL
     assert dropping(HAIKU, PREFILL, reasoning_effort="low")[1] == ("reasoning_effort",)
     wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
-    assert dropping(HAIKU, PREFILL, response_format=wanted)[1] == ("response_format",)
+    assert dropping(HAIKU, PREFILL, response_format=wanted)[1] == (f"response_format={TOLD}",)
 
 
 # No setting lets these through: (what differs from a good line, the field that the refusal names).

@@ -107,7 +107,7 @@ def test_every_reason_to_stop(reason: str | None, word: str, named: bool) -> Non
 def test_usage_adds_up() -> None:
     counts: Any = {"cacheReadInputTokens": 10, "cacheWriteInputTokens": 100}
     answer = to_completion(json.dumps(reply({"text": "a"}, **counts)).encode(), model="m")
-    assert answer.usage == Usage(input_tokens=115, output_tokens=3, cached_tokens=10)
+    assert answer.usage == Usage(input_tokens=115, output_tokens=3, cached_tokens=10, cache_write_tokens=100)
     tokens = json.loads(answer.body)["usage"]
     assert (tokens["prompt_tokens"], tokens["total_tokens"]) == (115, 118)
     assert tokens["prompt_tokens_details"] == {"cached_tokens": 10, "cache_write_tokens": 100}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.formats.bedrock.converse import to_converse, to_nova
+from proxy_plugin.providers.formats.bedrock.invoke import to_invoke
 from tests.unit.formats.anthropic_lines import HELLO, PDF, PNG, SCHEMA, TOOL, call, calling, result, text, user
 from tests.unit.formats.bedrock_lines import (
     CLAUDE,
@@ -24,6 +25,7 @@ from tests.unit.formats.bedrock_lines import (
     QWEN_VL,
     R1,
     Json,
+    body,
     converse,
     invoke,
     refused,
@@ -46,8 +48,13 @@ def test_the_plainest_line() -> None:
 
 def test_system_messages_are_hoisted_in_order() -> None:
     messages = [{"role": "system", "content": "a"}, *HELLO, {"role": "developer", "content": [text("b"), text(" ")]}]
-    native = converse(LLAMA_3, messages)
+    native = converse(LLAMA_3, messages, lost=("messages[]=first",))
     assert native == {"messages": SAID, "system": [{"text": "a"}, {"text": "b"}]}
+    first = [messages[0], messages[2], *HELLO]
+    assert converse(LLAMA_3, first) == native
+    late = [*HELLO, {"role": "system", "content": "b"}]
+    for model in (NOVA, QWEN, "amazon.nova-3-pro-v1:0"):
+        assert to_converse(body(late), model=model, drop_params=False).dropped == ("messages[]=first",)
 
 
 def test_turns_of_one_role_are_one_message() -> None:
@@ -110,7 +117,7 @@ def test_calls_and_results() -> None:
         result("a", ""),
         {"role": "user", "content": "go"},
     ]
-    native = invoke(NOVA, told, tools=[TOOL])
+    native = invoke(NOVA, told, tools=[TOOL], lost=("messages[]=first",))
     (first, second), answers = native["messages"][1]["content"][1:], native["messages"][2]["content"]
     assert native["messages"][1]["content"][0] == {"text": "look"}
     assert first == {"toolUse": {"toolUseId": "a", "name": "f", "input": {"a": 1}}}
@@ -152,7 +159,8 @@ def test_which_tool_is_said_to_claude_and_nova_only(model: str) -> None:
 
 
 def test_forbidden_tools_are_left_out() -> None:
-    assert converse(QWEN, tools=[TOOL], tool_choice="none") == {"messages": SAID}
+    made = to_converse(body(tools=[TOOL], tool_choice="none"), model=QWEN, drop_params=False, strict_params=True)
+    assert (json.loads(made.body), made.dropped) == ({"messages": SAID}, ("tools",))
     history = [*HELLO, calling(call()), result()]
     told = converse(QWEN, history, tools=[TOOL], tool_choice="none", lost=("tool_choice=auto",))
     assert told["toolConfig"] == {"tools": [SPEC]}
@@ -170,16 +178,19 @@ def test_strict_tools() -> None:
 
 
 def test_inference_options() -> None:
-    native = converse(QWEN, max_completion_tokens=9, temperature=0.5, top_p=0.1, stop=["a", "", " "])
+    given: Json = {"max_completion_tokens": 9, "temperature": 0.5, "top_p": 0.1, "stop": ["a", "", " "]}
+    native = converse(QWEN, lost=("stop=without empty ones",), **given)
     assert native["inferenceConfig"] == {"maxTokens": 9, "temperature": 0.5, "topP": 0.1, "stopSequences": ["a", " "]}
-    assert converse(QWEN, stop="", temperature=None, n=1, seed=None, frequency_penalty=0) == {"messages": SAID}
+    assert converse(QWEN, stop=[], temperature=None, n=1, seed=None, frequency_penalty=0) == {"messages": SAID}
+    assert converse(QWEN, stop="", lost=("stop=without empty ones",)) == {"messages": SAID}
 
 
 def test_what_one_family_takes() -> None:
     assert converse(NOVA, top_k=3)["additionalModelRequestFields"] == {"inferenceConfig": {"topK": 3}}
     assert invoke(NOVA, top_k=3, max_tokens=4)["inferenceConfig"] == {"maxTokens": 4, "topK": 3}
     thinks = {"type": "enabled", "maxReasoningEffort": "low"}
-    assert converse(NOVA_2, reasoning_effort="minimal")["additionalModelRequestFields"] == {"reasoningConfig": thinks}
+    native = converse(NOVA_2, reasoning_effort="minimal", lost=("reasoning_effort=low",))
+    assert native["additionalModelRequestFields"] == {"reasoningConfig": thinks}
     assert invoke(NOVA_2, reasoning_effort="low")["reasoningConfig"] == thinks
     assert invoke(NOVA_2, reasoning_effort="none") == invoke(NOVA_2)
     native = converse(GPT_OSS, reasoning_effort="high", seed=7, logit_bias={"1": -1.5}, presence_penalty=1)
@@ -244,8 +255,11 @@ LOST: list[tuple[str, Json, str]] = [
     (R1, {"reasoning_effort": "none"}, "reasoning_effort"),
     (QWEN, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
     (CLAUDE, {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
-    (QWEN, {"response_format": {"type": "json_object"}}, "response_format"),
-    (LLAMA_3, {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}, "response_format"),
+    (
+        LLAMA_3,
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA, "strict": True}}},
+        "response_format=told, not enforced",
+    ),
     (NOVA, {"max_tokens": 10_001}, "max_tokens=10000"),
     (NOVA_2, {"reasoning_effort": "xhigh"}, "reasoning_effort=high"),
     (NOVA_2, {"reasoning_effort": "high", "max_tokens": 9}, "reasoning_effort=medium"),
@@ -270,6 +284,59 @@ def test_nova_itself_has_no_place_for_the_end_user() -> None:
 
 
 PREFILL = [*HELLO, {"role": "assistant", "content": "{"}]
+BMP = "data:image/bmp;base64,Qk0="
+SVG = "data:image/png;base64,PHN2ZyB4bWxucz0="  # its bytes say so
+ZIP = "data:application/pdf;base64,UEsDBBQAAAA="
+MISTAKEN = [
+    ("data:image/png;base64,/9j/4AAQSkZJRg==", "jpeg"),
+    ("data:image/jpeg;base64,iVBORw0KGgo=", "png"),
+    ("data:image/png;base64,R0lGODlhAQAB", "gif"),
+    ("data:image/gif;base64,UklGRiQAAABXRUJQVlA4IA==", "webp"),
+    ("data:image/bmp;base64,iVBORw0KGgo=", "png"),
+    ("data:application/octet-stream;base64,iVBORw0KGgo=", "png"),
+    ("data:image/svg+xml;base64,/9j/4AAQSkZJRg==", "jpeg"),
+    ("data:text/plain;base64,R0lGODlhAQAB", "gif"),
+]
+
+
+@pytest.mark.parametrize(("url", "form"), MISTAKEN)
+@pytest.mark.parametrize("model", [NOVA, CLAUDE, "amazon.nova-3-pro-v1:0"])
+def test_the_type_of_the_first_bytes_is_sent_and_noted(model: str, url: str, form: str) -> None:
+    line = body(user({"type": "image_url", "image_url": {"url": url}}))
+    translated = to_converse(line, model=model, drop_params=False)
+    assert json.loads(translated.body)["messages"][0]["content"][0]["image"]["format"] == form
+    assert translated.dropped == (f"messages[].content[].image_url.url=image/{form}",)
+    again = to_invoke(line, model=QWEN_VL, drop_params=False)
+    sent = json.loads(again.body)["messages"][0]["content"][0]["image_url"]["url"]
+    assert (sent, again.dropped) == (f"data:image/{form};base64,{url.partition(',')[2]}", translated.dropped)
+
+
+def test_documents_in_the_results_of_tools() -> None:
+    told = [*HELLO, calling(call()), result("call_1", [FILE])]
+    native = converse(CLAUDE, told, tools=[TOOL])
+    assert "document" in native["messages"][2]["content"][0]["toolResult"]["content"][0]
+
+
+NEAREST = [
+    (GPT_OSS, "minimal", "low"), (GPT_OSS, "xhigh", "high"), (GPT_OSS, "max", "high"),
+    (NOVA_2, "minimal", "low"), (NOVA_2, "xhigh", "high"), (NOVA_2, "max", "high"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "level", "nearest"), NEAREST)
+def test_the_nearest_level_is_noted(model: str, level: str, nearest: str) -> None:
+    for to in (to_converse, to_invoke):
+        translated = to(body(reasoning_effort=level), model=model, drop_params=False)
+        assert translated.dropped == (f"reasoning_effort={nearest}",)
+        assert nearest in translated.body.decode()
+
+
+@pytest.mark.parametrize("model", [GEMMA, "nvidia.nemotron-nano-12b-v2", "nvidia.nemotron-nano-9b-v2"])
+def test_gemma_and_nemotron_take_schemas(model: str) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    assert "textFormat" in converse(model, response_format=wanted)["outputConfig"]
+
+
 REFUSED: list[tuple[str, Json, str]] = [
     (QWEN, {"n": 2}, "n"),
     (QWEN, {"stream": True}, "stream"),
@@ -297,7 +364,11 @@ REFUSED: list[tuple[str, Json, str]] = [
     (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": "https://x/y.png"}})}, "image_url.url"),
     (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": "s3://bucket/y.bmp"}})}, "image_url.url"),
     (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": "s3://b/"}})}, "image_url.url"),
-    (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": PNG.replace("png", "bmp")}})}, "image_url.url"),
+    (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": BMP}})}, "image_url.url"),
+    (NOVA, {"messages": user({"type": "image_url", "image_url": {"url": SVG}})}, "image_url.url"),
+    (NOVA, {"messages": [*HELLO, calling(call()), result("call_1", [FILE])]}, "messages[2].content[0]"),
+    (NOVA, {"messages": user(text("a"), {"type": "file", "file": {"file_url": "https://a/b.pdf"}})}, "file.file_url"),
+    (NOVA, {"messages": user(text("a"), {"type": "file", "file": {"file_data": ZIP}})}, "file.file_data"),
     (NOVA, {"messages": user({"type": "input_audio", "input_audio": {}})}, "messages[0].content[0]"),
     (NOVA, {"messages": [*HELLO, calling(call())]}, "messages[1].tool_calls[0]"),
     (NOVA, {"messages": [*HELLO, calling(call(name="x" * 65)), result()]}, "messages[1].tool_calls[0].function.name"),

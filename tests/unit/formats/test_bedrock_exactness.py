@@ -43,7 +43,8 @@ NATIVE = [(to_converse, CLAUDE), (to_converse, QWEN), (to_invoke, NOVA), (to_inv
 @pytest.mark.parametrize(("to", "model"), NATIVE)
 def test_arguments_keep_every_digit_key_and_escape(to: Translator, model: str, outer: str) -> None:
     line = body([{"role": "user", "content": "a" + outer}, calling(call(FRAGILE)), result()], tools=[TOOL])
-    assert FRAGILE.encode() in to(line, model=model, drop_params=False).body
+    whole = FRAGILE.replace("\\ud83d", "\\ufffd") if (to, model) == (to_invoke, CLAUDE) else FRAGILE
+    assert whole.encode() in to(line, model=model, drop_params=False).body
     chat = json.loads(to_invoke(line, model=QWEN, drop_params=False).body)
     assert chat["messages"][1]["tool_calls"][0]["function"]["arguments"] == FRAGILE
 
@@ -63,7 +64,8 @@ def test_schemas_keep_long_numbers(to: Translator, model: str) -> None:
 
 @pytest.mark.parametrize("to", [to_converse, to_invoke])
 def test_bounds_that_claude_is_told_of_keep_their_digits(to: Translator) -> None:
-    schema = f'{{"type":"object","properties":{{"a":{{"maximum":{BIG},"multipleOf":0.12345678901234567890}}}}}}'
+    bounds = f'"maximum":{BIG},"multipleOf":0.12345678901234567890'
+    schema = f'{{"type":"object","properties":{{"a":{{"type":"number",{bounds}}}}}}}'
     wanted = f'"response_format":{{"type":"json_schema","json_schema":{{"schema":{schema}}}}}'
     line = f'{{"messages":{json.dumps(HELLO)},{wanted}}}'.encode()
     sent = to(line, model=CLAUDE, drop_params=True).body.decode()
@@ -103,7 +105,7 @@ def test_a_cut_emoji_survives_on_the_way_back() -> None:
 
 def attempt(to: Callable[..., Translated], line: bytes, model: str, drop: bool) -> Translated | LineRejected:
     try:
-        return to(line, model=model, drop_params=drop)
+        return to(line, model=model, drop_params=drop, strict_params=not drop)
     except LineRejected as refused:
         return refused
 

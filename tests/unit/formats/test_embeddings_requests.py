@@ -48,7 +48,7 @@ def bodies(translator: Translator, given_body: bytes, **options: Any) -> list[Js
 
 def refusal(translator: Translator, given_body: bytes, *, drop_params: bool = False) -> LineRejected:
     with pytest.raises(LineRejected) as caught:
-        translator(given_body, model=None, drop_params=drop_params)
+        translator(given_body, model=None, drop_params=drop_params, strict_params=True)
     return caught.value
 
 

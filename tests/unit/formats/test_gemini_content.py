@@ -26,6 +26,7 @@ from tests.unit.formats.gemini_lines import (
     body,
     config,
     dropping,
+    noting,
     refusal,
     translate,
 )
@@ -76,7 +77,8 @@ def test_parameters() -> None:
         "logprobs": 5,
         "responseModalities": ["TEXT", "IMAGE"],
     }
-    assert config(stop="a", logprobs=True, top_logprobs=0) == {"stopSequences": ["a"], "responseLogprobs": True}
+    wanted = {"stopSequences": ["a"], "responseLogprobs": True}
+    assert config(stop="a", logprobs=True, top_logprobs=0, vertex=True) == wanted
 
 
 @pytest.mark.parametrize("model", [FLASH_2, FLASH, PRO_3, FLASH_3_8, "tuned"])
@@ -123,7 +125,8 @@ def test_seeds_beyond_32_bits_and_empty_stops() -> None:
     assert config(seed=2**31 - 1) == {"seed": 2**31 - 1}
     assert dropping(seed=2**31)[1] == ("seed",)
     request, dropped = dropping(stop=["", "a"])
-    assert (request["generationConfig"], dropped) == ({"stopSequences": ["a"]}, ("stop",))
+    assert request["generationConfig"] == {"stopSequences": ["a"]}
+    assert dropped == noting(stop=["", "a"])[1] == ("stop=without empty ones",)
 
 
 def test_models_that_ignore_sampling() -> None:
@@ -206,21 +209,22 @@ def test_formats() -> None:
 def test_json_beside_tools() -> None:
     wanted = {"type": "json_object"}
     request, dropped = dropping(FLASH, tools=[TOOL], response_format=wanted)
-    assert dropped == ("response_format",)
+    assert dropped == ("response_format=told, not enforced",)
     assert "generationConfig" not in request
+    assert "JSON" in request["systemInstruction"]["parts"][0]["text"]
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}
+    assert dropping(FLASH, tools=[TOOL], response_format=schema)[1] == ("response_format=told, not enforced",)
     assert translate(PRO_3, tools=[TOOL], response_format=wanted)["generationConfig"]["responseMimeType"]
 
 
 THINKING: list[tuple[str, str, Json]] = [
     (FLASH, "none", {"thinkingBudget": 0}),
-    (FLASH, "minimal", {"thinkingBudget": 1024}),
+    (FLASH, "low", {"thinkingBudget": 1024}),
     (FLASH, "medium", {"thinkingBudget": 8192}),
     (FLASH, "high", {"thinkingBudget": 24_576}),
-    (FLASH, "max", {"thinkingBudget": 24_576}),
     (LITE, "none", {"thinkingBudget": 0}),
     (PRO, "xhigh", {"thinkingBudget": 32_768}),
     (PRO_3, "low", {"thinkingLevel": "LOW"}),
-    (PRO_3, "minimal", {"thinkingLevel": "LOW"}),
     (PRO_3_1, "medium", {"thinkingLevel": "MEDIUM"}),
     (FLASH_3, "minimal", {"thinkingLevel": "MINIMAL"}),
     (ARGON, "high", {"thinkingLevel": "HIGH"}),
@@ -236,9 +240,7 @@ def test_thinking(model: str, level: str, wanted: Json) -> None:
 THOUGHTLESS: list[tuple[str, str, Json | None, str]] = [
     (PRO, "none", {"thinkingBudget": 128}, "reasoning_effort=minimal"),
     (PRO_3, "none", {"thinkingLevel": "LOW"}, "reasoning_effort=low"),
-    (PRO_3, "medium", {"thinkingLevel": "HIGH"}, "reasoning_effort=high"),
     (FLASH_3, "none", {"thinkingLevel": "MINIMAL"}, "reasoning_effort=minimal"),
-    (FLASH_3, "max", {"thinkingLevel": "HIGH"}, "reasoning_effort=high"),
     (FLASH_2, "low", None, "reasoning_effort"),
 ]
 
@@ -248,6 +250,39 @@ def test_levels_that_a_model_does_not_have(model: str, level: str, wanted: Json 
     request, dropped = dropping(model, reasoning_effort=level)
     assert dropped == (name,)
     assert request.get("generationConfig") == (wanted and {"thinkingConfig": wanted})
+
+
+NEAREST: list[tuple[str, str, Json, str]] = [
+    (FLASH, "minimal", {"thinkingBudget": 1024}, "low"),
+    (FLASH, "xhigh", {"thinkingBudget": 24_576}, "high"),
+    (FLASH, "max", {"thinkingBudget": 24_576}, "high"),
+    (LITE, "minimal", {"thinkingBudget": 1024}, "low"),
+    (PRO, "max", {"thinkingBudget": 32_768}, "xhigh"),
+    (PRO_3, "minimal", {"thinkingLevel": "LOW"}, "low"),
+    (PRO_3, "medium", {"thinkingLevel": "HIGH"}, "high"),
+    (FLASH_3, "max", {"thinkingLevel": "HIGH"}, "high"),
+    (ARGON, "minimal", {"thinkingLevel": "LOW"}, "low"),
+    ("gemini-5-pro", "none", {"thinkingLevel": "MINIMAL"}, "minimal"),
+    ("gemini-5-pro", "max", {"thinkingLevel": "XHIGH"}, "xhigh"),
+]
+
+
+@pytest.mark.parametrize(("model", "level", "wanted", "nearest"), NEAREST)
+def test_the_nearest_level_is_noted(model: str, level: str, wanted: Json, nearest: str) -> None:
+    request, dropped = noting(model, reasoning_effort=level)
+    assert request["generationConfig"] == {"thinkingConfig": wanted}
+    assert dropped == (f"reasoning_effort={nearest}",)
+    refusal(model, reasoning_effort=level)
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "temperature", "seed", "top_k", "stop", "tools", "reasoning_effort"])
+def test_a_lone_parameter_is_not_lost(key: str) -> None:
+    value: Json = {"max_tokens": 7, "temperature": 0.5, "seed": 7, "top_k": 7, "stop": "x", "reasoning_effort": "low"}
+    line = {"messages": HELLO, key: value.get(key, [TOOL])}
+    alone = to_generate_content(json.dumps(line).encode(), model=FLASH, drop_params=False)
+    named = to_generate_content(json.dumps({"model": FLASH, **line}).encode(), model=None, drop_params=False)
+    assert alone == named
+    assert b"generationConfig" in alone.body or b"functionDeclarations" in alone.body
 
 
 def test_a_model_without_thinking_is_told_nothing_of_none() -> None:

@@ -158,7 +158,7 @@ TOP = st.sampled_from(
 
 def attempt(line: bytes, model: str, drop: bool, vertex: bool) -> Translated | LineRejected:
     try:
-        return to_generate_content(line, model=model, drop_params=drop, vertex=vertex)
+        return to_generate_content(line, model=model, drop_params=drop, strict_params=not drop, vertex=vertex)
     except LineRejected as refused:
         return refused
 

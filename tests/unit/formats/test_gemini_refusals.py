@@ -9,11 +9,13 @@ import pytest
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from tests.unit.formats.gemini_lines import (
+    ARGON,
     FLASH,
     FLASH_3,
     FLASH_3_6,
     HELLO,
     PNG,
+    PRO,
     TOOL,
     Json,
     call,
@@ -39,7 +41,18 @@ def audio(**members: object) -> list[Json]:
 
 # No setting lets these through: (what differs from a good line, the field that the refusal names).
 REFUSED: list[tuple[Json, str]] = [
-    ({"messages": PREFILL}, "messages"),
+    *(({"model": model, "messages": PREFILL}, "messages") for model in (FLASH_3_6, "gemini-3.5-flash-lite", ARGON)),
+    ({"logprobs": True}, "logprobs"),
+    ({"model": PRO, "logprobs": True, "top_logprobs": 3}, "logprobs"),
+    ({"labels": {"a": 1}}, "labels"),
+    ({"cached_content": ""}, "cached_content"),
+    ({"cached_content": "cachedContents/1", "tools": [TOOL]}, "cached_content"),
+    ({"thinking": True}, "thinking"),
+    ({"thinking": {"type": "enabled"}, "reasoning_effort": "low"}, "thinking"),
+    ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "budget_tokens"),
+    ({"reasoning_summary": "long"}, "reasoning_summary"),
+    ({"extra_body": []}, "extra_body"),
+    ({"extra_body": {"google": {"thinking_config": 7}}}, "extra_body.google.thinking_config"),
     ({"messages": None}, "messages"),
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "system", "content": "a"}]}, "messages"),
@@ -132,7 +145,7 @@ REFUSED: list[tuple[Json, str]] = [
     ({"messages": [*HELLO, calling(call())]}, "messages[1].tool_calls[0]"),
     ({"messages": [*HELLO, result()]}, "messages[1].tool_call_id"),
     ({"messages": [*HELLO, calling(call()), result(), result()]}, "messages[3].tool_call_id"),
-    ({"messages": [*HELLO, calling(call()), result(content=[image("x")])]}, "messages[2].content[0].type"),
+    ({"messages": [*HELLO, calling(call()), result(content=[image(PNG)])]}, "messages[2].content[0]"),
     ({"messages": [*HELLO, {"role": "function", "name": "f", "content": "a"}]}, "messages[1].name"),
 ]
 

@@ -14,8 +14,8 @@ from tests.unit.formats.gemini_lines import (
     call,
     calling,
     contents,
-    dropping,
     image,
+    noting,
     result,
     signed,
     text,
@@ -48,7 +48,11 @@ def test_system_messages_stand_first_and_stay_apart() -> None:
         {"role": "developer", "content": [text("b"), text("c")]},
         {"role": "system", "content": ""},
     ]
-    assert translate(messages=told)["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}, {"text": "c"}]}
+    request, dropped = noting(messages=told)
+    assert request["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}, {"text": "c"}]}
+    assert dropped == ("messages[]=first",)
+    first = [told[0], {"role": "developer", "content": "b"}, *HELLO]
+    assert translate(messages=first)["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}]}
 
 
 def function_call(args: object = None, **more: object) -> Json:
@@ -178,9 +182,3 @@ def test_media_in_a_bucket(given: Json, native: Json) -> None:
 
 def test_the_gemini_api_knows_the_type_of_its_files() -> None:
     assert contents(*user(file(file_id=STORED)), model=FLASH)[0]["parts"] == [at(STORED)]
-
-
-def test_detail_is_the_models_choice() -> None:
-    request, dropped = dropping(messages=user(image(PNG, detail="high")))
-    assert dropped == ("messages[].content[].image_url.detail",)
-    assert request["contents"][0]["parts"] == [inline("image/png", "iVBORw0KGgo=")]

@@ -14,7 +14,8 @@ from proxy_plugin.providers.base import LineRejected, Usage
 from proxy_plugin.providers.formats.anthropic.answers import to_completion
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.openai.responses_answers import to_response
-from proxy_plugin.providers.formats.openai.responses_chat import own_refusal, to_chat
+from proxy_plugin.providers.formats.openai.responses_chat import to_chat
+from proxy_plugin.providers.formats.openai.responses_words import own_refusal
 
 Json = dict[str, Any]
 USAGE = {
@@ -44,7 +45,7 @@ def response(native: bytes, request: bytes | None = None) -> Json:
 def test_a_text() -> None:
     found = response(completion({"content": "hello"}))
     answer = to_response(completion({"content": "hello"}))
-    assert (answer.model, answer.usage) == ("m", Usage(10, 7, 4, 5))
+    assert (answer.model, answer.usage) == ("m", Usage(10, 7, 4, 5, 3))
     assert found["id"].startswith("resp_")
     assert found["output"][0]["content"][0] == {
         "type": "output_text",
@@ -183,7 +184,7 @@ def test_the_whole_chain_and_its_next_turn() -> None:
     assert b'"input":{"n":1234567890123456789012345}' in again
     turns = json.loads(again)["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    assert turns[1]["content"][0]["text"] == "half \ud83d"
+    assert turns[1]["content"][0]["text"] == "half \ufffd"
     assert turns[1]["content"][1]["id"] == turns[2]["content"][0]["tool_use_id"] == "toolu_1"
 
 
@@ -212,5 +213,54 @@ def test_any_conversation_is_translated_or_refused_on_the_whole_way(items: list[
     try:
         params = json.loads(to_messages(to_chat(request, drop_params=False).body, model=None, drop_params=False).body)
     except LineRejected as error:
-        params = {"messages": own_refusal(error).param}
+        params = {"messages": own_refusal(error, request).param}
     assert params["messages"]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+SIGNED = {"google": {"thought_signature": "c2ln"}}
+TOKEN = {"token": "a", "logprob": -0.5, "bytes": None}
+
+
+def test_an_image_alone_is_what_was_answered() -> None:
+    found = response(completion({"content": "", "images": [IMAGE]}))
+    (item,) = found["output"]
+    assert (item["type"], item["status"], item["output_format"]) == ("image_generation_call", "completed", "png")
+    assert item["result"] == "iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_images_beside_words_and_calls(finish: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    link = {"type": "image_url", "image_url": {"url": "https://a/b.png"}}
+    found = response(completion({"content": "see", "tool_calls": [call], "images": [IMAGE, link]}, finish))
+    kinds = [item["type"] for item in found["output"]]
+    assert kinds == ["message", "function_call", "image_generation_call", "image_generation_call"]
+    assert (found["output"][3]["result"], found["output"][3]["url"]) == (None, "https://a/b.png")
+    assert len({item["id"] for item in found["output"]}) == 4
+
+
+def test_speech_and_thought_signatures_stand_beside() -> None:
+    audio = {"id": "a", "data": "YQ==", "expires_at": 0, "transcript": "", "mime_type": "audio/L16"}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": SIGNED}
+    found = response(completion({"content": "", "audio": audio, "extra_content": SIGNED, "tool_calls": [call]}))
+    assert [item["extra_content"] for item in found["output"]] == [SIGNED, SIGNED]
+    assert found["output"][0]["audio"] == audio
+    assert response(completion({"content": "", "audio": audio}))["output"][0]["audio"] == audio
+
+
+@pytest.mark.parametrize("tops", [None, [], [TOKEN], [TOKEN, {**TOKEN, "bytes": [97]}]])
+def test_log_probabilities_stay(tops: list[Json] | None) -> None:
+    told = {"content": [{**TOKEN, "top_logprobs": tops}], "refusal": None}
+    choice = {"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop", "logprobs": told}
+    part = response(json.dumps({"choices": [choice]}).encode())["output"][0]["content"][0]
+    assert [(each["token"], each["logprob"], each["bytes"]) for each in part["logprobs"]] == [("a", -0.5, [])]
+    assert [each["bytes"] for each in part["logprobs"][0]["top_logprobs"]] == [[], [97]][: len(tops or [])]
+
+
+def test_odd_members_are_passed_over() -> None:
+    odd = {"content": "a", "images": [7, {}, {"image_url": 7}], "audio": "x", "extra_content": [1]}
+    choice = {"message": odd, "finish_reason": "stop", "logprobs": {"content": [7, {"top_logprobs": 7}]}}
+    assert (
+        json.loads(to_response(json.dumps({"choices": [choice], "error": "x"}).encode()).body)["status"] == "completed"
+    )

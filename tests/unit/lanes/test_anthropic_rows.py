@@ -284,3 +284,60 @@ def test_a_file_that_was_cut_never_counts_as_whole(
         assert count_rows(path) < len(texts)
     except ValueError:
         assert not whole[:size].endswith(b"\n")
+
+
+# What the provider says and what it is called by
+
+
+@pytest.mark.parametrize(
+    ("source", "created"),
+    [
+        ("results-1795953600.jsonl", 1795953600),
+        ("results-0.jsonl", 0),
+        ("results.jsonl", 0),  # stored by an earlier version
+        ("results-.jsonl", 0),
+        ("results-x.jsonl", 0),
+        ("results--5.jsonl", 0),
+        ("results-1.jsonl.part", 0),
+        ("results-9999999999999.jsonl", 0),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
+def test_an_answer_was_created_when_its_job_ended(source: str, created: int, endpoint: str) -> None:
+    result = {"type": "succeeded", "message": paid("msg_1")}
+    found = ANTHROPIC.row(json.dumps({"custom_id": ID, "result": result}).encode(), source, endpoint)
+    assert found is not None
+    answer = json.loads(found.response or b"")["body"]
+    assert answer.get("created", answer.get("created_at")) == created
+
+
+def paid(name: str, model: str = "m") -> dict[str, Any]:
+    return {
+        "id": name,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "paid"}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "msg_\ude00", "\ud83d\ud83d", "", "é", "a\x00b", "\udfff9"])
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/responses", "/v1/completions"])
+def test_half_a_character_in_a_name_is_no_corrupt_row(name: str, endpoint: str) -> None:
+    result = {"type": "succeeded", "message": paid(name, f"m{name}")}
+    found = ANTHROPIC.row(json.dumps({"custom_id": ID, "result": result}).encode(), "results.jsonl", endpoint)
+    assert found is not None
+    assert found.ok
+    assert b"paid" in (found.response or b"")
+    assert json.loads(found.response or b"")["request_id"] == name
+    (found.model or "").encode()
+    (found.response or b"").decode()
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "req_\ude00"])
+def test_half_a_character_in_a_request_id_of_an_error(name: str) -> None:
+    fault = {"type": name, "message": name}
+    found = row({"type": "errored", "error": {"type": "error", "error": fault, "request_id": name}})
+    assert (found.ok, response_of(found)["request_id"]) == (False, name)

@@ -161,6 +161,7 @@ def test_a_line_that_meets_no_condition_is_refused(strict: bool) -> None:
         ("gpt", "gpt"),
         ("@slug-0/gpt", "gpt"),
         ("@other/maker/gpt", "maker/gpt"),
+        ("@slug-7/gpt", "gpt"),
         ("@stranger/gpt", "@stranger/gpt"),
         ("@other", "@other"),
         ("@other/", "@other/"),
@@ -172,6 +173,65 @@ def test_the_route_is_stronger_than_the_account_that_a_line_names(model: str, le
     [choice] = choices(Rules(slugs=("other",)), [line(model)])
     assert choice == Choice(0, left, left)
     assert choices(Rules(slugs=("other",)), [line(model)], FIXED) == [Choice(0, "wool", "wool")]
+
+
+@pytest.mark.parametrize(
+    ("model", "left"),
+    [
+        ("gpt", "gpt"),
+        ("@slug-0/gpt", "gpt"),
+        ("@slug-0/maker/gpt", "maker/gpt"),
+        ("@other/gpt", None),
+        ("@other/maker/gpt", None),
+        ("@another/@slug-0/gpt", None),
+        ("@stranger/gpt", "@stranger/gpt"),
+        ("@other", "@other"),
+        ("@other/", "@other/"),
+        ("@cf/meta/llama", "@cf/meta/llama"),
+    ],
+)
+@pytest.mark.parametrize("specs", [SPECS[:1], [SPECS[0], TargetSpec(slug="slug-0", provider="toy", strict=True)]])
+def test_one_account_for_all_lines_takes_none_that_names_another(
+    model: str, left: str | None, specs: list[TargetSpec]
+) -> None:
+    """The owner of the account would get the bill for a line that was meant for somebody else's."""
+    chooser = Chooser(specs, Rules(slugs=("other", "another")))
+    if left is not None:
+        assert chooser.choose(line(model)) == Choice(0, left, left)
+        return
+    with pytest.raises(Misrouted) as refusal:
+        chooser.choose(line(model))
+    assert (refusal.value.code, refusal.value.param) == ("virtual_key_conflict", "body.model")
+    assert "slug-0" in refusal.value.message
+    assert "other/" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "left"),
+    [
+        ("openai", "openai/gpt-4o", "gpt-4o"),
+        ("openai", "openai/openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("openai", "anthropic/claude-x", "anthropic/claude-x"),
+        ("openai", "openai/", "openai/"),
+        ("openai", "openai", "openai"),
+        ("openai", "maker/openai/x", "maker/openai/x"),
+        ("openai", "openaiish/gpt", "openaiish/gpt"),
+        ("openai", "openai/house-model", "openai/house-model"),  # in the allow-list of the account
+        ("anthropic", "anthropic/claude-x", "claude-x"),
+        ("anthropic", "@own/anthropic/claude-x", "claude-x"),
+    ],
+)
+@pytest.mark.parametrize("rules", [Rules(slugs=("own",)), Rules(rule=ByLine(), names=Names({"own": 0}))])
+def test_the_prefix_of_the_targets_own_provider_is_cut_off(provider: str, model: str, left: str, rules: Rules) -> None:
+    spec = TargetSpec(slug="own", provider=provider, models=("openai/house-*", "gpt*"))
+    if rules.rule is not None and not model.startswith("@"):
+        model = f"@own/{model}"
+    assert Chooser([spec], rules).choose(line(model)).model == left
+
+
+def test_the_prefix_of_a_routes_own_model_is_cut_off() -> None:
+    spec = TargetSpec(slug="own", provider="openai", model="openai/gpt-4o")
+    assert Chooser([spec], Rules()).choose(line("whatever")) == Choice(0, "gpt-4o", "openai/gpt-4o")
 
 
 NAMES = Names(
@@ -230,6 +290,44 @@ def test_lines_that_name_no_target_say_why_and_are_not_quoted(model: str, code: 
             chooser.choose(line(model))
         assert (refusal.value.code, refusal.value.provider, refusal.value.param) == (code, provider, "body.model")
         assert "nobody" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "at_provider"),
+    [
+        ("@one/gpt", 0, "gpt"),
+        ("fast", 2, "tiny"),
+        ("house/gpt-4o", 5, "gpt-4o"),
+        ("gpt", 6, "gpt"),
+        ("maker/gpt", 6, "maker/gpt"),
+        ("house", 6, "house"),
+        ("@hf/x", 6, "@hf/x"),
+        ("@nobody/gpt", None, "invalid_virtual_key"),
+        ("@one", None, "model_not_found"),
+        ("@old/gpt", None, "virtual_key_retired"),
+        ("slow", None, "no_batch_lane"),
+        ("secret", None, "model_not_allowed"),
+    ],
+)
+def test_what_no_line_places_goes_where_the_default_says(model: str, target: int | None, at_provider: str) -> None:
+    """A line that names an account, or a name of the list, is not the default's business, usable or not."""
+    chooser = Chooser(SPECS, Rules(rule=ByLine(otherwise=To(6)), names=NAMES))
+    for _ in range(2):
+        if target is not None:
+            choice = chooser.choose(line(model))
+            assert (choice.target, choice.model) == (target, at_provider)
+            continue
+        with pytest.raises(Misrouted) as refusal:
+            chooser.choose(line(model))
+        assert refusal.value.code == at_provider
+
+
+def test_a_default_may_share_lines_out() -> None:
+    rules = Rules(rule=ByLine(otherwise=Share((3.0, 1.0), (To(0), To(1)))), names=Names())
+    shares = Counter(choice.target for choice in choices(rules, [line()] * 8_000))
+    assert abs(shares[0] - 6_000) <= 20
+    read = decode_route(encode_route(Route((StoredTarget("a", "toy"),), rules=rules)))
+    assert (read.rules, read.is_open) == (rules, True)
 
 
 def test_accounts_behind_one_name_share_its_lines_whatever_comes_between() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, PartSpec
-from proxy_plugin.lines.merge import merge
+from proxy_plugin.lines.merge import merge, merge_so_far
 from proxy_plugin.lines.row_store import ERROR, FAILED, NOTE, OK, RowMeta, RowWriter, TruncatedRows, bucket_path
 from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
@@ -83,7 +83,7 @@ def test_failures_stand_in_the_error_file_exactly_as_openai_writes_them(tmp_path
         rb'"plain"',
         rb'"\u0041\/\"\\"',
         rb'"\ud83d"',
-        '"é🙂 \u2028"'.encode(),
+        '"é🙂 \u200b"'.encode(),
         rb'"../../etc/passwd"',
         b'"' + b"x" * 200 + b'"',
     ],
@@ -95,8 +95,29 @@ def test_the_custom_id_keeps_the_bytes_of_the_upload(tmp_path: Path, text: bytes
     batch.collect(part, [woven(part, 0)])
     batch.merge()
     assert b'","custom_id":' + text + b',"response":{' in (tmp_path / "merge" / OUTPUT).read_bytes()
-    assert b'","custom_id":' + text + b',"response":null' in (tmp_path / "merge" / ERRORS).read_bytes()
+    assert b'","custom_id":' + text + b',"response":{"status_code":400,' in (tmp_path / "merge" / ERRORS).read_bytes()
     assert (tmp_path / "merge" / LEDGER).read_bytes().count(b',"custom_id":' + text + b',"provider"') == 2
+
+
+@pytest.mark.parametrize("cut", ["\u2028", "\u2029", "\x85", "\x85\u2028\u2029"])
+def test_no_reader_cuts_a_row_or_a_line_of_the_ledger(tmp_path: Path, cut: str) -> None:
+    """In the id, in an answer, in a failed answer and in an error; so far and in the end."""
+    lines = [json.dumps(json.loads(chat(f"id{cut}{n}")), ensure_ascii=False).encode() for n in range(3)]
+    batch = ToyBatch(tmp_path, [*lines, lines[0].replace(b"wool-1", f'w{cut}", "seed": 1, "user": "'.encode())])
+    (part,) = batch.split().parts
+    answers = [woven(part, 0, f"a{cut}b" * 40_000), torn(part, 1), late(part, 2)]
+    told = [json.dumps(json.loads(row), ensure_ascii=False).replace("no wool", f"no{cut}wool") for row in answers]
+    batch.collect(part, [row.encode() for row in told])
+    batch.merge()
+    merge_so_far(batch.merge_job(), str(tmp_path / "so far"))
+    for name in (OUTPUT, ERRORS, LEDGER, "so far"):
+        text = (tmp_path / ("" if name == "so far" else "merge") / name).read_bytes().decode()
+        assert not set(cut) & set(text)
+        assert [json.loads(line) for line in text.splitlines()] == [json.loads(line) for line in text.split("\n")[:-1]]
+    (row,) = batch.merged(OUTPUT)
+    assert (row["custom_id"], content(row)) == (f"id{cut}0", f"a{cut}b" * 40_000)
+    assert batch.merged(ERRORS)[0]["response"]["body"]["error"]["message"] == f"no{cut}wool"
+    assert [line["custom_id"] for line in batch.merged(LEDGER)] == [f"id{cut}{n}" for n in (0, 1, 2, 0)]
 
 
 def test_rows_come_in_input_order_whatever_order_the_results_had(tmp_path: Path) -> None:
@@ -245,11 +266,13 @@ def test_rejected_lines_have_an_id_of_their_own_and_the_reason(tmp_path: Path) -
     batch.collect(batch.manifest.parts[0], batch.woven(batch.manifest.parts[0]))
     batch.merge()
     (row,) = batch.merged(ERRORS)
-    assert (row["id"], row["response"], row["error"]["code"]) == (
-        "batch_req_rejected0000000001",
-        None,
-        "unsupported_parameter",
-    )
+    assert (row["id"], row["error"]) == ("batch_req_rejected0000000001", None)
+    fault = row["response"]["body"]["error"]
+    assert row["response"] == {"status_code": 400, "request_id": "", "body": {"error": fault}}
+    assert list(fault) == ["message", "type", "param", "code"]
+    assert (fault["type"], fault["param"]) == ("invalid_request_error", "body.seed")
+    assert fault["code"] == "unsupported_parameter"
+    assert "seed" in fault["message"]
     assert batch.merged(LEDGER)[1] == {
         "line": 2,
         "custom_id": "bad",
@@ -276,6 +299,7 @@ def test_the_ledger_has_every_line_with_its_number_in_the_file(tmp_path: Path) -
         (6, "id 4"),
     ]
     usage = {"input_tokens": 10, "output_tokens": 2, "cached_tokens": 0, "reasoning_tokens": 0}
+    usage |= {"cache_write_tokens": 0, "cache_write_1h_tokens": 0}
     assert ledger[3] == {
         "line": 5,
         "custom_id": "id 3",

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from proxy_plugin.lines.batch_faults import file_faults
 from proxy_plugin.lines.line_index import CHUNK_BYTES, LineIndex
 from proxy_plugin.lines.scan import _PACKED, Facts, Fault, ScanLimits, UrlFacts, endpoint_faults, scan
+from proxy_plugin.routing.route import Route, StoredTarget
 
 LIMITS = ScanLimits(max_line_bytes=16 * 2**20, max_lines=5_000_000)
 BOM = b"\xef\xbb\xbf"
@@ -54,6 +56,36 @@ def split_simply(data: bytes, limit: int = 2**30) -> list[tuple[int, bytes]]:
     return [(number, each) for number, each in enumerate(contents, 1) if each.strip() or len(each) > limit]
 
 
+def lacking(line: int) -> Fault:
+    return Fault("invalid_request", "Messages parameter is required.", "body.messages", line)
+
+
+FULL = {"model": "m", "messages": []}
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([request("a"), request("b")], []),  # on its own it is no fault: a config may add what is not there
+        ([request("a"), request("b", body={"messages": []})], [1, 2]),
+        ([request("a", body={}), request("b", body=FULL)], [1, 1]),
+        ([request("a"), request("a", body=FULL)], [1, 2]),
+        ([request("a"), b"{"], [1, 2]),
+        ([request("a"), request("b", url="/v1/embeddings")], [1, 2]),
+        ([request("a", body=FULL), request("b", body={"stream": True, "model": "m"})], [2, 2]),
+        ([request("a", body=FULL), request("b", body={"model": 7}), request("c")], [2, 2, 3]),
+        ([request("a", method="GET"), request("b")], [1, 2]),
+        ([request("a", url="/v1/responses"), request("b", body=FULL)], [1]),
+        ([request("a"), request("b", body=FULL | {"messages": None}), request("c", body=[])], [1, 3]),
+    ],
+)
+def test_what_bodies_lack_is_told_beside_other_faults(lines: list[bytes], told: list[int]) -> None:
+    target = StoredTarget(slug="lane", provider="openai", model=None)
+    faults = file_faults(scanned(lines)[0], CHAT, Route((target,)))
+    assert [fault.line for fault in faults] == told
+    assert {fault.param for fault in faults if fault.message == lacking(1).message} <= {"body.messages"}
+
+
 def test_the_facts_of_a_good_file() -> None:
     lines = [request("a"), b"", request("b", model="m-2"), b" \t\r", request("c", url="/v1/embeddings")]
     data = b"\r\n".join(lines)
@@ -70,6 +102,7 @@ def test_the_facts_of_a_good_file() -> None:
         other_models=0,
         longest_line=max(map(len, lines)),
         sha256=hashlib.sha256(data).hexdigest(),
+        beside=(lacking(1), lacking(3)),
     )
     assert index == [(0, 1, lines[0]), (1, 3, lines[2]), (2, 5, lines[4])]
 
@@ -159,7 +192,7 @@ def test_each_fault_has_its_line() -> None:
     facts, _ = scanned(lines)
     assert [(fault.line, fault.code, fault.param) for fault in facts.faults] == [
         (1, "invalid_json_line", None),
-        (4, "invalid_method", "method"),
+        (4, "invalid_value", "method"),
         (6, "duplicate_custom_id", "custom_id"),
         (7, "duplicate_custom_id", "custom_id"),
         (8, "streaming_unsupported", "body.stream"),
@@ -199,7 +232,7 @@ def test_many_duplicates_go_through_the_bucket_files() -> None:
         ("duplicate_custom_id", 65_990),
         ("duplicate_custom_id", 65_991),
     ]
-    assert ["line 65001;" in facts.faults[0].message, "line 4;" in facts.faults[1].message] == [True, True]
+    assert ["line 65001 has" in facts.faults[0].message, "line 4 has" in facts.faults[1].message] == [True, True]
 
 
 def test_lines_for_another_endpoint_are_faults() -> None:

@@ -185,11 +185,14 @@ def test_the_allow_list_is_checked_on_every_line_after_the_routes_own_model(tmp_
     assert [card["engine"] for card in cards(over)[0]] == ["wool-1"] * 3
 
 
-def test_an_endpoint_that_the_lane_lacks_is_an_error_of_each_line(tmp_path: Path) -> None:
+def test_an_endpoint_that_the_lane_lacks_fails_the_batch_with_an_error_of_each_line(tmp_path: Path) -> None:
     batch = ToyBatch(tmp_path, [chat("a"), chat("b")], endpoint="/v1/responses")
     manifest = batch.split()
     assert (manifest.parts, manifest.rejected) == ((), 2)
-    assert [row.meta.code for row in remarks(batch)] == ["unsupported_endpoint"] * 2
+    assert [(fault.code, fault.line) for fault in manifest.faults] == [
+        ("unsupported_endpoint", 1),
+        ("unsupported_endpoint", 2),
+    ]
 
 
 def test_a_lane_with_one_model_a_job_gets_hundreds_of_open_parts_through_few_descriptors(tmp_path: Path) -> None:

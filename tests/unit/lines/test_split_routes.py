@@ -215,6 +215,9 @@ def test_every_line_is_in_exactly_one_place_and_the_same_one_again(
     rules = Rules(rule=ByLine(), names=names)
     specs = [account(slug, provider=provider, max_lines=5) for slug in ("a", "b")]
     manifest = cut(batch, rules, *specs)
+    if all(model in {"@nobody/z", "unknown"} for model, _ in asked):
+        assert (len(manifest.faults), manifest.parts) == (len(asked), ())
+        return
     first = files_below(batch.folder / "split")
     places = assigned(batch)
     held = Counter(places)

@@ -150,7 +150,7 @@ def test_only_what_lines_can_come_to_counts() -> None:
         ({"drop_params": "user"}, "drop_params", "must be true, or a list"),
         ({"fetch_media": "yes"}, "fetch_media", "must be true or false"),
         ({"fetchmedia": True}, "fetchmedia", "did you mean fetch_media?"),
-        ({"drop_params": ["model"]}, "drop_params", "not `model`"),
+        ({"drop_params": ["model"]}, "drop_params", "not 'model'"),
         ({"drop_params": ["a..b"]}, "drop_params", "dotted paths"),
         ({"strict": "yes"}, "strict", "true or false"),
         ({"on_deadline": "never"}, "on_deadline", "cancel or wait"),
@@ -158,9 +158,9 @@ def test_only_what_lines_can_come_to_counts() -> None:
         (when(), "strategy.conditions", "at least one"),
         (when(conditions=[5]), "strategy.conditions.0", "must be an object"),
         (when(conditions=[{"query": {"params.x": 1}}]), "strategy.conditions.0.then", "is missing"),
-        (when(conditions=[{"query": {"params.x": 1}, "then": "c"}]), "strategy.conditions.0.then", "`name` of one"),
+        (when(conditions=[{"query": {"params.x": 1}, "then": "c"}]), "strategy.conditions.0.then", "'name' of one"),
         (when(conditions=[{"query": {"x": 1}, "then": "a"}]), "strategy.conditions.0.query.x", "a condition is over"),
-        (when(conditions=[{"query": {"params.x": 1}, "then": "a"}], default="c"), "strategy.default", "`name` of one"),
+        (when(conditions=[{"query": {"params.x": 1}, "then": "a"}], default="c"), "strategy.default", "'name' of one"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_path(config: dict[str, Any], path: str, what: str) -> None:

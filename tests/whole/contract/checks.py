@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.support.accounting import code_of
 from tests.whole.contract.cases import Case, Odd
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
@@ -29,11 +30,6 @@ def lines_of(case: Case, count: int, *, odd: Mapping[int, Odd] | None = None) ->
 def rows_of(gateway: Client, batch: Mapping[str, Any]) -> tuple[Rows, Rows]:
     """Return the rows of the output and of the error file."""
     return gateway.rows(batch.get("output_file_id")), gateway.rows(batch.get("error_file_id"))
-
-
-def code_of(row: Mapping[str, Any]) -> str:
-    """Return what an error row says went wrong."""
-    return str(row["error"]["code"]) if row["error"] else str(row["response"]["status_code"])
 
 
 def check_lines(

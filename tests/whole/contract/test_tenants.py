@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 
 from proxy_plugin import app as proxy_app
+from tests.support.accounting import code_of
 from tests.support.lines import jsonl
 from tests.whole.contract.cases import Case
-from tests.whole.contract.checks import check_lines, check_paid_once, code_of, lines_of, rows_of
+from tests.whole.contract.checks import check_lines, check_paid_once, lines_of, rows_of
 from tests.whole.contract.client import OTHERS, Client
 from tests.whole.contract.wire import Wire
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+import urllib.error
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,15 +28,22 @@ class Lives:
         self.kills = 0
 
     def run(
-        self, content: bytes, until: Callable[[str], dict[str, Any]], *, cancel_after: int | None = None
+        self,
+        content: bytes,
+        until: Callable[[str], dict[str, Any]],
+        *,
+        cancel_after: int | None = None,
+        tidies: bool = False,
     ) -> dict[str, Any]:
         """Upload, create and follow one batch until `until` returns it and all kills have happened.
 
-        It is cancelled when so many jobs have been accepted.
+        It is cancelled when so many jobs have been accepted. One that `tidies` deletes its input after the create.
         """
         self._start()
         file_id = self.insist(lambda _: self._gateway.upload(content))
         batch_id = self.insist(lambda again: self._gateway.create(file_id, retry=again)["id"])
+        if tidies:
+            self.insist(lambda _: self._delete(file_id))
         if cancel_after is not None:
             self.insist(lambda _: self._gateway.until_event(lambda log: log.count(ACCEPTED) >= cancel_after))
             self.insist(lambda _: self._gateway.call("POST", f"/batches/{batch_id}/cancel"))
@@ -55,6 +63,13 @@ class Lives:
                 self._bury()
                 self._start()
         raise AssertionError("the gateway keeps dying")
+
+    def _delete(self, file_id: str) -> None:
+        try:
+            self._gateway.call("DELETE", f"/files/{file_id}")
+        except urllib.error.HTTPError as refusal:  # an earlier try did it, and its answer was lost
+            if refusal.code != 404:
+                raise
 
     def _start(self) -> None:
         fail = self._fails.pop(0) if self._fails else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import StandIn, every
+from tests.support.accounting import code_of
 from tests.support.stack import Gateway
 
 CHAT = "/v1/chat/completions"
@@ -94,11 +95,6 @@ def chat(custom_id: str, text: str, **more: Any) -> Line:
 def chats(count: int, marker: str = "") -> list[Line]:
     """Return lines with ids and texts of their own."""
     return [chat(f"line {n}", f"Say {n} {marker}".strip()) for n in range(count)]
-
-
-def code_of(row: Mapping[str, Any]) -> str:
-    """Return what an error row says went wrong."""
-    return str(row["error"]["code"]) if row["error"] else str(row["response"]["status_code"])
 
 
 def text_of(row: Mapping[str, Any]) -> str:

@@ -219,7 +219,7 @@ def test_when_the_job_has_ended_and_is_not_collected(stand: Stand, gateway: Clie
     stand.faults()
     batch = gateway.until(batch_id)
     assert (batch["status"], account(gateway, batch, LINES)) == ("completed", {"ok": len(LINES)})
-    assert "cancelled_at" not in batch
+    assert batch["cancelled_at"] is None
     assert stand.cancels() == []
 
 
@@ -284,7 +284,7 @@ def test_while_rows_are_merged_it_is_too_late(stand: Stand, failing: Client) -> 
     os.kill(worker, signal.SIGCONT)
     batch = failing.until(batch_id)
     assert (batch["status"], account(failing, batch, LINES)) == ("completed", {"ok": len(LINES)})
-    assert "cancelling_at" not in batch
+    assert batch["cancelling_at"] is None
     assert stand.cancels() == []
 
 

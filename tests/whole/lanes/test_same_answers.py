@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.accounting import code_of
 from tests.whole.contract.client import Client
-from tests.whole.lanes.rig import CHAT, MODEL, STAND_INS, code_of, text_of
+from tests.whole.lanes.rig import CHAT, MODEL, STAND_INS, text_of
 
 COUNT = 1000
 # Texts of custom_ids as a client may spell them. Anthropic takes 1 to 64 of [a-zA-Z0-9_-] and nothing else.

@@ -13,9 +13,9 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.registry import Registry
+from tests.support.accounting import code_of
 from tests.support.lines import chat_lines
 from tests.support.stack import ENDS, lane
-from tests.whole.lanes.rig import code_of
 from tests.whole.lanes.world import World, opened
 
 BATCHES, PARTS = 4, 3

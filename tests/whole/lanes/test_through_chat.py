@@ -60,11 +60,11 @@ def test_what_chat_cannot_express_is_an_error_row_in_the_callers_own_words(gatew
         line(RESPONSES, 0),
         line(RESPONSES, 1, previous_response_id="resp_1"),
         line(RESPONSES, 2, tools=[{"type": "web_search"}]),
-        line(RESPONSES, 3, max_output_tokens=10**9),
+        line(RESPONSES, 3, temperature=1.7),
     ]
     output, errors = run(gateway, "anthropic", RESPONSES, lines)
     assert list(output) == ["r 0"]
     messages = {name: row["error"]["message"] for name, row in errors.items()}
     assert list(messages) == ["r 1", "r 2", "r 3"]
-    for custom_id, field in (("r 1", "previous_response_id"), ("r 2", "tools[0]"), ("r 3", "max_output_tokens")):
+    for custom_id, field in (("r 1", "previous_response_id"), ("r 2", "tools[0]"), ("r 3", "temperature")):
         assert messages[custom_id].startswith(f"{field}: ")

@@ -73,22 +73,22 @@ def test_targets_jobs_and_cost_of_a_file_over_two_lanes(gateway: Planning, box: 
 
 
 def test_refused_and_dropped_parameters_are_told_by_line_and_in_sum(gateway: Planning) -> None:
-    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n % 2 else {}) for n in range(6)]
+    lines = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": n}} if n % 2 else {}) for n in range(6)]
     plan = gateway.planned(lines)
     assert [(each["line"], each["code"], each["param"]) for each in plan["errors"]["data"]] == [
-        (n, "unsupported_parameter", "seed") for n in (2, 4, 6)
+        (n, "unsupported_parameter", "logit_bias") for n in (2, 4, 6)
     ]
-    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 3}]
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "logit_bias", "lines": 3}]
     assert plan["request_counts"] == {"total": 6, "valid": 3, "rejected": 3}
     assert plan["would_fail"] is False
     allowed = gateway.planned(lines, config(drop_params=True))
-    assert (allowed["dropped"], allowed["refused"]) == ([{"param": "seed", "lines": 3}], [])
+    assert (allowed["dropped"], allowed["refused"]) == ([{"param": "logit_bias", "lines": 3}], [])
     assert allowed["request_counts"] == {"total": 6, "valid": 6, "rejected": 0}
     assert allowed["jobs"] == 3
 
 
 def test_a_strict_route_says_that_the_batch_would_fail(gateway: Planning) -> None:
-    lines = [line(n, f"@north/{HAIKU}", more={"seed": n} if n == 3 else {}) for n in range(5)]
+    lines = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": n}} if n == 3 else {}) for n in range(5)]
     plan = gateway.planned(lines, config(strict=True))
     assert plan["would_fail"] is True
     assert [each["line"] for each in plan["errors"]["data"]] == [4]
@@ -112,13 +112,13 @@ def test_faults_of_the_file_are_those_that_would_fail_the_batch(gateway: Plannin
 
 
 def test_what_is_too_much_to_tell_is_counted_and_said(gateway: Planning) -> None:
-    refused = [line(n, f"@north/{HAIKU}", more={"seed": 1}) for n in range(1_100)]
+    refused = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": 1}}) for n in range(1_100)]
     broken = [line(0, f"@lane/{MINI}") | {"custom_id": "the same"} for _ in range(151)]
     plan = gateway.planned([*refused, *broken, line(5_000, f"@lane/{MINI}")])
     codes = [each["code"] for each in plan["errors"]["data"]]
     assert (codes.count("unsupported_parameter"), codes.count("duplicate_custom_id")) == (1_000, 100)
     assert plan["errors"]["truncated"] is True
-    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "seed", "lines": 1_100}]
+    assert plan["refused"] == [{"code": "unsupported_parameter", "param": "logit_bias", "lines": 1_100}]
     assert plan["request_counts"] == {"total": 1_252, "valid": 2, "rejected": 1_250}
     assert any("still 50 lines that repeat" in caveat for caveat in plan["caveats"])
 
@@ -173,11 +173,11 @@ def test_refusals_are_those_of_a_create(gateway: Planning) -> None:
         ({}, {}, 400, "input_file_id"),
         (body | {"endpoint": "/v1/none"}, {}, 400, "endpoint"),
         (body | {"completion_window": "1h"}, {}, 400, "completion_window"),
-        (body | {"metadata": {"a": 1}}, {}, 400, "metadata"),
+        (body | {"metadata": {"a": 1}}, {}, 400, "metadata.a"),
         (body | {"input_file_id": "file-unknown"}, {}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": OTHER_KEY}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": "wrong"}, 401, "invalid_api_key"),
-        (b"{broken", {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
+        (body, {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
         (body, {"x_portkey_config": "{"}, 400, "x-portkey-config"),
         (body, {"idempotency_key": "\xff"}, 400, "Idempotency-Key"),
     ]
@@ -220,3 +220,77 @@ def given_up(gateway: Planning, file_id: str) -> None:
     with pytest.raises(GatewayGone, match="timed out"):
         gateway.call("POST", "/batches/plan", {"input_file_id": file_id, "endpoint": CHAT}, timeout=2)
     gateway.until_event(lambda log: "/v1/batches/plan" in log)  # a request is logged when it ends
+
+
+def test_every_parameter_of_a_line_that_would_not_be_honoured_is_named(gateway: Planning) -> None:
+    more = {"logit_bias": {"5": 1}, "presence_penalty": 0.5, "n": 2, "temperature": 7}
+    plan = gateway.planned(
+        [line(0, f"@north/{HAIKU}", "", more), line(1, f"@north/{HAIKU}", "", {"n": 3}), line(2, f"@lane/{NANO}")]
+    )
+    first, second = plan["errors"]["data"]
+    assert (first["line"], second["line"], second["param"]) == (1, 2, "n")
+    assert all(name in first["message"] for name in more)
+    assert {each["param"]: each["lines"] for each in plan["refused"]} == {
+        "logit_bias": 1,
+        "presence_penalty": 1,
+        "n": 2,
+        "temperature": 1,
+    }
+    assert plan["request_counts"] == {"total": 3, "valid": 1, "rejected": 2}
+
+
+def test_lines_that_may_go_where_their_writer_does_not_think_are_warned_of(gateway: Planning) -> None:
+    """One warning a kind and model, with the first line and how many there are."""
+    shared = {
+        "strategy": {"mode": "loadbalance"},
+        "targets": [{"virtual_key": "lane"}, {"virtual_key": "picky", "weight": 0.001}],
+    }
+    models = [NANO, HAIKU, HAIKU, f"anthropic/{HAIKU}", f"vertex_ai/{NANO}", f"openai/{NANO}", f"@north/{NANO}"]
+    lines = [line(n, model) for n, model in enumerate(models)]
+    plan = gateway.planned(lines, config(**shared))
+    assert [(each["code"], each["model"], each["line"], each["lines"]) for each in plan["warnings"]] == [
+        ("model_of_another_provider", HAIKU, 2, 2),
+        ("prefix_of_another_provider", f"anthropic/{HAIKU}", 4, 1),
+        ("prefix_of_another_provider", f"vertex_ai/{NANO}", 5, 1),
+        ("virtual_key_overruled", NANO, 7, 1),
+    ]
+    assert "Anthropic" in plan["warnings"][0]["message"]
+    assert "north" in plan["warnings"][3]["message"]
+    assert plan["request_counts"]["valid"] == len(lines)
+    assert gateway.planned([line(0, f"openai/{NANO}")], LANE)["targets"][0]["model"] == NANO
+
+
+def test_an_account_in_a_line_against_that_of_the_headers_is_refused(gateway: Planning) -> None:
+    plan = gateway.planned([line(0, NANO), line(1, f"@north/{HAIKU}"), line(2, f"@lane/{NANO}")], LANE)
+    assert [(each["line"], each["code"]) for each in plan["errors"]["data"]] == [(2, "virtual_key_conflict")]
+    assert (plan["would_fail"], plan["warnings"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("models", "headers", "codes"),
+    [
+        (["gpt-5", "nothing"], LINES, {"model_not_found"}),
+        (["@nobody/gpt-5"], LINES, {"invalid_virtual_key"}),
+        ([f"@picky/{MINI}", "nothing"], LINES, {"model_not_allowed", "model_not_found"}),
+        ([f"@north/{HAIKU}"] * 3, LANE, {"virtual_key_conflict"}),
+        (["nothing"] * 150, LINES, {"model_not_found"}),
+    ],
+)
+def test_a_file_without_a_routable_line_fails_the_batch_as_its_plan_says(
+    models: list[str], headers: dict[str, str], codes: set[str], gateway: Planning
+) -> None:
+    file_id = gateway.upload(jsonl(line(n, model) for n, model in enumerate(models)))
+    plan, batch = gateway.plan(file_id, headers), gateway.run(file_id, headers)
+    assert (plan["would_fail"], batch["status"], batch["output_file_id"], batch["error_file_id"]) == (
+        *(True, "failed", None, None),
+    )
+    assert batch["errors"]["data"] == plan["errors"]["data"][:100]
+    assert {each["code"] for each in batch["errors"]["data"]} == codes
+    assert [each["line"] for each in batch["errors"]["data"]] == list(range(1, min(len(models), 100) + 1))
+    assert all(each["param"] == "body.model" for each in batch["errors"]["data"])
+
+
+def test_one_line_that_has_a_target_is_enough_for_the_batch(gateway: Planning) -> None:
+    file_id = gateway.upload(jsonl([line(0, "nothing"), line(1, f"@north/{HAIKU}", "", {"n": 2})]))
+    plan, batch = gateway.plan(file_id, LINES), gateway.run(file_id, LINES)
+    assert (plan["would_fail"], batch["status"], batch["request_counts"]["failed"]) == (False, "completed", 2)

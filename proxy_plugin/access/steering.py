@@ -1,0 +1,227 @@
+"""What else of a request for a batch may say where it runs: each such word acts as a header of ours, or is refused.
+
+Portkey's SDKs send `portkey_options`, a map of headers, in the body of a create, and `model` and `provider_options` for
+some providers (docs of Batches, create body, 2026-08-21); LiteLLM's clients have words of their own. One that is passed
+over sends lines to another account than was meant, so none is: what acts here acts as its header does, what we do not
+serve is a 400 that names it. Names that steer nothing (`job_name`, tracing, caching) are passed over, as Portkey does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from multidict import CIMultiDict, MultiMapping
+
+from proxy_plugin.access import headers
+from proxy_plugin.access.callers import API_KEY
+from proxy_plugin.access.headers import CONFIG, CUSTOM_HOST, METADATA, PREFIX, PROVIDER, VIRTUAL_KEY, RequestHeaders
+from proxy_plugin.config import VirtualKey
+from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.ground.masking import secrets_in
+
+OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE = "portkey_options", "provider_options", "model", "role_arn"
+ROLE_HEADER = f"{PREFIX}aws-batch-role-arn"  # what `role_arn` of a Bedrock job is called among credentials
+MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model")
+ENDPOINT_HEADER = f"{PREFIX}provider-batch-endpoint"
+_SERVED = {API_KEY, CONFIG, CUSTOM_HOST, METADATA, PROVIDER, VIRTUAL_KEY, headers.TRACE_ID, headers.TIMEOUT}
+_SERVED |= {f"{PREFIX}forward-headers", ENDPOINT_HEADER, *MODEL_HEADERS}
+_ONE_VALUE = {METADATA, f"{PREFIX}forward-headers"}
+_PASSED_OVER = {  # steer nothing: section 2 of Portkey's surface, 2026-11-21
+    *("sensitive-headers", "model-type", "provider-file-name", "aws-s3-object-key"),
+    *("default-input-guardrails", "default-output-guardrails"),
+}
+_ACCOUNTS = re.compile(  # fields of providers' credentials, section 3; `unused` looks at those of the account that runs
+    r"(aws|amz|amzn|azure|vertex|openai|anthropic|fireworks|huggingface|workers-ai|stability|snowflake|oracle|mistral"
+    r"|bedrock|s3|sts|gcs|google|databricks|cohere)-.*"
+)
+_STEERS = re.compile(
+    r"(^|_)(portkey|virtual_?keys?|virtual|providers?|configs?|targets?|strategy|mode|rout(e|es|er|ing)|fallbacks?|load_?balanc\w*"
+    r"|weights?|headers?|models?|deployments?|accounts?|workspaces?|projects?|organi[sz]ations?|tenants?|regions?"
+    r"|locations?|hosts?|base|url|uri|buckets?|folder|blob|role|arn|slug|api_?keys?|secret|credentials?|auth|authorization"
+    r"|requests|extra_(body|query)|(override|default|drop)_params|output_data_config)($|_)"
+)
+_ACTING = {OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE}
+_ACTING |= {"instance_config"}  # of Vertex jobs: what their rows look like, which steers nothing
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_WAYS = (
+    f"Where a batch runs is said by '{PROVIDER}: @slug', '{VIRTUAL_KEY}' or '{CONFIG}', as headers or in '{OPTIONS}', "
+    "or by the model of each line."
+)
+
+
+class Steered(NamedTuple):
+    """`sent` are the headers with `portkey_options` among them, `model` is for all lines, `None` for their own."""
+
+    headers: RequestHeaders
+    sent: MultiMapping[str]
+    model: str | None = None
+
+
+def asked(
+    known: RequestHeaders,
+    sent: MultiMapping[str],
+    body: Mapping[str, Any],
+    query: Iterable[str] = (),
+    *,
+    retry: bool = False,
+) -> Steered:
+    """Return what a request for a batch asks for. `known` is what was read of the headers `sent`.
+
+    Raises BadRequest for each word that steers and is not served, and for two that contradict each other. A retry takes
+    no model: its lines have theirs.
+    """
+    nested = _mapping(body, PROVIDER_OPTIONS)
+    for name in (*_steering(body, ""), *_steering(nested, f"{PROVIDER_OPTIONS}.")):
+        raise unknown(name)
+    for name in query:
+        if _STEERS.search(_plain(name)):
+            raise unknown(name)
+    options = _options(body, sent) | _role(body, nested)
+    merged = _merged(known, sent, options)
+    _check_endpoint(body.get("endpoint"), merged.get(ENDPOINT_HEADER))
+    read = known if merged is sent else _read(known, merged, options)
+    model = _model(read, [(MODEL, body), (f"{PROVIDER_OPTIONS}.{MODEL}", nested)], merged)
+    if retry and model is not None:
+        raise BadRequest(f"'{MODEL}' does not go with a retry: its lines keep their models.", param=MODEL)
+    return Steered(read, merged, model)
+
+
+def unknown(name: str) -> BadRequest:
+    """Return the refusal of a word that steers and is not served. Names are repeated, values never."""
+    if not _NAME.fullmatch(name):
+        return BadRequest(f"Unknown parameter. {_WAYS}", code="unknown_parameter")
+    return BadRequest(f"Unknown parameter: '{name}'. {_WAYS}", param=name, code="unknown_parameter")
+
+
+def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: Iterable[VirtualKey] = ()) -> None:
+    """Raise BadRequest for a header of Portkey's that steers and would not be followed.
+
+    `lent` are the accounts of the gateway that the request may run on, `brought` those of the caller's own keys. What
+    a header says of one that is lent has to be true of it: its own region, bucket or role are used, whatever is sent.
+    """
+    fields = {_header(field) for key in brought for field in type(key.credentials).model_fields}
+    for key in lent:
+        for field in type(key.credentials).model_fields:
+            fields.add(_header(field))
+            _check_field(sent, key, field)
+    for name in map(str.lower, sent):
+        rest = name.removeprefix(PREFIX)
+        if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or _ACCOUNTS.fullmatch(rest):
+            continue
+        if _STEERS.search(_plain(name)):
+            raise unknown(name)
+
+
+def _check_field(sent: MultiMapping[str], key: VirtualKey, field: str) -> None:
+    name, held = _header(field), getattr(key.credentials, field)
+    if name in _SERVED or name not in sent:
+        return
+    if any(True for _ in secrets_in(held, field)) or sent[name].strip() != str(held):
+        about = f"the virtual key {key.slug} has its own. Leave it out"
+        raise BadRequest(f"{name} goes only with a provider key of your own; {about}.", param=name)
+
+
+def _header(field: str) -> str:
+    return PREFIX + field.replace("_", "-")
+
+
+def _steering(words: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the names of fields that steer, say something and are not read here."""
+    read_here = _ACTING - {OPTIONS, PROVIDER_OPTIONS} if path else _ACTING
+    for name, value in words.items():
+        says_nothing = value is None or value in ({}, [], "")
+        if not says_nothing and name not in read_here and _STEERS.search(_plain(name)):
+            yield path + name
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").removeprefix("x_portkey_")
+
+
+def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = body.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise BadRequest(f"Invalid type for '{name}': expected an object.", param=name, code="invalid_type")
+    return found
+
+
+def _options(body: Mapping[str, Any], sent: MultiMapping[str]) -> dict[str, str]:
+    """Return `portkey_options` as headers, names in lower case."""
+    found: dict[str, str] = {}
+    for name, value in _mapping(body, OPTIONS).items():
+        header, param = name.lower(), f"{OPTIONS}.{name}" if _NAME.fullmatch(name) else OPTIONS
+        if value in (None, "") or (header == PROVIDER and value == headers.MANAGED):
+            continue
+        if not header.startswith(PREFIX):
+            raise BadRequest(f"'{OPTIONS}' holds headers by their names, {PREFIX}...; '{param}' is none.", param=param)
+        if header in found:
+            raise BadRequest(f"'{param}' is given twice.", param=param)
+        text = value if isinstance(value, str) else json.dumps(value)
+        if header == API_KEY and text != sent.get(API_KEY):
+            raise BadRequest(f"'{param}' names the caller; send it as a header.", param=param)
+        found[header] = text
+    return found
+
+
+def _role(body: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, str]:
+    role = body.get(ROLE) or nested.get(ROLE) or ""
+    if not isinstance(role, str):
+        raise BadRequest(f"Invalid type for '{ROLE}': expected a string.", param=ROLE, code="invalid_type")
+    return {ROLE_HEADER: role} if role else {}
+
+
+def _merged(known: RequestHeaders, sent: MultiMapping[str], options: Mapping[str, str]) -> MultiMapping[str]:
+    """Return the headers with the options among them. Raises BadRequest where the two contradict each other."""
+    if not options:
+        return sent
+    chosen = headers.read(CIMultiDict(options)).target
+    if any(chosen) and any(known.target) and chosen != known.target:
+        raise BadRequest(
+            f"'{OPTIONS}' and the headers of the request say different things of where the batch runs; say it once.",
+            param=OPTIONS,
+        )
+    for name, text in options.items():
+        if name in (METADATA, f"{PREFIX}forward-headers") and sent.get(name, text) != text:
+            raise BadRequest(
+                f"'{OPTIONS}' and the headers of the request differ in {name}; send it once.", param=OPTIONS
+            )
+    merged = CIMultiDict(sent.items())
+    merged.update(options)
+    return merged
+
+
+def _read(known: RequestHeaders, merged: MultiMapping[str], options: Mapping[str, str]) -> RequestHeaders:
+    read = headers.read(merged)
+    return read if headers.TRACE_ID in options else read.of_trace(known.trace_id)
+
+
+def _check_endpoint(endpoint: object, header: str | None) -> None:
+    if header is not None and isinstance(endpoint, str) and header.strip() != endpoint:
+        raise BadRequest(
+            f"{ENDPOINT_HEADER} is another endpoint than 'endpoint'; make them equal.", param=ENDPOINT_HEADER
+        )
+
+
+def _model(read: RequestHeaders, words: list[tuple[str, Mapping[str, Any]]], sent: MultiMapping[str]) -> str | None:
+    """Return the model for all lines. Raises BadRequest for two, for one beside a config, for another account's."""
+    found = [(path, holder.get(MODEL)) for path, holder in words] + [(name, sent.get(name)) for name in MODEL_HEADERS]
+    told = [(path, value) for path, value in found if value not in (None, "")]
+    if not told:
+        return None
+    path, model = told[0]
+    if not isinstance(model, str):
+        raise BadRequest(f"Invalid type for '{path}': expected a string.", param=path, code="invalid_type")
+    for other, value in told[1:]:
+        if value != model:
+            raise BadRequest(f"'{path}' and '{other}' name different models; name one.", param=other)
+    if read.config is not None:
+        raise BadRequest(f"'{path}' does not go with {CONFIG}; write 'override_params.model' there.", param=path)
+    slug = headers.slug_in(model)
+    if slug is not None and (read.provider is not None or read.slug not in (None, slug)):
+        raise BadRequest(f"'{path}' names another account than the headers do; name one.", param=path)
+    return model
