@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
-from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
     NATIVE_ID_LENGTH,
@@ -56,6 +56,7 @@ __all__ = [
     "Refused",
     "Revokes",
     "Row",
+    "Short",
     "Sighting",
     "StoredFile",
     "StoresFiles",
@@ -235,6 +236,9 @@ class JobStatus:
     refusal: Refused | None = None  # with FAILED: why
     retryable: bool = False  # with FAILED: nothing ran for lack of quota, the same part may be submitted again
     poll_after: float | None = None  # seconds, when the provider named them
+    unnamed: bool = False  # with ENDED: answers are counted whose results are not named yet, so a later poll names more
+    reading: int = 0  # for `fetch`: how often results were read that were too few
+    last: bool = False  # for `fetch`: they are not read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +313,8 @@ class BatchProvider(Protocol):
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
         """Store every result file of an ended job in `folder`, complete and fsynced; return the file names.
 
-        Truncation is noticed and raised as `TryLater`. The names are the `source` of `row`.
+        The names are the `source` of `row`; `.NAME` and `NAME.part` are the adapter's own. A retry has the same folder:
+        what is whole there is not read again in one reading. What is cut is `Short`, the `last` reading takes it.
         """
 
 
@@ -339,7 +344,7 @@ class Confirms(Protocol):
     async def confirm(self, account: Account, job: str, part: PartFile) -> bool | None:
         """Tell from its results whether a job is this part's; None while it has none to show.
 
-        Reads no more than the head of the results. Raises `TryLater` or `Refused`.
+        Reads no more than the head of the results. Raises `TryLater`, `Short` where they have no head, or `Refused`.
         """
 
 

@@ -4,6 +4,7 @@ Every call has three ways to fail, and no fourth:
 
     ProviderError
      |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
+     |   `- Short       an answer of results came to its end and is less than was announced
      |- Refused         the provider will not take this: give up and tell why
      `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
 
@@ -29,6 +30,10 @@ class TryLater(ProviderError):
     def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.after, self.status = after, status
+
+
+class Short(TryLater):
+    """Results end before they should. Only raised by `fetch` and `confirm`, and repeated a bounded number of times."""
 
 
 class OutcomeUnknown(ProviderError):

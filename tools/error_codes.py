@@ -300,7 +300,11 @@ ROWS = (
     ),
     Code("provider_error", "The provider returned an error without a code.", "The message has its words."),
     Code("refused", "The provider refused the job and gave no code.", "The message has its words."),
-    Code("result_missing", "The provider ended the job without an answer for this line.", "Retry the line."),
+    Code(
+        "result_missing",
+        "The provider ended the job without an answer for this line; the message says whether it had reported one.",
+        "Retry the line.",
+    ),
     Code("results_expired", "The provider no longer has the results.", "Retry the batch."),
     Code(
         "server_error",

@@ -77,12 +77,3 @@ def _finish(file: IO[bytes], rest: bytes) -> int:
     file.flush()
     os.fsync(file.fileno())
     return written
-
-
-def publish(part: Path, to: Path) -> None:
-    part.replace(to)
-    folder = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -23,8 +23,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from proxy_plugin.providers.errors import ProviderError, Refused, TryLater
-from proxy_plugin.providers.http.bodies import form_frame, json_body, publish, read, sent, store
+from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
+from proxy_plugin.providers.http.bodies import form_frame, json_body, read, sent, store
 from proxy_plugin.providers.http.complaints import read_complaint
 from proxy_plugin.providers.http.connections import Connections
 from proxy_plugin.providers.http.outcomes import (
@@ -36,6 +36,7 @@ from proxy_plugin.providers.http.outcomes import (
     retry_after,
     unsuccessful,
 )
+from proxy_plugin.providers.kept import publish
 
 MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
@@ -122,7 +123,7 @@ class Origin:
     async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
-        A short body, one that differs from `expect_bytes`, and a full disk are `TryLater`.
+        A broken body and a full disk are `TryLater`; one that ends in order and has not `expect_bytes` is `Short`.
         """
         call = Call("GET", path, asyncio.timeout(None))
         part = to.with_name(to.name + ".part")
@@ -130,7 +131,7 @@ class Origin:
             async with self._exchange(call, headers={"Accept-Encoding": "identity"}) as response:
                 size = await store(response, part)
                 if expect_bytes not in (None, size):
-                    raise TryLater(f"{call}: {size} bytes arrived, {expect_bytes} were announced")
+                    raise Short(f"{call}: {size} bytes arrived, {expect_bytes} were announced")
                 await asyncio.to_thread(publish, part, to)
         finally:
             part.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """The `/_sandbox` routes: steering and observing. README.md lists what they do."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aiohttp import web
 
 from proxy_plugin.providers.sandbox.replies import json_reply
@@ -49,7 +49,7 @@ def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response
 
 async def _body(request: web.Request, kind: type) -> Any:
     """The request's JSON value. Raises `TypeError` when it is not of `kind`, `ValueError` when it is no JSON."""
-    value = orjson.loads(await request.read() or b"{}")
+    value = json.loads(await request.read() or b"{}")  # orjson makes floats of whole numbers beyond 64 bits
     if not isinstance(value, kind):
         raise TypeError(f"the body must be a JSON {kind.__name__}")
     return value

@@ -30,6 +30,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     id: str | None = None
     times: int | None = 1
     skip: int = 0
+    every: int = 1
     chance: float = 1.0
     seed: int = 0
     status: int = 500
@@ -71,7 +72,8 @@ class _Armed:
     def fires(self) -> bool:
         self.met += 1
         spent = self.rule.times is not None and self.fired >= self.rule.times
-        if spent or self.met <= self.rule.skip or self._dice.random() >= self.rule.chance:
+        behind = self.met - self.rule.skip
+        if spent or behind <= 0 or behind % self.rule.every or self._dice.random() >= self.rule.chance:
             return False
         self.fired += 1
         return True
@@ -110,5 +112,7 @@ def _check(rule: Rule, operations: set[str]) -> None:
     needed = {"late": "seconds", "stall": "seconds", "slow": "rate", "redirect": "url"}
     if (name := needed.get(rule.kind)) and not getattr(rule, name):
         raise BadRule(f"a fault of kind {rule.kind!r} needs {name!r}")
+    if rule.every < 1:
+        raise BadRule("every must be 1 or more")
     if not 200 <= rule.status <= 599:
         raise BadRule("status must lie between 200 and 599")

@@ -49,6 +49,8 @@ class StandIn:
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
     quick: Mapping[str, Any]  # options with which a job takes a small part of a second
+    late: tuple[str, ...] = ()  # options: so many looks at the results of a job that has ended find none yet
+    counters: tuple[str, str] = ("completed", "failed")  # of a job, as the option `told_counts` has them
     unlimited: Mapping[str, Any] = field(default_factory=dict)  # options without which many jobs at once are refused
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?

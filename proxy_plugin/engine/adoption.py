@@ -12,7 +12,7 @@ import msgspec
 
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import failpoints
-from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Sighting, TryLater
+from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Short, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -44,7 +44,7 @@ async def identify(
     for job in found:
         try:
             verdict = await lane.confirm(account, job, document)
-        except Refused:
+        except (Refused, Short):
             unreadable = True  # it cannot be told apart, and others still can
             continue
         if verdict:
@@ -86,8 +86,8 @@ async def confirm_adopted(desk: Desk, part: PartRow, batch: BatchRow, lane: Batc
     assert isinstance(lane, Confirms)
     try:
         verdict = await lane.confirm(desk.account(part, batch), part.job, desk.document(part, batch))
-    except Refused as refused:
-        raise Unconfirmed(f"the results that would show whose job it is cannot be read: {refused}") from refused
+    except (Refused, Short) as error:
+        raise Unconfirmed(f"the results that would show whose job it is cannot be read: {error}") from error
     if verdict is None:
         raise TryLater("the ended job shows no results yet, so it is not certain that it is ours")
     failpoints.passing("confirm.acted")

@@ -55,9 +55,9 @@ class CredentialsMissing(AccountMissing):
         super().__init__(f"the key behind {slug} has to be given again by the caller", after=WAIT_FOR_KEY)
 
 
-def backoff(tries: int, first: float, longest: float) -> float:
-    """Return the pause in seconds before the next try: 1.6 times longer each time."""
-    return float(min(first * 1.6 ** min(tries, 30), longest))
+def backoff(tries: int, first: float, longest: float, growth: float = 1.6) -> float:
+    """Return the pause in seconds before the next try: so many times longer each time."""
+    return float(min(first * growth ** min(tries, 30), longest))
 
 
 @dataclass(frozen=True, slots=True)

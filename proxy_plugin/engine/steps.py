@@ -14,7 +14,8 @@ from proxy_plugin.engine.desk import Desk, Key
 from proxy_plugin.engine.steps_batch import follow, split_batch, validate
 from proxy_plugin.engine.steps_file import scan_file
 from proxy_plugin.engine.steps_merge import merge_batch
-from proxy_plugin.engine.steps_part import admit, collect_rows, fetch, poll, stage
+from proxy_plugin.engine.steps_part import admit, poll, stage
+from proxy_plugin.engine.steps_results import collect_rows, fetch
 from proxy_plugin.engine.steps_submission import doubt, intend, look_up, send
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts

@@ -1,8 +1,7 @@
-"""Steps of a part that cost nothing twice: admit, stage, poll, cancel, fetch, collect."""
+"""Steps of a part before its job has ended, those that cost nothing twice: admit, stage, poll, cancel."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import msgspec
@@ -13,27 +12,32 @@ from proxy_plugin.engine import waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.waiting import GONE, Cause
-from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
-from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
-from proxy_plugin.lines.manifest import ASSIGNMENT
-from proxy_plugin.providers.base import Account, BatchProvider, Cancels, JobEnd, JobState, JobStatus, Refused, TryLater
+from proxy_plugin.providers.base import (
+    Account,
+    BatchProvider,
+    Cancels,
+    JobEnd,
+    JobState,
+    JobStatus,
+    Refused,
+    TryLater,
+)
+from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
+from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
 LOG = logging.getLogger("proxy_plugin.engine")
 FULL_PAUSE = 300.0  # seconds until a part that was not admitted asks again; a part that leaves wakes it earlier
 POLL_SHARE = 0.1  # of a job's age: a job that has run for 50 minutes is asked every 5
 LOST_AFTER = 86_400.0  # seconds behind the window in which a job that vanished may still come back
 NO_ACCOUNT = Refused("The gateway had no credentials to read the results of this job.", code="credentials_missing")
-GONE_AFTER = 3600.0  # seconds of 404 after which results are taken to be deleted
-NO_RESULTS = "the results are not there"
+TOO_MANY = 429
+NOT_CANCELLED = "the job could not be cancelled yet"
 JOB_LOST = Refused("The provider no longer knows the job that it accepted.", code="job_lost")
-RESULTS_EXPIRED = Refused(
-    "The provider no longer has the results of this job: they were deleted there or expired.", code="results_expired"
-)
 
 
 async def admit(desk: Desk, part: PartRow) -> None:
@@ -75,6 +79,8 @@ async def stage(desk: Desk, part: PartRow) -> None:
     try:
         staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
     except (Refused, TryLater) as error:
+        if again and error.status == TOO_MANY:  # no third look: the next try uploads, and a second upload costs nothing
+            await desk.write(parts.change, part, staged=None)
         await desk.write(refuse, part, await waiting.ending(desk, part, error), desk.now())
         return
     failpoints.passing("stage.acted")
@@ -114,9 +120,11 @@ async def poll(desk: Desk, part: PartRow) -> None:
     """Ask how the job stands; a stopping batch's job is cancelled once."""
     batch = await desk.batch(part.batch_id)
     lane, account = desk.lane(part), await account_or_end(desk, part, batch)
-    assert part.job is not None
     if account is None:
         return
+    if part.note == NOT_CANCELLED and isinstance(lane, Cancels):  # go on there, once: then look at the job again
+        part = await _cancel_if_wanted(desk, await desk.write(parts.change, part, note=None), batch, lane)
+    assert part.job is not None
     try:
         status = await lane.status(account, part.job, desk.document(part, batch))
     except (Refused, TryLater) as error:
@@ -124,8 +132,7 @@ async def poll(desk: Desk, part: PartRow) -> None:
             raise
         await _vanished(desk, part, batch, error)
         return
-    if lane.capabilities.accepts_label and status.mark != part.mark:
-        raise TryLater("the job does not carry the mark of its part; its rows are not counted and it is not cancelled")
+    check_mark(lane, part, status)
     if status.state is JobState.ENDED:
         await _ended(desk, part, batch, lane, status)
     elif status.state is JobState.FAILED:
@@ -134,19 +141,34 @@ async def poll(desk: Desk, part: PartRow) -> None:
         await _running(desk, part, lane, status)
 
 
+def check_mark(lane: BatchProvider, part: PartRow, status: JobStatus) -> None:
+    """Raise TryLater where a job should show the mark of its part and does not."""
+    if lane.capabilities.accepts_label and status.mark != part.mark:
+        raise TryLater("the job does not carry the mark of its part; its rows are not counted and it is not cancelled")
+
+
+def counted(status: JobStatus, lines: int) -> tuple[int, int] | None:
+    """Return completed and failed as far as they can be true of so many lines; None where neither is told."""
+    completed, failed = believed(status.completed, lines), believed(status.failed, lines)
+    if completed is None and failed is None:
+        return None
+    return completed or 0, min(failed or 0, lines - (completed or 0))
+
+
 async def _ended(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, status: JobStatus) -> None:
     try:
         if await confirm_adopted(desk, part, batch, lane):
-            await desk.write(_end, part, status)
+            await desk.write(_end, part, status, desk.now())
     except Unconfirmed as error:
         await _vanished(desk, part, batch, error)
 
 
-def _end(conn: Connection, part: PartRow, status: JobStatus) -> None:
-    reason = (status.end or JobEnd.COMPLETED).value
-    results = StoredResults(native=dict(status.results)).text()
-    counts = {"completed": status.completed or 0, "failed": status.failed or 0}
-    parts.move(conn, part, "ended", end_reason=reason, results=results, missing_since=None, **counts)
+def _end(conn: Connection, part: PartRow, status: JobStatus, now: float) -> None:
+    reason, told = (status.end or JobEnd.COMPLETED).value, counted(status, part.lines)
+    known = StoredResults(native=dict(status.results), ended_at=now, told=told, unnamed=status.unnamed)
+    completed, failed = told or (0, 0)
+    changes = {"end_reason": reason, "results": known.text(), "missing_since": None}
+    parts.move(conn, part, "ended", completed=completed, failed=failed, **changes)
 
 
 def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> None:
@@ -175,12 +197,15 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
 
 async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> None:
     batch = await desk.batch(part.batch_id)  # again: a stop may have come while the provider was asked
+    if isinstance(lane, Cancels) and status.state is not JobState.CANCELLING:
+        try:
+            part = await _cancel_if_wanted(desk, part, batch, lane)
+        except TryLater as error:
+            if error.status == TOO_MANY:  # it has certainly not been heard; one whose reply was lost may have been
+                await desk.write(parts.change, part, note=NOT_CANCELLED)
+            raise
     asked = part.cancel_sent_at
-    wanted = batch.stopping and asked is None and status.state is not JobState.CANCELLING
-    if wanted and isinstance(lane, Cancels) and await _certain(desk, part):
-        await _cancel(desk, part, batch, lane)
-        asked = desk.now()
-    due_at = desk.now() + poll_pause(desk, part, lane, status)
+    due_at = desk.now() + poll_pause(desk, part.accepted_at, lane, status)
     await desk.write(_note_poll, part, status, asked, due_at, was_stopping=batch.stopping is not None)
 
 
@@ -200,8 +225,9 @@ def _note_poll(
     if not _changed(part, status, asked):
         parts.change(conn, part, due_at=due_at)
         return
-    counts = {"completed": status.completed or 0, "failed": status.failed or 0}
-    parts.change(conn, part, due_at=due_at, cancel_sent_at=asked, missing_since=None, tries=0, note=None, **counts)
+    completed, failed = counted(status, part.lines) or (0, 0)
+    changes = {"cancel_sent_at": asked, "missing_since": None, "tries": 0, "note": None}
+    parts.change(conn, part, due_at=due_at, completed=completed, failed=failed, **changes)
     parts.counts_changed(conn, part.batch_id)
 
 
@@ -213,7 +239,15 @@ async def _certain(desk: Desk, part: PartRow) -> bool:
 
 def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
     was = (part.completed, part.failed, part.cancel_sent_at, part.missing_since, part.note, part.tries)
-    return was != (status.completed or 0, status.failed or 0, asked, None, None, 0)
+    return was != (*(counted(status, part.lines) or (0, 0)), asked, None, None, 0)
+
+
+async def _cancel_if_wanted(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> PartRow:
+    """Cancel the job of a stopping batch once; return the part as it is now."""
+    if not batch.stopping or part.cancel_sent_at is not None or not await _certain(desk, part):
+        return part
+    await _cancel(desk, part, batch, lane)
+    return await desk.write(parts.change, part, cancel_sent_at=desk.now())
 
 
 async def _cancel(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> None:
@@ -226,10 +260,10 @@ async def _cancel(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> 
     failpoints.passing("cancel_job.acted")
 
 
-def poll_pause(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> float:
-    """Return seconds until the next poll: a tenth of the job's age within the operator's and the lane's bounds."""
+def poll_pause(desk: Desk, since: float | None, lane: BatchProvider, status: JobStatus) -> float:
+    """Return seconds until the next poll: a tenth of the time since then, within the bounds of operator and lane."""
     engine = desk.gateway.config.engine
-    age = desk.now() - (part.accepted_at or desk.now())
+    age = desk.now() - (since or desk.now())
     pause = min(max(engine.poll_seconds_first, age * POLL_SHARE), engine.poll_seconds_max)
     return max(pause, lane.capabilities.min_poll_seconds, status.poll_after or 0.0)
 
@@ -245,73 +279,5 @@ async def _vanished(desk: Desk, part: PartRow, batch: BatchRow, error: Refused |
         return
     if since is None:
         await desk.write(parts.change, part, missing_since=now, note="the accepted job cannot be read")
-    raise TryLater(f"the accepted job cannot be read: {error}", after=desk.gateway.config.engine.poll_seconds_max)
-
-
-async def fetch(desk: Desk, part: PartRow) -> None:
-    """Store the native results here before they expire there."""
-    account = await account_or_end(desk, part, await desk.batch(part.batch_id))
-    assert part.job is not None
-    if account is None:
-        return
-    known = results_of(part)
-    what = f"results-{part.n:05d}"
-    folder = desk.folders.new(part.batch_id, what)
-    await asyncio.to_thread(folder.mkdir, parents=True)
-    await asyncio.to_thread(desk.folders.clear_others, folder, what)
-    status = JobStatus(JobState.ENDED, results=known.native)
-    refusal = None
-    try:
-        names = await desk.lane(part).fetch(account, part.job, status, folder)
-    except (Refused, TryLater) as error:
-        if not await _results_gone(desk, part, error):
-            raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error
-        names, refusal = (), StoredRefusal.of(RESULTS_EXPIRED).text()
-    failpoints.passing("fetch.acted")
-    known = structs.replace(known, folder=folder.name, names=names)
-    await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
-
-
-async def _results_gone(desk: Desk, part: PartRow, error: Refused | TryLater) -> bool:
-    """Tell whether the provider has said for an hour that there is no such file."""
-    now, since = desk.now(), part.missing_since if part.note == NO_RESULTS else None
-    if error.status not in GONE:
-        return False
-    if since is None:
-        await desk.write(parts.change, part, missing_since=now, note=NO_RESULTS)
-    return since is not None and now > since + GONE_AFTER
-
-
-async def collect_rows(desk: Desk, part: PartRow) -> None:
-    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
-    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
-    batch = await desk.batch(part.batch_id)
-    assert batch.split_dir is not None
-    assert known.folder is not None
-    assert known.names is not None
-    folder = desk.folders.new(part.batch_id, what)
-    job = CollectJob(
-        provider=part.provider,
-        endpoint=part.endpoint,
-        part=part.n,
-        mark=part.mark,
-        results=str(home / known.folder),
-        names=known.names,
-        assignment=str(home / batch.split_dir / ASSIGNMENT),
-        folder=str(folder),
-        cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
-    )
-    facts = await desk.gateway.workers.run(collect, job)
-    failpoints.passing("collect.acted")
-    known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage)
-    await desk.write(_commit_rows, desk, part, known.text(), facts)
-    await asyncio.to_thread(desk.folders.clear_others, folder, what)
-
-
-def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
-    failed, audit_at = part.lines - facts.ok, desk.now() if parts.guessed(conn, part) else None
-    parts.move(conn, part, "collected", results=text, completed=facts.ok, failed=max(failed, 0), due_at=audit_at)
-    if facts.foreign or facts.corrupt:
-        detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
-        batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)
-        logs.event(LOG, "rows_not_counted", foreign=facts.foreign, corrupt=facts.corrupt, level=logging.WARNING)
+    pause = max(desk.gateway.config.engine.poll_seconds_max, (now - (since or now)) * POLL_SHARE)
+    raise TryLater(f"the accepted job cannot be read: {error}", after=pause)

@@ -15,7 +15,7 @@ from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.providers.base import BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
+from proxy_plugin.providers.base import Account, BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -23,6 +23,7 @@ from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
+FENCE_KEPT = 600.0  # seconds in which a create that is tried again goes with the fence of the try before
 GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
 
 
@@ -53,7 +54,7 @@ async def send(desk: Desk, part: PartRow) -> None:
         failpoints.passing("send.no_turn")
         return
     try:
-        fence = await lane.fence(account)
+        fence = await _fence(desk, row, lane, account)
     except (Refused, TryLater) as error:
         await desk.write(_give_up_unsent, desk, part, row, await waiting.ending(desk, part, error))
         return
@@ -63,6 +64,15 @@ async def send(desk: Desk, part: PartRow) -> None:
         return
     failpoints.passing("send.sent")
     await _create(desk, part, batch, lane, sent)
+
+
+async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: Account) -> str | None:
+    """Return the newest job before the create. That of an attempt which was just refused will do: it is only older."""
+    refused = await desk.read(parts.attempt_before, row)
+    if refused is None or refused.sent_at is None or not (refused.reason or "").startswith(parts.NOT_TAKEN):
+        return await lane.fence(account)
+    fresh = refused.account == row.account and desk.now() < refused.sent_at + FENCE_KEPT
+    return refused.fence if fresh else await lane.fence(account)
 
 
 def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:

@@ -12,13 +12,13 @@ from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS
 from proxy_plugin.lines.merge import MergeJob
 from proxy_plugin.lines.split import SplitJob
-from proxy_plugin.lines.verdicts import Fate
+from proxy_plugin.lines.verdicts import Fate, Shortfall
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
-from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
+from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
 
 WORKER_GIVES_UP = 5  # tries in which three workers died each
 
@@ -72,6 +72,7 @@ def _fate(row: PartRow, attempts: int) -> Fate:
         code=_cut_by(row),
         job=row.job,
         attempt=attempts,
+        short=_shortfall(row),
     )
     refusal = refusal_of(row)
     if refusal is None:
@@ -88,7 +89,17 @@ def _cut_by(row: PartRow) -> str | None:
     """
     if row.state == "dropped":
         return row.end_reason
+    if (short := _shortfall(row)) and short.certain:
+        return None  # every line without a row was reported to be answered, so nothing has cut it
     if row.end_reason == "expired":
         return EXPIRED
     stopping = results_of(row).stopping
     return stopping if row.end_reason == "cancelled" and isinstance(stopping, str) else None
+
+
+def _shortfall(row: PartRow) -> Shortfall | None:
+    known = results_of(row)
+    lost = unheld(known.told, known.held)
+    if not lost or known.told is None or known.held is None:
+        return None
+    return Shortfall(sum(known.told), known.held[0], row.lines - known.held[0], lost)

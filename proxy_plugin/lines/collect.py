@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,7 @@ WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
     EXPIRED: "This request could not be executed before the completion window expired.",
 }
 LONGEST_ROW_BYTES = 256 * 2**20  # a line of 2,048 embeddings with 3,072 numbers each is about 130 MB
+MOST_TOKENS = 10**9  # of one line; the longest contexts are some millions
 _READ_BYTES = 256 * 1024
 _TOKENS = tuple(each.name for each in fields(Usage))
 
@@ -51,7 +52,8 @@ class CollectJob(msgspec.Struct, frozen=True):
 class CollectFacts(msgspec.Struct, frozen=True):
     """How many native results became rows, and why others did not: another job's, unreadable.
 
-    `usage` sums the first ok row of each line, which is the one that will count.
+    `usage` sums the first ok row of each line, which is the one that will count. `lines` have a row, `ran` of them one
+    that does not say that the line was cancelled or expired before it ran.
     """
 
     rows: int
@@ -60,6 +62,8 @@ class CollectFacts(msgspec.Struct, frozen=True):
     foreign: int
     corrupt: int
     usage: Usage = Usage()
+    lines: int = 0
+    ran: int = 0
 
 
 def collect(job: CollectJob) -> CollectFacts:
@@ -69,15 +73,17 @@ def collect(job: CollectJob) -> CollectFacts:
     provider = catalog.load(job.provider)
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
-    answered = _Answered()
+    answered, known, ran = _Lines(), _Lines(), _Lines()
     with Assignment(Path(job.assignment)) as assignment:
-        for row in _native_rows(job, provider, seen):
+        for row in map(_believed, _native_rows(job, provider, seen)):
             ordinal = _own_ordinal(row, job, assignment)
             if ordinal is None:
                 seen["foreign"] += 1
                 continue
             writer.add(ordinal, job.part, *_stored(row, job.cancelled_as))
             seen["ok" if row.ok else "failed"] += 1
+            seen["lines"] += known.first(ordinal)
+            seen["ran"] += row.code not in WHY_NOT_RUN and ran.first(ordinal)
             if row.ok and answered.first(ordinal) and row.usage is not None:
                 for name in _TOKENS:
                     seen[name] += getattr(row.usage, name)
@@ -86,17 +92,26 @@ def collect(job: CollectJob) -> CollectFacts:
     passing("collect.written")
     rows = seen["ok"] + seen["failed"]
     used = Usage(**{name: seen[name] for name in _TOKENS})
-    return CollectFacts(rows, seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"], used)
+    counts = (seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"])
+    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"])
 
 
-class _Answered:
-    """Which lines have an ok row: a bit each, so 5 million lines take 625 KB."""
+def _believed(row: Row) -> Row:
+    """Return the row without token counts that no line can have: one such number would spoil the sums of all."""
+    used = row.usage
+    if used is None or all(0 <= getattr(used, name) <= MOST_TOKENS for name in _TOKENS):
+        return row
+    return replace(row, usage=None)
+
+
+class _Lines:
+    """Which lines have a row of some kind: a bit each, so 5 million lines take 625 KB."""
 
     def __init__(self) -> None:
         self._bits = bytearray()
 
     def first(self, ordinal: int) -> bool:
-        """Note an ok row; tell whether it is the line's first."""
+        """Note a row; tell whether it is the line's first."""
         at, bit = ordinal >> 3, 1 << (ordinal & 7)
         if at >= len(self._bits):
             self._bits.extend(bytes(at + 1 - len(self._bits)))

@@ -19,6 +19,15 @@ _LEFT_OUT = {
     CANCELLED: "The batch was cancelled, and {provider} returned nothing for this line; it may have run.",
     EXPIRED: "The completion window expired, and {provider} returned nothing for this line; it may have run.",
 }
+_LOST = (
+    "{provider} reported an answer for this line, and did not give it: of the {told} results that it counts for the job"
+    " it gave {held}. This line may have been paid for; it may be sent again."
+)
+_SOME_LOST = (
+    "{provider} ended the job without an answer for this line. It counts {told} results and gave {held}: it"
+    " reported an answer for {lost} of the {silent} lines without one. This line may have been paid for; it may be sent"
+    " again."
+)
 _NULL = b"null"
 _SILENT = RowMeta()
 _encode = msgspec.json.Encoder().encode
@@ -34,6 +43,23 @@ class _Said(msgspec.Struct, frozen=True):
 _said = msgspec.json.Decoder(_Said).decode
 
 
+class Shortfall(msgspec.Struct, frozen=True):
+    """Results that a provider `told` of and did not give: it gave `held` lines, `silent` have none.
+
+    `lost` of those it counts as done; all of them, or it is not known which.
+    """
+
+    told: int
+    held: int
+    silent: int
+    lost: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether every line without a row was reported to be done."""
+        return self.lost >= self.silent
+
+
 class Fate(msgspec.Struct, frozen=True):
     """What became of one part; it answers for lines that have no row.
 
@@ -41,7 +67,7 @@ class Fate(msgspec.Struct, frozen=True):
         if its results are lost, None if every line should have a row.
     refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
     dropped: never accepted; `code` is batch_cancelled or batch_expired.
-    `attempt` counts submissions from 1; 0 or None where there was none.
+    `attempt` counts submissions from 1; 0 or None where there was none. `short`: of a job whose results were too few.
     """
 
     kind: Literal["collected", "refused", "dropped"]
@@ -55,6 +81,7 @@ class Fate(msgspec.Struct, frozen=True):
     param: str | None = None
     job: str | None = None
     attempt: int | None = None
+    short: Shortfall | None = None
 
 
 class SourceLine(NamedTuple):
@@ -138,8 +165,16 @@ def _unanswered(fate: Fate) -> Verdict:
     if fate.kind == "dropped":
         raise ValueError(f"a part was dropped for no known reason: {fate.code}")
     code = fate.code or MISSING
-    message = fate.message or f"{fate.provider} ended the job without an answer for this line; it may be sent again."
+    message = fate.message or _missing(fate)
     return Verdict(_NULL, _encode({"code": code, "message": message}), "missing", code)
+
+
+def _missing(fate: Fate) -> str:
+    short = fate.short
+    if short is None:
+        return f"{fate.provider} ended the job without an answer for this line; it may be sent again."
+    said = _LOST if short.certain else _SOME_LOST
+    return said.format(provider=fate.provider, **msgspec.structs.asdict(short))
 
 
 def _cut(fate: Fate, code: str) -> bytes:

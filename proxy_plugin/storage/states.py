@@ -3,6 +3,7 @@
 batch       validating > splitting > running > merging > completed | expired | cancelled
             validating > failed, splitting > failed, merging > failed (no part was ever accepted)
 part        planned > staging > staged > creating > running > ended > stored > collected
+            stored > ended (the results were too few and are looked for again)
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
@@ -32,7 +33,7 @@ PART: dict[str, frozenset[str]] = {
     "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
     "running": frozenset({"ended", "planned", "creating", "refused", "dropped"}),
     "ended": frozenset({"stored", "refused"}),
-    "stored": frozenset({"collected"}),
+    "stored": frozenset({"collected", "ended"}),
     "collected": frozenset(),
     "refused": frozenset(),
     "dropped": frozenset(),

@@ -34,6 +34,7 @@ from proxy_plugin.providers.base import (
     PartFile,
     Refused,
     Row,
+    Short,
     Sighting,
     Submission,
     Target,
@@ -41,11 +42,13 @@ from proxy_plugin.providers.base import (
     split_native_id,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.anthropic.rows import (
-    count_rows,
     custom_id_of,
+    ends_whole,
     request_element,
     result_row,
     results_name,
@@ -156,28 +159,30 @@ class Anthropic:
             return Sighting(tuple(jobs), control=False, listed=False)
         return Sighting(tuple(jobs), control)
 
-    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
+    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
         path = f"{BATCHES}/{job}"
         reply = await known(self._origin(account).request("GET", path), path)
         state = _state(reply.fields())
         if state is not JobState.ENDED:
             return JobStatus(state, poll_after=reply.pause())
-        return _ended(reply.fields())
+        return _ended(reply.fields(), part)
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
         """Store the results, from the configured host: `results_url` could name another one.
 
-        The stream has no length, so its rows are counted. One that ends in the middle of a row, or is empty, was cut.
-        Whole rows that are too few may be all there are: that is believed when a second reading agrees.
+        The stream has no length: one that ends in the middle of a row was cut.
         """
         ended = status.results.get("ended")  # None where an earlier version asked for the status
         name = results_name(float(ended) if ended else None)
-        origin, to, announced = self._origin(account), folder / name, int(status.results.get("rows", "0"))
-        rows = await _stored(origin, job, to)
-        if rows < announced and (rows == 0 or await _stored(origin, job, to) != rows):
+        to, facts = folder / name, {"reading": status.reading}
+        if await asyncio.to_thread(noted, to) != facts:
+            await asyncio.to_thread(note, to, facts, keep=False)
+        if not await asyncio.to_thread(to.exists):
+            await self._origin(account).download(_results(job), to)
+        if not status.last and not await asyncio.to_thread(ends_whole, to):
             await asyncio.to_thread(to.unlink)
-            raise TryLater(f"GET /{_results(job)}: {rows} rows arrived, {announced} were announced")
+            raise Short(f"GET /{_results(job)}: the results end in the middle of a row")
         return (name,)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -198,7 +203,7 @@ class Anthropic:
         try:
             split = split_native_id(custom_id_of(line))
         except ValueError:
-            raise TryLater(f"GET /{_results(job)}: the first line is no result") from None
+            raise Short(f"GET /{_results(job)}: the first line is no result") from None
         return split is not None and split[0] == part.mark
 
     def _origin(self, account: Account) -> Origin:
@@ -253,9 +258,9 @@ def _state(job: Mapping[str, Any]) -> JobState:
     return state
 
 
-def _ended(job: Mapping[str, Any]) -> JobStatus:
+def _ended(job: Mapping[str, Any], part: PartFile) -> JobStatus:
     """Say why a job is over. A cancel that came too late to stop anything is none."""
-    counts = _counts(job)
+    counts = {name: count for name, count in _counts(job).items() if count <= part.lines}
     told = all(name in counts for name in OUTCOMES)
     end = JobEnd.COMPLETED
     if job.get("cancel_initiated_at") and counts.get("canceled"):
@@ -266,16 +271,15 @@ def _ended(job: Mapping[str, Any]) -> JobStatus:
         JobState.ENDED,
         end=end,
         completed=counts.get("succeeded"),
-        failed=sum(counts[name] for name in OUTCOMES[1:]) if told else None,
-        results=_announced(job, counts if told else None),
+        failed=believed(sum(counts[name] for name in OUTCOMES[1:]), part.lines) if told else None,
+        results=_moment(job),
     )
 
 
-def _announced(job: Mapping[str, Any], counts: Mapping[str, int] | None) -> dict[str, str]:
-    """Return what `fetch` has to know: how many rows there are, and when the job ended (Unix seconds)."""
-    rows = {} if counts is None else {"rows": str(sum(counts[name] for name in OUTCOMES))}
+def _moment(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return when the job ended (Unix seconds): no result says so itself."""
     ended = rfc_3339(job.get("ended_at"))
-    return rows if ended is None else {**rows, "ended": str(int(ended))}
+    return {} if ended is None else {"ended": str(int(ended))}
 
 
 def _counts(job: Mapping[str, Any]) -> dict[str, int]:
@@ -292,16 +296,6 @@ def _lines(job: Mapping[str, Any]) -> int | None:
 
 def _organization(page: Page) -> str:
     return identifier(page.headers, "anthropic-organization-id") or ""
-
-
-async def _stored(origin: Origin, job: str, to: Path) -> int:
-    """Store the results and count them. Raises TryLater, and leaves nothing, when the last row has no end."""
-    await origin.download(_results(job), to)
-    try:
-        return await asyncio.to_thread(count_rows, to)
-    except ValueError:
-        await asyncio.to_thread(to.unlink)
-        raise TryLater(f"GET /{_results(job)}: the results end in the middle of a row") from None
 
 
 ANTHROPIC = Anthropic()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -99,22 +99,29 @@ def custom_id_of(line: bytes) -> str:
     return _read(line).custom_id
 
 
-def count_rows(path: Path) -> int:
-    """Return how many lines a result file has. Raises ValueError when the last one has no end."""
-    rows, size, end = 0, 0, 0
+def ends_whole(path: Path) -> bool:
+    """Tell whether a result file ends with a whole row, its line break left out or not. An empty one does."""
     with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            if found := block.count(b"\n"):
-                rows, end = rows + found, size + block.rindex(b"\n") + 1
-            size += len(block)
-        if size - end > LONGEST_REST:
-            raise ValueError("no line is that long")
-        file.seek(end)
-        rest = file.read()
-    if rest.strip():
-        _read(rest)
-        rows += 1
-    return rows
+        rest = _last_line(file, path.stat().st_size)
+    if rest is None:
+        return False
+    try:
+        return not rest.strip() or bool(_read(rest))
+    except ValueError:
+        return False
+
+
+def _last_line(file: BinaryIO, size: int) -> bytes | None:
+    """Return what stands behind the last line break; None where that is more than any row has."""
+    rest = b""
+    while size and len(rest) <= LONGEST_REST:
+        start = max(size - READ_BYTES, 0)
+        file.seek(start)
+        block = file.read(size - start)
+        if (found := block.rfind(b"\n")) >= 0:
+            return block[found + 1 :] + rest
+        rest, size = block + rest, start
+    return rest if not size else None
 
 
 def _answered(native_id: str, message: bytes, endpoint: str, *, created: int) -> Row:

@@ -8,6 +8,7 @@ together with the id of its input file, in the list, which is newest first.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known
+from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
@@ -167,15 +170,16 @@ class OpenAICompatible:
             control = False
         return Sighting(tuple(jobs), control)
 
-    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
+    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
         origin = self._origin(account)
         found = await _read(origin, f"batches/{job}")
         state, end = self._state(found)
-        completed, failed = _counts(found)
-        if state is JobState.FAILED and completed:
+        completed, failed = _counts(found, part)
+        if state is JobState.FAILED and _counted(found, "completed"):
             state, end = JobState.ENDED, JobEnd.COMPLETED  # paid answers exist, whatever the word says
         names = {"output": found.get("output_file_id"), "error": found.get("error_file_id")}
+        results = {name: id_ for name in names if (id_ := identifier(names, name))}
         refusal = _refusal(origin, found) if state is JobState.FAILED else None
         return JobStatus(
             state=state,
@@ -183,18 +187,21 @@ class OpenAICompatible:
             end=end,
             completed=completed,
             failed=failed,
-            results={name: id_ for name in names if (id_ := identifier(names, name))},
+            results=results,
             refusal=refusal,
             retryable=refusal is not None and refusal.code in QUOTA_CODES,
+            unnamed=state is JobState.ENDED and _unnamed(results, end, completed, failed),
         )
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:  # noqa: ARG002
-        """Store `output.jsonl` and `error.jsonl`, whichever exist, verified against the size the service names."""
+        """Store `output.jsonl` and `error.jsonl`, whichever exist, verified against the size the service names.
+
+        A later reading asks for the sizes alone: a file that has grown is read again.
+        """
         origin, names = self._origin(account), []
         for name, file in status.results.items():
-            size = (await _read(origin, f"files/{file}")).get("bytes")
             names.append(f"{name}.jsonl")
-            await origin.download(f"files/{file}/content", folder / names[-1], size if isinstance(size, int) else None)
+            await _bring(origin, file, folder / names[-1], status)
         return tuple(names)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -276,6 +283,24 @@ async def _read(origin: Origin, path: str) -> dict[str, Any]:
     return (await known(origin.request("GET", path), path)).fields()
 
 
+async def _bring(origin: Origin, file: str, to: Path, status: JobStatus) -> None:
+    """Make `to` hold a file whole. Each call that has succeeded is not made again in the same reading."""
+    facts: dict[str, Any] = {"file": file, "reading": status.reading}
+    found = await asyncio.to_thread(noted, to)
+    if not facts.items() <= found.items():
+        facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes")
+        keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
+        await asyncio.to_thread(note, to, facts, keep=keep)
+        found = facts
+    if not await asyncio.to_thread(to.exists):
+        size = found.get("bytes") if not status.last else None
+        await origin.download(f"files/{file}/content", to, size if isinstance(size, int) else None)
+
+
+def _has_size(path: Path, size: object) -> bool:
+    return path.exists() and path.stat().st_size == size
+
+
 def _filename(part: PartFile) -> str:
     return f"pp-{part.mark}.jsonl"
 
@@ -292,11 +317,24 @@ def _mark(job: Mapping[str, Any]) -> str | None:
     return mark if isinstance(mark, str) else None
 
 
-def _counts(job: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    counts = job.get("request_counts")
-    found = [counts.get(name) if isinstance(counts, dict) else None for name in ("completed", "failed")]
-    completed, failed = (count if isinstance(count, int) else None for count in found)
+def _counts(job: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:
+    completed, failed = (believed(_counted(job, name), part.lines) for name in ("completed", "failed"))
     return completed, failed
+
+
+def _counted(job: Mapping[str, Any], name: str) -> Any:
+    counts = job.get("request_counts")
+    return counts.get(name) if isinstance(counts, dict) else None
+
+
+def _unnamed(results: Mapping[str, str], end: JobEnd | None, completed: int | None, failed: int | None) -> bool:
+    """Tell whether a job has ended before the ids of its files are there, as users have seen.
+
+    An id is null for good where its file would be empty (captured); a job that completed has one of the two.
+    """
+    if not results and end is JobEnd.COMPLETED:
+        return True
+    return bool((completed and "output" not in results) or (failed and "error" not in results))
 
 
 def _refusal(origin: Origin, job: Mapping[str, Any]) -> Refused:

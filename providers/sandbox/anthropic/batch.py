@@ -38,6 +38,7 @@ class Batch:
     ended: float | None = None
     results_size: int = 0
     deleted: bool = False
+    readings: int = 0  # of the results, that found none yet
 
     @property
     def run(self) -> float:
@@ -72,7 +73,8 @@ class Batch:
             return {"processing": self.lines, **dict.fromkeys(_COUNTERS, 0)}
         done = self.done or 0
         found = Counter(self.outcomes[:done]) + Counter({self.rest: self.lines - done})
-        return {"processing": 0, **{name: found[outcome] for name, outcome in _COUNTERS.items()}}
+        counts = {name: found[outcome] for name, outcome in _COUNTERS.items()}
+        return {"processing": 0, **counts, **self.options.told_counts}
 
     def facts(self, now: float, base: str) -> dict[str, Any]:
         """The MessageBatch object. `base` is what `results_url` begins with, up to and without /messages."""

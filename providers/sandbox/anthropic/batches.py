@@ -241,6 +241,9 @@ class Batches:
     async def _read(self, _: web.Request, batch: Batch) -> Reply:
         if batch.ended is None or batch.archived(self._services.clock.now()) is not None:
             raise refused(404, f"Message batch {batch.id} has no available results")
+        if batch.readings < batch.options.results_late:
+            batch.readings += 1
+            raise refused(404, f"Message batch {batch.id} has no available results")
         headers = {"content-type": "application/x-jsonl"}
         return Reply(200, headers=headers, path=results_path(batch.folder), size=batch.results_size, streamed=True)
 

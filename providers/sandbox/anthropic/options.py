@@ -3,6 +3,8 @@
 Limits are those of "Message Batches", Claude Platform documentation, 2026-09-26, where no other source is named.
 """
 
+from typing import Any
+
 import msgspec
 
 from proxy_plugin.providers.sandbox.answers import Style
@@ -20,6 +22,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     archive_after_seconds: float = 29 * 86400.0  # since the creation, not since the end
     poll_retry_after: int | None = None  # 10 was seen live on answers about batches in progress, 2026-09-02
     results_url_host: str | None = None  # scheme and host for `results_url` in place of those of the request
+    results_late: int = 0  # so many readings of the results of an ended batch find none yet
+    told_counts: dict[str, Any] = {}  # members of `request_counts` in place of the true ones, once it has ended
     max_requests: int = 100_000
     max_body_bytes: int = 256_000_000  # "256 MB": the smaller reading
     max_queued: int = 500_000  # requests in unfinished batches of one account, the highest tier

@@ -62,6 +62,7 @@ class Batch:
     settled: bool = False  # how it ends is decided, though the result files may not be there yet
     done: int | None = None  # lines that ran, once no more will
     assembled: Assembled | None = None
+    looks: int = 0  # at the ended batch
     output_file_id: str | None = None
     error_file_id: str | None = None
 
@@ -113,12 +114,12 @@ class Batch:
             "input_file_id": self.order.input_file_id,
             "completion_window": "24h",
             "status": self.status,
-            "output_file_id": self.output_file_id,
-            "error_file_id": self.error_file_id,
+            "output_file_id": self.output_file_id if self.looks >= self.options.output_late else None,
+            "error_file_id": self.error_file_id if self.looks >= self.options.error_late else None,
             "created_at": int(self.created),
             "expires_at": int(self.expires),
             **stamps,
-            "request_counts": self.counts(now),
+            "request_counts": self.counts(now) | self.options.told_counts,
             "usage": _usage(self.assembled),
             "metadata": self.order.metadata,
         }

@@ -150,7 +150,10 @@ class Batches:
 
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
-            return self._reply(self._wanted(request, account))
+            batch = self._wanted(request, account)
+            reply = self._reply(batch)
+            batch.looks += batch.status in TERMINAL
+            return reply
 
         return act
 
@@ -257,7 +260,10 @@ class Batches:
         size = sum(path.stat().st_size for path in batch.folder.iterdir())
         made = await self._services.work.run(size, assemble, batch.folder, batch.done, lost, reason, output, errors)
         batch.assembled = made
-        if made.output_bytes:
+        answers = batch.done - batch.examined.failed(batch.done) - lost
+        if answers and not made.output_bytes:  # all of them marked as missing: a file is named, and holds none
+            await asyncio.to_thread(output.touch)
+        if answers or made.output_bytes:
             batch.output_file_id = self._add_result(batch, "output", output, made.output_bytes, moment)
         if made.error_bytes:
             batch.error_file_id = self._add_result(batch, "error", errors, made.error_bytes, moment)

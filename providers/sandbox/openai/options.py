@@ -20,6 +20,9 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     cancel_seconds: float = 0.1
     window_seconds: float = 86400.0  # "Expiry": expires_at = created_at + 86400, live 2026-09
     cancel_loses: int = 0  # so many finished lines are in no file after a cancel, seen live 2026-09
+    output_late: int = 0  # so many looks at an ended batch show counts and no `output_file_id` yet: users' reports
+    error_late: int = 0  # the same of `error_file_id`
+    told_counts: dict[str, Any] = {}  # members of `request_counts` in place of the true ones
     max_lines: int = 50_000
     max_embedding_inputs: int = 50_000
     max_file_bytes: int = 512 * 1024 * 1024

@@ -10,6 +10,7 @@ STAND_IN = StandIn(
     results="files.content",
     free=("files.create", "files.content", "batches.retrieve", "batches.list", "files.retrieve"),
     doubted=("files.list", "files.delete"),
+    late=("output_late", "error_late"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "finalize_seconds": 0.02, "cancel_seconds": 0.05},
     unlimited={"creates_per_hour": 10**6, "uploads_per_minute": 10**6},
     answers="digest",

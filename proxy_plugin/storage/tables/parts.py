@@ -15,7 +15,7 @@ from proxy_plugin.storage.tables import batches, columns, many, one, waits
 
 NO_ROOM = "waits for room on its virtual key"
 NO_TURN = "waits until the account's last create is resolved"
-NOT_TAKEN = "retry: "  # before the reason of a submission that was refused for the moment
+NOT_TAKEN = "retry: "  # begins the reason of a create that was provably not accepted for now: it has no job
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +56,14 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What is known of a part's results. The text has only what was known when it was written.
 
     `native`, once the job has ended: what the adapter's `fetch` needs.
-    `folder`, `names`, once they are stored: the native files; none where the provider no longer had them.
-    `rows`, `stopping`, `usage`, once they are collected: the folder of the rows, what was stopping the batch then, and
-    what the rows that count used. Folders are named within the batch's own.
+    `folder` before the first is stored, `names` when all are: the native files, whole ones only.
+    `rows`, `stopping`, `usage`, `held`, once they are collected: the folder of the rows, what was stopping the batch
+    then, what the rows that count used, and how many lines have a row, and one that is not of a line that never ran.
+    Folders are named within the batch's own.
+
+    `ended_at`: when the job was seen to be over. `told`: how many lines the provider counts as completed, as failed.
+    `unnamed`: of some of those it does not name the results yet. `readings`: how often results were too few.
+    `ask`: the job is to be looked at before the next reading.
     """
 
     native: dict[str, str]
@@ -67,10 +72,24 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     rows: str | None = None
     stopping: str | UnsetType | None = UNSET
     usage: Usage | None = None
+    ended_at: float | None = None
+    told: tuple[int, int] | None = None
+    unnamed: bool = False
+    readings: int = 0
+    ask: bool = False
+    held: tuple[int, int] | None = None
 
     def text(self) -> str:
         """Return the value of the column `results`."""
         return msgspec.json.encode(self).decode()
+
+
+def unheld(told: tuple[int, int] | None, held: tuple[int, int] | None) -> int:
+    """Return how many lines the provider has counted of which its results hold nothing, see `StoredResults`."""
+    if told is None or held is None:
+        return 0
+    (completed, failed), (lines, ran) = told, held
+    return max(completed - ran, completed + failed - lines, 0)
 
 
 class StoredRefusal(msgspec.Struct, frozen=True):
@@ -268,6 +287,12 @@ def refused_since(conn: Connection, part: PartRow, codes: Iterable[str]) -> floa
             break
         since = ended_at if named else since
     return since
+
+
+def attempt_before(conn: Connection, row: SubmissionRow) -> SubmissionRow | None:
+    """Return the submission before this one of the same part."""
+    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? AND n = ?"
+    return one(SubmissionRow, conn.execute(query, (row.batch_id, row.part, row.n - 1)))
 
 
 def attempts(conn: Connection, batch_id: str) -> dict[int, int]:

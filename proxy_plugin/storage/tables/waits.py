@@ -25,12 +25,13 @@ RATE_LIMITED = "rate_limited"
 PROVIDER_PAUSE = "provider_pause"
 PROVIDER_UNREACHABLE = "provider_unreachable"
 PROVIDER_ERROR = "provider_error"
+RESULTS_LATE = "results_late"
 NO_TURN = "no_turn"
 NO_ROOM = "no_room"
 PICTURES = "pictures"
 REASONS = (  # what a person can end comes first; a batch shows the oldest of the first reason that it has
     *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, INTERNAL_ERROR, OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
-    *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, NO_TURN, NO_ROOM, PICTURES),
+    *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
 )
 PATIENCE = 3600.0  # seconds of billing refusals after which a part is given up
 WHOLE = -1  # in place of a part: the batch itself waits

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from proxy_plugin.providers.base import (
     Refused,
     Revokes,
     Row,
+    Short,
     Sighting,
     Submission,
     Target,
@@ -408,8 +410,66 @@ async def test_every_status_word_is_known(sandbox: Sandbox, account: Account, pa
     assert (status.state, status.end) == STATES[word]
     assert (status.completed, status.failed, status.mark) == (None, None, None)
     assert status.results == {"output": "file-o", "error": "file-e"}
-    counted = await polled(sandbox, account, part, {"status": word, "request_counts": {"completed": 0, "failed": 7}})
-    assert (counted.completed, counted.failed, counted.results) == (0, 7, {})
+    counted = await polled(sandbox, account, part, {"status": word, "request_counts": {"completed": 0, "failed": 2}})
+    assert (counted.completed, counted.failed, counted.results) == (0, 2, {})
+
+
+ABSURD: list[object] = [10**30, 2**63, 150, 4, -1, -(10**30), 1.5, 1e300, "3", True, None, [3], {}]
+
+
+@pytest.mark.parametrize("number", ABSURD, ids=repr)
+@pytest.mark.parametrize("word", ["in_progress", "completed", "cancelled"])
+async def test_counts_are_believed_between_none_and_all_lines(
+    sandbox: Sandbox, account: Account, part: PartFile, number: object, word: str
+) -> None:
+    for counts in ({"completed": number, "failed": 1}, {"completed": 1, "failed": number}):
+        status = await polled(sandbox, account, part, {"status": word, "request_counts": counts})
+        assert sorted((status.completed, status.failed), key=lambda each: each is None) == [1, None]
+
+
+# Status word, counts, ids that are there; whether more of them will come.
+NAMES: list[tuple[str, tuple[int, int] | None, str, bool]] = [
+    ("completed", (3, 0), "", True),
+    ("completed", (3, 0), "output", False),
+    ("completed", (0, 3), "error", False),
+    ("completed", (0, 3), "output", True),
+    ("completed", (2, 1), "error", True),
+    ("completed", (2, 1), "output", True),
+    ("completed", (2, 1), "output error", False),
+    ("completed", (0, 0), "", True),
+    ("completed", None, "", True),
+    ("completed", None, "output", False),
+    ("failed", (3, 0), "", True),
+    ("failed", (2, 1), "error", True),
+    ("failed", (0, 0), "", False),
+    ("expired", (2, 0), "error", True),
+    ("expired", (2, 0), "output error", False),
+    ("expired", (0, 0), "error", False),
+    ("expired", None, "", False),
+    ("cancelled", (1, 1), "", True),
+    ("cancelled", (1, 0), "error", True),
+    ("cancelled", (0, 0), "error", False),
+    ("cancelled", (0, 0), "", False),
+    ("in_progress", (3, 0), "", False),
+    ("finalizing", (3, 0), "", False),
+]
+
+
+@pytest.mark.parametrize(("word", "counts", "named", "more"), NAMES)
+async def test_ids_that_counts_promise_may_come_later(
+    sandbox: Sandbox,
+    account: Account,
+    part: PartFile,
+    word: str,
+    counts: tuple[int, int] | None,
+    named: str,
+    more: bool,
+) -> None:
+    told = counts and {"total": 3, "completed": counts[0], "failed": counts[1]}
+    files = {f"{name}_file_id": f"file-{name}" if name in named else None for name in ("output", "error")}
+    status = await polled(sandbox, account, part, {"status": word, "request_counts": told, **files})
+    assert status.unnamed is more
+    assert set(status.results) == set(named.split())
 
 
 @pytest.mark.parametrize("word", ["paused", "", None, 7, "sk-x y"])
@@ -499,7 +559,7 @@ async def test_truncated_results_are_noticed(
     with pytest.raises(TryLater):
         await OPENAI.fetch(account, job, status, folder)
     await sandbox.faults([])
-    assert list(folder.iterdir()) == []
+    assert not (folder / "output.jsonl").exists()
     assert await OPENAI.fetch(account, job, status, folder) == ("output.jsonl",)
     assert len(rows_in(folder, ("output.jsonl",))) == part.lines
 
@@ -521,6 +581,58 @@ async def test_a_result_file_that_is_not_there_yet_is_asked_for_again(
     with pytest.raises(TryLater) as caught:
         await OPENAI.fetch(account, job, status, tmp_path)
     assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("refused", range(4))
+async def test_a_fetch_goes_on_where_it_was(sandbox: Sandbox, account: Account, tmp_path: Path, refused: int) -> None:
+    """Two sizes and two files: each is asked for once, whichever of the four calls is refused first."""
+    part = make_part(tmp_path, "one", "[[sandbox:error=400]] two")
+    job, status = await completed(account, part)
+    before = len(await sandbox.requests())
+    calls = ["files.retrieve", "files.content"] * 2
+    await sandbox.faults([{"kind": "status", "on": calls[refused], "status": 429, "skip": refused // 2}])
+    with pytest.raises(TryLater):
+        await OPENAI.fetch(account, job, status, tmp_path)
+    names = await OPENAI.fetch(account, job, status, tmp_path)
+    assert await OPENAI.fetch(account, job, status, tmp_path) == names == ("output.jsonl", "error.jsonl")
+    assert len(rows_in(tmp_path, names)) == 2
+    seen = [entry["op"] for entry in (await sandbox.requests())[before:]]
+    assert seen == [*calls[:refused], calls[refused], *calls[refused:]]
+
+
+async def test_a_later_reading_asks_for_the_sizes_and_reads_what_has_changed(
+    sandbox: Sandbox, account: Account, part: PartFile, tmp_path: Path
+) -> None:
+    job, status = await completed(account, part)
+    (name,) = await OPENAI.fetch(account, job, status, tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    before = len(await sandbox.requests())
+    await OPENAI.fetch(account, job, replace(status, reading=1), tmp_path)
+    (tmp_path / name).write_bytes(whole[:100])
+    await OPENAI.fetch(account, job, replace(status, reading=2), tmp_path)
+    assert (tmp_path / name).read_bytes() == whole
+    seen = [entry["op"] for entry in (await sandbox.requests())[before:]]
+    assert seen == ["files.retrieve", "files.retrieve", "files.content"]
+
+
+async def test_another_file_under_the_same_name_is_another_result(
+    sandbox: Sandbox, account: Account, tmp_path: Path
+) -> None:
+    found = [await completed(account, make_part(tmp_path, text, name=text)) for text in ("one", "two")]
+    for job, status in found:
+        await OPENAI.fetch(account, job, status, tmp_path)
+    assert [row.native_id for row in rows_in(tmp_path, ("output.jsonl",))] == [native_id(make_mark("two"), 0)]
+
+
+async def test_a_reading_that_ends_short_says_so_and_the_last_takes_it(
+    sandbox: Sandbox, account: Account, part: PartFile, tmp_path: Path
+) -> None:
+    job, status = await completed(account, part)
+    await sandbox.faults([{"kind": "truncate_chunked", "on": "files.content", "bytes": 100, "times": None}])
+    with pytest.raises(Short, match="100 bytes arrived"):
+        await OPENAI.fetch(account, job, status, tmp_path)
+    (name,) = await OPENAI.fetch(account, job, replace(status, last=True), tmp_path)
+    assert (tmp_path / name).stat().st_size == 100
 
 
 async def test_both_files_of_an_expired_job_are_read(sandbox: Sandbox, account: Account, tmp_path: Path) -> None:

@@ -31,6 +31,18 @@ def counts(batch: Any) -> dict[str, int]:
     return {name: count for name, count in batch.request_counts.to_dict().items() if count}
 
 
+def test_results_may_be_later_than_the_end_and_counts_wrong(
+    claude: Anthropic, sandbox: Sandbox, ask: Make, ended: Make
+) -> None:
+    sandbox.control.options("anthropic", results_late=2, told_counts={"succeeded": 10**30})
+    batch = ended(claude.messages.batches.create(requests=[ask("0", "hi")]))
+    assert (batch.processing_status, batch.request_counts.succeeded) == ("ended", 10**30)
+    for _ in range(2):
+        with pytest.raises(anthropic.NotFoundError, match="no available results"):
+            claude.messages.batches.results(batch.id)
+    assert kinds(claude, batch) == {"succeeded": 1}
+
+
 def test_nothing_but_processing_is_counted_until_the_end(
     claude: Anthropic, sandbox: Sandbox, ask: Make, ended: Make
 ) -> None:

@@ -171,6 +171,10 @@ def test_rules_count_skip_and_choose(client: OpenAI, sandbox: Sandbox, upload: M
     assert outcomes(first, 2) == [200, 200]
     sandbox.control.faults([failing, {**failing, "status": 503}])
     assert outcomes(first, 3) == [500, 503, 200]
+    sandbox.control.faults([{**failing, "every": 3, "times": None}])
+    assert outcomes(first, 7) == [200, 200, 500, 200, 200, 500, 200]
+    sandbox.control.faults([{**failing, "every": 2, "skip": 1, "times": 1}])
+    assert outcomes(first, 6) == [200, 200, 500, 200, 200, 200]
 
 
 def test_chance_is_seeded(client: OpenAI, sandbox: Sandbox) -> None:
@@ -199,6 +203,7 @@ def test_chance_is_seeded(client: OpenAI, sandbox: Sandbox) -> None:
         {"kind": "slow"},
         {"kind": "redirect"},
         {"kind": "status", "status": 42},
+        {"kind": "status", "every": 0},
     ],
 )
 def test_rules_that_could_not_act_are_refused(rule: dict[str, Any], sandbox: Sandbox) -> None:

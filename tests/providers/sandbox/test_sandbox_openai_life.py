@@ -44,6 +44,26 @@ def test_counts_grow_while_a_batch_runs(
     assert [moment - moments[0] for moment in moments] == pytest.approx([0, 100, 1100, 1200], abs=1)
 
 
+def test_an_ended_batch_may_tell_counts_before_its_files(
+    client: OpenAI, sandbox: Sandbox, chat: Make, create: Make, until: Make, by_id: Make
+) -> None:
+    sandbox.control.options("openai", output_late=3, error_late=1)
+    batch = until(create([chat("0", "[[sandbox:error=400]]"), chat("1")]))
+    looks = [batch, *(client.batches.retrieve(batch.id) for _ in range(3))]
+    assert {each.status for each in looks} == {"completed"}
+    assert all(each.request_counts.to_dict() == {"total": 2, "completed": 1, "failed": 1} for each in looks)
+    assert [bool(each.output_file_id) for each in looks] == [False, False, False, True]
+    assert [bool(each.error_file_id) for each in looks] == [False, True, True, True]
+    output, errors = by_id(looks[-1])
+    assert (set(output), set(errors)) == ({"1"}, {"0"})
+
+
+def test_counts_may_be_told_that_cannot_be(sandbox: Sandbox, chat: Make, create: Make, until: Make) -> None:
+    sandbox.control.options("openai", told_counts={"completed": 10**30, "failed": -1})
+    batch = until(create([chat("0")]))
+    assert batch.request_counts.to_dict() == {"total": 1, "completed": 10**30, "failed": -1}
+
+
 def test_after_24_hours_the_unfinished_lines_expire(
     sandbox: Sandbox, chat: Make, create: Make, until: Make, by_id: Make
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
 from proxy_plugin.providers.lanes.anthropic.lane import ANTHROPIC
-from proxy_plugin.providers.lanes.anthropic.rows import count_rows, custom_id_of
+from proxy_plugin.providers.lanes.anthropic.rows import custom_id_of, ends_whole
 
 CHAT = "/v1/chat/completions"
 ID = "abcdefghij0000002s"
@@ -254,25 +254,27 @@ def test_any_line_is_a_row_a_blank_or_a_value_error(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "rows"),
+    ("data", "whole"),
     [
-        (b"", 0),
-        (b'{"custom_id":"a"}', 1),
-        (b'{"custom_id":"a","result":{}}\n', 1),
-        (b'{"custom_id":"a","result":{}}\n{"custom_id":"b","result":{}}', 2),
-        (b'{"custom_id":"a","result":{}}\r\n{"custom_id":"b","result":{}}\r\n  ', 2),
-        ((b'{"custom_id":"a","result":"' + b"x" * 700_000 + b'"}\n') * 5, 5),
-        (b'{"custom_id":"a","result":{"message":"' + b"x" * 3_000_000 + b'"}}', 1),
+        (b"", True),
+        (b'{"custom_id":"a"}', True),
+        (b'{"custom_id":"a","result":{}}\n', True),
+        (b'{"custom_id":"a","result":{}}\n{"custom_id":"b","result":{}}', True),
+        (b'{"custom_id":"a","result":{}}\r\n{"custom_id":"b","result":{}}\r\n  ', True),
+        (b'{"custom_id":"a","result":{}}\n{"custom_id":"b","res', False),
+        ((b'{"custom_id":"a","result":"' + b"x" * 700_000 + b'"}\n') * 5, True),
+        (b'{"custom_id":"a","result":{"message":"' + b"x" * 3_000_000 + b'"}}', True),
+        (b'{"custom_id":"a","result":{"message":"' + b"x" * 3_000_000, False),
     ],
 )
-def test_the_rows_of_a_file_are_counted(tmp_path: Path, data: bytes, rows: int) -> None:
+def test_a_file_ends_with_a_whole_row_or_not(tmp_path: Path, data: bytes, whole: bool) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(data)
-    assert count_rows(path) == rows
+    assert ends_whole(path) is whole
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=4), st.data())
-def test_a_file_that_was_cut_never_counts_as_whole(
+def test_a_file_that_was_cut_in_a_row_never_ends_whole(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject
 ) -> None:
     lines = [json.dumps({"custom_id": ID, "result": {"message": {"text": text}}}).encode() + b"\n" for text in texts]
@@ -280,10 +282,7 @@ def test_a_file_that_was_cut_never_counts_as_whole(
     size = data.draw(st.integers(0, len(whole) - 2))  # without its last newline alone it is whole
     path = tmp_path_factory.getbasetemp() / "cut.jsonl"
     path.write_bytes(whole[:size])
-    try:
-        assert count_rows(path) < len(texts)
-    except ValueError:
-        assert not whole[:size].endswith(b"\n")
+    assert ends_whole(path) is (not size or b"\n" in whole[size - 1 : size + 1])
 
 
 # What the provider says and what it is called by

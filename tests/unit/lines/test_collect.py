@@ -46,7 +46,7 @@ def test_every_result_of_the_part_becomes_a_row(batch: ToyBatch) -> None:
     part = batch.manifest.parts[1]
     facts = batch.collect(part, batch.woven(part)[::-1])
     used = Usage(input_tokens=4 * 21 + 3 * 20, output_tokens=4 * 7 + 3 * 6)  # the service counts letters
-    assert facts == CollectFacts(rows=7, ok=7, failed=0, foreign=0, corrupt=0, usage=used)
+    assert facts == CollectFacts(rows=7, ok=7, failed=0, foreign=0, corrupt=0, usage=used, lines=7, ran=7)
     found = stored(batch, part)
     assert [row.ordinal for row in found] == [14, 13, 12, 11, 9, 8, 7]
     first = found[0]
@@ -60,7 +60,7 @@ def test_failures_keep_what_the_provider_said(batch: ToyBatch) -> None:
     part = batch.manifest.parts[0]
     torn = json.dumps([native_id(part.mark, 3), "torn", {"status": 422, "why": "no wool"}]).encode()
     facts = batch.collect(part, [torn, late(part, 4)])
-    assert facts == CollectFacts(rows=2, ok=0, failed=2, foreign=0, corrupt=0)
+    assert facts == CollectFacts(rows=2, ok=0, failed=2, foreign=0, corrupt=0, lines=2, ran=1)
     http, error = stored(batch, part)
     assert (http.kind, http.meta.code, json.loads(http.text)["status_code"]) == (FAILED, "422", 422)
     assert (error.kind, error.meta.code) == (ERROR, "batch_expired")
@@ -84,7 +84,7 @@ def test_failures_keep_what_the_provider_said(batch: ToyBatch) -> None:
 def test_a_row_that_is_not_provably_of_this_part_is_foreign(batch: ToyBatch, foreign: Any) -> None:
     part = batch.manifest.parts[0]
     facts = batch.collect(part, [woven(part, 0), foreign(part), woven(part, 6)])
-    assert facts == CollectFacts(rows=2, ok=2, failed=0, foreign=1, corrupt=0, usage=Usage(2, 4))
+    assert facts == CollectFacts(rows=2, ok=2, failed=0, foreign=1, corrupt=0, usage=Usage(2, 4), lines=2, ran=2)
     assert [row.ordinal for row in stored(batch, part)] == [0, 6]
 
 
@@ -92,7 +92,7 @@ def test_a_row_that_is_not_provably_of_this_part_is_foreign(batch: ToyBatch, for
 def test_a_line_that_cannot_be_read_costs_itself_alone(batch: ToyBatch, corrupt: bytes) -> None:
     part = batch.manifest.parts[0]
     facts = batch.collect(part, [corrupt, woven(part, 0), b"", corrupt], longest_row_bytes=4000)
-    assert facts == CollectFacts(rows=1, ok=1, failed=0, foreign=0, corrupt=2, usage=Usage(1, 2))
+    assert facts == CollectFacts(rows=1, ok=1, failed=0, foreign=0, corrupt=2, usage=Usage(1, 2), lines=1, ran=1)
 
 
 def test_all_rows_of_one_line_are_kept_in_order(batch: ToyBatch) -> None:
@@ -100,6 +100,23 @@ def test_all_rows_of_one_line_are_kept_in_order(batch: ToyBatch) -> None:
     facts = batch.collect(part, [late(part, 2), woven(part, 2), woven(part, 2)])
     assert (facts.rows, facts.ok, facts.failed) == (3, 2, 1)
     assert [(row.ordinal, row.kind) for row in stored(batch, part)] == [(2, ERROR), (2, OK), (2, OK)]
+
+
+def test_lines_are_counted_once_and_those_that_never_ran_apart(batch: ToyBatch) -> None:
+    part = batch.manifest.parts[0]
+    twice = [late(part, 0), woven(part, 0), woven(part, 3), woven(part, 3)]
+    facts = batch.collect(part, [*twice, late(part, 1, "halted"), late(part, 2, "stuck"), late(part, 4)])
+    assert (facts.rows, facts.lines, facts.ran) == (7, 5, 3)
+
+
+@pytest.mark.parametrize("tokens", [10**30, 2**63, 10**9 + 1, 10**400])
+def test_token_counts_that_no_line_can_have_spoil_no_sum(batch: ToyBatch, tokens: int) -> None:
+    part = batch.manifest.parts[0]
+    row = json.loads(woven(part, 1))
+    row[2]["wrote"] = tokens
+    facts = batch.collect(part, [woven(part, 0), json.dumps(row).encode(), woven(part, 2)])
+    assert (facts.ok, facts.usage) == (3, Usage(2, 4))
+    assert [found.meta.usage is None for found in stored(batch, part)] == [False, True, False]
 
 
 def test_rows_cancelled_by_our_deadline_say_that_the_window_expired(batch: ToyBatch) -> None:

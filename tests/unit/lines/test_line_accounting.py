@@ -65,8 +65,9 @@ class Run:
         corrupt = sum(1 for each in self.case.noise if each)
         facts = self.batch.collect(part, results)
         woven = sum(1 for _, what, _ in own if what == "woven")
-        counts = CollectFacts(len(own), woven, len(own) - woven, len(strangers), corrupt, facts.usage)
-        assert facts == counts
+        lines, ran = {n for n, *_ in own}, {n for n, what, _ in own if what not in ("halted", "late")}
+        counts = (len(own), woven, len(own) - woven, len(strangers), corrupt, facts.usage, len(lines), len(ran))
+        assert facts == CollectFacts(*counts)
 
     def ordinals(self, part: PartSpec) -> list[int]:
         """Return the part's lines, read from the document that the provider was sent."""

@@ -13,6 +13,7 @@ import pytest
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, PartSpec
 from proxy_plugin.lines.merge import merge, merge_so_far
 from proxy_plugin.lines.row_store import ERROR, FAILED, NOTE, OK, RowMeta, RowWriter, TruncatedRows, bucket_path
+from proxy_plugin.lines.verdicts import Shortfall
 from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
 
@@ -232,6 +233,29 @@ REFUSED = {"kind": "refused", "code": "model_not_found", "message": "no such eng
             },
             ("missing", "result_missing"),
             id="never returned",
+        ),
+        pytest.param(
+            {"kind": "collected", "short": Shortfall(told=8, held=7, silent=1, lost=1)},
+            None,
+            {
+                "code": "result_missing",
+                "message": "toy reported an answer for this line, and did not give it: of the 8 results that it counts"
+                " for the job it gave 7. This line may have been paid for; it may be sent again.",
+            },
+            ("missing", "result_missing"),
+            id="announced and never returned",
+        ),
+        pytest.param(
+            {"kind": "collected", "short": Shortfall(told=6, held=5, silent=3, lost=1)},
+            None,
+            {
+                "code": "result_missing",
+                "message": "toy ended the job without an answer for this line. It counts 6 results and gave 5: it"
+                " reported an answer for 1 of the 3 lines without one. This line may have been paid for; it may be sent"
+                " again.",
+            },
+            ("missing", "result_missing"),
+            id="one of several of which some were announced",
         ),
     ],
 )

@@ -25,6 +25,23 @@ RESULTS = [
     ),
     ("{" + NATIVE + "," + FILES + ',"rows":"rows-00001-0a1b2c3d-9","stopping":null,' + USED + "}", COLLECTED),
     (
+        "{" + NATIVE + ',"folder":"results-00001-0a1b2c3d-7","ended_at":17.5,"told":[3,1],"unnamed":true,"readings":2,'
+        '"ask":true}',
+        msgspec.structs.replace(
+            ENDED,
+            folder="results-00001-0a1b2c3d-7",
+            ended_at=17.5,
+            told=(3, 1),
+            unnamed=True,
+            readings=2,
+            ask=True,
+        ),
+    ),
+    (
+        "{" + NATIVE + "," + FILES + ',"rows":"rows-00001-0a1b2c3d-9","stopping":null,' + USED + ',"held":[4,3]}',
+        msgspec.structs.replace(COLLECTED, held=(4, 3)),
+    ),
+    (
         "{" + NATIVE + "," + FILES + ',"rows":"rows-00001-0a1b2c3d-9","stopping":"batch_cancelled",' + USED + "}",
         msgspec.structs.replace(COLLECTED, stopping="batch_cancelled"),
     ),

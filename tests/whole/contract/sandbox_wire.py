@@ -65,13 +65,30 @@ class SandboxWire:
         rule = {"kind": "status", "status": 429, "retry_after": retry_after, "times": n, "skip": skip}
         self._arm(*({"on": call} | rule for call in (self.calls if calls is None else calls)))
 
+    def refuse_every(self, n: int, offset: int = 0) -> None:
+        self._arm({"on": "*", "kind": "status", "status": 429, "times": None, "every": n, "skip": offset})
+
+    def results_late(self, n: int) -> None:
+        self._options(**dict.fromkeys(self._stand_in.late, n))
+
+    def empty(self, n: int) -> None:
+        self._arm({"on": self._stand_in.results, "kind": "truncate_chunked", "bytes": 0, "times": n})
+
+    def tell(self, completed: int, failed: int) -> None:
+        self._options(told_counts=dict(zip(self._stand_in.counters, (completed, failed), strict=True)))
+
+    def downloads(self) -> Mapping[str, int]:
+        seen = self._own(self._sandbox.control.requests())
+        given = (each for each in seen if each["op"] == self._stand_in.results and not each["fault"])
+        return Counter(each["id"] for each in given if each["status"] == 200)
+
     def truncate(self, n: int) -> None:
         """Every second cut looks like a clean end: nothing but the size that is known beforehand tells of it."""
         kinds = ("truncate", "truncate_chunked")
         self._arm(*({"on": self._stand_in.results, "kind": kinds[each % 2], "bytes": 100} for each in range(n)))
 
     def slow(self, seconds: float, *, obey: float = 0.05) -> None:
-        self._sandbox.control.options(self._stand_in.provider, run_seconds=seconds, cancel_seconds=obey)
+        self._options(run_seconds=seconds, cancel_seconds=obey)
 
     def stranger(self, n: int) -> None:
         self._sandbox.control.strangers(self._stand_in.provider, KEY, batches=n, lines=SEVERAL)
@@ -95,6 +112,9 @@ class SandboxWire:
 
     def complaints(self) -> list[str]:
         return [f"{each['op']}: {each['what']}" for each in self._own(self._sandbox.control.violations())]
+
+    def _options(self, **changes: Any) -> None:
+        self._sandbox.control.options(self._stand_in.provider, **changes)
 
     def _arm(self, *rules: dict[str, Any]) -> None:
         self._rules += ({"provider": self._stand_in.provider, **rule} for rule in rules)

@@ -6,7 +6,7 @@ import json
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +64,13 @@ class _Front(ToyService):
     halts: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
     obey_seconds: float = 0.0  # from a halt to its effect
+    refuse_every: int = 0  # 0: none
+    refuse_behind: int = 0
+    bare: int = 0  # cloths without a row
+    late: int = 0  # looks at the cloth of each loom
+    early: Counter[str] = field(default_factory=Counter)  # looks, by loom
+    told: dict[str, int] = field(default_factory=dict)
+    given: Counter[str] = field(default_factory=Counter)  # cloths, by loom
     obeys_at: dict[str, float] = field(default_factory=dict)  # by loom
 
     @web.middleware
@@ -75,6 +82,9 @@ class _Front(ToyService):
         if call.name == HALT:
             self.halts.append(request.match_info["loom"])
             self.obeys_at.setdefault(self.halts[-1], call.at + self.obey_seconds)
+        behind = len(self.seen) - self.refuse_behind
+        if self.refuse_every and behind > 0 and behind % self.refuse_every == 0:
+            self.troubles.insert(0, _Trouble(call.name, "too_many", 1))
         trouble = next((each for each in self.troubles if each.strikes(call.name)), None)
         response = await self._troubled(request, handler, trouble)
         call.status = 0 if trouble and trouble.kind in {"drop", "drop_after"} else response.status
@@ -103,7 +113,19 @@ class _Front(ToyService):
         facts = json.loads(response.text or "")
         if facts["phase"] == "halted" and time.monotonic() < self.obeys_at.get(facts["loom"], 0.0):
             return web.json_response(facts | {"phase": "halting", "woven": 0, "torn": 0, "rows": 0})
-        return response
+        return web.json_response(facts | (self.told if facts["phase"] == "woven" else {}))
+
+    async def _cloth(self, request: web.Request) -> web.StreamResponse:
+        """The cloth is found a few looks later than its loom says."""
+        loom = request.match_info["loom"]
+        if self.early[loom] < self.late:
+            self.early[loom] += 1
+            return web.json_response({"fault": {"kind": "no_cloth", "text": "Not yet."}}, status=404)
+        if self.bare:
+            self.bare -= 1
+            return web.Response()
+        self.given[loom] += 1
+        return await super()._cloth(request)
 
     def _rows(self, loom: Loom) -> list[list[Any]]:
         return [[FOREIGN if tag == STRANGER else tag, *rest] for tag, *rest in super()._rows(loom)]
@@ -132,8 +154,11 @@ class ToyWire:
         service = self._service
         service.weaving_seconds, service.obey_seconds, service.faults.cut_cloth = QUICK, 0.0, 0
         self._forgotten = len(service.looms)
+        service.refuse_every = service.late = service.bare = 0
         for noted in (service.accepted, service.troubles, service.seen, service.halts, service.unsound):
             noted.clear()
+        for kept in (service.early, service.told, service.given):
+            kept.clear()
 
     def virtual_key(self, **options: Any) -> dict[str, Any]:
         return TOY.virtual_key(self._service.url, KEY, **{"settle_seconds": 0.3, **options})
@@ -150,6 +175,21 @@ class ToyWire:
     def too_many(self, n: int, retry_after: float, *, calls: Collection[str] | None = None, skip: int = 0) -> None:
         kinds = self.calls if calls is None else calls
         self._service.troubles += [_Trouble(call, "too_many", n, skip, retry_after) for call in kinds]
+
+    def refuse_every(self, n: int, offset: int = 0) -> None:
+        self._service.refuse_every, self._service.refuse_behind = n, len(self._service.seen) + offset
+
+    def results_late(self, n: int) -> None:
+        self._service.late = n
+
+    def empty(self, n: int) -> None:
+        self._service.bare = n
+
+    def tell(self, completed: int, failed: int) -> None:
+        self._service.told |= {"woven": completed, "torn": failed}
+
+    def downloads(self) -> Mapping[str, int]:
+        return self._service.given
 
     def truncate(self, n: int) -> None:
         self._service.faults.cut_cloth = n

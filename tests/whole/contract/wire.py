@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,6 +64,21 @@ class Wire(Protocol):
 
     def too_many(self, n: int, retry_after: float, *, calls: Collection[str] | None = None, skip: int = 0) -> None:
         """Refuse with 429 and these seconds to wait: of each kind of call, behind `skip` good ones, the next `n`."""
+
+    def refuse_every(self, n: int, offset: int = 0) -> None:
+        """Refuse with 429 every `n`-th call of any kind, behind the first `offset`."""
+
+    def results_late(self, n: int) -> None:
+        """Let jobs that are created from now on end `n` looks before their results can be found, with counts."""
+
+    def empty(self, n: int) -> None:
+        """Let the next `n` downloads of results come to a clean end before their first byte."""
+
+    def tell(self, completed: int, failed: int) -> None:
+        """Let jobs that are created from now on tell these counts when they have ended."""
+
+    def downloads(self) -> Mapping[str, int]:
+        """Return how often each result was given whole to the gateway, by its name at the provider."""
 
     def truncate(self, n: int) -> None:
         """Cut the next `n` downloads of results short."""

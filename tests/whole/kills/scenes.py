@@ -111,6 +111,12 @@ def late(seconds: float) -> dict[str, Any]:
     return {"on": "batches.create", "kind": "late", "seconds": seconds, "times": 1}
 
 
+def late_results(stand_in: StandIn) -> Scene:
+    """Return the scene of jobs that have ended some looks before their results are found."""
+    points = (*around("fetch", "collect"), "fetch.acted", "collect.acted")
+    return Scene(points, sandbox=dict.fromkeys(stand_in.late, 2))
+
+
 BATCH_STEPS = ("scan", "validate", "split", "follow", "merge")
 PART_STEPS = ("admit", "stage", "intend", "send", "poll", "fetch", "collect")
 INSIDE = (
@@ -134,6 +140,7 @@ def labelled(stand_in: StandIn) -> Campaign:
         stand_in,
         scenes={
             "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE, "send.sent")),
+            "results late": late_results(stand_in),
             "reply lost": Scene(LOOK_UP, faults=(LOST,)),
             "cut off": Scene(around("doubt"), first="send.sent:1"),
             "never arrived": Scene(
@@ -163,6 +170,7 @@ def unlabelled(stand_in: StandIn) -> Campaign:
         stand_in,
         scenes={
             "ordinary": Scene((*around(*BATCH_STEPS, *PART_STEPS), *INSIDE)),
+            "results late": late_results(stand_in),
             "reply lost": Scene(LOOK_UP, faults=(LOST,)),
             "cut off": Scene(around("doubt"), first="send.acted:1"),
             "cancelled": CANCELLED,

@@ -115,6 +115,7 @@ PASSING = [
     Case("openai", [always("batches.retrieve", 502)], "provider_unreachable", None, "said of", "batches.retrieve"),
     Case("openai", [always("batches.retrieve", 404)], "job_unreadable", None, "said of", "batches.retrieve"),
     Case("anthropic", [always("batches.results", 404)], "job_unreadable", None, "said of", "batches.results"),
+    Case("openai", [], "results_late", None, "does not name all", "batches.retrieve", options={"output_late": 10**9}),
     Case(
         "openai",
         [],

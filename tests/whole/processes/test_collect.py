@@ -28,7 +28,9 @@ def test_a_killed_collect_is_simply_run_again(batch: ToyBatch, fail: str) -> Non
     job = batch.collect_job(part, batch.woven(part))
     assert run_spawned(collect, job, fail) == -signal.SIGKILL
     used = Usage(input_tokens=7 * 20, output_tokens=7 * 6)
-    assert run_spawned(collect, job) == CollectFacts(rows=7, ok=7, failed=0, foreign=0, corrupt=0, usage=used)
+    assert run_spawned(collect, job) == CollectFacts(
+        7, ok=7, failed=0, foreign=0, corrupt=0, usage=used, lines=7, ran=7
+    )
     first = files_below(Path(job.folder))
     assert collect(job).rows == 7
     assert files_below(Path(job.folder)) == first

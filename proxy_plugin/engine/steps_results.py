@@ -1,0 +1,250 @@
+"""Steps of a part whose job has ended: fetch its results, collect their rows, and read again what is too little.
+
+A provider may say that a job is over before its files are named, or show results that are empty or cut. While the
+counts promise more than the results hold they are looked for again: an hour long where they are not named, a bounded
+number of times with growing pauses where they are. Only then the lines without a row are told to be missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from msgspec import structs
+
+from proxy_plugin.engine import waiting
+from proxy_plugin.engine.desk import Desk, backoff
+from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted, poll_pause
+from proxy_plugin.engine.waiting import GONE, Cause
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
+from proxy_plugin.lines.manifest import ASSIGNMENT
+from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.tables import batches, parts, waits
+from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
+
+LOG = logging.getLogger("proxy_plugin.engine")
+GONE_AFTER = 3600.0  # seconds of 404 after which results are taken to be deleted
+NAMED_WITHIN = 3600.0  # seconds since the job was seen to be over in which its results may yet be named
+LEAST = 3  # readings, however late it is
+READINGS = 10  # of named results that are too few: within 20 minutes where polls are 5 to 300 s apart
+GROWTH = 2.0  # of the pause between readings
+NO_RESULTS = "the results are not there"
+NOT_NAMED = "the provider says that the job is over, and does not name all of its results yet"
+RESULTS_EXPIRED = Refused(
+    "The provider no longer has the results of this job: they were deleted there or expired.", code="results_expired"
+)
+
+
+async def fetch(desk: Desk, part: PartRow) -> None:
+    """Store the native results here before they expire there. Of a reading that was too little, ask first what is new.
+
+    What is stored whole stays: the folder is written down before its first file, and every retry gets it.
+    """
+    batch = await desk.batch(part.batch_id)
+    account = await account_or_end(desk, part, batch)
+    if account is None:
+        return
+    known = results_of(part)
+    if known.ask:
+        await _ask(desk, part, batch, account, known)
+    else:
+        await _read(desk, part, account, known)
+
+
+async def _ask(desk: Desk, part: PartRow, batch: BatchRow, account: Account, known: StoredResults) -> None:
+    """Look at the ended job again: it may name more results now, or have corrected its counts."""
+    lane = desk.lane(part)
+    assert part.job is not None
+    try:
+        status = await lane.status(account, part.job, desk.document(part, batch))
+    except (Refused, TryLater) as error:
+        passes = isinstance(error, TryLater) and error.status not in GONE
+        if passes or not _late(known, desk.now()):
+            raise TryLater(f"the ended job cannot be read: {error}", after=getattr(error, "after", None)) from error
+        status = JobStatus(JobState.ENDED, mark=part.mark)
+    check_mark(lane, part, status)
+    await desk.write(
+        _note_answer, desk, part, _updated(part, known, status), poll_pause(desk, known.ended_at, lane, status)
+    )
+
+
+def _updated(part: PartRow, known: StoredResults, status: JobStatus) -> StoredResults:
+    if status.state is not JobState.ENDED:
+        return known
+    told = counted(status, part.lines) or known.told
+    return structs.replace(
+        known, native=known.native | dict(status.results), told=told, unnamed=status.unnamed, ask=False
+    )
+
+
+def _note_answer(conn: Connection, desk: Desk, part: PartRow, fresh: StoredResults, pause: float) -> None:
+    """Read the results if there is something new to read, or if no more time is left to wait for it."""
+    now = desk.now()
+    nothing_new = fresh.ask or (fresh.unnamed and fresh.native == results_of(part).native)
+    if nothing_new and not _over(fresh, now):
+        due_at, fresh = now + pause, structs.replace(fresh, ask=True)
+    else:
+        due_at, fresh = 0.0, structs.replace(fresh, ask=False)
+    completed, failed = fresh.told or (part.completed, part.failed)
+    parts.change(conn, part, results=fresh.text(), due_at=due_at, tries=0, completed=completed, failed=failed)
+    parts.counts_changed(conn, part.batch_id)
+    if fresh.ask:
+        _late_results(conn, desk, part, NOT_NAMED, due_at)
+
+
+def _over(known: StoredResults, now: float) -> bool:
+    """Tell whether nothing more is waited for."""
+    return _late(known, now) if known.unnamed else _last(known, now)
+
+
+def _late(known: StoredResults, now: float) -> bool:
+    return known.ended_at is not None and now > known.ended_at + NAMED_WITHIN
+
+
+def _last(known: StoredResults, now: float) -> bool:
+    """Tell whether this reading takes what comes. A gateway that was down for the hour has a few of them left, too."""
+    return known.readings >= (LEAST if _late(known, now) else READINGS) - 1
+
+
+async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResults) -> None:
+    known, folder = await _folder(desk, part, known)
+    last = _last(known, desk.now())
+    status = JobStatus(JobState.ENDED, results=known.native, reading=known.readings, last=last)
+    refusal = None
+    assert part.job is not None
+    try:
+        names = await desk.lane(part).fetch(account, part.job, status, folder)
+    except Short as error:
+        if not last:
+            await desk.write(_read_again, desk, part, structs.replace(known, readings=known.readings + 1), str(error))
+            return
+        names = await asyncio.to_thread(_whole, folder)
+    except (Refused, TryLater) as error:
+        if not await _results_gone(desk, part, error):
+            raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error
+        names, refusal = await asyncio.to_thread(_whole, folder), _expired(known)
+    failpoints.passing("fetch.acted")
+    known = structs.replace(known, names=names)
+    await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
+
+
+async def _folder(desk: Desk, part: PartRow, known: StoredResults) -> tuple[StoredResults, Path]:
+    """Return the folder of the results, which is the same at every try."""
+    what = f"results-{part.n:05d}"
+    if known.folder is None:
+        name, since = desk.folders.new(part.batch_id, what).name, known.ended_at or desk.now()
+        known = structs.replace(known, folder=name, ended_at=since)
+        await desk.write(parts.change, part, results=known.text())
+    assert known.folder is not None
+    folder = desk.folder(part) / known.folder
+    await asyncio.to_thread(_make, folder)
+    await asyncio.to_thread(desk.folders.clear_others, folder, what)
+    return known, folder
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def _whole(folder: Path) -> tuple[str, ...]:
+    """Return what is stored whole of results of which the rest is gone: those answers are paid for."""
+    names = (each.name for each in folder.iterdir())
+    return tuple(sorted(name for name in names if not name.startswith(".") and not name.endswith(".part")))
+
+
+def _expired(known: StoredResults) -> str:
+    told = sum(known.told or ())
+    said = f" It had reported an answer for {told} of its lines." if told else ""
+    return StoredRefusal.of(Refused(RESULTS_EXPIRED.message + said, code=RESULTS_EXPIRED.code)).text()
+
+
+async def _results_gone(desk: Desk, part: PartRow, error: Refused | TryLater) -> bool:
+    """Tell whether the provider has said for an hour that there is no such file."""
+    now, since = desk.now(), part.missing_since if part.note == NO_RESULTS else None
+    if error.status not in GONE:
+        return False
+    if since is None:
+        await desk.write(parts.change, part, missing_since=now, note=NO_RESULTS)
+    return since is not None and now > since + GONE_AFTER
+
+
+def _read_again(conn: Connection, desk: Desk, part: PartRow, known: StoredResults, why: str) -> None:
+    """Let the results rest and look for more of them later; each pause is longer than the one before."""
+    engine = desk.gateway.config.engine
+    pause = backoff(max(known.readings - 1, 0), engine.poll_seconds_first, engine.poll_seconds_max, GROWTH)
+    pause = max(pause, desk.lane(part).capabilities.min_poll_seconds)
+    due_at = desk.now() + pause
+    changes = {"results": known.text(), "due_at": due_at, "tries": 0, "note": why[:200]}
+    if part.state == "ended":
+        parts.change(conn, part, **changes)
+    else:
+        parts.move(conn, part, "ended", **changes)
+    _late_results(conn, desk, part, why, due_at)
+    logs.event(LOG, "results_too_few", slug=part.slug, reading=known.readings, why=why[:200], pause=round(pause, 2))
+
+
+def _late_results(conn: Connection, desk: Desk, part: PartRow, why: str, due_at: float) -> None:
+    waiting.store(conn, waiting.of_part(desk, part, Cause(waits.RESULTS_LATE, detail=why), due_at))
+
+
+async def collect_rows(desk: Desk, part: PartRow) -> None:
+    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
+    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
+    batch = await desk.batch(part.batch_id)
+    assert batch.split_dir is not None
+    assert known.folder is not None
+    assert known.names is not None
+    folder = desk.folders.new(part.batch_id, what)
+    job = CollectJob(
+        provider=part.provider,
+        endpoint=part.endpoint,
+        part=part.n,
+        mark=part.mark,
+        results=str(home / known.folder),
+        names=known.names,
+        assignment=str(home / batch.split_dir / ASSIGNMENT),
+        folder=str(folder),
+        cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
+    )
+    facts = await desk.gateway.workers.run(collect, job)
+    failpoints.passing("collect.acted")
+    if _promises_more(part, known, facts) and part.refusal is None and not _over(known, desk.now()):
+        readings = known.readings if known.unnamed else known.readings + 1
+        known = structs.replace(known, ask=True, readings=readings, ended_at=known.ended_at or desk.now())
+        await desk.write(_read_again, desk, part, known, _too_few(known, facts))
+    else:
+        held = (facts.lines, facts.ran)
+        known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage, held=held)
+        await desk.write(_commit_rows, desk, part, known.text(), facts)
+    await asyncio.to_thread(desk.folders.clear_others, folder, what)
+
+
+def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> bool:
+    """Tell whether the provider has announced rows that its results do not hold.
+
+    Of a job that ran to its end and tells no counts every line has a row. What it counted as done is looked for among
+    rows of lines that ran: rows of cancelled lines, which some providers do not count, stand for nothing else.
+    """
+    if not any(known.told or ()):
+        return part.end_reason == JobEnd.COMPLETED.value and facts.lines < part.lines
+    return parts.unheld(known.told, (facts.lines, facts.ran)) > 0
+
+
+def _too_few(known: StoredResults, facts: CollectFacts) -> str:
+    said = f"the provider announces {sum(known.told)} results" if known.told else "the provider calls the job done"
+    return f"{said}, and shows {facts.lines} so far; they are looked for again"
+
+
+def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
+    failed, audit_at = part.lines - facts.ok, desk.now() if parts.guessed(conn, part) else None
+    parts.move(conn, part, "collected", results=text, completed=facts.ok, failed=max(failed, 0), due_at=audit_at)
+    if facts.foreign or facts.corrupt:
+        detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
+        batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)
+        logs.event(LOG, "rows_not_counted", foreign=facts.foreign, corrupt=facts.corrupt, level=logging.WARNING)
