@@ -291,7 +291,7 @@ class BatchProvider(Protocol):
         """Bring the document to where the job will read it; return what `create` needs ({} where lines go inline).
 
         Nothing is paid for here, so it may run twice; with `again` an earlier, interrupted run is looked for first.
-        Raises `TryLater` or `Refused`.
+        Raises `TryLater` or `Refused`; here, in `create` and in a job that FAILED a refusal may name lines.
         """
 
     async def fence(self, account: Account) -> str | None:

@@ -15,6 +15,18 @@ and one line has one:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """One record of a part's document that the provider will not take, counted from 1, and its words about it."""
+
+    record: int
+    message: str
+    code: str
+    param: str | None = None
+
 
 class ProviderError(Exception):
     """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
@@ -41,11 +53,25 @@ class OutcomeUnknown(ProviderError):
 
 
 class Refused(ProviderError):
-    """The provider said no for good. `code`, `message`, `param` go into the error row of every line of the part."""
+    """The provider said no for good. `code`, `message`, `param` go into the error row of every line of the part.
 
-    def __init__(self, message: str, *, code: str, status: int | None = None, param: str | None = None) -> None:
+    `lines`: the records that the provider names. `divisible`: nothing ran, and it may be single lines that it refuses,
+    so that it may take the others of the part without them. Account, route and quota are never a line's fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        param: str | None = None,
+        lines: tuple[BadLine, ...] = (),
+        divisible: bool = False,
+    ) -> None:
         super().__init__(f"{code}: HTTP {status}" if status else code)
         self.message, self.code, self.status, self.param = message, code, status, param
+        self.lines, self.divisible = lines, divisible
 
 
 class LineRejected(Exception):

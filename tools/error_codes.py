@@ -113,7 +113,12 @@ ANSWERS = (
         "model_not_found", "You can reach no model of this name.", "`GET /v1/models` lists those that you can.", (404,)
     ),
     Code("no_lines", "The batch failed before any line was sent.", "Its `errors` say why.", (409,)),
-    Code("nothing_to_retry", "No line of the batch failed.", "There is nothing to do.", (400,)),
+    Code(
+        "nothing_to_retry",
+        "No line of the batch failed, or only lines that the provider refuses by themselves and would refuse again.",
+        "Correct the lines that the message names, or name another target.",
+        (400,),
+    ),
     Code("object_above_max_properties", "`metadata` has more than 16 pairs.", "Send fewer.", (400,)),
     Code(
         "permission_denied",

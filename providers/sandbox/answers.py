@@ -25,10 +25,11 @@ LONGEST = 50_000_000  # characters of an answer
 CHARACTERS_PER_TOKEN = 4
 
 MARKERS = frozenset(
-    {"error", "refusal", "tool_call", "expire", "missing", "duplicate", "foreign", "timeout", "length"},
+    {"error", "refusal", "tool_call", "expire", "missing", "duplicate", "foreign", "timeout", "length", "poison"},
 )
 _MARKER = re.compile(r"\[\[sandbox:([^\]=]*)(?:=([^\]]*))?\]\]")
 _NUMBERED = frozenset({"error", "length"})
+POISON = "This line is not taken."  # what a provider says of a line for which it refuses the whole job
 
 # Where each endpoint keeps what the user said.
 _SOURCE = {
@@ -98,6 +99,15 @@ def markers(text: str) -> dict[str, str]:
     if wrong:
         raise UnknownMarker(wrong[0])
     return found
+
+
+def poison(endpoint: str, body: JSON) -> str | None:
+    """What the line says of a refusal of its whole job: `named` or `silent`; None if it is no reason for one."""
+    try:
+        found = markers(user_text(endpoint, body))
+    except UnknownMarker:
+        return None
+    return (found["poison"] or "named") if "poison" in found else None
 
 
 def user_text(endpoint: str, body: JSON) -> str:

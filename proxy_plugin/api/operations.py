@@ -16,7 +16,7 @@ from proxy_plugin.ground.clock import Clock
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, parts, spending, waits
+from proxy_plugin.storage.tables import batches, parts, spending, submissions, waits
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
 from proxy_plugin.web.answers import json_answer
@@ -60,11 +60,11 @@ OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
 
 
 def _count(conn: Connection) -> Counts:
-    guesses = parts.guesses(conn)
+    guesses = submissions.guesses(conn)
     return Counts(
         batches=dict.fromkeys(states.BATCH, 0) | batches.by_state(conn),
         parts=dict.fromkeys(states.PART, 0) | parts.by_state(conn),
-        unresolved=dict(parts.unresolved(conn)),
+        unresolved=dict(submissions.unresolved(conn)),
         resent={slug: resent for slug, resent, _ in guesses},
         doubled={slug: doubled for slug, _, doubled in guesses},
         spent=spending.totals(conn),

@@ -12,7 +12,7 @@ from proxy_plugin.commands.wording import JSON, clean, count, mapping, moment, o
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 1.0, 30.0, 1.3
 PATIENCE = 300.0  # seconds without a usable answer: a gateway may be restarted meanwhile
-JOB_ENDS = frozenset({"collected", "refused", "dropped"})
+JOB_ENDS = frozenset({"collected", "refused", "dropped", "replaced"})
 
 
 def counts(batch: JSON) -> tuple[int, int, int]:

@@ -14,9 +14,10 @@ from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import failpoints
 from proxy_plugin.providers.base import BatchProvider, Confirms, Refused, Short, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables import batches, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 NEVER_RESOLVED = Refused(
     "It could not be found out whether the provider accepted the job with this line; it may have run and been paid.",
@@ -26,7 +27,7 @@ NEVER_RESOLVED = Refused(
 
 async def unclaimed(desk: Desk, row: SubmissionRow, sighting: Sighting) -> list[str]:
     """Leave out jobs that certainly are other submissions' of ours, and those that showed another's mark."""
-    claimed = await desk.read(parts.claimed, sighting.jobs) | set(_not_ours(row))
+    claimed = await desk.read(submissions.claimed, sighting.jobs) | set(_not_ours(row))
     return [job for job in sighting.jobs if job not in claimed]
 
 
@@ -62,7 +63,7 @@ async def identify(
 
 def disown(conn: Connection, row: SubmissionRow, job: str) -> SubmissionRow:
     """Remember that a job showed another's mark, so that it is not read again."""
-    return parts.move_submission(conn, row, row.state, not_ours=_with(row, job))
+    return submissions.move(conn, row, row.state, not_ours=_with(row, job))
 
 
 def _with(row: SubmissionRow, job: str) -> str:
@@ -78,7 +79,7 @@ async def confirm_adopted(desk: Desk, part: PartRow, batch: BatchRow, lane: Batc
 
     Raises Unconfirmed or TryLater.
     """
-    row = await desk.read(parts.accepted_submission, part)
+    row = await desk.read(submissions.accepted, part)
     assert row is not None
     assert part.job is not None
     if not row.provisional:
@@ -97,7 +98,7 @@ async def confirm_adopted(desk: Desk, part: PartRow, batch: BatchRow, lane: Batc
 
 def _confirmed(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, *, ours: bool) -> None:
     if ours:
-        parts.move_submission(conn, row, "accepted", provisional=0)
+        submissions.move(conn, row, "accepted", provisional=0)
         return
     assert part.job is not None
     _look_again(conn, desk, part, row, "not ours after all", not_ours=_with(row, part.job))
@@ -105,13 +106,13 @@ def _confirmed(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, 
 
 def let_go(conn: Connection, desk: Desk, part: PartRow) -> None:
     """Look for our job again: the one adopted provisionally was deleted, most likely by the stranger whose it was."""
-    row = parts.accepted_submission(conn, part)
+    row = submissions.accepted(conn, part)
     assert row is not None
     _look_again(conn, desk, part, row, "deleted before it was certain")
 
 
 def _look_again(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, **changes: str) -> None:
-    parts.move_submission(conn, row, "unknown", job=None, provisional=0, **changes)
+    submissions.move(conn, row, "unknown", job=None, provisional=0, **changes)
     parts.move(conn, part, "creating", job=None, accepted_at=None, completed=0, failed=0)
     batches.event(conn, part.batch_id, part.n, desk.now(), why, part.job or "")
 

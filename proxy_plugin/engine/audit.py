@@ -16,7 +16,7 @@ from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Confirms, Refused, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts
+from proxy_plugin.storage.tables import batches, parts, submissions
 from proxy_plugin.storage.tables.parts import PartRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -38,7 +38,7 @@ async def audit(desk: Desk, part: PartRow) -> None:
 
 async def _doubled(desk: Desk, part: PartRow) -> list[str]:
     """Return jobs of this part, oldest first, that are neither followed nor noted yet."""
-    batch, guesses = await desk.batch(part.batch_id), await desk.read(parts.guessed, part)
+    batch, guesses = await desk.batch(part.batch_id), await desk.read(submissions.guessed, part)
     lane, account = desk.lane(part), desk.account(part, batch)
     assert isinstance(lane, Confirms)
     row = guesses[0]  # its fence is the oldest: what it does not see, no other does
@@ -63,10 +63,10 @@ async def _doubled(desk: Desk, part: PartRow) -> list[str]:
 
 def _note(conn: Connection, desk: Desk, part: PartRow, doubled: Sequence[str]) -> Sequence[str]:
     """Give each doubled job to a guess, oldest to oldest; look again later unless nothing is left to be found."""
-    now, open_guesses = desk.now(), [row for row in parts.guessed(conn, part) if row.doubled_job is None]
+    now, open_guesses = desk.now(), [row for row in submissions.guessed(conn, part) if row.doubled_job is None]
     noted = [job for _, job in zip(open_guesses, doubled, strict=False)]
     for row, job in zip(open_guesses, noted, strict=False):
-        parts.move_submission(conn, row, row.state, doubled_job=job)
+        submissions.move(conn, row, row.state, doubled_job=job)
         batches.event(conn, part.batch_id, part.n, now, "job doubled", job)
     looks = part.tries + 1
     more = len(open_guesses) > len(noted) and looks < LOOKS

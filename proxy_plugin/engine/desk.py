@@ -19,9 +19,10 @@ from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
-from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.tables import batches, files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Desk:
 
     async def submission(self, part: PartRow) -> SubmissionRow:
         """Return the part's open submission, which must exist."""
-        row = await self.read(parts.open_submission, part)
+        row = await self.read(submissions.undecided, part)
         assert row is not None
         return row
 
@@ -146,9 +147,10 @@ class Desk:
     def document(self, part: PartRow, batch: BatchRow) -> PartFile:
         """Return the part's native document."""
         assert batch.split_dir is not None
+        home = self.folder(part) if part.cut else self.folder(part) / batch.split_dir
         return PartFile(
             mark=part.mark,
-            path=self.folder(part) / batch.split_dir / part.file,
+            path=home / part.file,
             bytes=part.bytes,
             lines=part.lines,
             sha256=part.sha256,

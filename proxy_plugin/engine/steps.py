@@ -12,13 +12,14 @@ from typing import Any
 from proxy_plugin.engine.audit import audit
 from proxy_plugin.engine.desk import Desk, Key
 from proxy_plugin.engine.steps_batch import follow, split_batch, validate
+from proxy_plugin.engine.steps_cut import cut
 from proxy_plugin.engine.steps_file import scan_file
 from proxy_plugin.engine.steps_merge import merge_batch
 from proxy_plugin.engine.steps_part import admit, poll, stage
 from proxy_plugin.engine.steps_results import collect_rows, fetch
 from proxy_plugin.engine.steps_submission import doubt, intend, look_up, send
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.tables import batches, files, parts, submissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ TABLE = (
     Step("poll", "part", "running", poll),
     Step("fetch", "part", "ended", fetch, heavy=True, transfer=True),
     Step("collect", "part", "stored", collect_rows, heavy=True),
+    Step("cut", "part", "cutting", cut, heavy=True),
     Step("audit", "part", "collected", audit),  # due only where a guess was made
 )
 STEPS = {step.name: step for step in TABLE}
@@ -68,7 +70,7 @@ def _next(conn: Connection, key: Key, now: float) -> tuple[Step, Any] | None:
         return None
     step = _BY_STATE.get((key.kind, row.state))
     if step is None and key.kind == "part":
-        submission = parts.open_submission(conn, row)
+        submission = submissions.undecided(conn, row)
         step = None if submission is None else _BY_STATE["submission", submission.state]
     return None if step is None else (step, row)
 

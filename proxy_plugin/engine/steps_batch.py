@@ -11,6 +11,7 @@ from msgspec import structs
 
 from proxy_plugin.engine import pictures, waiting
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
 from proxy_plugin.ground import failpoints
@@ -23,6 +24,7 @@ from proxy_plugin.lines.split import split
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.cuts import suspects_of
 from proxy_plugin.storage.tables.parts import PartRow
 
 UNSPLITTABLE = Fault("internal_error", "The file could not be translated: the process that did it died.", None, None)
@@ -109,8 +111,9 @@ def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: M
         failed=manifest.rejected,
         in_progress_at=int(now),
     )
+    suspects = suspects_of(batch.suspects)
     for spec in manifest.parts:
-        parts.insert(conn, _part_row(batch.id, spec))
+        parts.insert(conn, suspected(_part_row(batch.id, spec), spec.first, spec.last, suspects))
     batches.event(conn, batch.id, None, now, "split", f"{len(manifest.parts)} parts")
 
 

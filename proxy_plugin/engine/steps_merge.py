@@ -20,7 +20,7 @@ from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, merge
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts, spending
+from proxy_plugin.storage.tables import batches, files, parts, spending, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of
@@ -52,7 +52,7 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:
-    return parts.of_batch(conn, batch_id), parts.attempts(conn, batch_id)
+    return parts.of_batch(conn, batch_id), submissions.attempts(conn, batch_id)
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -151,11 +151,13 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
         return "cancelled"
     if cut & {"expired", "batch_expired"} or (batch.stopping == "batch_expired" and "cancelled" in cut):
         return "expired"
-    if any(row.state == "refused" for row in rows) and not parts.any_accepted(conn, batch.id):
+    if any(row.state == "refused" for row in rows) and not submissions.any_accepted(conn, batch.id):
         return "failed"
     return "completed"
 
 
 def _refusals(rows: list[PartRow]) -> str:
-    reasons = [reason for row in rows if (reason := refusal_of(row)) is not None]
-    return errors_text(Fault(reason.code, reason.message, reason.param, None) for reason in reasons[:MAX_FAULTS])
+    refused = (row for row in rows if row.state != "replaced")
+    reasons = [reason for row in refused if (reason := refusal_of(row)) is not None]
+    faults = (Fault(each.code, each.message, each.param, each.line or None) for each in reasons[:MAX_FAULTS])
+    return errors_text(faults)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from proxy_plugin.config import Options
 from proxy_plugin.engine import waiting
@@ -26,7 +26,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -111,8 +111,15 @@ async def account_or_end(desk: Desk, part: PartRow, batch: BatchRow) -> Account 
 
 
 def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> None:
-    """Give a part up: every line of it becomes an error row with the provider's reason."""
-    parts.move(conn, part, "refused", refusal=StoredRefusal.of(refused).text())
+    """Give a part up: every line of it becomes an error row with the provider's reason.
+
+    Where that names lines or may be about single ones, and nothing ran, the part is looked at line by line first.
+    """
+    known, proven = StoredRefusal.of(refused), cuts.nothing_ran(conn, part)
+    if refused.lines and not proven:  # the lines get their numbers, and nothing is cut
+        known = structs.replace(known, divisible=UNSET)
+    looked_at = refused.lines or (refused.divisible and proven)
+    parts.move(conn, part, "cutting" if looked_at else "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -178,11 +185,11 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
     """
     now, codes = desk.now(), desk.lane(part).capabilities.billing_codes
     refused = status.refusal or Refused("The provider failed the job without a reason.", code="job_failed")
-    submission = parts.accepted_submission(conn, part)
+    submission = submissions.accepted(conn, part)
     assert submission is not None
-    parts.move_submission(conn, submission, "refused", reason=refused.code, ended_at=now)
+    submissions.move(conn, submission, "refused", reason=refused.code, ended_at=now)
     owing = refused.code in codes
-    since = parts.refused_since(conn, part, codes if owing else {refused.code}) or now
+    since = submissions.refused_since(conn, part, codes if owing else {refused.code}) or now
     if now - since >= waits.PATIENCE if owing else not status.retryable:
         refuse(conn, part, refused, now)
     elif not drop_if_stopping(conn, part):
@@ -233,7 +240,7 @@ def _note_poll(
 
 async def _certain(desk: Desk, part: PartRow) -> bool:
     """Tell whether the job is provably ours; a stranger's paid work is never cancelled."""
-    row = await desk.read(parts.accepted_submission, part)
+    row = await desk.read(submissions.accepted, part)
     return row is not None and not row.provisional
 
 

@@ -17,13 +17,14 @@ from proxy_plugin.engine import waiting
 from proxy_plugin.engine.desk import Desk, backoff
 from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted, poll_pause
 from proxy_plugin.engine.waiting import GONE, Cause
+from proxy_plugin.engine.worker_jobs import heirs_of
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -210,6 +211,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         names=known.names,
         assignment=str(home / batch.split_dir / ASSIGNMENT),
         folder=str(folder),
+        heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
     )
     facts = await desk.gateway.workers.run(collect, job)
@@ -242,7 +244,7 @@ def _too_few(known: StoredResults, facts: CollectFacts) -> str:
 
 
 def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
-    failed, audit_at = part.lines - facts.ok, desk.now() if parts.guessed(conn, part) else None
+    failed, audit_at = part.lines - facts.ok, desk.now() if submissions.guessed(conn, part) else None
     parts.move(conn, part, "collected", results=text, completed=facts.ok, failed=max(failed, 0), due_at=audit_at)
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"

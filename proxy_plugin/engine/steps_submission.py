@@ -17,9 +17,10 @@ from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Account, BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, waits
+from proxy_plugin.storage.tables import batches, parts, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
@@ -39,7 +40,7 @@ async def intend(desk: Desk, part: PartRow) -> None:
 def _intend(conn: Connection, desk: Desk, part: PartRow, account: str) -> None:
     if drop_if_stopping(conn, part):
         return
-    parts.begin_submission(conn, part, account, desk.now())
+    submissions.begin(conn, part, account, desk.now())
     parts.move(conn, part, "creating", tries=part.tries)
 
 
@@ -68,15 +69,15 @@ async def send(desk: Desk, part: PartRow) -> None:
 
 async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: Account) -> str | None:
     """Return the newest job before the create. That of an attempt which was just refused will do: it is only older."""
-    refused = await desk.read(parts.attempt_before, row)
-    if refused is None or refused.sent_at is None or not (refused.reason or "").startswith(parts.NOT_TAKEN):
+    refused = await desk.read(submissions.before, row)
+    if refused is None or refused.sent_at is None or not (refused.reason or "").startswith(submissions.NOT_TAKEN):
         return await lane.fence(account)
     fresh = refused.account == row.account and desk.now() < refused.sent_at + FENCE_KEPT
     return refused.fence if fresh else await lane.fence(account)
 
 
 def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
-    parts.move_submission(conn, row, "absent", reason=refused.code, ended_at=desk.now())
+    submissions.move(conn, row, "absent", reason=refused.code, ended_at=desk.now())
     refuse(conn, part, refused, desk.now())
 
 
@@ -84,7 +85,7 @@ def _withdraw(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     """Take the intent back if the batch is stopping; nothing has been sent."""
     if not drop_if_stopping(conn, part):
         return False
-    parts.move_submission(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
+    submissions.move(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
     return True
 
 
@@ -94,7 +95,7 @@ def _mark_sent(
     """Return None where nothing may be sent now."""
     if _withdraw(conn, desk, part, row) or not _has_turn(conn, desk, part, row):
         return None
-    return parts.move_submission(conn, row, "sent", fence=fence, sent_at=desk.now())
+    return submissions.move(conn, row, "sent", fence=fence, sent_at=desk.now())
 
 
 def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
@@ -104,10 +105,10 @@ def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     """
     if desk.lane(part).capabilities.accepts_label:
         return True
-    if parts.has_turn(conn, row, desk.now() - _settle_seconds(desk, part)):
+    if submissions.has_turn(conn, row, desk.now() - _settle_seconds(desk, part)):
         return True
     due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first
-    parts.change(conn, part, due_at=due_at, note=parts.NO_TURN)
+    parts.change(conn, part, due_at=due_at, note=submissions.NO_TURN)
     waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_TURN), due_at))
     return False
 
@@ -145,8 +146,8 @@ def _accepted(
     conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, job: str, *, provisional: bool = False
 ) -> None:
     now = desk.now()
-    parts.move_submission(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
-    parts.next_turn(conn, part.slug)
+    submissions.move(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
+    submissions.next_turn(conn, part.slug)
     first = max(desk.gateway.config.engine.poll_seconds_first, desk.lane(part).capabilities.min_poll_seconds)
     parts.move(
         conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=now + first
@@ -160,8 +161,8 @@ def _accepted(
 def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
-    parts.move_submission(conn, row, "refused", reason=f"{parts.NOT_TAKEN}{error}"[:200], ended_at=now)
-    parts.next_turn(conn, part.slug)
+    submissions.move(conn, row, "refused", reason=f"{submissions.NOT_TAKEN}{error}"[:200], ended_at=now)
+    submissions.next_turn(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
@@ -170,8 +171,8 @@ def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRo
 
 
 def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
-    parts.move_submission(conn, row, "refused", reason=refused.code, ended_at=desk.now())
-    parts.next_turn(conn, part.slug)
+    submissions.move(conn, row, "refused", reason=refused.code, ended_at=desk.now())
+    submissions.next_turn(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -184,7 +185,7 @@ async def doubt(desk: Desk, part: PartRow) -> None:
 def _doubt(
     conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, error: BaseException | None = None
 ) -> None:
-    parts.move_submission(conn, row, "unknown", reason=why[:200])
+    submissions.move(conn, row, "unknown", reason=why[:200])
     parts.change(conn, part, due_at=0.0, tries=0, note="outcome of the create is being looked up")
     batches.event(conn, part.batch_id, part.n, desk.now(), "outcome unknown", why)
     cause = Cause(waits.OUTCOME_UNKNOWN, detail=why if error is None else "")
@@ -239,7 +240,7 @@ async def _not_seen(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvi
     """Count the lookup. After two of them a settle time apart, make a late acceptance harmless and look once more."""
     now, settle = desk.now(), _settle_seconds(desk, part)
     first = row.first_absent_at if row.first_absent_at is not None else now
-    counted = await desk.write(parts.move_submission, row, "unknown", first_absent_at=first, lookups=row.lookups + 1)
+    counted = await desk.write(submissions.move, row, "unknown", first_absent_at=first, lookups=row.lookups + 1)
     if counted.lookups < LOOKUPS_NEEDED or now < first + settle:
         engine = desk.gateway.config.engine
         pause = backoff(counted.lookups, engine.poll_seconds_first, engine.poll_seconds_max)
@@ -262,14 +263,14 @@ def _look_later(conn: Connection, desk: Desk, part: PartRow, due_at: float) -> N
 async def _revoke(desk: Desk, part: PartRow, batch: BatchRow, lane: Revokes, row: SubmissionRow) -> None:
     failpoints.passing("revoke.before")
     began = row.revoking_at if row.revoking_at is not None else desk.now()
-    row = await desk.write(parts.move_submission, row, "unknown", revoking_at=began)
+    row = await desk.write(submissions.move, row, "unknown", revoking_at=began)
     failpoints.passing("revoke.noted")
     try:
         await lane.revoke(desk.account(part, batch), desk.submission_for(part, batch, row))
     except Refused as refused:
         await cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
     failpoints.passing("revoke.acted")
-    await desk.write(parts.move_submission, row, "unknown", revoked_at=desk.now())
+    await desk.write(submissions.move, row, "unknown", revoked_at=desk.now())
 
 
 def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
@@ -277,8 +278,8 @@ def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> 
     now, dropped = desk.now(), drop_if_stopping(conn, part)
     proven = desk.lane(part).capabilities.accepts_label or row.revoked_at is not None
     guess = not (proven or dropped)
-    parts.move_submission(conn, row, "absent", ended_at=now, guessed=int(guess))
-    parts.next_turn(conn, part.slug)
+    submissions.move(conn, row, "absent", ended_at=now, guessed=int(guess))
+    submissions.next_turn(conn, part.slug)
     what = "create provably absent" if proven else "create taken to be absent"
     batches.event(conn, part.batch_id, part.n, now, what, f"{row.lookups} lookups")
     waits.over(conn, part.batch_id, part.n)

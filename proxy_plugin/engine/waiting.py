@@ -14,7 +14,7 @@ from proxy_plugin.ground.masking import mask
 from proxy_plugin.providers.base import ProviderError, Refused, TryLater
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import parts, waits
+from proxy_plugin.storage.tables import submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.waits import WaitRow
@@ -120,7 +120,7 @@ def of_batch(desk: Desk, batch: BatchRow, cause: Cause, next_at: float) -> WaitR
 def store(conn: Connection, row: WaitRow, *, goes_on: bool = False) -> None:
     """Write a wait down, and log it where it is news. What is in doubt is so since it was sent."""
     if row.reason == waits.OUTCOME_UNKNOWN:
-        row = structs.replace(row, since=parts.last_sent(conn, row.batch_id, row.part) or row.since)
+        row = structs.replace(row, since=submissions.last_sent(conn, row.batch_id, row.part) or row.since)
     if waits.note(conn, row, goes_on=goes_on):
         _log(row)
 
@@ -168,4 +168,4 @@ def owed_since(conn: Connection, part: PartRow, codes: Iterable[str], now: float
     """Return since when a part is refused for billing reasons."""
     wait = waits.get(conn, part.batch_id, part.n)
     known = wait.since if wait is not None and wait.reason == waits.BILLING else now
-    return min(known, parts.refused_since(conn, part, codes) or now)
+    return min(known, submissions.refused_since(conn, part, codes) or now)

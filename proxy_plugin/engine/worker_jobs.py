@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
 
 from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
-from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS
+from proxy_plugin.lines.cut import CutJob
+from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
 from proxy_plugin.lines.merge import MergeJob
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
 
@@ -45,10 +48,14 @@ def merge_job(
     attempts: Mapping[int, int],
     folder: Path,
 ) -> MergeJob:
-    """Return what the merge of these parts needs to know. `attempts` counts the submissions of each."""
+    """Return what the merge of a batch needs to know, or of those of its parts that have ended.
+
+    `rows` are all of its parts, `attempts` counts the submissions of each.
+    """
     home = folders.folder(batch.id)
     split_dir = home / (batch.split_dir or "")
-    collected = {row.n: results_of(row).rows for row in rows}
+    ended = [row for row in rows if row.state in PART_ENDS and row.state != "replaced"]
+    collected = {row.n: results_of(row).rows for row in ended}
     return MergeJob(
         batch_id=batch.id,
         source=str(blobs.path(batch.input_file_id)),
@@ -57,8 +64,32 @@ def merge_job(
         assignment=str(split_dir / ASSIGNMENT),
         rejected=str(split_dir / REMARKS),
         rows={n: str(home / name) for n, name in collected.items() if name is not None},
-        fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in rows},
+        fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in ended},
         folder=str(folder),
+        heirs=heirs_of(rows),
+    )
+
+
+def heirs_of(rows: Iterable[PartRow]) -> tuple[Heir, ...]:
+    """Return which of the parts have lines of a part that they replaced."""
+    cuts = ((row.n, cut) for row in rows if (cut := cut_of(row)) is not None)
+    return tuple(Heir(n, cut.parent, cut.first, cut.last) for n, cut in cuts)
+
+
+def cut_job(
+    blobs: Blobs, batch: BatchRow, part: PartRow, document: Path, home: Path, *, heirs: Iterable[PartRow], folder: Path
+) -> CutJob:
+    """Return what is the same of every way to cut a part; `home` is the batch's folder, `heirs` have others' lines."""
+    return CutJob(
+        provider=part.provider,
+        part=part.n,
+        mark=part.mark,
+        lines=part.lines,
+        document=str(document),
+        assignment=str(home / (batch.split_dir or "") / ASSIGNMENT),
+        index=str(blobs.index_path(batch.input_file_id)),
+        folder=str(folder),
+        heirs=heirs_of(heirs),
     )
 
 
@@ -78,7 +109,8 @@ def _fate(row: PartRow, attempts: int) -> Fate:
     if refusal is None:
         return fate
     said = {"message": refusal.message, "status": refusal.status, "param": refusal.param}
-    return structs.replace(fate, code=refusal.code or fate.code, **said)
+    together = row.lines if refusal.divisible is True else None
+    return structs.replace(fate, code=refusal.code or fate.code, refused_together=together, **said)
 
 
 def _cut_by(row: PartRow) -> str | None:

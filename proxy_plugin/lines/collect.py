@@ -15,7 +15,7 @@ import msgspec
 
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
-from proxy_plugin.lines.manifest import Assignment
+from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_native_id
@@ -46,6 +46,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     assignment: str
     folder: str
     cancelled_as: str | None = None
+    heirs: tuple[Heir, ...] = ()
     longest_row_bytes: int = LONGEST_ROW_BYTES
 
 
@@ -74,7 +75,7 @@ def collect(job: CollectJob) -> CollectFacts:
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
     answered, known, ran = _Lines(), _Lines(), _Lines()
-    with Assignment(Path(job.assignment)) as assignment:
+    with Assignment(Path(job.assignment), job.heirs) as assignment:
         for row in map(_believed, _native_rows(job, provider, seen)):
             ordinal = _own_ordinal(row, job, assignment)
             if ordinal is None:

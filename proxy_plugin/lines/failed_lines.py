@@ -1,7 +1,8 @@
 """Copy the lines of a batch that failed into a file of their own (worker process).
 
 The ledger has one line for every line of the source, in the same order, so both are read side by side: a block of the
-ledger, then the source from the first to the last failed line of that block.
+ledger, then the source from the first to the last failed line of that block. Lines that were refused alone would be
+refused again: they are left out. Of lines that were refused together it is told where they stand in the new file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -20,39 +21,77 @@ from proxy_plugin.ground.unbroken import unbroken
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.verdicts import SUCCEEDED
 
+_NAMED = 10  # lines that are named as left out
+
 
 class FailedLines(msgspec.Struct, frozen=True):
     """`source` with its line `index` is the input of an ended batch, `ledger` what became of it.
 
-    A line that would be longer than `max_line_bytes` with escapes for its breaks is copied without them.
+    A line that would be longer than `max_line_bytes` with escapes for its breaks is copied without them. `elsewhere`:
+    they go to another target, which may take what this one has refused.
     """
 
     source: str
     index: str
     ledger: str
+    elsewhere: bool = False
     lines_at_once: int = 4096
     max_line_bytes: int = 2**62
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """How many bytes `copy` would write, and the first lines of the file that it leaves out, by number."""
+
+    bytes: int
+    left_out: tuple[int, ...]
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Lines of the new file, from ordinal `first` to `last`, that were refused together as `part` of the old batch."""
+
+    part: int
+    first: int
+    last: int
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """The new file, and which of its lines were refused together."""
+
+    file: FileFacts
+    together: tuple[Together, ...]
+
+
 class _Told(msgspec.Struct, frozen=True, gc=False):
     outcome: str
+    part: int | None = None
+    refused_together: int | None = None
+
+
+class _Line(NamedTuple):
+    """A failed line, and the part with which it was refused."""
+
+    ordinal: int
+    part: int | None
+    alone: bool
 
 
 _told = msgspec.json.Decoder(_Told).decode
 
 
-def measure(failed: FailedLines) -> int:
-    """Return how many bytes `copy` would write, escapes for breaks not counted. Raises like it, but for a full disk."""
-    size = 0
+def measure(failed: FailedLines) -> Measured:
+    """Return what `copy` would write, escapes for breaks not counted. Raises like it, but for a full disk."""
+    size, left_out = 0, list[int]()
     with LineIndex(Path(failed.index)) as index:
-        for ordinals in _blocks(failed, index):
-            chosen = set(ordinals)
-            records = enumerate(index.records(ordinals[0], ordinals[-1] + 1), ordinals[0])
-            size += sum(record.length + 1 for ordinal, record in records if ordinal in chosen)
-    return size
+        for lines in _blocks(failed, index):
+            alone = {line.ordinal: line.alone for line in lines}
+            for ordinal, record in enumerate(index.records(lines[0].ordinal, lines[-1].ordinal + 1), lines[0].ordinal):
+                if alone.get(ordinal) and len(left_out) < _NAMED:
+                    left_out.append(record.number)
+                size += record.length + 1 if alone.get(ordinal) is False else 0
+    return Measured(size, tuple(left_out))
 
 
-def copy(failed: FailedLines, path: str) -> FileFacts:
+def copy(failed: FailedLines, path: str) -> Copied:
     """Write the failed lines in input order, durably into one file; an older one is replaced.
 
     They are byte for byte those of the source, but for characters at which readers of rows cut a line.
@@ -60,37 +99,47 @@ def copy(failed: FailedLines, path: str) -> FileFacts:
     Raises FileNotFoundError where the source has gone, OSError, and ValueError where the files do not belong together.
     """
     Path(path).unlink(missing_ok=True)  # of a worker that died
+    spans, written = dict[int, tuple[int, int]](), 0
     with LineIndex(Path(failed.index)) as index, HashedFile(Path(path)) as copied:
-        for ordinals in _blocks(failed, index):
-            chosen = set(ordinals)
-            for ordinal, _, line in index.lines(Path(failed.source), ordinals[0], ordinals[-1] + 1):
-                if ordinal in chosen:
-                    whole = unbroken(line)
-                    copied.write_line(whole if len(whole) <= failed.max_line_bytes else line, b"\n")
+        for lines in _blocks(failed, index):
+            chosen = {line.ordinal: line.part for line in lines if not line.alone}
+            for ordinal, _, line in index.lines(Path(failed.source), lines[0].ordinal, lines[-1].ordinal + 1):
+                if ordinal not in chosen:
+                    continue
+                whole = unbroken(line)
+                copied.write_line(whole if len(whole) <= failed.max_line_bytes else line, b"\n")
+                if (part := chosen[ordinal]) is not None:
+                    spans[part] = (spans.get(part, (written, 0))[0], written)
+                written += 1
         facts = copied.finish()
     passing("retry.copied")
-    return facts
+    return Copied(facts, tuple(Together(part, *span) for part, span in spans.items()))
 
 
-def _blocks(failed: FailedLines, index: LineIndex) -> Iterator[list[int]]:
-    """Yield the ordinals of failed lines, ascending, by blocks of the ledger that have any."""
+def _blocks(failed: FailedLines, index: LineIndex) -> Iterator[list[_Line]]:
+    """Yield the failed lines, ascending, by blocks of the ledger that have any."""
     first = 0
     with Path(failed.ledger).open("rb") as ledger:
-        while outcomes := _outcomes(ledger, failed.lines_at_once):
-            ordinals = [first + n for n, outcome in enumerate(outcomes) if outcome != SUCCEEDED]
-            first += len(outcomes)
-            if ordinals:
-                yield ordinals
+        while told := _lines(ledger, failed.lines_at_once):
+            lines = [_line(first + n, each, failed) for n, each in enumerate(told) if each.outcome != SUCCEEDED]
+            first += len(told)
+            if lines:
+                yield lines
     if first != len(index):
         raise ValueError(f"the ledger has {first} lines, the file {len(index)}")
 
 
-def _outcomes(ledger: BinaryIO, count: int) -> list[str]:
-    return [_outcome(line) for line in islice(ledger, count)]
+def _line(ordinal: int, told: _Told, failed: FailedLines) -> _Line:
+    together = 0 if failed.elsewhere else told.refused_together or 0
+    return _Line(ordinal, told.part if together > 1 else None, together == 1)
 
 
-def _outcome(line: bytes) -> str:
+def _lines(ledger: BinaryIO, count: int) -> list[_Told]:
+    return [_read(line) for line in islice(ledger, count)]
+
+
+def _read(line: bytes) -> _Told:
     try:
-        return _told(line).outcome
+        return _told(line)
     except msgspec.DecodeError:  # an id with half a surrogate pair, which only the standard library takes
-        return msgspec.convert(json.loads(line), _Told).outcome
+        return msgspec.convert(json.loads(line), _Told)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 
@@ -91,10 +93,57 @@ def entries(parts: array[int]) -> bytes:
     return swapped.tobytes()
 
 
+class Heir(msgspec.Struct, frozen=True):
+    """A part that has lines of another one, `parent`, which it replaced: those from ordinal `first` to `last`.
+
+    Where ranges of the same parent overlap, the narrower one has the line.
+    """
+
+    part: int
+    parent: int
+    first: int
+    last: int
+
+
+class Heirs:
+    """Which part has a line now, of parts that were replaced after the split. The assignment is never changed."""
+
+    def __init__(self, heirs: Iterable[Heir]) -> None:
+        self._spans: dict[int, list[tuple[int, int]]] = {}  # part of the manifest -> (first ordinal, who has it on)
+        root = dict[int, int]()
+        # Parents have lower numbers than their heirs; of one parent the narrower is served first, and keeps its lines.
+        for heir in sorted(heirs, key=lambda each: (each.parent, each.last - each.first)):
+            top = root[heir.part] = root.get(heir.parent, heir.parent)
+            self._spans[top] = _inherited(self._spans.get(top, [(0, top)]), heir)
+
+    def put_into(self, parts: array[int], start: int) -> None:
+        """Replace parts in a block of the assignment, whose first ordinal is `start`, by those that have the lines."""
+        for top in self._spans.keys() & set(parts) if self._spans else ():
+            spans = self._spans[top]
+            for at, part in enumerate(parts):
+                if part == top:
+                    parts[at] = spans[bisect_right(spans, start + at, key=itemgetter(0)) - 1][1]
+
+
+def _inherited(spans: list[tuple[int, int]], heir: Heir) -> list[tuple[int, int]]:
+    """Give the heir what its parent still has of its range."""
+    found, ends = list[tuple[int, int]](), [first for first, _ in spans[1:]]
+    for (first, part), end in zip(spans, [*ends, REJECTED + 1], strict=True):
+        low, high = max(first, heir.first), min(end, heir.last + 1)
+        if part != heir.parent or low >= high:
+            found.append((first, part))
+            continue
+        found += [(first, part)] if first < low else []
+        found.append((low, heir.part))
+        found += [(high, part)] if high < end else []
+    return found
+
+
 class Assignment:
     """The part of every ordinal, read in blocks of 65,536 of which a few are kept."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, heirs: Iterable[Heir] = ()) -> None:
+        self._heirs = Heirs(heirs)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._length = os.fstat(self._descriptor).st_size // _ENTRY_BYTES
         self.block: Callable[[int], array[int]] = lru_cache(_BLOCKS_KEPT)(self._read)
@@ -109,6 +158,13 @@ class Assignment:
         part = self.block(ordinal // BLOCK)[ordinal % BLOCK]
         return None if part == REJECTED else part
 
+    def ordinals(self, part: int) -> Iterator[int]:
+        """Yield the ordinals of a part's lines, ascending, which is their order in its document."""
+        for number in range(-(-self._length // BLOCK)):
+            block = self.block(number)
+            if part in block:
+                yield from (number * BLOCK + at for at, each in enumerate(block) if each == part)
+
     def __enter__(self) -> Assignment:
         return self
 
@@ -120,4 +176,5 @@ class Assignment:
         parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, number * BLOCK * _ENTRY_BYTES))
         if sys.byteorder == "big":
             parts.byteswap()
+        self._heirs.put_into(parts, number * BLOCK)
         return parts

@@ -20,7 +20,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
-from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
+from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment, Heir
 from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, spans
 from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
@@ -31,7 +31,7 @@ _BUFFER_BYTES = 256 * 1024
 
 
 class MergeJob(msgspec.Struct, frozen=True):
-    """`rows` maps parts to the folders that `collect` wrote, `fates` has every part.
+    """`rows` maps parts to the folders that `collect` wrote, `fates` has every part but those that `heirs` replaced.
 
     `folder` is this attempt's own: what it holds is removed.
     """
@@ -45,6 +45,7 @@ class MergeJob(msgspec.Struct, frozen=True):
     rows: dict[int, str]
     fates: dict[int, Fate]
     folder: str
+    heirs: tuple[Heir, ...] = ()
 
 
 class MergeFacts(msgspec.Struct, frozen=True):
@@ -110,7 +111,8 @@ _Answered = tuple[SourceLine, StoredRow | None, StoredRow | None]
 
 def _answered(job: MergeJob, stores: _Stores, wanted: Container[int] | None = None) -> Iterator[_Answered]:
     """Yield every line of the wanted parts, None for all, with the row that counts and what the split noted."""
-    with LineIndex(Path(job.index)) as index, Assignment(Path(job.assignment)) as assignment, RowReader() as reader:
+    assigned = Assignment(Path(job.assignment), job.heirs)
+    with LineIndex(Path(job.index)) as index, assigned as assignment, RowReader() as reader:
         if not len(index) == len(assignment) == job.total:
             raise ValueError(f"{len(index)} lines, {len(assignment)} of them assigned, where {job.total} are due")
         for start in range(0, job.total, BLOCK):
@@ -206,6 +208,8 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     usage: Usage | None = None
     cost: float | None = None  # US dollars
     dropped: tuple[str, ...] | None = None
+    part: int | None = None
+    refused_together: int | None = None  # lines of the part, where the provider refused it for one of them at least
 
 
 _encode = msgspec.json.Encoder().encode
@@ -264,6 +268,8 @@ class _Merged:
             usage=meta.usage,
             cost=cost,
             dropped=dropped,
+            part=line.part if fate.refused_together else None,
+            refused_together=fate.refused_together,
         )
         self._ledger.write_line(unbroken(_encode(said)) + b"\n")
 

@@ -68,6 +68,8 @@ class Fate(msgspec.Struct, frozen=True):
     refused: the provider's `code`, `message`, and `status` and `param` where it gave them.
     dropped: never accepted; `code` is batch_cancelled or batch_expired.
     `attempt` counts submissions from 1; 0 or None where there was none. `short`: of a job whose results were too few.
+    `refused_together` is how many lines the part has that the provider refused for what is in one of them at least;
+        None where that is not why.
     """
 
     kind: Literal["collected", "refused", "dropped"]
@@ -82,6 +84,7 @@ class Fate(msgspec.Struct, frozen=True):
     job: str | None = None
     attempt: int | None = None
     short: Shortfall | None = None
+    refused_together: int | None = None
 
 
 class SourceLine(NamedTuple):

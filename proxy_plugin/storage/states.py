@@ -5,6 +5,7 @@ batch       validating > splitting > running > merging > completed | expired | c
 part        planned > staging > staged > creating > running > ended > stored > collected
             stored > ended (the results were too few and are looked for again)
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
+            cutting > replaced (a job of it was refused with nothing run, and parts of its own lines take its place)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 """
@@ -28,13 +29,15 @@ BATCH: dict[str, frozenset[str]] = {
 }
 PART: dict[str, frozenset[str]] = {
     "planned": frozenset({"staging", "dropped"}),
-    "staging": frozenset({"staged", "refused", "dropped"}),
+    "staging": frozenset({"staged", "refused", "dropped", "cutting"}),
     "staged": frozenset({"creating", "dropped", "staging"}),
-    "creating": frozenset({"running", "staged", "staging", "refused", "dropped"}),
-    "running": frozenset({"ended", "planned", "creating", "refused", "dropped"}),
+    "creating": frozenset({"running", "staged", "staging", "refused", "dropped", "cutting"}),
+    "running": frozenset({"ended", "planned", "creating", "refused", "dropped", "cutting"}),
     "ended": frozenset({"stored", "refused"}),
     "stored": frozenset({"collected", "ended"}),
     "collected": frozenset(),
+    "cutting": frozenset({"replaced", "refused", "dropped"}),
+    "replaced": frozenset(),
     "refused": frozenset(),
     "dropped": frozenset(),
 }

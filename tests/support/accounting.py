@@ -9,7 +9,7 @@ from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
-from proxy_plugin.providers.sandbox.answers import Style, expected_text
+from proxy_plugin.providers.sandbox.answers import POISON, Style, expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway
 
@@ -55,14 +55,30 @@ def code_of(row: Mapping[str, Any]) -> str:
 def check_marked(lines: Lines, errors: Mapping[str, Mapping[str, Any]]) -> None:
     """Lines with a sandbox marker, and no others, are errors that say what happened."""
     expected = {}
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         text = line["body"]["messages"][-1]["content"]
         if "sandbox:error=400" in text:
             expected[line["custom_id"]] = "400"
         elif "sandbox:missing" in text:
             expected[line["custom_id"]] = "result_missing"
-    found = {key: code_of(row) for key, row in errors.items()}
+        elif "sandbox:poison" in text:
+            expected[line["custom_id"]] = "invalid_request"
+            check_refused_alone(errors[line["custom_id"]], number)
+    found = {key: _ending(row) for key, row in errors.items()}
     assert found == expected
+
+
+def _ending(row: Mapping[str, Any]) -> str:
+    """Return `code_of` a row; a line refused with its job has a status where that was refused at its create."""
+    poisoned = not row["error"] and POISON in row["response"]["body"]["error"]["message"]
+    return "invalid_request" if poisoned else code_of(row)
+
+
+def check_refused_alone(row: Mapping[str, Any], number: int) -> None:
+    """A line for which its job was refused says so, with its number in the file."""
+    message = (row["error"] or row["response"]["body"]["error"])["message"]
+    assert message.startswith(f"line {number} of the file: ")
+    assert POISON in message
 
 
 def our_mark(job: Mapping[str, Any]) -> str | None:

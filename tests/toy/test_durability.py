@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from proxy_plugin.lines.collect import collect
+from proxy_plugin.lines.cut import CutJob, cut_document
+from proxy_plugin.lines.manifest import ASSIGNMENT, PartSpec
 from proxy_plugin.lines.merge import merge
 from proxy_plugin.lines.split import split
 from tests.toy.toy_batch import ToyBatch, chat
@@ -61,6 +63,21 @@ def unsynced(calls: list[tuple[str, str, str]], below: Path) -> tuple[set[str], 
     return {path for path in synced if Path(path).is_relative_to(below)}, inside
 
 
+def cut_job(batch: ToyBatch, part: PartSpec, folder: Path) -> CutJob:
+    return CutJob(
+        provider=part.provider,
+        part=part.n,
+        mark=part.mark,
+        lines=part.lines,
+        document=str(batch.folder / "split" / part.file),
+        assignment=str(batch.folder / "split" / ASSIGNMENT),
+        index=str(batch.index),
+        folder=str(folder),
+        out=(1,),
+        pieces=2,
+    )
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_every_file_and_folder_is_synced_after_its_last_change(tmp_path: Path) -> None:
     home = tmp_path / "batch"
@@ -70,9 +87,11 @@ def test_every_file_and_folder_is_synced_after_its_last_change(tmp_path: Path) -
     parts = batch.split().parts
     collects = [batch.collect_job(part, batch.woven(part)) for part in parts[:1]]
     batch.rows[parts[0].n] = collects[0].folder
+    cut = cut_job(batch, parts[0], home / "cut")
     jobs: list[tuple[Callable[[Any], object], Any, set[str]]] = [
         (split, batch.split_job("again"), {"manifest.json.new", "assignment", "00000.native", "000000.rows", "again"}),
         (collect, collects[0], {"000000.rows", "rows-0"}),
+        (cut_document, cut, {"00000.native", "00001.native", "cut"}),
         (merge, batch.merge_job(name="merged"), {"output.jsonl", "error.jsonl", "ledger.jsonl", "merged"}),
     ]
     for function, job, expected in jobs:

@@ -349,7 +349,7 @@ async def test_a_stopping_gateway_takes_no_retry(tmp_path: Path) -> None:
 
 def job_in(folder: Path, at_once: int = 4096) -> failed_lines.FailedLines:
     source, index, ledger = (str(folder / name) for name in ("source", "index", "ledger"))
-    return failed_lines.FailedLines(source, index, ledger, at_once)
+    return failed_lines.FailedLines(source, index, ledger, lines_at_once=at_once)
 
 
 @settings(max_examples=50, deadline=None)
@@ -372,7 +372,7 @@ def test_the_copy_is_the_failed_lines_whatever_blocks_they_fall_into(
         facts = failed_lines.copy(job, str(folder / "copy"))
         copied = (folder / "copy").read_bytes()
         assert copied == b"".join(line + b"\n" for line, each in zip(lines, wrong, strict=True) if each)
-        assert failed_lines.measure(job) == facts.bytes == len(copied)
+        assert failed_lines.measure(job).bytes == facts.file.bytes == len(copied)
 
 
 def test_no_reader_cuts_a_copied_line_unless_it_would_grow_too_long(tmp_path: Path) -> None:
@@ -384,9 +384,9 @@ def test_no_reader_cuts_a_copied_line_unless_it_would_grow_too_long(tmp_path: Pa
     whole = rb'{"x":"a\u2028b\u0085"}'
     for longest, wanted in ((len(whole), whole), (len(whole) - 1, line)):
         job = msgspec.structs.replace(job_in(tmp_path), max_line_bytes=longest)
-        facts = failed_lines.copy(job, str(tmp_path / "copy"))
+        copied = failed_lines.copy(job, str(tmp_path / "copy"))
         assert (tmp_path / "copy").read_bytes() == wanted + b"\n"
-        assert facts.bytes == len(wanted) + 1
+        assert copied.file.bytes == len(wanted) + 1
 
 
 def test_a_ledger_of_another_file_is_refused(tmp_path: Path) -> None:

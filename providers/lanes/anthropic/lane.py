@@ -46,6 +46,7 @@ from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.lanes.anthropic import refusals
 from proxy_plugin.providers.lanes.anthropic.rows import (
     custom_id_of,
     ends_whole,
@@ -140,7 +141,10 @@ class Anthropic:
 
     async def create(self, account: Account, submission: Submission) -> str:
         """Send the part's document from disk."""
-        reply = await self._origin(account).create(BATCHES, document=submission.part.path)
+        try:
+            reply = await self._origin(account).create(BATCHES, document=submission.part.path)
+        except Refused as refused:
+            raise refusals.of_create(refused) from None
         job = identifier(reply.fields())
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a batch id")

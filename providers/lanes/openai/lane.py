@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
@@ -46,6 +44,7 @@ from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
+from proxy_plugin.providers.lanes.openai import refusals
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
 from proxy_plugin.providers.listing import Listing, identifier, unix_seconds
 
@@ -95,6 +94,7 @@ class Service(Capabilities):
     purpose: str = "batch"  # of the uploaded file
     file_purposes: frozenset[str] = frozenset()  # of other files that the service keeps
     window: str | None = "24h"  # completion_window, None: not sent
+    first_line: int | None = 1  # the number of a file's first line in validation errors, None: numbers mean nothing
     urls: Mapping[str, str] = field(default_factory=dict)  # our endpoint -> the service's, where they differ
     words: Mapping[str, str] = field(default_factory=dict)  # the service's status word in lower case -> OpenAI's
 
@@ -131,7 +131,10 @@ class OpenAICompatible:
         if again and (found := await self._staged(origin, part)):
             return {"file": found}
         fields = {"purpose": self.service.purpose}
-        stored = (await origin.upload("files", fields, part.path, _filename(part))).fields()
+        try:
+            stored = (await origin.upload("files", fields, part.path, _filename(part))).fields()
+        except Refused as refused:
+            raise refusals.of_upload(refused, first_line=self.service.first_line) from None
         file = identifier(stored)
         if file is None or stored.get("bytes") not in (None, part.bytes):
             raise TryLater(f"upload of {_filename(part)}: the reply names no file of {part.bytes} bytes")
@@ -150,7 +153,10 @@ class OpenAICompatible:
             order["completion_window"] = self.service.window
         if self.service.accepts_label:
             order["metadata"] = {MARK_KEY: part.mark}
-        reply = await self._origin(account).create("batches", json=order)
+        try:
+            reply = await self._origin(account).create("batches", json=order)
+        except Refused as refused:
+            raise refusals.of_create(refused, first_line=self.service.first_line) from None
         job = identifier(reply.fields())
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a batch id")
@@ -180,7 +186,7 @@ class OpenAICompatible:
             state, end = JobState.ENDED, JobEnd.COMPLETED  # paid answers exist, whatever the word says
         names = {"output": found.get("output_file_id"), "error": found.get("error_file_id")}
         results = {name: id_ for name in names if (id_ := identifier(names, name))}
-        refusal = _refusal(origin, found) if state is JobState.FAILED else None
+        refusal = self._refusal(origin, found) if state is JobState.FAILED else None
         return JobStatus(
             state=state,
             mark=_mark(found),
@@ -247,6 +253,10 @@ class OpenAICompatible:
 
     def _url(self, endpoint: str) -> str:
         return self.service.urls.get(endpoint, endpoint)
+
+    def _refusal(self, origin: Origin, job: Mapping[str, Any]) -> Refused:
+        first_line, one_model = self.service.first_line, self.service.one_model_per_job
+        return refusals.of_job(origin, job, first_line=first_line, one_model=one_model)
 
     async def _staged(self, origin: Origin, part: PartFile) -> str | None:
         """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
@@ -335,14 +345,3 @@ def _unnamed(results: Mapping[str, str], end: JobEnd | None, completed: int | No
     if not results and end is JobEnd.COMPLETED:
         return True
     return bool((completed and "output" not in results) or (failed and "error" not in results))
-
-
-def _refusal(origin: Origin, job: Mapping[str, Any]) -> Refused:
-    """Read the first of a failed job's errors. Its line number counts lines of the part, so it is said so."""
-    errors = job.get("errors")
-    entries = errors.get("data", errors) if isinstance(errors, dict) else errors
-    first = entries[0] if isinstance(entries, list) and entries else entries
-    refusal = origin.refusal(msgspec.json.encode(first), code="batch_failed")
-    line = first.get("line") if isinstance(first, dict) else None
-    where = f"line {line} of the native job: " if isinstance(line, int) else ""
-    return Refused(where + refusal.message, code=refusal.code, param=refusal.param)

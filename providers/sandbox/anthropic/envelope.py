@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from proxy_plugin.providers.sandbox.answers import POISON, poison
+from proxy_plugin.providers.sandbox.anthropic.messages import ENDPOINT
+
 CHUNK = 256 * 1024
 LONGEST_ELEMENT = 64 * 1024 * 1024  # ours: an element is decoded in one piece, and memory must have a bound
 
@@ -73,6 +76,8 @@ def parsed_element(offset: int, raw: bytes, number: int) -> Element:
         raise EnvelopeError(f"{where}.custom_id: String should have at most 64 characters")
     if not _CUSTOM_ID.fullmatch(found["custom_id"]):
         raise EnvelopeError(f"{where}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+    if b"[[sandbox:poison" in raw and (way := poison(ENDPOINT, found["params"])):
+        raise EnvelopeError(POISON if way == "silent" else f"{where}.params.messages: {POISON}")
     return Element(offset, len(raw), found["custom_id"], found["params"])
 
 

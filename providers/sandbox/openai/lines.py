@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from proxy_plugin.providers.sandbox.answers import Style, UnknownMarker, markers, user_text
+from proxy_plugin.providers.sandbox.answers import POISON, Style, UnknownMarker, markers, poison, user_text
 from proxy_plugin.providers.sandbox.openai.bodies import error_body, input_count, response_body
 
 RAN_WELL, RAN_BADLY, NOT_RUN = range(3)
@@ -145,6 +145,8 @@ def _checked(raw: bytes, number: int, seen: _Seen, task: Assignment) -> dict[str
     line = _parsed(raw, number)
     _check_envelope(line, number, seen, task.endpoint)
     _check_body(line["body"], number, seen, task)
+    if b"[[sandbox:poison" in raw and (way := poison(task.endpoint, line["body"])):
+        raise _Bad("invalid_request", POISON, "body.messages", None if way == "silent" else number)
     return line
 
 

@@ -12,6 +12,7 @@ from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import jobs
+from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
 from proxy_plugin.web.queries import one_of
@@ -49,6 +50,7 @@ def job_object(job: Job) -> dict[str, Any]:
     doubted = part.state == "creating" and newest is not None and newest.state == "unknown"
     fields = {
         "part": part.n,
+        "cut_from": None if (cut := cut_of(part)) is None else cut.parent,
         "provider": part.provider,
         "virtual_key": part.slug,
         "model": part.model,

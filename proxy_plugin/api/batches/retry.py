@@ -3,12 +3,16 @@
 A worker copies those lines into a new file of the workspace; the file and the batch become rows in one transaction. A
 kill before it leaves at most a blob that no row names, which the sweep at the start removes. A retry that repeats an
 earlier one is told so before anything is copied, and once more inside the transaction.
+
+What is known to be refused is not sent again to the same target: lines that were refused alone are left out, and lines
+that were refused together are noted as suspects of the new batch, which never sends them together.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +38,16 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.ground.errors import BadRequest, Conflict
-from proxy_plugin.lines.failed_lines import FailedLines, copy, measure
+from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.space import to_the_end
-from proxy_plugin.storage.tables import batches, files
+from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.cuts import Suspects
 from proxy_plugin.storage.tables.files import FileRow
+from proxy_plugin.storage.tables.parts import refusal_of
 from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
@@ -135,21 +141,46 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
         ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        elsewhere=decode_route(row.route).targets != decode_route(original.route).targets,
         max_line_bytes=gateway.config.limits.max_line_bytes,
     )
     try:
         size = await gateway.workers.run(measure, failed)
+        if not size.bytes:
+            raise _known_to_fail(size.left_out)
         with Claim(store, row.workspace) as claim:
-            await claim.cover(size)
-            facts = await gateway.workers.run(copy, failed, str(temp))
-            await claim.cover(facts.bytes)  # escapes may have made it longer
-            claim.wrote(facts.bytes)
-            file = _file(source, facts, int(store.clock.now()))
+            await claim.cover(size.bytes)
+            copied = await gateway.workers.run(copy, failed, str(temp))
+            await claim.cover(copied.file.bytes)  # escapes may have made it longer
+            claim.wrote(copied.file.bytes)
+            file = _file(source, copied.file, int(store.clock.now()))
+            text = await gateway.registry.read(_suspects, original.id, copied.together)
+            row = msgspec.structs.replace(row, suspects=text)
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
     except FileNotFoundError:
         raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:
         await gateway.blobs.write(temp.unlink, missing_ok=True)
+
+
+def _known_to_fail(lines: Sequence[int]) -> BadRequest:
+    return BadRequest(
+        "Every line of this batch that failed is one that its provider refuses by itself, and would refuse again: "
+        f"{', '.join(map(str, lines))} by number. Correct them, upload them and create a new batch, or name another "
+        "target for the retry.",
+        code="nothing_to_retry",
+    )
+
+
+def _suspects(conn: Connection, batch_id: str, together: Sequence[Together]) -> str | None:
+    """Return what the new batch is told of lines that were refused together, None where there are none."""
+    rows = ((each, parts.get(conn, batch_id, each.part)) for each in together)
+    found = [
+        Suspects(each.first, each.last, row.slug, row.model, refusal.code)
+        for each, row in rows
+        if row is not None and (refusal := refusal_of(row)) is not None
+    ]
+    return msgspec.json.encode(found).decode() if found else None
 
 
 async def _source(store: Store, original: BatchRow) -> FileRow:

@@ -22,7 +22,7 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.merge import MergeJob, merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.states import PART_ENDS
-from proxy_plugin.storage.tables import parts
+from proxy_plugin.storage.tables import parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 
@@ -60,7 +60,7 @@ class SoFar:
         known = (batch.id, frozenset(row.n for row in rows))
         shared = self._files.get(known)
         if shared is None:
-            making = self._make(gateway, batch, rows)
+            making = self._make(gateway, batch, found)
             shared = self._files[known] = _Shared(asyncio.create_task(making, name="rows so far"))
         shared.readers += 1
         try:
@@ -80,9 +80,10 @@ class SoFar:
     async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
         async with self._turn:
             path = gateway.blobs.temp_path()
-            attempts = await gateway.registry.read(parts.attempts, batch.id)
+            attempts = await gateway.registry.read(submissions.attempts, batch.id)
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
-            size = await gateway.blobs.read(_most_bytes, job, batch.rejected + sum(row.lines for row in rows))
+            lines = batch.rejected + sum(row.lines for row in rows if row.n in job.fates)
+            size = await gateway.blobs.read(_most_bytes, job, lines)
             await require_room(store_of(gateway), None, size)
             gateway.blobs.space.claim(size)
             try:

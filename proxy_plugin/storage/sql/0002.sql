@@ -12,3 +12,9 @@ CREATE TABLE waits (
     PRIMARY KEY (batch_id, part)
 );
 CREATE INDEX waits_by_rank ON waits (batch_id, rank, since);
+
+ALTER TABLE parts ADD COLUMN cut TEXT;
+
+ALTER TABLE batches ADD COLUMN suspects TEXT;
+
+CREATE INDEX parts_cut ON parts (batch_id) WHERE cut IS NOT NULL;

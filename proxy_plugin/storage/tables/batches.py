@@ -57,6 +57,7 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     sealed: str | None = None
     due_at: float | None = None
     tries: int = 0
+    suspects: str | None = None  # JSON: lines of its file that a provider has refused together before
 
     @property
     def stopping(self) -> str | None:

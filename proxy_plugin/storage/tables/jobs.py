@@ -9,7 +9,8 @@ from typing import NamedTuple
 from proxy_plugin.costs.tally import Spent
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many, parts, spending, waits
-from proxy_plugin.storage.tables.parts import PartRow, SubmissionRow
+from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.submissions import SubmissionRow
 from proxy_plugin.storage.tables.waits import WaitRow
 
 _SUBMISSIONS = f"SELECT {columns(SubmissionRow)} FROM submissions WHERE batch_id = ? ORDER BY part, n"

@@ -1,21 +1,19 @@
-"""Parts and their submissions: what was promised to a provider, and what is known of it."""
+"""Parts: what goes to a provider as one job, how far it is, and what is known of its results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from proxy_plugin.providers.base import Refused, Usage
+from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, columns, many, one, waits
 
 NO_ROOM = "waits for room on its virtual key"
-NO_TURN = "waits until the account's last create is resolved"
-NOT_TAKEN = "retry: "  # begins the reason of a create that was provably not accepted for now: it has no job
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +48,7 @@ class PartRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     due_at: float | None = None
     tries: int = 0
+    cut: str | None = None  # JSON: which lines of which part it has, if it was not made by the split
 
 
 class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,17 +92,26 @@ def unheld(told: tuple[int, int] | None, held: tuple[int, int] | None) -> int:
 
 
 class StoredRefusal(msgspec.Struct, frozen=True):
-    """Why every line of a part that has no row is an error row, in the provider's words where it gave some."""
+    """Why every line of a part that has no row is an error row, in the provider's words where it gave some.
+
+    `divisible`: it may be about single lines. `records` of the document are those that the provider named, until it is
+    known which `line` of the file the message is about. `before`: of an earlier batch; this one has not sent the part.
+    """
 
     code: str
     message: str
     status: int | None = None
     param: str | None = None
+    divisible: bool | UnsetType = UNSET
+    records: tuple[BadLine, ...] | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    before: bool | UnsetType = UNSET
 
     @classmethod
     def of(cls, refused: Refused) -> StoredRefusal:
         """Return what is kept of a refusal."""
-        return cls(refused.code, refused.message, refused.status, refused.param)
+        known = cls(refused.code, refused.message, refused.status, refused.param)
+        return structs.replace(known, divisible=refused.divisible or UNSET, records=refused.lines or UNSET)
 
     def text(self) -> str:
         """Return the value of the column `refusal`."""
@@ -124,34 +132,8 @@ def refusal_of(part: PartRow) -> StoredRefusal | None:
     return None if part.refusal is None else _read_refusal(part.refusal)
 
 
-class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to create the native job of a part."""
-
-    batch_id: str
-    part: int
-    n: int
-    state: str
-    account: str
-    created_at: float
-    fence: str | None = None
-    job: str | None = None
-    reason: str | None = None
-    sent_at: float | None = None
-    first_absent_at: float | None = None
-    lookups: int = 0
-    provisional: int = 0  # adopted for its place and size; its results are yet to show our mark
-    not_ours: str | None = None  # JSON list of jobs that showed another's mark
-    revoking_at: float | None = None
-    revoked_at: float | None = None
-    ended_at: float | None = None
-    guessed: int = 0  # taken to be absent without a proof, and the part was to be sent again
-    doubled_job: str | None = None  # a job of the part that was made besides the one followed, after such a guess
-
-
 _COLUMNS = columns(PartRow)
 _NAMED = ", ".join(f":{name}" for name in PartRow.__struct_fields__)
-_SUB = columns(SubmissionRow)
-_SUB_NAMED = ", ".join(f":{name}" for name in SubmissionRow.__struct_fields__)
 _IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
 
 
@@ -247,149 +229,9 @@ def in_flight(conn: Connection, slug: str) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def open_submission(conn: Connection, part: PartRow) -> SubmissionRow | None:
-    """Return the part's newest submission if nothing proves its outcome yet."""
-    newest = _newest(conn, part)
-    return newest if newest is not None and newest.state in {"intent", "sent", "unknown"} else None
-
-
-def _newest(conn: Connection, part: PartRow) -> SubmissionRow | None:
-    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
-    return one(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
-
-
-def accepted_submission(conn: Connection, part: PartRow) -> SubmissionRow | None:
-    """Return the submission whose job the part follows."""
-    newest = _newest(conn, part)
-    return newest if newest is not None and newest.state == "accepted" else None
-
-
-def last_sent(conn: Connection, batch_id: str, n: int) -> float | None:
-    """Return when the newest submission of a part was sent, or was written down."""
-    query = (
-        "SELECT COALESCE(sent_at, created_at) FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
-    )
-    row = conn.execute(query, (batch_id, n)).fetchone()
-    return None if row is None else float(row[0])
-
-
-def refused_since(conn: Connection, part: PartRow, codes: Iterable[str]) -> float | None:
-    """Return when a part was first refused with one of the codes, since a submission of it went another way.
-
-    Tries that the provider did not take for another passing reason are no other way.
-    """
-    wanted, since = set(codes), None
-    query = "SELECT state, reason, ended_at FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC"
-    for state, reason, ended_at in conn.execute(query, (part.batch_id, part.n)):
-        text = reason or ""
-        named = not wanted.isdisjoint(word.strip("():") for word in text.split())
-        if state != "refused" or not (named or text.startswith(NOT_TAKEN)):
-            break
-        since = ended_at if named else since
-    return since
-
-
-def attempt_before(conn: Connection, row: SubmissionRow) -> SubmissionRow | None:
-    """Return the submission before this one of the same part."""
-    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? AND n = ?"
-    return one(SubmissionRow, conn.execute(query, (row.batch_id, row.part, row.n - 1)))
-
-
-def attempts(conn: Connection, batch_id: str) -> dict[int, int]:
-    """Return how many submissions each part of a batch has had; parts without one are left out."""
-    query = "SELECT part, COUNT(*) FROM submissions WHERE batch_id = ? GROUP BY part"
-    return {row[0]: row[1] for row in conn.execute(query, (batch_id,))}
-
-
-def claimed(conn: Connection, jobs: Iterable[str]) -> set[str]:
-    """Return those of the native jobs that certainly are another submission's; one adopted provisionally is not."""
-    query = "SELECT 1 FROM submissions WHERE job = ? AND provisional = 0 LIMIT 1"
-    return {job for job in jobs if conn.execute(query, (job,)).fetchone()}
-
-
-def has_turn(conn: Connection, row: SubmissionRow, since: float) -> bool:
-    """Tell whether no other create of the same account, sent after `since`, is in doubt. One given up is not."""
-    query = (
-        "SELECT 1 FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
-        " WHERE s.account = ? AND s.state IN ('sent', 'unknown') AND p.state = 'creating' AND s.sent_at > ?"
-        " AND NOT (s.batch_id = ? AND s.part = ? AND s.n = ?) LIMIT 1"
-    )
-    return conn.execute(query, (row.account, since, row.batch_id, row.part, row.n)).fetchone() is None
-
-
-def next_turn(conn: Connection, slug: str) -> None:
-    """Wake one of the parts that wait for a create of this virtual key to be resolved; the others look by themselves.
-
-    Woken together, each of them would ask the provider for a fence, and one could go on.
-    """
-    query = "SELECT batch_id, n FROM parts WHERE slug = ? AND state = 'creating' AND note = ? ORDER BY due_at LIMIT 1"
-    for row in conn.execute(query, (slug, NO_TURN)).fetchall():
-        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", tuple(row))
-
-
-def begin_submission(conn: Connection, part: PartRow, account: str, now: float) -> SubmissionRow:
-    """Write down the intent to create the part's job."""
-    newest = _newest(conn, part)
-    row = SubmissionRow(
-        batch_id=part.batch_id,
-        part=part.n,
-        n=newest.n + 1 if newest else 1,
-        state="intent",
-        account=account,
-        created_at=now,
-    )
-    conn.execute(f"INSERT INTO submissions ({_SUB}) VALUES ({_SUB_NAMED})", msgspec.structs.asdict(row))
-    return row
-
-
-def move_submission(conn: Connection, /, row: SubmissionRow, state: str, **changes: Any) -> SubmissionRow:
-    """Move a submission one legal step, or change its columns where `state` is its own."""
-    if state != row.state:
-        states.check("submission", row.state, state)
-    values = changes | {"state": state}
-    sets = ", ".join(f"{name} = :{name}" for name in values)
-    query = (
-        f"UPDATE submissions SET {sets} WHERE batch_id = :id AND part = :part AND n = :n AND state = :was"
-        f" RETURNING {_SUB}"
-    )
-    keys = {"id": row.batch_id, "part": row.part, "n": row.n, "was": row.state}
-    moved = one(SubmissionRow, conn.execute(query, values | keys))
-    if moved is None:
-        raise states.IllegalStep(f"submission is no longer {row.state}")
-    return moved
-
-
 def by_state(conn: Connection) -> dict[str, int]:
     """Return how many parts there are in each state that a part is in."""
     return {row[0]: row[1] for row in conn.execute("SELECT state, COUNT(*) FROM parts GROUP BY state")}
-
-
-def unresolved(conn: Connection) -> list[tuple[str, int]]:
-    """Return (slug, count) of submissions whose outcome is unknown and looked for, for operators."""
-    rows = conn.execute(
-        "SELECT p.slug, COUNT(*) FROM submissions s JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part"
-        " WHERE s.state = 'unknown' AND p.state = 'creating' GROUP BY p.slug"
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
-def guessed(conn: Connection, part: PartRow) -> list[SubmissionRow]:
-    """Return the submissions of a part that were given up on a guess, first first."""
-    query = f"SELECT {_SUB} FROM submissions WHERE batch_id = ? AND part = ? AND guessed = 1 ORDER BY n"
-    return many(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
-
-
-def guesses(conn: Connection) -> list[tuple[str, int, int]]:
-    """Return (slug, sent again on a guess, jobs that were thereby made twice), for operators."""
-    again = (
-        "EXISTS (SELECT 1 FROM submissions a WHERE a.batch_id = s.batch_id AND a.part = s.part"
-        " AND a.n > s.n AND a.sent_at IS NOT NULL)"
-    )
-    rows = conn.execute(
-        f"SELECT p.slug, SUM({again}), COUNT(s.doubled_job) FROM submissions s"
-        " JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part WHERE s.guessed = 1 GROUP BY p.slug"
-    )
-    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def all_ended(conn: Connection, batch_id: str) -> bool:
@@ -397,12 +239,6 @@ def all_ended(conn: Connection, batch_id: str) -> bool:
     ends = ", ".join(f"'{state}'" for state in sorted(states.PART_ENDS))
     query = f"SELECT 1 FROM parts WHERE batch_id = ? AND state NOT IN ({ends}) LIMIT 1"
     return conn.execute(query, (batch_id,)).fetchone() is None
-
-
-def any_accepted(conn: Connection, batch_id: str) -> bool:
-    """Tell whether a provider ever took and kept a part of this batch."""
-    query = "SELECT 1 FROM submissions WHERE batch_id = ? AND state = 'accepted' LIMIT 1"
-    return conn.execute(query, (batch_id,)).fetchone() is not None
 
 
 def wake(conn: Connection, part: PartRow) -> None:

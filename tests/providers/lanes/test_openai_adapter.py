@@ -498,7 +498,7 @@ async def test_answers_of_a_job_called_failed_are_not_thrown_away(
         (
             {"data": [{"code": "two words", "message": f"key {KEY}", "line": 3}]},
             "batch_failed",
-            "line 3 of the native job: key [credential]",
+            "key [credential]",
         ),
     ],
 )
@@ -518,7 +518,8 @@ async def test_a_line_that_fails_validation_is_named(sandbox: Sandbox, account: 
     status = await ended(account, job, part)
     assert status.refusal is not None
     assert (status.state, status.retryable, status.refusal.code) == (JobState.FAILED, False, "mismatched_model")
-    assert status.refusal.message.startswith("line 2 of the native job: ")
+    assert [(line.record, line.code) for line in status.refusal.lines] == [(2, "mismatched_model")]
+    assert status.refusal.divisible
 
 
 async def test_a_full_queue_is_a_failure_that_may_be_repeated(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import ConstraintError, DataDirBusy, SchemaTooNew, StorageError
-from proxy_plugin.storage.registry import Registry
-from tests.support.rows import add_workspace, workspaces
+from proxy_plugin.storage.registry import Registry, connect
+from proxy_plugin.storage.tables import batches, cuts, parts
+from tests.support.rows import BATCH_ID, add_workspace, batch_row, part_row, workspaces
 
 
 @pytest.fixture
@@ -48,6 +52,33 @@ async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
 
     await asyncio.gather(*(registry.write(bump) for _ in range(300)))
     assert await registry.read(lambda c: c.execute("SELECT bytes FROM workspaces").fetchone()[0]) == 301
+
+
+async def test_parts_of_the_schema_before_are_read_as_they_are(tmp_path: Path) -> None:
+    """Version 1 knew no parts that were cut and no suspects."""
+    first = resources.files("proxy_plugin.storage") / "sql" / "0001.sql"
+    with closing(connect(tmp_path / "registry.sqlite3")) as conn:
+        conn.executescript(f"CREATE TABLE schema_version (version INTEGER NOT NULL);{first.read_text()}")
+        conn.execute("INSERT INTO schema_version (version) VALUES (1)")
+        conn.execute(
+            "INSERT INTO files (id, workspace, purpose, filename, bytes, sha256, created_at, state)"
+            " VALUES ('file-1', 'one', 'batch', 'a', 1, '', 1, 'processed')"
+        )
+        for row, table, newer in (
+            (batch_row(), "batches", "suspects"),
+            (part_row(BATCH_ID, state="running"), "parts", "cut"),
+        ):
+            known = {name: value for name, value in structs.asdict(row).items() if name != newer}
+            names = ", ".join(f":{name}" for name in known)
+            conn.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({names})", known)
+    registry = Registry(tmp_path)
+    registry.open()
+    try:
+        assert await registry.read(parts.of_batch, BATCH_ID) == [part_row(BATCH_ID, state="running")]
+        assert await registry.read(batches.get, BATCH_ID) == batch_row()
+        assert await registry.read(cuts.of_batch, BATCH_ID) == []
+    finally:
+        registry.close()
 
 
 async def test_the_reader_cannot_write(registry: Registry) -> None:

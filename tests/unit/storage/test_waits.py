@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from proxy_plugin.storage import registry, states
-from proxy_plugin.storage.tables import batches, files, parts, waits
+from proxy_plugin.storage.tables import batches, files, parts, submissions, waits
 from proxy_plugin.storage.tables.waits import REASONS, WaitRow
 from tests.support.rows import BATCH_ID, batch_row, file_row, part_row
 
@@ -122,7 +122,7 @@ def test_since_when_a_part_is_refused(
     part = parts.get(conn, BATCH_ID, 0)
     assert part is not None
     for n, (state, reason) in enumerate(tries, 1):
-        parts.begin_submission(conn, part, "account", n - 0.5)
+        submissions.begin(conn, part, "account", n - 0.5)
         query = "UPDATE submissions SET state = ?, reason = ?, ended_at = ? WHERE batch_id = ? AND part = 0 AND n = ?"
         conn.execute(query, (state, reason, float(n), BATCH_ID, n))
-    assert parts.refused_since(conn, part, {"b", "c"}) == since
+    assert submissions.refused_since(conn, part, {"b", "c"}) == since

@@ -121,10 +121,15 @@ def stays_stuck(gateway: Gateway, sandbox: Sandbox, parts: int) -> bool:
 
 
 def is_stuck(gateway: Gateway, sandbox: Sandbox, parts: int) -> bool:
-    """Tell whether each part is either collected, or in doubt and unknown to the provider; at least one is that."""
-    doubted, collected = in_doubt(gateway), collected_parts(gateway)
-    arrived = {our_mark(job) for job in sandbox.control.jobs()} - {None}
-    return 0 < doubted == parts - collected and len(arrived) == collected
+    """Tell whether each part has ended, or is in doubt and unknown to the provider; at least one is that.
+
+    A batch of fewer than `parts` parts has not been split yet; it has more where some were replaced.
+    """
+    doubted, collected = in_doubt(gateway), count(gateway, "state = 'collected'")
+    left = count(gateway, "state NOT IN ('collected', 'refused', 'dropped', 'replaced')")
+    kept = [job for job in sandbox.control.jobs() if job["status"] != "failed"]
+    arrived = {our_mark(job) for job in kept} - {None}
+    return count(gateway, "1") >= parts and 0 < doubted == left and len(arrived) == collected
 
 
 def in_doubt(gateway: Gateway) -> int:
@@ -133,9 +138,9 @@ def in_doubt(gateway: Gateway) -> int:
     return int(ask(gateway, f"{query} WHERE s.state = 'unknown' AND p.state = 'creating'")[0][0])
 
 
-def collected_parts(gateway: Gateway) -> int:
-    """Return of how many parts the rows are in."""
-    return int(ask(gateway, "SELECT COUNT(*) FROM parts WHERE state = 'collected'")[0][0])
+def count(gateway: Gateway, what: str) -> int:
+    """Return how many parts are so."""
+    return int(ask(gateway, f"SELECT COUNT(*) FROM parts WHERE {what}")[0][0])
 
 
 def lookups(sandbox: Sandbox) -> int:

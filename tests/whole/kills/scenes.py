@@ -37,6 +37,7 @@ class Scene:
     in_turn: bool = False  # no two creates are in doubt at once
     resent: bool = False  # a part is sent again on a guess
     doubled: int = 0  # jobs that are thereby made twice
+    marked: Mapping[int, str] = field(default_factory=lambda: MARKED)  # markers of the sandbox, by line
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Campaign:
 
     def unpaid(self, marked: Mapping[int, str]) -> int:
         """Return how many of the lines with these markers cost nothing."""
-        return 0 if self.stand_in.errors_paid else sum("sandbox:error" in text for text in marked.values())
+        free = ["sandbox:poison", *([] if self.stand_in.errors_paid else ["sandbox:error"])]
+        return sum(any(each in text for each in free) for text in marked.values())
 
 
 def around(*names: str) -> tuple[str, ...]:
@@ -131,6 +133,11 @@ CANCELLED = Scene(
     sandbox={"run_seconds": 30},
 )
 LOOK_UP = (*around("look_up"), "look_up.acted")
+CUT = (*around("cut"), "cut.acted")
+POISONED = {
+    "a line refused by name": Scene(CUT, marked={**MARKED, 25: "[[sandbox:poison]]"}, happened="cut"),
+    "a line refused without a name": Scene(CUT, marked={**MARKED, 25: "[[sandbox:poison=silent]]"}, happened="cut"),
+}
 
 
 def labelled(stand_in: StandIn) -> Campaign:
@@ -148,6 +155,7 @@ def labelled(stand_in: StandIn) -> Campaign:
                 faults=(NEVER,),
             ),
             "cancelled": CANCELLED,
+            **POISONED,
         },
         without=dict.fromkeys(
             (
@@ -174,6 +182,7 @@ def unlabelled(stand_in: StandIn) -> Campaign:
             "reply lost": Scene(LOOK_UP, faults=(LOST,)),
             "cut off": Scene(around("doubt"), first="send.acted:1"),
             "cancelled": CANCELLED,
+            **POISONED,
             "adopted provisionally": Scene(
                 ("look_up.after", *around("poll"), "confirm.acted", *around("fetch")),
                 faults=(LOST,),

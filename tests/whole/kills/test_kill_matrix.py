@@ -22,7 +22,6 @@ from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until
 from tests.whole.kills.scenes import (
     CAMPAIGNS,
     COUNT,
-    MARKED,
     PARTS,
     PER_JOB,
     Campaign,
@@ -94,7 +93,7 @@ def test_kill(
 
 
 def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
-    lines, least = chat_lines(COUNT, marker=MARKED, model=own.stand_in.model), 1 + bool(what.first)
+    lines, least = chat_lines(COUNT, marker=what.marked, model=own.stand_in.model), 1 + bool(what.first)
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
     until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
     batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)
@@ -107,7 +106,7 @@ def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gate
         check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.stand_in.answers)
     check_guesses(what, gateway)
     partly = what.cancel or stuck
-    check_paid_once(sandbox, lines, cancelled=partly, unpaid=own.unpaid(MARKED), doubled=what.doubled)
+    check_paid_once(sandbox, lines, cancelled=partly, unpaid=own.unpaid(what.marked), doubled=what.doubled)
     check_history(own, what, gateway, sandbox)
 
 

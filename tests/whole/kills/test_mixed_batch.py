@@ -6,8 +6,8 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.whole.kills.lives import Lives, until_settled
 from tests.whole.kills.scenes import (
     ANTHROPIC,
     CANCELLED,
+    CUT,
     GUESS,
     LOOK_UP,
     LOST,
@@ -70,6 +71,7 @@ class Mixed(Scene):
     """`refuses` is an account that refuses every create. Options of `sandbox` are for both stand-ins."""
 
     refuses: str = ""
+    marked: Mapping[int, str] = field(default_factory=lambda: MARKED)
 
 
 def at(account: str, fault: dict[str, Any]) -> dict[str, Any]:
@@ -101,16 +103,22 @@ SCENES = {
         happened="adopted provisionally",
     ),
     "cancelled": Mixed(CANCELLED.points, cancel=True, end="cancelled", sandbox=CANCELLED.sandbox),
+    "a line is refused by name": Mixed(CUT, marked={**MARKED, 25: "[[sandbox:poison]]"}, happened="cut"),
     "an account with labels refuses": refusing("green"),
     "an account without labels refuses": refusing("north"),
 }
+
+
+def poisoned(what: Mixed) -> set[int]:
+    """Return the lines that are not taken, so that nobody pays for them."""
+    return {n for n, text in what.marked.items() if "poison" in text}
 
 
 def account_of(n: int) -> str:
     return TURNS[n % len(TURNS)][0]
 
 
-def mixed_lines(marked: dict[int, str], tag: str = "") -> list[dict[str, Any]]:
+def mixed_lines(marked: Mapping[int, str], tag: str = "") -> list[dict[str, Any]]:
     lines = chat_lines(COUNT, marker=marked, tag=tag)
     for n, line in enumerate(lines):
         slug, model = TURNS[n % len(TURNS)]
@@ -175,7 +183,7 @@ def test_kill_a_mixed_batch(scene: str, point: str, nth: int, times: int, sandbo
 
 
 def check_scene(what: Mixed, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
-    lines, least = mixed_lines(MARKED), 1 + bool(what.first)
+    lines, least = mixed_lines(what.marked), 1 + bool(what.first)
     parts = sum(JOBS.values()) - JOBS.get(what.refuses, 0)
     waits = what.key.get("on_unknown") == "wait"
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
@@ -186,7 +194,7 @@ def check_scene(what: Mixed, fail: str, times: int, gateway: Gateway, sandbox: S
     assert stuck if waits else batch["status"] == what.end
     if not stuck:
         check_rows(gateway, batch, lines, refused_by=what.refuses, cancelled=what.cancel)
-    check_accounts(sandbox, lines, without=[what.refuses], partly=what.cancel or stuck, unpaid=UNPAID)
+    check_accounts(sandbox, lines, without=[what.refuses], partly=what.cancel or stuck, unpaid=UNPAID | poisoned(what))
     check_history(what, gateway, sandbox)
 
 

@@ -1,0 +1,57 @@
+"""What a retry sends again: all that failed, but for lines that were refused alone; and what it knows of the others."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
+from proxy_plugin.lines.line_index import IndexWriter
+
+# What became of a line: answered, failed by itself, refused alone, refused with others as part 3 or as part 4.
+ENDS: dict[str, dict[str, Any]] = {
+    "ok": {"outcome": "succeeded"},
+    "failed": {"outcome": "failed", "code": "500"},
+    "alone": {"outcome": "refused", "part": 9, "refused_together": 1},
+    "three": {"outcome": "refused", "part": 3, "refused_together": 7},
+    "four": {"outcome": "refused", "part": 4, "refused_together": 7},
+}
+
+
+def job(folder: Path, ends: list[str], **more: Any) -> FailedLines:
+    """Write a file, its index and a ledger."""
+    with (folder / "source").open("wb") as stream, IndexWriter(folder / "index") as writer:
+        for n in range(len(ends)):
+            writer.append(stream.tell(), len(f"line {n}"), 2 * n + 1)
+            stream.write(f"line {n}\n\n".encode())
+    (folder / "ledger").write_text("".join(json.dumps(ENDS[end]) + "\n" for end in ends))
+    source, index, ledger = (str(folder / name) for name in ("source", "index", "ledger"))
+    return FailedLines(source, index, ledger, **more)
+
+
+@given(
+    ends=st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=40),
+    at_once=st.integers(1, 50),
+    elsewhere=st.booleans(),
+)
+def test_lines_that_were_refused_alone_stay_and_those_refused_together_are_told(
+    ends: list[str], at_once: int, elsewhere: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        failed = job(Path(home), ends, lines_at_once=at_once, elsewhere=elsewhere)
+        left = [] if elsewhere else [n for n, end in enumerate(ends) if end == "alone"]
+        sent = [n for n, end in enumerate(ends) if end != "ok" and n not in left]
+        copied, measured = copy(failed, str(Path(home) / "copy")), measure(failed)
+        assert (Path(home) / "copy").read_text() == "".join(f"line {n}\n" for n in sent)
+        assert measured.bytes == copied.file.bytes
+        assert measured.left_out == tuple(2 * n + 1 for n in left[:10])
+        expected = []
+        for part, end in () if elsewhere else ((3, "three"), (4, "four")):
+            if places := [at for at, n in enumerate(sent) if ends[n] == end]:
+                expected.append(Together(part, places[0], places[-1]))
+        assert sorted(copied.together, key=lambda each: each.part) == expected
