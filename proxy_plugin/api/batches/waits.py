@@ -23,6 +23,7 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.PROVIDER_PAUSE: "The provider has asked for a pause.",
     waits.PROVIDER_UNREACHABLE: "The provider cannot be reached, or answers with errors of its own.",
     waits.PROVIDER_ERROR: "What the provider answers cannot be used yet.",
+    waits.RESULTS_LATE: "The job is over, and the provider has yet to show all results that it counts.",
     waits.NO_TURN: "Another create of {account} is in doubt, and one at a time can be told apart.",
     waits.NO_ROOM: "{account} has as many jobs or lines at its provider as it may have (max_jobs_in_flight,"
     " max_lines_queued).",
