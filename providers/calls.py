@@ -3,10 +3,12 @@
 known           of what must exist: that it is not found is TryLater, the gateway decides for how long
 gone            of what may be gone: that it is not found is an answer
 ask_to_cancel   of a cancellation: that it comes too late is no error
+patiently       one call of several that are worth something together: a refused one does not undo the others
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,6 +16,9 @@ from proxy_plugin.providers.base import JobState
 from proxy_plugin.providers.errors import Refused, TryLater
 
 T = TypeVar("T")
+TOO_MANY = 429
+PAUSES = (0.25, 1.0, 4.0)  # seconds before a refused call of several is made again, each at least
+LONGEST_PAUSE = 10.0  # a provider that asks for more is asked everything again, later
 NOTHING_TO_CANCEL = frozenset({JobState.ENDED, JobState.FAILED, JobState.CANCELLING})
 
 
@@ -43,5 +48,22 @@ async def ask_to_cancel(call: Awaitable[object], look: Callable[[], Awaitable[Jo
     try:
         await call
     except (Refused, TryLater) as error:
-        if error.status not in {400, 409} or await look() not in NOTHING_TO_CANCEL:
+        if error.status not in {400, 409} or await patiently(look) not in NOTHING_TO_CANCEL:
             raise
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer of a call that is made again where it is refused for being one too many.
+
+    For steps that keep nothing of their calls until the last: where every second one is refused, a step that is begun
+    again with each would never get through two.
+    """
+    for pause in PAUSES:
+        try:
+            return await call()
+        except TryLater as error:
+            wait = max(pause, error.after or 0.0)
+            if error.status != TOO_MANY or wait > LONGEST_PAUSE:
+                raise
+        await asyncio.sleep(wait)
+    return await call()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from proxy_plugin.providers.calls import patiently
 from proxy_plugin.providers.errors import Refused, TryLater
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class Listing:
             yield page
 
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
-        reply = await origin.request("GET", self.path, params={**self.params, "limit": str(limit), **cursor})
+        params = {**self.params, "limit": str(limit), **cursor}
+        reply = await patiently(lambda: origin.request("GET", self.path, params=params))
         data, more = reply.fields().get("data"), reply.fields().get("has_more")
         if not isinstance(data, list):
             raise TryLater("a list without usable records")

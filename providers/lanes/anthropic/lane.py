@@ -41,7 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
     split_native_id,
 )
-from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
@@ -201,9 +201,10 @@ class Anthropic:
     async def confirm(self, account: Account, job: str, part: PartFile) -> bool | None:
         """Compare the mark of the first result. Deleted jobs and archived results are `Refused` with status 404."""
         origin = self._origin(account)
-        if _state((await origin.request("GET", f"{BATCHES}/{job}")).fields()) is not JobState.ENDED:
+        reply = await patiently(lambda: origin.request("GET", f"{BATCHES}/{job}"))
+        if _state(reply.fields()) is not JobState.ENDED:
             return None
-        line = await origin.first_line(_results(job))
+        line = await patiently(lambda: origin.first_line(_results(job)))
         try:
             split = split_native_id(custom_id_of(line))
         except ValueError:

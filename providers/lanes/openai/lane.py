@@ -39,7 +39,7 @@ from proxy_plugin.providers.base import (
     Target,
     TryLater,
 )
-from proxy_plugin.providers.calls import ask_to_cancel, gone, known
+from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import KeyCredentials, key_of
@@ -278,7 +278,7 @@ class OpenAICompatible:
         file = submission.staged.get("file")
         if file is None:
             return False
-        reply = await origin.request("GET", f"files/{file}")
+        reply = await patiently(lambda: origin.request("GET", f"files/{file}"))
         return bool(reply.fields().get("filename") == _filename(submission.part))
 
     def _state(self, job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:

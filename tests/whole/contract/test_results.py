@@ -9,6 +9,7 @@ from tests.support.waiting import until
 from tests.whole.contract.cases import Case
 from tests.whole.contract.checks import MISSING, check_lines, check_paid_once, lines_of, rows_of
 from tests.whole.contract.client import Client
+from tests.whole.contract.sandbox_wire import SEVERAL
 from tests.whole.contract.wire import Wire
 
 ABSURD = (10**30, 150, -1, 2**63, 2**31)
@@ -40,6 +41,23 @@ def test_a_batch_ends_although_every_so_manieth_call_is_refused(
     check_lines(case, gateway, gateway.run(lines), lines, {"line 2": case.error_code})
     check_paid_once(wire, 6 if case.stand_in.errors_paid else 5)
     assert set(wire.downloads().values()) == {1}
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_lost_create_is_found_although_every_so_manieth_call_is_refused(
+    case: Case, gateway: Client, wire: Wire, n: int, offset: int
+) -> None:
+    """What is looked at to tell whose a job is takes several calls, too."""
+    wire.lose_reply(1)
+    wire.refuse_every(n, offset)
+    lines = lines_of(case, SEVERAL)
+    batch_id = gateway.submit(lines)
+    until(lambda: wire.accepted() != [], "the job")
+    wire.stranger(2)
+    batch = gateway.until(batch_id)
+    check_lines(case, gateway, batch, lines)
+    check_paid_once(wire, len(lines))
 
 
 def test_a_job_is_cancelled_although_every_second_call_is_refused(case: Case, gateway: Client, wire: Wire) -> None:

@@ -1,0 +1,44 @@
+"""What a refusal means to a call of several."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy_plugin.providers.calls import LONGEST_PAUSE, patiently
+from proxy_plugin.providers.errors import ProviderError, Refused, TryLater
+
+
+class Calls:
+    """A call that fails as it is told, and then answers with how often it was made."""
+
+    def __init__(self, *failures: ProviderError) -> None:
+        self.failures = list(failures)
+        self.made = 0
+
+    async def __call__(self) -> int:
+        self.made += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.made
+
+
+async def test_a_call_that_is_one_too_many_is_made_again() -> None:
+    assert await patiently(Calls()) == 1
+    assert await patiently(Calls(TryLater("later", status=429, after=0.1))) == 2
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        TryLater("the provider is down", status=503),
+        TryLater("no connection was made"),
+        TryLater("not found", status=404),
+        TryLater("a long pause", status=429, after=LONGEST_PAUSE + 1),
+        Refused("no", code="no", status=403),
+    ],
+)
+async def test_any_other_failure_is_the_steps(failure: ProviderError) -> None:
+    calls = Calls(failure)
+    with pytest.raises(type(failure)):
+        await patiently(calls)
+    assert calls.made == 1
