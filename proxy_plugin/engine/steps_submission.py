@@ -24,7 +24,7 @@ from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
-FENCE_KEPT = 600.0  # seconds in which a create that is tried again goes with the fence of the try before
+FENCE_KEPT = 600.0  # seconds for which a create that is tried again goes with the fence of the first try
 GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
 
 
@@ -72,7 +72,8 @@ async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: A
     refused = await desk.read(submissions.before, row)
     if refused is None or refused.sent_at is None or not (refused.reason or "").startswith(submissions.NOT_TAKEN):
         return await lane.fence(account)
-    fresh = refused.account == row.account and desk.now() < refused.sent_at + FENCE_KEPT
+    since = await desk.read(submissions.fenced_at, refused)
+    fresh = refused.account == row.account and since is not None and desk.now() < since + FENCE_KEPT
     return refused.fence if fresh else await lane.fence(account)
 
 

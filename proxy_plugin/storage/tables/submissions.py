@@ -92,6 +92,16 @@ def before(conn: Connection, row: SubmissionRow) -> SubmissionRow | None:
     return one(SubmissionRow, conn.execute(query, (row.batch_id, row.part, row.n - 1)))
 
 
+def fenced_at(conn: Connection, row: SubmissionRow) -> float | None:
+    """Return when the fence of a submission was first sent with: attempts that were refused hand it on."""
+    query = (
+        "SELECT MIN(sent_at) FROM submissions WHERE batch_id = ? AND part = ? AND account = ?"
+        " AND COALESCE(fence, '') = COALESCE(?, '')"
+    )
+    found = conn.execute(query, (row.batch_id, row.part, row.account, row.fence)).fetchone()[0]
+    return None if found is None else float(found)
+
+
 def attempts(conn: Connection, batch_id: str) -> dict[int, int]:
     """Return how many submissions each part of a batch has had; parts without one are left out."""
     query = "SELECT part, COUNT(*) FROM submissions WHERE batch_id = ? GROUP BY part"
