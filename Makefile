@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz clients clean
+.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz attacks clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
@@ -18,6 +18,7 @@ help:
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
+	@echo "make attacks what one workspace, visitor or provider can do to another, with figures (minutes; the test suite runs a slice)"
 	@echo "make clients every method of every stock client against the gateway (minutes; needs Node, or CLIENTS=--skip-node)"
 
 $(VENV)/.runtime: pyproject.toml constraints/runtime.txt
@@ -73,6 +74,9 @@ upgrade: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi
+
+attacks: $(VENV)/.dev
+	$(BIN)/python -m pytest --campaign -s tests/attacks
 
 clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients $(CLIENTS)
