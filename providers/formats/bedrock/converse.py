@@ -238,15 +238,17 @@ class _Line:
     def _add_tools(self, request: Block) -> None:
         functions = read_functions(self.chat, self.losses, name=tool_name, more=_MARK)
         choice = read_choice(self.chat, [each.name for each in functions], name=tool_name)
-        if not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True) and functions:
-            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
-        specs = [spec for each in functions for spec in self._specs(each)]
+        single = not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
         if choice is not None and choice.word == "none":
             if not self.turns.called:  # without tools the model calls none
-                self.losses.note("tools")
+                if functions:
+                    self.losses.note(functions[0].key)
                 return
             self._cannot_forbid()
             choice = None
+        if single and functions:
+            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
+        specs = [spec for each in functions for spec in self._specs(each)]
         if self.turns.called and not specs:
             self.losses.add("tools", "Bedrock wants the tools that the conversation's calls name", "Send them")
             specs = [_spec(name, None, None, None) for name in self.turns.called]

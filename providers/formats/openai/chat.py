@@ -235,6 +235,11 @@ class Function(NamedTuple):
     given: Block
     tool: Block
 
+    @property
+    def key(self) -> str:
+        """The caller's field that it is in: `tools`, or the older `functions`."""
+        return self.path.partition("[")[0]
+
 
 def read_functions(
     chat: Block,
