@@ -31,13 +31,13 @@ from proxy_plugin.providers.formats.openai.chat import (
     pseudonym,
     read_chat,
     read_choice,
-    read_count,
     read_format,
     read_functions,
     read_level,
     read_limit,
     read_number,
     read_stops,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
@@ -212,7 +212,7 @@ class _Line:
             config["topP"] = top_p
         if stops := stops_of(chat, self.losses):
             config["stopSequences"] = stops
-        if (top_k := read_count(chat, "top_k", 0)) is not None:
+        if (top_k := read_top_k(chat)) is not None:
             if not self.facts.top_k:
                 self.losses.add("top_k", "this model has no equivalent", "Remove it")
             else:

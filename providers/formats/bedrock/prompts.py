@@ -45,11 +45,11 @@ from proxy_plugin.providers.formats.openai.chat import (
     pseudonym,
     read_chat,
     read_choice,
-    read_count,
     read_format,
     read_functions,
     read_limit,
     read_number,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
@@ -246,7 +246,7 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
         native["temperature"] = temperature
     if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
         native["top_p"] = top_p
-    if (top_k := read_count(chat, "top_k", 0)) is not None:
+    if (top_k := read_top_k(chat)) is not None:
         if facts.top_k:
             native["top_k"] = top_k
         else:

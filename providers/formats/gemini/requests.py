@@ -22,6 +22,7 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    NEUTRAL,
     Format,
     check_rest,
     flag,
@@ -32,6 +33,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_limit,
     read_number,
     read_stops,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
@@ -61,6 +63,7 @@ _SAME: dict[str, tuple[object, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
+    **NEUTRAL,
 }
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
@@ -171,7 +174,7 @@ class _Line:
             number = read_number(self.chat, key, 0, most)
             if number is not None and self._has_effect(key, number):
                 config[name] = number
-        top_k = read_count(self.chat, "top_k", 1)
+        top_k = read_top_k(self.chat)
         if top_k is not None and self._has_effect("top_k", None):
             config["topK"] = top_k
 
