@@ -78,6 +78,8 @@ def canonical(body: Json) -> Json:
     made["messages"] = [_message(each) for each in made["messages"]]
     if "max_tokens" in made:
         made["max_completion_tokens"] = made.pop("max_tokens")
+    if isinstance(search := made.get("web_search_options"), dict):
+        made["web_search_options"] = {key: value for key, value in search.items() if value is not None}
     if "tools" in made:
         made["tools"] = [_tool(each) for each in made["tools"]]
     return made

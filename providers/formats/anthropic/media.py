@@ -62,7 +62,7 @@ def _by_url(url: object, path: str, *, fetches: bool) -> Block:
 
 
 def _by_data(given: str, name: str, path: str, losses: Losses) -> Block:
-    bare = given[:5].lower() != "data:" and type_of(given) is not None
+    bare = given[:5].lower() != "data:" and (type_of(given) is not None or name.lower().endswith(_TEXT_NAMES))
     said, data = ("", given) if bare else payload(given, path)
     media = _real(said, data, path, losses)
     if media in _IMAGES:

@@ -265,12 +265,22 @@ def _file_part(talk: _Talk, part: Block, path: str) -> list[Block]:
     if (ending := _object(data, at)) is not None:
         kind, source = ending, {"s3Location": {"uri": data}}
     elif not data.startswith(_BARE_PDF):
-        media, data = real_payload(data, at, talk.losses)
+        media, data = _typed(data, given.get("filename"), at, talk.losses)
         kind, source = _kind(media, given.get("filename"), at, talk.losses), {"bytes": data}
     if kind not in _DOCUMENTS.values():
         raise rejected(at, f"must be one of {', '.join(_DOCUMENTS.values())}", "unsupported_value")
     name = talk.document_name(given.get("filename"), path)
     return [{"document": {"format": kind, "name": name, "source": source}}]
+
+
+def _typed(data: str, name: object, path: str, losses: Losses) -> tuple[str, str]:
+    """Return type and base64 text of a file; data without a URI around it has none, where its name tells a format."""
+    bare = data[:5].lower() != "data:" and isinstance(name, str) and bool(data)
+    return (
+        ("", data)
+        if bare and _kind("", name, path, losses) in _DOCUMENTS.values()
+        else real_payload(data, path, losses)
+    )
 
 
 def _kind(media: str, name: object, path: str, losses: Losses) -> str:

@@ -276,7 +276,7 @@ def read_functions(
         if others(tool):
             continue
         if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
+            raise rejected(path, "must be a function, or a tool that this provider runs itself", "unsupported_value")
         losses.add_unknown(tool, {"type", "function"} | more, path)
         found.append(_function(tool.get("function"), f"{path}.function", losses, name, more, tool))
     for number, function in enumerate(functions):

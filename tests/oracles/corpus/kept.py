@@ -18,7 +18,7 @@ from tests.oracles.corpus.lanes import Lane, translated
 from tests.oracles.corpus.lines import Line
 from tests.oracles.corpus.words import Json
 
-_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL)
+_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL | re.IGNORECASE)
 _PROPERTY = re.compile(r"\.(properties|\$defs)\.[^.\[]+")
 Path = tuple[str | int, ...]
 

@@ -163,6 +163,12 @@ def test_a_file_goes_as_what_its_first_bytes_are(said: str | None, real: str) ->
     assert noted == (() if silent else (f"messages[].content[].file.file_data={real}",))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "A.MD", "a.txt", "a.html", "a.json"])
+def test_a_text_without_a_uri_goes_by_its_name(name: str) -> None:
+    block, noted = block_of(file(file_data=encoded(b"a,b"), filename=name))
+    assert (block["source"]["data"], noted) == ("a,b", ())
+
+
 def test_a_page_that_calls_itself_a_pdf_goes_as_a_text_and_is_noted() -> None:
     block, noted = block_of(file(file_data=uri("application/pdf", b"<html>hi</html>"), filename="a.pdf"))
     assert block["source"] == {"type": "text", "media_type": "text/plain", "data": "<html>hi</html>"}

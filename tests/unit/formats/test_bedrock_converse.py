@@ -344,9 +344,19 @@ def test_texts_are_documents(model: str, media: str, name: str, form: str, noted
     assert made.dropped == noted_
 
 
+BARE = [("a.csv", "csv"), ("A.MD", "md"), ("a.txt", "txt"), ("a.html", "html"), ("a.docx", "docx"), ("a.json", "txt")]
+
+
+@pytest.mark.parametrize(("name", "form"), BARE)
+def test_a_document_without_a_uri_goes_by_its_name(name: str, form: str) -> None:
+    file: Json = {"type": "file", "file": {"file_data": "UEsDBA==" if form == "docx" else "YSxi", "filename": name}}
+    assert converse(NOVA, user(text("look"), file))["messages"][0]["content"][1]["document"]["format"] == form
+
+
 @pytest.mark.parametrize("name", [None, "a", "a.exe", "a.mp4", "csv.zip"])
-def test_what_nothing_tells_the_type_of_is_refused(name: str | None) -> None:
-    file: Json = {"type": "file", "file": {"file_data": "data:application/octet-stream;base64,YQ==", "filename": name}}
+@pytest.mark.parametrize("data", ["data:application/octet-stream;base64,YQ==", "YQ==", "iVBORw0KGgo="])
+def test_what_nothing_tells_the_type_of_is_refused(name: str | None, data: str) -> None:
+    file: Json = {"type": "file", "file": {"file_data": data, "filename": name}}
     assert refused(to_converse, NOVA, user(text("look"), file)).param == "messages[0].content[1].file.file_data"
 
 
