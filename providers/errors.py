@@ -14,6 +14,8 @@ and one line has one:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ProviderError(Exception):
     """Base of the three answers to a call that failed. `str()` is safe to log: no secret, no user text."""
@@ -46,7 +48,8 @@ class Refused(ProviderError):
 class LineRejected(Exception):
     """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy.
 
-    `params`: all fields that are refused, where there are several; `param` is the first of them.
+    `params`: all fields that are refused, where there are several; `param` is the first of them. `codes` has those of
+    fields that are refused for another reason than the first.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class LineRejected(Exception):
         code: str = "unsupported_parameter",
         param: str | None = None,
         params: tuple[str, ...] = (),
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.code, self.param = message, code, param
+        self.codes = codes or {}
         self.params = params or (() if param is None else (param,))
