@@ -25,7 +25,8 @@ from proxy_plugin.routing import words
 
 OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE = "portkey_options", "provider_options", "model", "role_arn"
 ROLE_HEADER = f"{PREFIX}aws-batch-role-arn"  # what `role_arn` of a Bedrock job is called among credentials
-MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model")
+MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model", "x-litellm-model")
+_LITELLMS = {"custom-llm-provider"}  # with x-litellm-model all headers that steer a create at LiteLLM (1.110)
 ENDPOINT_HEADER = f"{PREFIX}provider-batch-endpoint"
 _SERVED = {API_KEY, CONFIG, CUSTOM_HOST, METADATA, PROVIDER, VIRTUAL_KEY, headers.TRACE_ID, headers.TIMEOUT}
 _SERVED |= {f"{PREFIX}forward-headers", ENDPOINT_HEADER, *MODEL_HEADERS}
@@ -93,7 +94,7 @@ def unknown(name: str) -> BadRequest:
 
 
 def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: Iterable[VirtualKey] = ()) -> None:
-    """Raise BadRequest for a header of Portkey's that steers and would not be followed.
+    """Raise BadRequest for a header of Portkey's or LiteLLM's that steers and would not be followed.
 
     `lent` are the accounts of the gateway that the request may run on, `brought` those of the caller's own keys. What
     a header says of one that is lent has to be true of it: its own region, bucket or role are used, whatever is sent.
@@ -104,6 +105,8 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
             fields.add(_header(field))
             _check_field(sent, key, field)
     for name in map(str.lower, sent):
+        if name in _LITELLMS:
+            raise unknown(name)
         rest = name.removeprefix(PREFIX)
         if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or words.of_an_account(rest):
             continue  # SDKs send the fields of all accounts they know; those of the one that runs are checked above

@@ -226,6 +226,15 @@ async def test_a_header_that_is_not_served_is_refused_by_name(tmp_path: Path, na
         assert (error["param"], error["code"]) == (f"x-portkey-{name}", "unknown_parameter")
 
 
+async def test_a_header_of_litellms_that_is_not_served_is_refused_by_name(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        sent = {"x-portkey-virtual-key": "green", "Custom-LLM-Provider": "azure"}
+        assert (await refused(served, sent))["param"] == "custom-llm-provider"
+        two = {"x-litellm-model": "gpt-4.1", "x-portkey-virtual-key": "red"}
+        assert (await refused(served, two, model="gpt-4o"))["param"] == "x-litellm-model"
+
+
 @pytest.mark.parametrize("query", ["model=@red/m", "provider=azure", "virtual_key=red", "custom_llm_provider=openai"])
 async def test_so_is_one_in_the_query(tmp_path: Path, query: str) -> None:
     async with serving(tmp_path) as served:
@@ -246,6 +255,8 @@ async def test_so_is_one_in_the_query(tmp_path: Path, query: str) -> None:
         ),
         ({}, {"model": "@north/claude-x"}, ("north", "claude-x")),
         ({"x-portkey-virtual-key": "red"}, {"provider_options": {"model": "gpt-4.1"}}, ("red", "gpt-4.1")),
+        ({"x-portkey-virtual-key": "red", "x-litellm-model": "gpt-4.1"}, {}, ("red", "gpt-4.1")),
+        ({"x-litellm-model": "@north/claude-x", "x-litellm-tags": "a"}, {}, ("north", "claude-x")),
         (
             {"x-portkey-virtual-key": "red", "x-portkey-provider-model": "gpt-4.1"},
             {"model": "gpt-4.1"},
