@@ -217,7 +217,9 @@ def test_the_jobs_of_a_running_batch(gateway: Gateway, sandbox: Sandbox) -> None
     assert (running["status"], running["job"], running["part"]) == ("running", ids[1], 1)
     assert running["request_counts"] == {"total": 10, "completed": 0, "failed": 0}
     assert running["created_at"] <= running["accepted_at"] <= time.time()
+    assert (planned["x_status"]["waiting_for"], planned["x_status"]["virtual_key"]) == ("no_room", "lane")
     assert planned == known | {
+        "x_status": planned["x_status"],
         "part": 2,
         "status": "planned",
         "attempts": 0,
