@@ -119,7 +119,10 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if refused.lines and not proven:  # the lines get their numbers, and nothing is cut
         known = structs.replace(known, divisible=UNSET)
     looked_at = refused.lines or (refused.divisible and proven)
-    parts.move(conn, part, "cutting" if looked_at else "refused", refusal=known.text())
+    if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
+        parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
+    else:
+        parts.move(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
