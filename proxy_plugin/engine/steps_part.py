@@ -192,6 +192,8 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
     assert submission is not None
     submissions.move(conn, submission, "refused", reason=refused.code, ended_at=now)
     owing = refused.code in codes
+    if owing:  # want of money is no line's fault, whatever line is named with it
+        refused = Refused(refused.message, code=refused.code, status=refused.status, param=refused.param)
     since = submissions.refused_since(conn, part, codes if owing else {refused.code}) or now
     if now - since >= waits.PATIENCE if owing else not status.retryable:
         refuse(conn, part, refused, now)
