@@ -225,7 +225,6 @@ def test_the_jobs_of_a_running_batch(gateway: Gateway, sandbox: Sandbox) -> None
         "attempts": 0,
         "request_counts": {"total": 2, "completed": 0, "failed": 0},
         "note": "waits for room on its virtual key",
-        "x_status": planned["x_status"],
     }
     waiting = planned["x_status"]
     assert (waiting["waiting_for"], waiting["virtual_key"]) == ("no_room", "lane")
