@@ -26,6 +26,7 @@ _SWITCH = (
     'add the header `x-portkey-config: {"drop_params": true}` to the batch (`--drop-params` of `proxy-plugin batch`), '
     "or `drop_params: true` to the virtual key in the configuration"
 )
+_WAY_OUT = re.compile(rf"(?:, or run the line [^:]*: |\. To leave out what may be left out, ){re.escape(_SWITCH)}\.\Z")
 _NAMED = 20  # refused parameters in one message
 
 
@@ -117,6 +118,13 @@ class Losses:
         name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
         if name not in self.names:
             self.names.append(name)
+
+
+def joined(first: LineRejected, later: LineRejected) -> LineRejected:
+    """Return one refusal of two steps of a translation; the way out is told once, where both have it."""
+    begun = _WAY_OUT.sub("", first.message) if _SWITCH in later.message else first.message
+    params = tuple(dict.fromkeys((*first.params, *later.params)))
+    return LineRejected(f"{begun.rstrip('.')}. {later.message}", code=first.code, param=params[0], params=params)
 
 
 def join(path: str, key: str) -> str:

@@ -133,6 +133,10 @@ FED_BACK: list[Json] = [
     {"content": "a", "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]},
     {"content": "a", "provider_specific_fields": {"citations": None, "x": 1}},
     {"content": "a", "extra_content": {"google": {"thought_signature": "c2ln"}}},
+    {"content": "a", "parsed": {"x": 1}},
+    {"content": "a", "id": "msg_1", "object": "chat.completion", "created": 1, "model": "m", "finish_reason": "stop"},
+    {"content": "a", "usage": {"total_tokens": 3}, "status": "completed", "stop_reason": "end_turn"},
+    {"content": "a", "created_at": "2026-01-01", "timestamp": 1, "metadata": {"run": "7"}},
     {"content": "", "audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "spoken words", "expires_at": 1}},
 ]
 
