@@ -125,6 +125,8 @@ def _add_tools(chat: Block, given: Block, losses: Losses) -> None:
             chat["web_search_options"] = _search(tool, f"tools[{number}]", losses)
         else:
             functions.append(_function(tool, f"tools[{number}]", losses))
+    if "web_search_options" in chat and given.get("max_tool_calls") is not None:
+        losses.add("max_tool_calls", "searches of this lane are not counted", "Remove it")
     choice = given.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         functions, choice = _allowed(functions, choice)

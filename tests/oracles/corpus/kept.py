@@ -48,6 +48,8 @@ SAME: dict[str, str] = {
     "input[].status": "of an item that has ended",
     "input[].call_id": "see messages[].tool_calls[].id",
     "input[].content[].type": "the kind of a part is its place in the native body",
+    "input[].output[].type": "see input[].content[].type",
+    "input[].content[].filename": "see messages[].content[].file.filename",
 }
 # Paths whose value stands in the native body in other words.
 MAPPED = frozenset(
@@ -55,6 +57,7 @@ MAPPED = frozenset(
         *("messages[].role", "input[].role", "tool_choice", "tool_choice.type", "function_call", "parallel_tool_calls"),
         *("reasoning_effort", "reasoning.effort", "reasoning.summary", "user", "safety_identifier", "stop"),
         *("messages[].content[].image_url.detail", "tools[].function.strict", "tools[].strict", "logprobs"),
+        *("text.format.type", "input[].content[].detail", "input[].content[].file_data"),
         *("messages[].content[].cache_control.type", "web_search_options", "web_search_options.search_context_size"),
         *(
             "response_format.type",

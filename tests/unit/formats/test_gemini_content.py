@@ -356,3 +356,18 @@ def test_safety_settings() -> None:
 def test_several_answers_only_where_the_model_gives_them() -> None:
     assert config(FLASH, n=8) == {"candidateCount": 8}
     assert "custom_ids" in str(refusal(FLASH_3, n=2))
+
+
+@pytest.mark.parametrize(
+    ("model", "instead"),
+    [("gemini-3.8-flash", "low"), ("gemini-3-pro-preview", "low"), ("gemini-2.5-pro", "minimal")],
+)
+def test_thinking_that_cannot_be_off_is_named_as_the_caller_does(model: str, instead: str) -> None:
+    asked: dict[str, Json] = {
+        "thinking": {"thinking": {"type": "disabled"}},
+        "reasoning_effort": {"reasoning_effort": "none"},
+    }
+    for name, options in asked.items():
+        request, dropped = dropping(model, **options)
+        assert dropped == (f"{name}={instead}",)
+        assert "thinkingConfig" in request["generationConfig"]

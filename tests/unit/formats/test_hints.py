@@ -112,6 +112,23 @@ def test_what_is_switched_on_is_not_passed_over(name: str, more: Json) -> None:
     assert caught.value.param in more
 
 
+NATIVE = [
+    *("generationConfig", "generation_config", "systemInstruction", "contents", "safetySettings", "toolConfig"),
+    *("inferenceConfig", "additionalModelRequestFields", "performanceConfig", "guardrailConfig", "requestMetadata"),
+    *("stop_sequences", "system", "anthropic_version", "labels", "cached_content"),
+]
+
+
+@pytest.mark.parametrize("key", NATIVE)
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_message_says_that_a_provider_lacks_what_is_its_own(name: str, key: str) -> None:
+    try:
+        sent(name, {key: {"a": "b"}})
+    except LineRejected as error:
+        message = error.message
+        assert "has no equivalent" not in message
+
+
 @pytest.mark.parametrize("detail", ["low", "high", "original"])
 @pytest.mark.parametrize("name", SEES)
 def test_the_detail_of_a_picture_is_sent_or_recorded(name: str, detail: str) -> None:
@@ -133,6 +150,10 @@ FED_BACK: list[Json] = [
     {"content": "a", "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]},
     {"content": "a", "provider_specific_fields": {"citations": None, "x": 1}},
     {"content": "a", "extra_content": {"google": {"thought_signature": "c2ln"}}},
+    {"content": "a", "parsed": {"x": 1}},
+    {"content": "a", "id": "msg_1", "object": "chat.completion", "created": 1, "model": "m", "finish_reason": "stop"},
+    {"content": "a", "usage": {"total_tokens": 3}, "status": "completed", "stop_reason": "end_turn"},
+    {"content": "a", "created_at": "2026-01-01", "timestamp": 1, "metadata": {"run": "7"}},
     {"content": "", "audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "spoken words", "expires_at": 1}},
 ]
 

@@ -101,7 +101,7 @@ NOTED: list[tuple[str, object, Json, str]] = [
     (FLASH, [user(image(detail="low"), image())], {}, "input[].content[].detail"),
     (FLASH, [user(image("data:image/gif;base64,iVBORw0KGgo="))], {}, "input[].content[].image_url=image/png"),
     (FLASH, [HELLO, {"role": "system", "content": "s"}], {"instructions": "i"}, "input[]=first"),
-    (FLASH, [HELLO, {"type": "image_generation_call", "result": "iVBORw0KGgo="}, HELLO], {}, "input[].images"),
+    (FLASH, [HELLO, {"type": "image_generation_call", "result": "iVBORw0KGgo="}, HELLO], {}, "input[].result"),
     (PRO_3, "hi", {"reasoning": {"effort": "minimal"}}, "reasoning.effort=low"),
     (PRO_3, "hi", {"reasoning": {"summary": "detailed"}}, "reasoning.summary=auto"),
     ("gemini-2.0-flash", "hi", {"reasoning": {"summary": "auto"}}, "reasoning.summary"),
@@ -200,3 +200,43 @@ def test_a_web_search_runs_where_the_lane_has_one_and_is_refused_by_name_elsewhe
     with pytest.raises(LineRejected) as caught:
         through(to_converse, "amazon.nova-pro-v1:0")
     assert str(caught.value.param).startswith("tools[]")
+
+
+ALL_STEPS: list[tuple[Json, tuple[str, ...]]] = [
+    ({"logit_bias": {"1": 2}, "text": {"verbosity": "low"}}, ("logit_bias", "text.verbosity")),
+    ({"truncation": "auto", "temperature": 1.5}, ("truncation", "temperature")),
+    ({"previous_response_id": "r", "text": {"verbosity": "low"}}, ("previous_response_id", "text.verbosity")),
+    ({"frequency_penalty": 1, **SEARCH}, ("frequency_penalty", "tools[]")),
+    ({"logit_bias": {"1": 2}, "top_logprobs": 2}, ("logit_bias", "include", "top_logprobs")),
+    ({"truncation": "auto", "n": 2}, ("truncation", "n")),
+    ({"logit_bias": {"1": 2}}, ("logit_bias",)),
+    ({"text": {"verbosity": "low"}, "temperature": 1.5}, ("text.verbosity", "temperature")),
+    ({"logit_bias": {"1": 2}, "tools": [{"type": "mcp"}], "tool_choice": "required"}, ("tools[0]",)),
+    ({"input": 7, "logit_bias": {"1": 2}}, ("input",)),
+]
+
+
+@pytest.mark.parametrize(("options", "params"), ALL_STEPS)
+def test_one_refusal_names_what_every_step_refuses(options: Json, params: tuple[str, ...]) -> None:
+    line = json.dumps({"model": "m", "input": "hi", **options}).encode()
+
+    def native(chat: bytes) -> Translated:
+        return to_converse(chat, model="amazon.nova-pro-v1:0", drop_params=False)
+
+    with pytest.raises(LineRejected) as caught:
+        translate(RESPONSES, line, native, drop_params=False)
+    assert set(caught.value.params) == set(params)
+    assert caught.value.param == params[0]
+    assert all(f"{param}: " in caught.value.message for param in params)
+    assert caught.value.message.count("x-portkey-config") <= 1
+
+
+def test_one_refusal_of_a_completions_body_names_what_every_step_refuses() -> None:
+    line = json.dumps({"model": "m", "prompt": "hi", "best_of": 3, "temperature": 1.5, "logit_bias": {"1": 2}}).encode()
+
+    def native(chat: bytes) -> Translated:
+        return to_converse(chat, model="amazon.nova-pro-v1:0", drop_params=False)
+
+    with pytest.raises(LineRejected) as caught:
+        translate("/v1/completions", line, native, drop_params=False)
+    assert set(caught.value.params) == {"best_of", "temperature", "logit_bias"}
