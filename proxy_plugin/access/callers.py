@@ -130,6 +130,12 @@ def _token(value: str) -> str:
 def _require_local(headers: MultiMapping[str], remote: str | None) -> None:
     if not _is_loopback(remote):
         raise Forbidden("This gateway has no API keys configured, so it serves clients on its own machine only.")
+    host = headers.get("host")  # a web page may have given its own name our address: then its requests are no others'
+    if host is not None and not _is_loopback(_host_of(f"//{host}")):
+        raise Forbidden(
+            "This gateway has no API keys configured, so it answers to the names of this machine only: localhost or"
+            " 127.0.0.1."
+        )
     origin = headers.get("origin")  # a browser: any web page may send simple requests to this machine
     if origin is not None and not _is_loopback(_host_of(origin)):
         raise Forbidden("This gateway has no API keys configured, so it serves no web page of another host.")
