@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from multidict import MultiMapping
 
+from proxy_plugin.access.our_keys import OurKeys
 from proxy_plugin.config import ApiKey, Config
 from proxy_plugin.ground.errors import ConfigError, Forbidden, Unauthenticated
 from proxy_plugin.ground.fingerprints import digest, keyed_hash
@@ -53,6 +54,7 @@ class Callers:
 
     def __init__(self, config: Config, secret: bytes | None = None) -> None:
         self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
+        self.keys = OurKeys(config.api_keys)
         self._secret = secret or os.urandom(32)
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
