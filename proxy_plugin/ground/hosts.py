@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
@@ -70,6 +70,17 @@ async def check(url: str, listed: Iterable[str], *, param: str, resolve: Resolve
 def is_listed(address: Address, listed: Iterable[str]) -> bool:
     """Tell whether an entry names this address or covers it."""
     return any(_names(entry, address) or _covers(entry, address) for entry in map(str.lower, listed))
+
+
+def may_reach(host: str, port: int, address: str, *, listed: Iterable[str], own: Container[str]) -> bool:
+    """Tell whether a call to a name may go to an address: to a private one not where only a wildcard covers the name.
+
+    `own` are hosts that the operator has named elsewhere. Asked at every connection: `check` looked once.
+    """
+    there = Address(host.lower(), port)
+    entries = [entry.lower() for entry in listed]
+    named = there.host in own or any(_names(entry, there) for entry in entries)
+    return named or not any(_covers(entry, there) for entry in entries) or is_public(address)
 
 
 def _address(url: str) -> Address | None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy_plugin.ground.errors import BadRequest
-from proxy_plugin.ground.hosts import check, is_public, resolve
+from proxy_plugin.ground.hosts import check, is_public, may_reach, resolve
 
 HEADER = "x-portkey-custom-host"
 PUBLIC = "93.184.216.34"
@@ -197,3 +197,21 @@ async def test_all_addresses_of_a_name_are_found_beside_the_loop() -> None:
     assert set(found) <= {"127.0.0.1", "::1"}
     assert found
     assert beats
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "reached"),
+    [
+        ("eu.example.com", PUBLIC, True),
+        ("eu.example.com", "10.0.0.1", False),
+        ("EU.example.com", "169.254.169.254", False),
+        ("listed.example.com", "10.0.0.1", True),
+        ("ours.example.com", "10.0.0.1", True),
+        ("api.openai.com", "10.0.0.1", True),  # the operator's network: not a caller's choice
+        ("example.com", "10.0.0.1", True),
+        ("eu.example.com", "::ffff:127.0.0.1", False),
+    ],
+)
+def test_a_name_under_a_wildcard_leads_nowhere_inside_at_any_later_time(host: str, address: str, reached: bool) -> None:
+    listed, own = ("*.example.com", "listed.example.com"), {"ours.example.com"}
+    assert may_reach(host, 443, address, listed=listed, own=own) is reached
