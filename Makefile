@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz attacks clients clean
+.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz attacks audit clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
@@ -19,6 +19,7 @@ help:
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
 	@echo "make attacks what one workspace, visitor or provider can do to another, with figures (minutes; the test suite runs a slice)"
+	@echo "make audit   known advisories against the locked versions (needs an advisory service)"
 	@echo "make clients every method of every stock client against the gateway (minutes; needs Node, or CLIENTS=--skip-node)"
 
 $(VENV)/.runtime: pyproject.toml constraints/runtime.txt
@@ -75,6 +76,14 @@ upgrade: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi
 
+$(VENV)-audit/.made: constraints/audit.txt
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/audit.txt pip-audit
+	@touch $@
+
+audit: $(VENV)-audit/.made
+	$(VENV)-audit/bin/python -m tools.audit
+
 attacks: $(VENV)/.dev
 	$(BIN)/python -m pytest --campaign -s tests/attacks
 
@@ -82,4 +91,4 @@ clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients $(CLIENTS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracles build dist *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oracles $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache

@@ -8,8 +8,10 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -26,7 +28,7 @@ from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.config import Config, load, parse
 from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.ground import logs
+from proxy_plugin.ground import hosts, logs
 from proxy_plugin.ground.clock import Clock, SystemClock
 from proxy_plugin.ground.errors import ConfigError, NotFound
 from proxy_plugin.ground.fingerprints import gateway_secret
@@ -96,10 +98,22 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers),
-        http=Http(HttpSettings(outgoing_proxy=proxy, ca_bundle=str(server.ca_bundle) if server.ca_bundle else None)),
+        http=Http(
+            HttpSettings(
+                outgoing_proxy=proxy,
+                ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
+                may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
+            )
+        ),
         secret=secret,
         vault=Vault(config.secrets.seal_key),
     )
+
+
+def _own_hosts(config: Config) -> frozenset[str]:
+    """Return the hosts of the operator's own accounts, which may be private."""
+    values = (value for key in config.virtual_keys.values() for _, value in key.credentials)
+    return frozenset(urlsplit(each).hostname or "" for each in values if isinstance(each, str) and "://" in each)
 
 
 async def _refuse_new_work(app: web.Application) -> None:

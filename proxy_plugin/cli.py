@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,13 +63,16 @@ def _serve(command: argparse.Namespace) -> int:
 
     from proxy_plugin import config  # noqa: PLC0415
     from proxy_plugin.ground import logs  # noqa: PLC0415
+    from proxy_plugin.ground.environment import forget_secrets  # noqa: PLC0415
     from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
     from proxy_plugin.ground.masking import Masker, secrets_in  # noqa: PLC0415
     from proxy_plugin.serve import serve  # noqa: PLC0415
     from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew  # noqa: PLC0415
 
+    os.umask(0o077)  # what is written holds what callers sent
     try:
         settings = config.load(command.config)
+        forget_secrets(secrets_in(settings))
         logs.setup("info", Masker(secrets_in(settings)))
         return asyncio.run(serve(settings, command.host, command.port))
     except (ConfigError, DataDirBusy, SchemaTooNew) as error:

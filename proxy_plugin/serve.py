@@ -12,9 +12,10 @@ from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin.access.callers import require_loopback
+from proxy_plugin.api.operations import ALONE, OPERATIONS, ROUTES
 from proxy_plugin.app import ANYTHING, setup
 from proxy_plugin.config import Config
-from proxy_plugin.gateway import Traffic
+from proxy_plugin.gateway import GATEWAY, Traffic
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.web.answers import error_answer
@@ -41,19 +42,28 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     app.on_response_prepare.append(_hide_server)
     if config.server.upstream is None:
         app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
+    metrics = None if config.server.metrics_port is None else _metrics(app)
     runner, asked_to_stop = _runner(app), _stop_signal()
     _log_doubts(config)
     try:
-        await runner.setup()
-        site = web.TCPSite(runner, host, config.server.port if port is None else port)
-        await site.start()
-        logs.event(LOG, "listening", host=host, port=site.port, upstream=config.server.upstream is not None)
+        await _listen(runner, host, config.server.port if port is None else port, "gateway")
+        if metrics is not None:
+            await _listen(metrics, host, config.server.metrics_port, "metrics")
         await asked_to_stop.wait()
         await _drain(gateway.traffic)
     finally:
+        if metrics is not None:
+            await metrics.cleanup()
         await runner.cleanup()
     logs.event(LOG, "stopped", uploads_cut=gateway.traffic.uploads)
     return 0
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int | None, what: str) -> None:
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    logs.event(LOG, "listening", host=host, port=site.port, serves=what)
 
 
 def _runner(app: web.Application) -> web.AppRunner:
@@ -65,6 +75,16 @@ def _runner(app: web.Application) -> web.AppRunner:
         max_field_size=HEADER_BYTES,
         auto_decompress=False,
     )
+
+
+def _metrics(app: web.Application) -> web.AppRunner:
+    """Serve the operators' routes alone, for a port that callers cannot reach."""
+    alone = web.Application()
+    alone[GATEWAY], alone[OPERATIONS], alone[ALONE] = app[GATEWAY], app[OPERATIONS], True
+    alone.on_response_prepare.append(_hide_server)
+    for path, handler in ROUTES.items():
+        alone.router.add_get(path, handler)
+    return _runner(alone)
 
 
 def _log_doubts(config: Config) -> None:

@@ -9,7 +9,9 @@ Facts about aiohttp 3.13 and 3.14 that the code relies on:
 from __future__ import annotations
 
 import copy
+import errno
 import math
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 
@@ -35,6 +38,7 @@ class HttpSettings:
     request_timeout: float = 180.0  # a whole small call
     create_timeout: float = 600.0  # until the answer to a create or an upload, once its body is sent
     max_reply_bytes: int = 8 << 20
+    may_reach: Callable[[str, int, str], bool] | None = None  # host, port, address: whether it may be connected to
 
 
 class Connections:
@@ -77,7 +81,9 @@ class Connections:
         if fresh not in self._sessions:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_note_connection)
-            connector = aiohttp.TCPConnector(ssl=self._tls, force_close=fresh)
+            may_reach = self.settings.may_reach
+            resolver = None if may_reach is None else _Guarded(may_reach)
+            connector = aiohttp.TCPConnector(ssl=self._tls, force_close=fresh, resolver=resolver)
             self._sessions[fresh] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one account must not travel with another's call
@@ -96,6 +102,24 @@ class Connections:
         """Close all connections."""
         while self._sessions:
             await self._sessions.popitem()[1].close()
+
+
+class _Guarded(AbstractResolver):
+    """Gives no addresses that may not be called: a name that was checked may lead elsewhere by the time of a call."""
+
+    def __init__(self, may_reach: Callable[[str, int, str], bool]) -> None:
+        self._may_reach, self._resolver = may_reach, aiohttp.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not all(self._may_reach(host, port, each["host"]) for each in found):
+            raise OSError(errno.EACCES, "the name leads to an address that may not be called")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
 
 
 async def _note_connection(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:

@@ -23,6 +23,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.http.bodies import form_frame, json_body, read, sent, store
 from proxy_plugin.providers.http.complaints import read_complaint
@@ -82,7 +83,7 @@ class Origin:
         self._base = plain_url(base_url)
         self._http, self._account = http, account
         self._headers = _sendable({**_beneath(http.carried, headers, secret_headers), **headers, **secret_headers})
-        self._masks = _masks(secret_headers.values())
+        self._echoes = Echoes(_secrets(secret_headers.values()))
 
     def __repr__(self) -> str:
         return f"Origin({self._base})"
@@ -153,7 +154,7 @@ class Origin:
 
     def clean(self, text: str) -> str:
         """Return a provider's words fit to be shown: our credentials masked, on one line, at most 500 characters."""
-        text = self._masks.sub("[credential]", text) if self._masks else text
+        text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
         return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:MAX_MESSAGE]
 
     async def _send_file(self, call: Call, path: Path, frame: tuple[bytes, bytes], content_type: str) -> Reply:
@@ -257,8 +258,6 @@ def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _masks(values: Iterable[str]) -> re.Pattern[str] | None:
-    """Match the secret parts of header values, and what begins like one: providers echo keys cut or starred out."""
-    parts = {part for value in values for part in value.split() if part.lower() not in _SCHEMES}
-    patterns = [re.escape(part[:8]) + r"[^\s\"']*" if len(part) > 8 else re.escape(part) for part in parts]
-    return re.compile("|".join(sorted(patterns, key=len, reverse=True))) if patterns else None
+def _secrets(values: Iterable[str]) -> Iterable[str]:
+    """Return the secret parts of header values."""
+    return {part for value in values for part in value.split() if part.lower() not in _SCHEMES}

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from multidict import MultiMapping
 
+from proxy_plugin.access.our_keys import OurKeys
 from proxy_plugin.config import ApiKey, Config
 from proxy_plugin.ground.errors import ConfigError, Forbidden, Unauthenticated
 from proxy_plugin.ground.fingerprints import digest, keyed_hash
@@ -53,6 +54,7 @@ class Callers:
 
     def __init__(self, config: Config, secret: bytes | None = None) -> None:
         self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
+        self.keys = OurKeys(config.api_keys)
         self._secret = secret or os.urandom(32)
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
@@ -130,6 +132,12 @@ def _token(value: str) -> str:
 def _require_local(headers: MultiMapping[str], remote: str | None) -> None:
     if not _is_loopback(remote):
         raise Forbidden("This gateway has no API keys configured, so it serves clients on its own machine only.")
+    host = headers.get("host")  # a web page may have given its own name our address: then its requests are no others'
+    if host is not None and not _is_loopback(_host_of(f"//{host}")):
+        raise Forbidden(
+            "This gateway has no API keys configured, so it answers to the names of this machine only: localhost or"
+            " 127.0.0.1."
+        )
     origin = headers.get("origin")  # a browser: any web page may send simple requests to this machine
     if origin is not None and not _is_loopback(_host_of(origin)):
         raise Forbidden("This gateway has no API keys configured, so it serves no web page of another host.")

@@ -1,11 +1,15 @@
-"""For operators: is the process up, does it take work, what does it do. No key is asked and nothing private is told."""
+"""For operators: is the process up, does it take work, what does it do.
+
+`/metrics` asks for `server.metrics_key` where there is one; without one it tells sums, and names no tenant.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiohttp import web
 
@@ -13,16 +17,26 @@ from proxy_plugin import __version__
 from proxy_plugin.config import OWN_KEY_PREFIX
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import Clock
+from proxy_plugin.ground.errors import NotFound, Unauthenticated
+from proxy_plugin.ground.fingerprints import same
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches, parts, spending, submissions, waits
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
-from proxy_plugin.web.answers import json_answer
+from proxy_plugin.web.answers import error_answer, json_answer
 
 COUNTS_KEPT = 2.0  # seconds; counting reads whole tables, and anybody may ask
 Samples = Iterable[tuple[Mapping[str, str], float]]
+OfMany = Callable[[Iterable[float]], float]
+_TENANTS = frozenset({"virtual_key", "workspace"})
+
+
+class Shown(Protocol):
+    """What of samples is shown; `of_many` makes one of those that have the same labels."""
+
+    def __call__(self, samples: Samples, of_many: OfMany = sum) -> Samples: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,7 @@ class Operations:
 
 
 OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
+ALONE = web.AppKey("proxy_plugin.operations_alone", bool)  # set where nothing but these routes is served
 
 
 def _count(conn: Connection) -> Counts:
@@ -95,27 +110,36 @@ def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus' text format 0.0.4."""
     gateway, operations = request.app[GATEWAY], request.app[OPERATIONS]
+    server = gateway.config.server
+    if server.metrics_port is not None and not request.app.get(ALONE):
+        return error_answer(NotFound("The metrics of this gateway have a port of their own."))
+    key = server.metrics_key
+    if key is not None and not same(request.headers.get("Authorization", ""), f"Bearer {key.get_secret_value()}"):
+        return error_answer(Unauthenticated("Send the metrics key of this gateway as 'Authorization: Bearer KEY'."))
     counts = await operations.counts(gateway.registry, gateway.clock)
     disk = await asyncio.to_thread(shutil.disk_usage, gateway.data_dir)
-    text = "".join(_lines(gateway, operations, counts, disk.free))
+    text = "".join(_lines(gateway, operations, counts, disk.free, _named if key else _nameless))
     return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int) -> Iterator[str]:
+def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int, shown: Shown) -> Iterator[str]:
     ready = _not_ready(operations, gateway) is None
     yield _gauge("info", "The version that runs.", [({"version": __version__}, 1)])
     yield _gauge("ready", "1 while new work is taken.", [({}, ready)])
     yield _gauge("batches", "Batches by state.", _by("state", counts.batches))
     yield _gauge("parts", "Parts, each one native job, by state.", _by("state", counts.parts))
-    yield _gauge("unresolved_submissions", "Creates whose outcome is unknown.", _by("virtual_key", counts.unresolved))
+    yield _gauge(
+        "unresolved_submissions", "Creates whose outcome is unknown.", shown(_by("virtual_key", counts.unresolved))
+    )
     for column, name, about in _WAITING:
-        yield _gauge(name, about, _waiting(counts.waiting, column))
+        yield _gauge(name, about, shown(_waiting(counts.waiting, column), _of_many(column)))
     none = dict.fromkeys(gateway.config.virtual_keys, 0)
     resent, doubled = none | counts.resent, none | counts.doubled
-    yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", _by("virtual_key", resent))
-    yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", _by("virtual_key", doubled))
+    resent_by, doubled_by = shown(_by("virtual_key", resent)), shown(_by("virtual_key", doubled))
+    yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", resent_by)
+    yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", doubled_by)
     for column, name, about in _SPENT:
-        yield _counter(name, about, _spent(counts.spent, column))
+        yield _counter(name, about, shown(_spent(counts.spent, column)))
     yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
     yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
 
@@ -144,8 +168,24 @@ def _waiting(totals: Iterable[Waiting], column: str) -> Samples:
         own = each.slug.startswith(OWN_KEY_PREFIX)
         key = (UNNAMED if own else each.slug, each.reason, "" if own else each.code)
         found.setdefault(key, []).append(getattr(each, column))
-    names, of_many = ("virtual_key", "reason", "code"), sum if column == "waiting" else min
+    names, of_many = ("virtual_key", "reason", "code"), _of_many(column)
     return [(dict(zip(names, key, strict=True)), of_many(values)) for key, values in found.items()]
+
+
+def _of_many(column: str) -> OfMany:
+    return sum if column == "waiting" else min
+
+
+def _named(samples: Samples, of_many: OfMany = sum) -> Samples:  # noqa: ARG001
+    return samples
+
+
+def _nameless(samples: Samples, of_many: OfMany = sum) -> Samples:
+    """Return samples without the names of tenants, and of those that are alike then one."""
+    found: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    for labels, value in samples:
+        found.setdefault(tuple(each for each in labels.items() if each[0] not in _TENANTS), []).append(value)
+    return [(dict(labels), of_many(values)) for labels, values in found.items()]
 
 
 def _spent(totals: Iterable[Total], column: str) -> Samples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from proxy_plugin.config.model_list import NO_LANE
@@ -19,9 +19,10 @@ def render_check(config: Config) -> str:
     """Return what `proxy-plugin check` prints: what is served, for whom, by which accounts. Shows no secret."""
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
+    mask = Masker(secrets_in(config)).mask  # not of names: a dummy key may be the same common word
     lines = [
         f"server    http://{host}:{server.port}",
-        f"upstream  {server.upstream or 'none'}",
+        f"upstream  {mask(server.upstream or 'none')}",
         f"data dir  {config.storage.data_dir}",
         "callers",
         *(
@@ -29,21 +30,21 @@ def render_check(config: Config) -> str:
             or ["  everybody on this machine  workspace default; virtual keys *"]
         ),
         "virtual keys",
-        *[f"  {slug}  enabled: {_described(key)}" for slug, key in config.virtual_keys.items()],
-        *[f"  {slug}  disabled: {reason}" for slug, reason in config.disabled.items()],
+        *[f"  {slug}  enabled: {_described(key, mask)}" for slug, key in config.virtual_keys.items()],
+        *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
-        *_section("warnings", (f"  {warning}" for warning in config.warnings)),
+        *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
     ]
-    return Masker(secrets_in(config)).mask("\n".join(lines))
+    return "\n".join(lines)
 
 
-def _described(key: VirtualKey) -> str:
+def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
     capabilities = catalog.load(key.provider).capabilities
     endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
     hosts = ", ".join(endpoints) or key.credentials.custom_host or capabilities.default_host
     chosen = [name for name in Options.model_fields if name in key.model_fields_set]
-    return "; ".join([f"{key.provider} at {hosts}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
+    return "; ".join([f"{key.provider} at {mask(hosts)}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
 
 
 def _shown(value: object) -> str:

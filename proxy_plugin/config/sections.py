@@ -52,6 +52,8 @@ class Server(Settings):
     upstream: BaseUrl | None = None
     custom_hosts: tuple[HostEntry, ...] = ()
     media_hosts: tuple[HostEntry, ...] = ()  # pictures may come from these although they are private
+    metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # without one /metrics names no tenant
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None  # of `proxy-plugin serve`: a port of its own
     outgoing_proxy: SecretStr | None = None  # proxy URLs often hold a password
     ca_bundle: FilePath | None = None
 

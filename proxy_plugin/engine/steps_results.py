@@ -14,12 +14,13 @@ from pathlib import Path
 from msgspec import structs
 
 from proxy_plugin.engine import waiting
-from proxy_plugin.engine.desk import Desk, backoff
+from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted, poll_pause
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.engine.worker_jobs import heirs_of
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
@@ -214,6 +215,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         names=known.names,
         assignment=str(home / batch.split_dir / ASSIGNMENT),
         folder=str(folder),
+        secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
     )
@@ -228,6 +230,14 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage, held=held)
         await desk.write(_commit_rows, desk, part, known.text(), facts)
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
+
+
+def _secrets(desk: Desk, part: PartRow, batch: BatchRow) -> tuple[str, ...]:
+    """Return those of the account; none where its caller's key is gone since a restart."""
+    try:
+        return tuple(secrets_in(desk.account(part, batch).credentials))
+    except AccountMissing:
+        return ()
 
 
 def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> bool:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from proxy_plugin.ground.errors import BadRequest
@@ -28,6 +28,11 @@ _VISIBLE = re.compile(r"[!-~]+")
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label like this makes resolvers read an IPv4 address
+# Not in the registries that `is_global` reads, or there as global: IETF protocol assignments, the platform's own
+# address in Azure, the old 6to4 relays, site-local addresses, and documentation (RFC 9637).
+_NOT_PUBLIC = tuple(
+    map(ip_network, ("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24", "fec0::/10", "3fff::/20", "5f00::/16"))
+)
 _EMBEDS_IPV4 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
 
 
@@ -65,6 +70,17 @@ async def check(url: str, listed: Iterable[str], *, param: str, resolve: Resolve
 def is_listed(address: Address, listed: Iterable[str]) -> bool:
     """Tell whether an entry names this address or covers it."""
     return any(_names(entry, address) or _covers(entry, address) for entry in map(str.lower, listed))
+
+
+def may_reach(host: str, port: int, address: str, *, listed: Iterable[str], own: Container[str]) -> bool:
+    """Tell whether a call to a name may go to an address: to a private one not where only a wildcard covers the name.
+
+    `own` are hosts that the operator has named elsewhere. Asked at every connection: `check` looked once.
+    """
+    there = Address(host.lower(), port)
+    entries = [entry.lower() for entry in listed]
+    named = there.host in own or any(_names(entry, there) for entry in entries)
+    return named or not any(_covers(entry, there) for entry in entries) or is_public(address)
 
 
 def _address(url: str) -> Address | None:
@@ -131,7 +147,12 @@ def is_public(text: str) -> bool:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(each.is_global and not each.is_multicast and not each.is_reserved for each in _all_of(address))
+    return all(map(_is_public, _all_of(address)))
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    usual = address.is_global and not address.is_multicast and not address.is_reserved
+    return usual and not any(address in network for network in _NOT_PUBLIC)
 
 
 def _all_of(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:

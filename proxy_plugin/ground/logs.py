@@ -26,6 +26,7 @@ TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 _TEXT_MAX = 1000
 _FRAMES = 12
 _FIELDS = "proxy_plugin_fields"
+_NAMES = frozenset({"caller", "provider", "slug", "virtual_key", "workspace"})  # from the configuration, no secrets
 
 
 def event(
@@ -91,7 +92,11 @@ class Formatter(logging.Formatter):
         }
         more = _foreign_fields(record) if fields is None else fields
         line = head | {name: value for name, value in more.items() if name not in head}
-        return json.dumps({name: self._plain(value) for name, value in line.items()})
+        return json.dumps({name: self._field(name, value) for name, value in line.items()})
+
+    def _field(self, name: str, value: object) -> object:
+        """Leave names as they are: a dummy key that is a common word would hide the tenant of the same name."""
+        return value[:_TEXT_MAX] if name in _NAMES and isinstance(value, str) else self._plain(value)
 
     def _plain(self, value: object) -> object:
         """Return what JSON can hold, masked and bounded; of an unknown object no more than its type."""

@@ -42,6 +42,10 @@ class Masker:
         ordered = sorted(forms, key=len, reverse=True)  # a secret that holds another one is hidden whole
         self._known = re.compile("|".join(map(_alternative, ordered))) if ordered else None
 
+    def knows(self, text: str) -> bool:
+        """Tell whether a known secret stands in the text."""
+        return self._known is not None and self._known.search(text) is not None
+
     def mask(self, text: str) -> str:
         """Return the text without the known secrets and without what looks like one."""
         return mask(self._known.sub(HIDDEN, text) if self._known else text)

@@ -17,6 +17,8 @@ from typing import ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from proxy_plugin.ground.environment import forget_secrets
+
 P = ParamSpec("P")
 T = TypeVar("T")
 TRIES = 3  # a task whose worker died is run again twice
@@ -33,7 +35,9 @@ def default_count() -> int:
 
 
 def _enter() -> None:
-    """Prepare a worker: lower priority, no core dumps of user data, gone when the gateway is."""
+    """Prepare a worker: lower priority, nothing that others can read, no secrets, gone when the gateway is."""
+    os.umask(0o077)
+    forget_secrets()
     with suppress(OSError):
         os.nice(NICENESS)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -156,6 +156,11 @@ class Chooser:
         slug = named_slug(line.model)
         return slug if slug in self._slugs and slug != self._specs[choice.target].slug else None
 
+    @property
+    def listed(self) -> bool:
+        """Whether the caller has an allow-list of models."""
+        return self._rules.models is not None
+
     def admits(self, choice: Choice) -> bool:
         """Tell whether the caller may have this model, by the name it was asked for, its own, or @slug/model."""
         names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}

@@ -19,6 +19,7 @@ from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_native_id
+from proxy_plugin.providers.echoes import Echoes
 
 CANCELLED, EXPIRED = "batch_cancelled", "batch_expired"
 WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
@@ -47,6 +48,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     folder: str
     cancelled_as: str | None = None
     heirs: tuple[Heir, ...] = ()
+    secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
     longest_row_bytes: int = LONGEST_ROW_BYTES
 
 
@@ -74,14 +76,14 @@ def collect(job: CollectJob) -> CollectFacts:
     provider = catalog.load(job.provider)
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
-    answered, known, ran = _Lines(), _Lines(), _Lines()
+    answered, known, ran, echoes = _Lines(), _Lines(), _Lines(), Echoes(job.secrets)
     with Assignment(Path(job.assignment), job.heirs) as assignment:
         for row in map(_believed, _native_rows(job, provider, seen)):
             ordinal = _own_ordinal(row, job, assignment)
             if ordinal is None:
                 seen["foreign"] += 1
                 continue
-            writer.add(ordinal, job.part, *_stored(row, job.cancelled_as))
+            writer.add(ordinal, job.part, *_stored(row, job.cancelled_as, echoes))
             seen["ok" if row.ok else "failed"] += 1
             seen["lines"] += known.first(ordinal)
             seen["ran"] += row.code not in WHY_NOT_RUN and ran.first(ordinal)
@@ -159,14 +161,15 @@ def _own_ordinal(row: Row, job: CollectJob, assignment: Assignment) -> int | Non
     return split[1]
 
 
-def _stored(row: Row, cancelled_as: str | None) -> tuple[int, RowMeta, bytes]:
+def _stored(row: Row, cancelled_as: str | None, echoes: Echoes) -> tuple[int, RowMeta, bytes]:
     code, error = row.code, row.error
     if cancelled_as is not None and error is not None and code == CANCELLED:
         code, error = cancelled_as, not_run(cancelled_as)
     meta = RowMeta(code=code, model=row.model, usage=row.usage)
     if error is not None:
-        return ERROR, meta, one_line(error)
-    return (OK if row.ok else FAILED), meta, one_line(row.response or b"null")
+        return ERROR, meta, one_line(echoes.hide(error))
+    answer = row.response or b"null"
+    return (OK, meta, one_line(answer)) if row.ok else (FAILED, meta, one_line(echoes.hide(answer)))
 
 
 def not_run(code: str) -> bytes:

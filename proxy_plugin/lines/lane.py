@@ -16,6 +16,7 @@ from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
+from proxy_plugin.providers.formats.members import members
 from proxy_plugin.routing.endpoints import is_mixed
 from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
 
@@ -26,6 +27,9 @@ _Body = dict[str, Any]
 _PLACE = re.compile(r"([A-Za-z0-9_-]+)(?:\[(\d+)\])?(?:\.([A-Za-z0-9_-]+))?(.*)")
 # Without these there is no request: nothing may be wrong with what stands in their place while the rest is looked at.
 _NEEDED = {"model": None, "messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x"}
+_MODEL_KEY = re.compile(
+    rb'"(?:m|\\u00[46]d)(?:o|\\u00[46]f)(?:d|\\u00[46]4)(?:e|\\u00[46]5)(?:l|\\u00[46]c)"\s*:', re.IGNORECASE
+)
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
@@ -33,10 +37,11 @@ Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of 
 
 
 class TargetLane:
-    """One target of the route with its adapter, for the lines of one endpoint."""
+    """One target of the route with its adapter, for the lines of one endpoint. `listed`: models are allow-listed."""
 
-    def __init__(self, spec: TargetSpec, endpoint: str) -> None:
+    def __init__(self, spec: TargetSpec, endpoint: str, *, listed: bool = False) -> None:
         self.spec = spec
+        self._listed = listed or spec.models is not None
         self.endpoint = endpoint
         self.provider: BatchProvider = catalog.load(spec.provider)
         self.one_model = self.provider.capabilities.one_model_per_job
@@ -59,6 +64,8 @@ class TargetLane:
 
     def edited(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
         """Return the body as the route wants it, and what was removed from it. Raises LineRejected."""
+        if self._listed:
+            _require_one_model(body)
         return (body, ()) if self._editor is None else self._editor.edit(body)
 
     def translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
@@ -99,6 +106,19 @@ class TargetLane:
         return self.spec.slug, self.endpoint, model if self.one_model else None
 
 
+def _require_one_model(body: bytes) -> None:
+    """Raise LineRejected where an allow-list may be asked about another model than the provider reads.
+
+    JSON parsers differ over a key that occurs twice, and some match keys in any case (Go's `encoding/json`).
+    """
+    if len(_MODEL_KEY.findall(body)) < 2:
+        return
+    names = [key for key, _, _ in members(body) if key.lower() == "model"]
+    if names != ["model"]:
+        message = "body has 'model' twice, or also in another case; where models are allow-listed it is written once."
+        raise LineRejected(message, code=NOT_ALLOWED, param="body.model")
+
+
 class Lanes:
     """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
 
@@ -124,7 +144,7 @@ class Lanes:
         key = (choice.target, choice.rule, endpoint)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint)
+            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, listed=self.chooser.listed)
         return lane
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -15,6 +16,7 @@ class DataDirLock:
 
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(data_dir)
         self._fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,6 +27,17 @@ class DataDirLock:
     def release(self) -> None:
         """Let another gateway in."""
         os.close(self._fd)
+
+
+def _close_to_others(data_dir: Path) -> None:
+    """Take the permissions of everybody else away: it holds what callers sent. Raises PermissionError."""
+    if not data_dir.stat().st_mode & 0o077:
+        return
+    try:
+        data_dir.chmod(0o700)
+    except PermissionError:
+        reason = "open to other users, and not ours to close: give it to the user of the gateway, or use another one"
+        raise PermissionError(errno.EPERM, reason, str(data_dir)) from None
 
 
 class Ballast:

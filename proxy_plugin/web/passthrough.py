@@ -90,7 +90,7 @@ class Upstream:
         has_body = request.body_exists
         return await self._session(fresh=has_body).request(
             request.method,
-            URL(self._base + request.rel_url.raw_path_qs, encoded=True),
+            URL(self._base + self._callers.keys.without_in_query(request.rel_url.raw_path_qs), encoded=True),
             headers=_request_headers(request, self._callers),
             data=_body(request) if has_body else None,
             allow_redirects=False,
@@ -162,11 +162,12 @@ def _except(headers: CIMultiDictProxy[str] | CIMultiDict[str], names: Iterable[s
 
 
 def without_our_keys(request: web.Request, callers: Callers) -> web.Request:
-    """Return the request as the wrapped application may see it: no header holds a key of this gateway."""
-    kept = _without_our_keys(request, callers)
-    if len(kept) == len(request.headers):
+    """Return the request as the wrapped application may see it: no header and no query holds a key of this gateway."""
+    kept, target = _without_our_keys(request, callers), callers.keys.without_in_query(request.rel_url.raw_path_qs)
+    if kept == request.headers and target == request.rel_url.raw_path_qs:
         return request
-    return request.clone(headers=CIMultiDict((name, _encodable(value)) for name, value in kept.items()))
+    headers = CIMultiDict((name, _encodable(value)) for name, value in kept.items())
+    return request.clone(headers=headers, rel_url=URL(target, encoded=True))
 
 
 def _encodable(value: str) -> str:
@@ -188,7 +189,7 @@ def _without_our_keys(request: web.Request, callers: Callers) -> CIMultiDict[str
         for name in CREDENTIAL_HEADERS
         if any(_is_ours(value, callers, request.remote) for value in kept.getall(name, []))
     }
-    return CIMultiDict(_except(kept, ours)) if ours else kept
+    return callers.keys.without(CIMultiDict(_except(kept, ours)) if ours else kept)
 
 
 def _is_ours(value: str, callers: Callers, remote: str | None) -> bool:

@@ -198,8 +198,11 @@ async def test_metrics_count_by_state_and_tell_nothing_private(tmp_path: Path) -
             assert private not in text
 
 
-async def test_metrics_name_the_virtual_key_of_an_unresolved_create(tmp_path: Path) -> None:
-    async with running(tmp_path) as served:
+@pytest.mark.parametrize("key", [None, "key-of-the-monitoring"])
+async def test_metrics_name_the_virtual_key_of_an_unresolved_create_to_who_has_their_key(
+    tmp_path: Path, key: str | None
+) -> None:
+    async with running(tmp_path, server={"metrics_key": key}) as served:
         await put_file(served.gateway.registry)
         await put_batch(served.gateway.registry)
         await put_part(served.gateway.registry, BATCH_ID, state="creating")
@@ -210,10 +213,26 @@ async def test_metrics_name_the_virtual_key_of_an_unresolved_create(tmp_path: Pa
                 (BATCH_ID,),
             )
         )
-        async with served.session.get(served.url + "/metrics") as answer:
+        asked = {"Authorization": f"Bearer {key}"}
+        async with served.session.get(served.url + "/metrics", headers=asked) as answer:
             text = await answer.text()
-        assert 'proxy_plugin_unresolved_submissions{virtual_key="lane"} 1' in text
+        labels = '{virtual_key="lane"}' if key else ""
+        assert f"proxy_plugin_unresolved_submissions{labels} 1" in text
+        assert f"proxy_plugin_doubled_jobs_total{labels} 0" in text
+        assert ("lane" in text) is (key is not None)
         assert 'proxy_plugin_parts{state="creating"} 1' in text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "key-of-the-monitoring"}, {"Authorization": ""}, WHO],
+)
+async def test_metrics_with_a_key_are_nobody_elses(tmp_path: Path, headers: dict[str, str]) -> None:
+    async with running(tmp_path, server={"metrics_key": "key-of-the-monitoring"}) as served:
+        async with served.session.get(served.url + "/metrics", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]["type"]) == (401, "invalid_request_error")
+        async with served.session.get(served.url + "/healthz", headers=headers) as answer:
+            assert answer.status == 200
 
 
 async def test_serve_refuses_other_machines_without_keys(tmp_path: Path) -> None:

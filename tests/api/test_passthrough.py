@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import io
 import json
@@ -194,6 +195,32 @@ async def test_our_key_is_not_passed_on(tmp_path: Path, headers: dict[str, str])
         await served.call("GET", "/v1/moderations", headers=headers | {"X-Other": "kept"})
         assert KEY not in json.dumps(it.seen)
         assert ["X-Other", "kept"] in it.seen[0]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("Cookie", f"a=1; key={KEY}; b=2", "a=1; b=2"),
+        ("Cookie", f"key={KEY}", None),
+        ("Cookie", f"key=%22{KEY}%22; b=2", "b=2"),
+        ("Sec-WebSocket-Protocol", f"realtime, openai-insecure-api-key.{KEY}, v1", "realtime, v1"),
+        ("Authorization", "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode(), None),
+        ("Authorization", f"Token {KEY}", None),
+        ("X-Anything", KEY, None),
+        ("X-Anything", f"prefix-{KEY}-suffix", None),
+        ("Referer", f"https://app.example/?api_key={KEY}", None),
+        ("X-Forwarded-Authorization", f"Bearer {KEY}", None),
+        ("api-key", KEY, None),
+        ("X-Anything", "another-value", "another-value"),
+    ],
+)
+async def test_our_key_is_dropped_wherever_it_stands(tmp_path: Path, name: str, value: str, kept: str | None) -> None:
+    async with fronted(tmp_path) as (served, it):
+        await served.call("GET", f"/v1/moderations?a=1&key={KEY}&b=%2B", headers=WHO | {name: value})
+        (seen,) = it.seen
+        assert KEY not in json.dumps(seen)
+        assert seen["target"] == "/v1/moderations?a=1&b=%2B"
+        assert [each[1] for each in seen["headers"] if each[0].lower() == name.lower()] == ([kept] if kept else [])
 
 
 async def test_a_credential_of_the_upstream_is_passed_on(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from proxy_plugin.providers.sandbox.stand_ins import find
 from tests.support.signals import heard
 
 KEY = "gateway-key-for-tests"
+METRICS_KEY = "metrics-key-for-tests"
+MAY_READ_METRICS = {"Authorization": f"Bearer {METRICS_KEY}"}
 ENDS = {"completed", "failed", "expired", "cancelled"}
 HEADERS = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "lane"}
 
@@ -70,7 +72,7 @@ class Gateway:
     def write_config(self) -> None:
         """Write the config file from the fields."""
         ours = {
-            "server": {"host": "127.0.0.1", "port": self.port} | self.server,
+            "server": {"host": "127.0.0.1", "port": self.port, "metrics_key": METRICS_KEY} | self.server,
             "storage": {"data_dir": str(self.data)},
             "api_keys": [{"name": "tests", "key": KEY}, *self.api_keys],
             "virtual_keys": self.virtual_keys,
@@ -197,7 +199,7 @@ class Gateway:
 
     def samples(self) -> dict[str, int]:
         """Return the whole numbers of /metrics, by name with labels; its counts are up to two seconds old."""
-        text = self.call("GET", "/metrics", root=True).decode()
+        text = self.call("GET", "/metrics", root=True, headers=MAY_READ_METRICS).decode()
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: int(value) for name, value in pairs if value.isdigit()}
 

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from proxy_plugin import __version__, cli
+from tests.support.lines import chat_lines, jsonl
 from tests.support.served import configuration
 from tests.support.signals import heard
-from tests.support.stack import Gateway, free_port
+from tests.support.stack import MAY_READ_METRICS, Gateway, free_port
 from tests.support.waiting import until
 
 LANE = {"provider": "openai", "api_key": "sk-sandbox-key", "custom_host": "http://127.0.0.1:9/v1"}
@@ -86,8 +88,7 @@ def _form(size: int) -> bytes:
 
 
 def _metric(gateway: Gateway, name: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/metrics", timeout=5) as answer:
-        lines: list[str] = answer.read().decode().splitlines()
+    lines: list[str] = gateway.call("GET", "/metrics", root=True, headers=MAY_READ_METRICS).decode().splitlines()
     return next(line.split()[1] for line in lines if line.startswith(f"proxy_plugin_{name} "))
 
 
@@ -273,3 +274,38 @@ def test_version_and_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None
             cli.main(wrong)
         assert ended.value.code == 2
         assert "usage:" in capsys.readouterr().err
+
+
+def test_metrics_may_have_a_port_of_their_own(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {"lane": LANE}, server={"metrics_port": 0})
+    try:
+        gateway.start()
+        found = {event["serves"]: event["port"] for event in events(gateway) if event["event"] == "listening"}
+        assert found["gateway"] == gateway.port
+        for path in ("/healthz", "/readyz", "/metrics"):
+            request = urllib.request.Request(f"http://127.0.0.1:{found['metrics']}{path}", headers=MAY_READ_METRICS)
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert answer.status == 200
+        assert status(gateway, "/metrics") == 404
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{found['metrics']}/v1/files", timeout=5)
+    finally:
+        gateway.close()
+
+
+def test_what_the_gateway_writes_and_runs_is_its_users_alone(tmp_path: Path) -> None:
+    data = tmp_path / "open"
+    data.mkdir(mode=0o755)
+    gateway = Gateway(tmp_path, {"lane": LANE}, data_dir=data, env={"ACME_API_KEY": "acme-5up3r-s3cr3t"})
+    try:
+        gateway.start()
+        batch = gateway.create(gateway.upload(jsonl(chat_lines(2))))
+        gateway.until(batch["id"], {"in_progress"})
+        assert gateway.process is not None
+        workers = psutil.Process(gateway.process.pid).children(recursive=True)
+        assert workers, "a batch is split in a worker"
+        assert not any(b"acme-5up3r-s3cr3t" in Path(f"/proc/{each.pid}/environ").read_bytes() for each in workers)
+        modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
+        assert {str(path) for path, mode in modes.items() if mode} == set()
+    finally:
+        gateway.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import ask
 from tests.support.cli_batch import Cli
 from tests.support.lines import chat_lines, jsonl
-from tests.support.stack import ENDS, Gateway, GatewayGone
+from tests.support.stack import ENDS, MAY_READ_METRICS, Gateway, GatewayGone
 from tests.support.stand_ins import QUICK
 from tests.support.waiting import until
 
@@ -64,8 +63,7 @@ class Accounts(Gateway):
 
     def counter(self, name: str) -> dict[tuple[str, str], float]:
         """Return a counter of /metrics by workspace and virtual key. It is up to two seconds old."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.call("GET", "/metrics", root=True, headers=MAY_READ_METRICS).decode().splitlines()
         head = f'proxy_plugin_{name}{{workspace="'
         found = [line.removeprefix(head).split('"') for line in lines if line.startswith(head)]
         return {(parts[0], parts[2]): float(parts[3].removeprefix("} ")) for parts in found}

@@ -129,6 +129,36 @@ def test_without_keys_web_pages_of_other_hosts_are_refused(origin: str, served: 
         OPEN.authenticate(headers(("Origin", origin)), "127.0.0.1")
 
 
+@pytest.mark.parametrize(
+    ("host", "served"),
+    [
+        ("localhost", True),
+        ("localhost:8787", True),
+        ("LOCALHOST:8787", True),
+        ("127.0.0.1:8787", True),
+        ("127.9.9.9", True),
+        ("[::1]:8787", True),
+        ("evil.example", False),
+        ("evil.example:8787", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:80", False),
+        ("localhost@evil.example", False),
+        ("evil.example#localhost", False),
+        ("", False),
+        ("[", False),
+        ("0.0.0.0:8787", False),
+        ("192.168.1.7:8787", False),
+    ],
+)
+def test_without_keys_the_host_of_a_request_is_this_machine(host: str, served: bool) -> None:
+    """Otherwise a page whose name leads here for the moment could read what it is answered."""
+    if served:
+        assert OPEN.authenticate(headers(("Host", host)), "127.0.0.1").name == "local"
+        return
+    with pytest.raises(Forbidden, match="names of this machine"):
+        OPEN.authenticate(headers(("Host", host)), "127.0.0.1")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
 def test_a_gateway_without_keys_may_listen_on_loopback(host: str) -> None:
     require_loopback(config(with_keys=False), host)

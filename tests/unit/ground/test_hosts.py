@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy_plugin.ground.errors import BadRequest
-from proxy_plugin.ground.hosts import check, is_public, resolve
+from proxy_plugin.ground.hosts import check, is_public, may_reach, resolve
 
 HEADER = "x-portkey-custom-host"
 PUBLIC = "93.184.216.34"
@@ -146,6 +146,19 @@ INSIDE = [
     "::ffff:169.254.169.254",
     "64:ff9b::10.0.0.1",
     "2002:7f00:1::",
+    "192.0.0.1",
+    "192.0.0.9",
+    "192.0.0.170",
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+    "64:ff9b::168.63.129.16",
+    "192.88.99.1",
+    "2002:c058:6301::",
+    "fec0::1",
+    "feff::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "5f00::1",
     "no address",
 ]
 
@@ -157,7 +170,10 @@ async def test_a_wildcard_leads_nowhere_inside(address: str) -> None:
     assert await allowed("https://eu.example.com/v1", "eu.example.com", addresses=(address,))
 
 
-@pytest.mark.parametrize("address", [PUBLIC, "2606:4700::1111", "::ffff:93.184.216.34", "64:ff9b::8.8.8.8"])
+OUTSIDE = ["168.63.129.15", "192.1.0.1", "192.88.100.1", "2a00::1", "2606:4700::1111", "::ffff:93.184.216.34"]
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "64:ff9b::8.8.8.8", *OUTSIDE])
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
@@ -181,3 +197,21 @@ async def test_all_addresses_of_a_name_are_found_beside_the_loop() -> None:
     assert set(found) <= {"127.0.0.1", "::1"}
     assert found
     assert beats
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "reached"),
+    [
+        ("eu.example.com", PUBLIC, True),
+        ("eu.example.com", "10.0.0.1", False),
+        ("EU.example.com", "169.254.169.254", False),
+        ("listed.example.com", "10.0.0.1", True),
+        ("ours.example.com", "10.0.0.1", True),
+        ("api.openai.com", "10.0.0.1", True),  # the operator's network: not a caller's choice
+        ("example.com", "10.0.0.1", True),
+        ("eu.example.com", "::ffff:127.0.0.1", False),
+    ],
+)
+def test_a_name_under_a_wildcard_leads_nowhere_inside_at_any_later_time(host: str, address: str, reached: bool) -> None:
+    listed, own = ("*.example.com", "listed.example.com"), {"ours.example.com"}
+    assert may_reach(host, 443, address, listed=listed, own=own) is reached

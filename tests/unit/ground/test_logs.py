@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.ground.logs import TRACE_ID, event, setup
+from proxy_plugin.ground.logs import TRACE_ID, JsonLines, event, setup
 from proxy_plugin.ground.masking import Masker
 from proxy_plugin.providers.base import Refused, TryLater
 
@@ -50,7 +50,8 @@ def log() -> Iterator[Log]:
     level, written = root.level, Log()
     handler = setup("debug", Masker([SECRET]), written.stream)
     yield written
-    root.removeHandler(handler)
+    for each in [handler, *(found for found in root.handlers if isinstance(found, JsonLines))]:
+        root.removeHandler(each)
     root.setLevel(level)
 
 
@@ -191,3 +192,11 @@ def test_a_broken_stream_prints_nothing_raw(log: Log, capsys: pytest.CaptureFixt
     log.stream.close()
     event(LOGGER, "lost", note=SECRET)
     assert capsys.readouterr().err == ""
+
+
+def test_names_are_written_as_they_are_although_a_dummy_key_is_the_same_word(log: Log) -> None:
+    setup("info", Masker(["production", "dev"]), log.stream)
+    event(LOGGER, "e", workspace="production", virtual_key="dev", caller="dev", slug="production", said="dev key")
+    found = log.last
+    assert (found["workspace"], found["virtual_key"], found["caller"]) == ("production", "dev", "dev")
+    assert (found["slug"], found["said"]) == ("production", "*** key")

@@ -69,6 +69,19 @@ def test_failures_keep_what_the_provider_said(batch: ToyBatch) -> None:
     assert json.loads(error.text) == {"code": "batch_expired", "message": EXPIRED}
 
 
+def test_what_rows_of_failures_repeat_of_the_accounts_secrets_is_hidden(batch: ToyBatch) -> None:
+    part, key = batch.manifest.parts[0], "sk-Ab3xY9kLm2Qr7TzW0pVn5"
+    said = {"status": 401, "why": f"wrong key: {key}", "more": [key[3:], key[5:17]]}
+    torn = json.dumps([native_id(part.mark, 3), "torn", said]).encode()
+    answer = json.dumps(
+        [native_id(part.mark, 4), "woven", {"text": key, "engine": "e", "read": 1, "wrote": 2}]
+    ).encode()
+    batch.collect(part, [torn, answer], secrets=(key,))
+    failed, answered = stored(batch, part)
+    assert (b"[credential]" in failed.text, key[5:13].encode() in failed.text) == (True, False)
+    assert key.encode() in answered.text, "an answer is the caller's own"
+
+
 @pytest.mark.parametrize(
     "foreign",
     [

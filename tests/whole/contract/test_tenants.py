@@ -12,6 +12,7 @@ from aiohttp import web
 from proxy_plugin import app as proxy_app
 from tests.support.accounting import code_of
 from tests.support.lines import jsonl
+from tests.support.stack import MAY_READ_METRICS
 from tests.whole.contract.cases import Case
 from tests.whole.contract.checks import check_lines, check_paid_once, lines_of, rows_of
 from tests.whole.contract.client import OTHERS, Client
@@ -131,7 +132,7 @@ def test_no_key_of_a_provider_is_told_or_stored(case: Case, gateway: Client, wir
     for path in ("/files", "/batches", f"/batches/{good['id']}", f"/files/{good['input_file_id']}/content"):
         gateway.call("GET", path)
     for path in ("/metrics", "/readyz"):
-        gateway.call("GET", path, root=True)
+        gateway.call("GET", path, root=True, headers=MAY_READ_METRICS)
     secrets = [*wire.secrets, *map(str, case.wrong.values())]
     kept = b"".join(path.read_bytes() for path in gateway.data.rglob("*") if path.is_file())
     told = {"log": gateway.log.read_bytes(), "answers": "".join(gateway.answers).encode(), "data": kept}

@@ -13,6 +13,7 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
+from tests.support.stack import MAY_READ_METRICS
 from tests.whole.lanes.rig import Stand, chats
 from tests.whole.lanes.world import World, opened
 
@@ -172,7 +173,7 @@ async def tried_again(world: World, op: str, times: int) -> None:
 
 
 async def samples(world: World) -> str:
-    return str(await world.client.get("../metrics", cast_to=str))
+    return str(await world.client.get("../metrics", cast_to=str, options={"headers": MAY_READ_METRICS}))
 
 
 @pytest.mark.parametrize("case", [*BILLING, *PASSING], ids=str)

@@ -18,7 +18,7 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.lines import jsonl
-from tests.support.stack import ENDS, KEY
+from tests.support.stack import ENDS, KEY, METRICS_KEY
 
 DAY = 86_400
 Rows = list[dict[str, Any]]
@@ -82,6 +82,7 @@ async def opened(
     app, clock = web.Application(), clock or SystemClock()
     config = {
         "proxy_plugin": {
+            "server": {"metrics_key": METRICS_KEY},
             "storage": {"data_dir": str(data)},
             "api_keys": [{"name": "tests", "key": KEY}],
             "virtual_keys": {"lane": dict(virtual_key)},
