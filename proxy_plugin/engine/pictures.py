@@ -28,7 +28,7 @@ LOG = logging.getLogger("proxy_plugin.engine")
 AT_ONCE = 8  # pictures of one batch
 TURN_SECONDS = 60.0
 PAUSE_SECONDS = 2.0
-LINE_SECONDS = 600.0  # until a batch in line asks by itself; it is called when it is its turn
+QUEUE_SECONDS = 600.0  # until a batch in the queue asks by itself; it is called when it is its turn
 _URLS_READ = 64
 _STOPPED = "the batch was cancelled, or its window ended, before it came"
 
@@ -48,7 +48,7 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
     """
     workers, limits, folder = desk.gateway.workers, desk.gateway.config.limits, desk.folders.media(batch.id)
     if not desk.fetching.take(batch.workspace, batch.id):
-        raise NotYet(LINE_SECONDS)
+        raise NotYet(QUEUE_SECONDS)
     try:
         if not await asyncio.to_thread((folder / URLS).exists):
             await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))

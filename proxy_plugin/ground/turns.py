@@ -21,31 +21,31 @@ class RoundRobin(Generic[T]):
     """What waits, by workspace: `pop` takes from each in turn."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, deque[T]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[T]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._queues)
 
     def push(self, workspace: str, item: T) -> None:
-        """Put an item at the end of its workspace's line."""
-        self._lines.setdefault(workspace, deque()).append(item)
+        """Put an item at the end of its workspace's queue."""
+        self._queues.setdefault(workspace, deque()).append(item)
 
     def pop(self) -> T:
         """Take the first of the workspace whose turn it is. Raises KeyError where nothing waits."""
-        workspace, line = self._lines.popitem(last=False)
-        item = line.popleft()
-        if line:
-            self._lines[workspace] = line
+        workspace, queue = self._queues.popitem(last=False)
+        item = queue.popleft()
+        if queue:
+            self._queues[workspace] = queue
         return item
 
     def discard(self, workspace: str, item: T) -> None:
-        """Take an item out of the line, if it is there."""
-        line = self._lines.get(workspace)
-        if line is None or item not in line:
+        """Take an item out of the queue, if it is there."""
+        queue = self._queues.get(workspace)
+        if queue is None or item not in queue:
             return
-        line.remove(item)
-        if not line:
-            del self._lines[workspace]
+        queue.remove(item)
+        if not queue:
+            del self._queues[workspace]
 
 
 class Turns:
@@ -99,17 +99,17 @@ class Places(Generic[T]):
         self._count = count
         self._taken: set[T] = set()  # or kept
         self._waiting: RoundRobin[T] = RoundRobin()
-        self._in_line: set[T] = set()
+        self._queued: set[T] = set()
 
     def take(self, workspace: str, item: T) -> bool:
-        """Take a place, or the item's place in the line."""
+        """Take a place, or a place in the queue."""
         if item in self._taken:
             return True
         if len(self._taken) < self._count and not self._waiting:
             self._taken.add(item)
             return True
-        if item not in self._in_line:
-            self._in_line.add(item)
+        if item not in self._queued:
+            self._queued.add(item)
             self._waiting.push(workspace, item)
         return False
 
@@ -123,7 +123,7 @@ class Places(Generic[T]):
         if not self._waiting:
             return None
         called = self._waiting.pop()
-        self._in_line.discard(called)
+        self._queued.discard(called)
         self._taken.add(called)
         return called
 
@@ -176,14 +176,14 @@ class Slots(Generic[T]):
     def fill(self, wanted: Mapping[str, Sequence[T]]) -> Iterator[T]:
         """Yield what begins now; each takes a slot as it is yielded."""
         self._served = {each: turn for each, turn in self._served.items() if each in wanted or each in self._each}
-        lines = {workspace: iter(items) for workspace, items in wanted.items()}
-        heap = [(self.of(each), self._served.get(each, 0), each) for each in lines]
+        left = {workspace: iter(items) for workspace, items in wanted.items()}
+        heap = [(self.of(each), self._served.get(each, 0), each) for each in left]
         heapq.heapify(heap)
         while heap and self.free:
             have, _, workspace = heapq.heappop(heap)
             if have >= SHARE * self.free:
                 return  # whoever comes now has as much or more
-            item = next(lines[workspace], None)
+            item = next(left[workspace], None)
             if item is None:
                 continue
             self._turn += 1

@@ -10,12 +10,12 @@ CREATE INDEX parts_due ON parts (workspace, due_at, place, n) WHERE due_at IS NO
 
 DROP INDEX parts_in_flight;
 CREATE INDEX parts_in_flight ON parts (slug, state, workspace, lines);
-CREATE INDEX parts_in_line ON parts (slug, state, note, workspace, place, n) WHERE note IS NOT NULL;
+CREATE INDEX parts_queued ON parts (slug, state, note, workspace, place, n) WHERE note IS NOT NULL;
 
 CREATE TABLE turns (
     slug TEXT NOT NULL,
-    line TEXT NOT NULL,
+    queue TEXT NOT NULL,
     workspace TEXT NOT NULL,
     served BIGINT NOT NULL,
-    PRIMARY KEY (slug, line, workspace)
+    PRIMARY KEY (slug, queue, workspace)
 );

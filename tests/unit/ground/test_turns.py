@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy_plugin.ground.turns import Places, RoundRobin, Slots, Turns
 from tests.support.waiting import eventually
 
-LINES = [
+QUEUES = [
     ("aaaa", "aaaa"),
     ("aaab", "abaa"),
     ("aaabb", "ababa"),
@@ -26,20 +26,20 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("came", "served"), LINES)
+@pytest.mark.parametrize(("came", "served"), QUEUES)
 def test_each_workspace_is_served_in_turn(came: str, served: str) -> None:
-    line = RoundRobin[tuple[str, int]]()
+    queue = RoundRobin[tuple[str, int]]()
     for n, workspace in enumerate(came):
-        line.push(workspace, (workspace, n))
-    taken = [line.pop() for _ in came]
+        queue.push(workspace, (workspace, n))
+    taken = [queue.pop() for _ in came]
     assert "".join(workspace for workspace, _ in taken) == served
     for workspace in set(came):
         own = [n for each, n in taken if each == workspace]
         assert own == sorted(own), "not in the order of coming"
-    assert not line
+    assert not queue
 
 
-@pytest.mark.parametrize(("came", "served"), LINES)
+@pytest.mark.parametrize(("came", "served"), QUEUES)
 async def test_who_waits_for_a_turn_gets_it_in_turn(came: str, served: str) -> None:
     turns, order = Turns(1), list[str]()
 

@@ -1,4 +1,4 @@
-"""The line of parts that wait for a place on their virtual key: who is first, and who is woken.
+"""The queue of parts that wait for a place on their virtual key: who is first, and who is woken.
 
 First is the workspace that has the fewest jobs there, of equals the one that was served longest ago; of its parts the
 one that was created first. No query here goes through all that wait: there is an index on (virtual key, state, note,
@@ -24,7 +24,7 @@ _WORKSPACES = (
     " FROM every WHERE every.name IS NOT NULL) "
 )
 _TAKEN = f"(SELECT COUNT(*) FROM parts WHERE slug = :slug AND state IN ({_IN_FLIGHT}) AND workspace = every.name)"
-_SERVED = "(SELECT served FROM turns WHERE slug = :slug AND line = :note AND workspace = every.name)"
+_SERVED = "(SELECT served FROM turns WHERE slug = :slug AND queue = :note AND workspace = every.name)"
 _OLDEST = f"(SELECT MIN(place) FROM parts WHERE {_WAITS} AND workspace = every.name)"
 _FAIR = (
     f"{_WORKSPACES} SELECT name FROM every WHERE name IS NOT NULL"
@@ -32,7 +32,7 @@ _FAIR = (
 )
 
 
-class InLine(NamedTuple):
+class Queued(NamedTuple):
     """A part that waits."""
 
     batch_id: str
@@ -41,7 +41,7 @@ class InLine(NamedTuple):
     lines: int
 
 
-def first(conn: Connection, slug: str, note: str = NO_ROOM) -> InLine | None:
+def first(conn: Connection, slug: str, note: str = NO_ROOM) -> Queued | None:
     """Return the part whose turn it is. Where all that wait are in flight themselves, only who was served counts."""
     asked = {"slug": slug, "state": _STATE[note], "note": note}
     taken = f"{_TAKEN}, " if note == NO_ROOM else ""
@@ -50,11 +50,11 @@ def first(conn: Connection, slug: str, note: str = NO_ROOM) -> InLine | None:
         return None
     query = f"SELECT batch_id, n, workspace, lines FROM parts WHERE {_WAITS} AND workspace = :name"
     row = conn.execute(f"{query} ORDER BY place, n LIMIT 1", asked | {"name": found[0]}).fetchone()
-    return InLine(*tuple(row))
+    return Queued(*tuple(row))
 
 
 def anybody(conn: Connection, slug: str, note: str = NO_ROOM) -> bool:
-    """Tell whether there is a line."""
+    """Tell whether anybody waits."""
     asked = {"slug": slug, "state": _STATE[note], "note": note}
     return conn.execute(f"SELECT 1 FROM parts WHERE {_WAITS} LIMIT 1", asked).fetchone() is not None
 
@@ -67,14 +67,14 @@ def length(conn: Connection, slug: str, note: str, most: int) -> int:
 
 
 def wake_first(conn: Connection, slug: str) -> None:
-    """Let the engine look at the first in line for room at once."""
+    """Let the engine look at the first that waits for room at once."""
     part = first(conn, slug)
     if part is not None:
         conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", (part.batch_id, part.n))
 
 
 def wake_firsts(conn: Connection) -> None:
-    """Wake the first in line of every virtual key: what it may have can be another since the last start."""
+    """Wake the first in the queue of every virtual key: what it may have can be another since the last start."""
     query = "SELECT DISTINCT slug FROM parts WHERE state = 'planned' AND note = ?"
     for row in conn.execute(query, (NO_ROOM,)).fetchall():
         wake_first(conn, row[0])
@@ -101,8 +101,8 @@ def called(conn: Connection, slug: str, now: float) -> set[tuple[str, int]]:
 def served(conn: Connection, slug: str, workspace: str, note: str = NO_ROOM) -> None:
     """Remember that a workspace has had its turn."""
     conn.execute(
-        "INSERT INTO turns (slug, line, workspace, served) VALUES (:slug, :line, :workspace,"
-        " (SELECT COALESCE(MAX(served), 0) + 1 FROM turns WHERE slug = :slug AND line = :line))"
-        " ON CONFLICT (slug, line, workspace) DO UPDATE SET served = excluded.served",
-        {"slug": slug, "line": note, "workspace": workspace},
+        "INSERT INTO turns (slug, queue, workspace, served) VALUES (:slug, :queue, :workspace,"
+        " (SELECT COALESCE(MAX(served), 0) + 1 FROM turns WHERE slug = :slug AND queue = :queue))"
+        " ON CONFLICT (slug, queue, workspace) DO UPDATE SET served = excluded.served",
+        {"slug": slug, "queue": note, "workspace": workspace},
     )
