@@ -157,7 +157,7 @@ ANSWERS = (
     ),
     Code(
         "rate_limit_exceeded",
-        "Too many uploads run at once, or the provider asks for a pause.",
+        "Too many uploads or plans run at once, or the provider asks for a pause.",
         "Wait as long as `Retry-After` says, or a few seconds.",
         (429,),
     ),
@@ -318,7 +318,9 @@ ROWS = (
         "Retry the line.",
     ),
     Code(
-        "too_many_jobs", "The file would need more jobs than a batch may have.", "Use fewer models, or several files."
+        "too_many_jobs",
+        "The file would need more jobs than a batch may have (`limits.max_jobs_per_batch`).",
+        "Use fewer models, or several files.",
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."
