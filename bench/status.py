@@ -87,7 +87,7 @@ def measure(home: Path, counts: list[int], seconds: float = SECONDS) -> Iterator
     with Rig(home / "rig", ENGINE, watched=False) as rig:
         file_id, accepted, ids = rig.client().upload(source), Accepted(rig.gateway.log), list[str]()
         for count in sorted(counts):
-            ids += _create(rig, file_id, range(len(ids), count))
+            ids += create_many(rig, file_id, range(len(ids), count))
             rig.until(partial(_all_accepted, accepted, count), every=0.2)
             processes.pin(rig.pid, mine)
             processes.pin(rig.sandbox.pid, others)
@@ -102,7 +102,8 @@ def _all_accepted(accepted: Accepted, count: int) -> bool:
     return accepted.jobs() == count
 
 
-def _create(rig: Rig, file_id: str, numbers: range) -> list[str]:
+def create_many(rig: Rig, file_id: str, numbers: range) -> list[str]:
+    """Create a batch for each of the numbers and return their ids."""
     order = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
     def some(start: int) -> list[str]:

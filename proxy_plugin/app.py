@@ -68,7 +68,7 @@ def setup(
     app[GATEWAY] = gateway
     app[replies.REPLIES] = replies.Replies()
     app[so_far.SO_FAR] = so_far.SoFar()
-    app[batch_plan.PLANS] = batch_plan.Plans(gateway.workers)
+    app[batch_plan.PLANS] = batch_plan.Plans(gateway.workers, gateway.config.limits.max_plans)
     app[operations.OPERATIONS] = operations.Operations()
     app[models_api.STARTED] = int(gateway.clock.now())
     _add_routes(app, entrance)

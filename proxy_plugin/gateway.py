@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +54,7 @@ class Gateway:
     own_keys: OwnKeys = field(init=False)
     traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
+    chance: Callable[[], float] = random.random  # from 0 to below 1, for what should not happen all at once
 
     def __post_init__(self) -> None:
         """Join what callers bring to the parts that keep it."""

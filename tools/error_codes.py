@@ -157,7 +157,7 @@ ANSWERS = (
     ),
     Code(
         "rate_limit_exceeded",
-        "Too many uploads run at once, or the provider asks for a pause.",
+        "Too many uploads or plans run at once, or the provider asks for a pause.",
         "Wait as long as `Retry-After` says, or a few seconds.",
         (429,),
     ),
@@ -238,6 +238,11 @@ FAULTS = (
         "Send any request for this batch with the key in `Authorization`.",
     ),
     Code("streaming_unsupported", "`body.stream` is true.", "A batch cannot stream; remove it."),
+    Code(
+        "too_many_jobs",
+        "The file would need more jobs than a batch may have (`limits.max_jobs_per_batch`).",
+        "Use fewer models, or several files.",
+    ),
     Code("too_many_tasks", "The file has more lines than this gateway takes.", "Split it into several."),
     Code("unreadable_file", "The stored file could not be read.", "Upload it again."),
     Code(
@@ -316,9 +321,6 @@ ROWS = (
         "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
         "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
         "Retry the line.",
-    ),
-    Code(
-        "too_many_jobs", "The file would need more jobs than a batch may have.", "Use fewer models, or several files."
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."

@@ -156,6 +156,8 @@ class Limits(Settings):
     max_media_bytes: Positive = 12 * 2**20  # of one picture; as base64 it is max_line_bytes long
     max_media_total_bytes: Positive = 2**30  # of all pictures of one batch
     max_media_seconds: Positive = 30  # until a picture has come
+    max_plans: Positive = 16  # of one workspace at a time, those that wait for their turn included
+    max_jobs_per_batch: Annotated[int, Field(ge=1, le=5_000)] = 500  # native jobs that one batch may be split into
 
 
 class Secrets(Settings):

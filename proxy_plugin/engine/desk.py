@@ -13,6 +13,7 @@ import msgspec
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.fingerprints import fingerprint
+from proxy_plugin.ground.turns import Places
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
@@ -26,6 +27,7 @@ from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
+FETCHING = 8  # batches whose pictures are fetched at once
 WAIT_FOR_KEY = 60.0  # seconds until a part whose virtual key is missing is looked at again
 
 
@@ -71,7 +73,7 @@ class Desk:
 
     gateway: Gateway
     folders: BatchFolders
-    fetching: set[str] = field(default_factory=set)  # ids of the batches whose pictures are fetched now
+    fetching: Places[str] = field(default_factory=lambda: Places(FETCHING))  # ids of batches that want pictures
 
     def now(self) -> float:
         """Return wall-clock seconds."""

@@ -2,7 +2,7 @@
 
 A worker lists the URLs, the event loop fetches what is not there yet, the split's worker puts the pictures into the
 lines. Nothing of it is in the registry: the folder says what is left to do, whatever was killed when. A batch works on
-it for a minute at a time and then lets others have the turn.
+it for a minute at a time and then lets others have the turn, workspace by workspace.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.media.fetch import Bounds, Fetcher, connections
 from proxy_plugin.media.store import URLS, Media, known, name_of
+from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 AT_ONCE = 8  # pictures of one batch
-BATCHES_AT_ONCE = 8
 TURN_SECONDS = 60.0
 PAUSE_SECONDS = 2.0
+QUEUE_SECONDS = 600.0  # until a batch in the queue asks by itself; it is called when it is its turn
 _URLS_READ = 64
 _STOPPED = "the batch was cancelled, or its window ended, before it came"
 
@@ -46,15 +47,17 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
     Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
     """
     workers, limits, folder = desk.gateway.workers, desk.gateway.config.limits, desk.folders.media(batch.id)
-    if len(desk.fetching) >= BATCHES_AT_ONCE:
-        raise NotYet(PAUSE_SECONDS)
-    desk.fetching.add(batch.id)
+    if not desk.fetching.take(batch.workspace, batch.id):
+        raise NotYet(QUEUE_SECONDS)
     try:
         if not await asyncio.to_thread((folder / URLS).exists):
             await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
         whole = await _fetch(desk, batch, folder)
     finally:
-        desk.fetching.discard(batch.id)
+        called = desk.fetching.leave(batch.id)
+        if called is not None:
+            await desk.insist(batches.wake, called)
+            desk.gateway.engine.wake()
     more = f"the file names more than {limits.max_media_files} pictures (limits.max_media_files); split it"
     return Media(str(folder), more if whole else _STOPPED, limits.max_line_bytes, limits.max_file_bytes)
 

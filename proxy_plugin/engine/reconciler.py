@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.engine import housekeeping, waiting
+from proxy_plugin.engine import housekeeping, polls, waiting
 from proxy_plugin.engine.desk import Desk, Key, backoff, postpone
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.turns import Slots, Turns
 from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
-from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.states import IN_FLIGHT
+from proxy_plugin.storage.tables import batches, due, queues
 from proxy_plugin.storage.tables.waits import WaitRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -40,14 +44,15 @@ DEFECT_PAUSE = 60.0
 @dataclass(slots=True)
 class _Loop:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    running: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+    slots: Slots[Key] = field(default_factory=lambda: Slots(PARALLEL))
+    running: set[asyncio.Task[None]] = field(default_factory=set)
     held: dict[Key, float] = field(default_factory=dict)  # monotonic time before which a row rests
-    transfers: dict[str, asyncio.Semaphore] = field(default_factory=dict)  # by virtual key
+    transfers: dict[str, Turns] = field(default_factory=dict)  # by virtual key
     task: asyncio.Task[None] | None = None
 
 
 class Engine:
-    """Runs due rows concurrently, never the same row twice at once."""
+    """Runs due rows concurrently, never the same row twice at once, and every workspace's in turn."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -72,7 +77,7 @@ class Engine:
         self.wake()
         if self._state.task is not None:
             await self._state.task
-        running = list(self._state.running.values())
+        running = list(self._state.running)
         if running:
             _, late = await asyncio.wait(running, timeout=GRACE)
             for task in late:
@@ -80,6 +85,7 @@ class Engine:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _run(self) -> None:
+        await self._resume()
         while not self._stopping:
             self._state.wake.clear()
             pause, now = DISK_PAUSE, self._gateway.clock.now()
@@ -91,11 +97,21 @@ class Engine:
                 logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
             await self._gateway.clock.wait(self._state.wake, pause)
 
+    async def _resume(self) -> None:
+        """Put what waits from before the start in order. Where that fails it comes all at once, which is slow only."""
+        try:
+            late = await polls.spread_overdue(self._desk)
+            await self._desk.write(queues.wake_firsts)
+        except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
+            logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
+        else:
+            logs.event(LOG, "engine_started", overdue_polls=late)
+
     async def _pause(self, launched: float) -> float:
         """Return seconds until the next row is due that was not yet due when rows were last launched."""
-        if len(self._state.running) >= PARALLEL:
+        if not self._state.slots.free:
             return LOOK_AGAIN
-        upcoming = await self._gateway.registry.read(parts.next_after, launched)
+        upcoming = await self._gateway.registry.read(due.next_after, launched)
         pause = LOOK_AGAIN if upcoming is None else upcoming - self._gateway.clock.now()
         if self._state.held:
             pause = min(pause, min(self._state.held.values()) - self._gateway.clock.monotonic())
@@ -103,24 +119,40 @@ class Engine:
 
     async def _launch(self, now: float) -> None:
         moment = self._gateway.clock.monotonic()
-        self._state.held = {key: until for key, until in self._state.held.items() if until > moment}
-        most = PARALLEL + len(self._state.running) + len(self._state.held)
-        for key in await self._gateway.registry.read(_due, now, most):
-            if len(self._state.running) >= PARALLEL:
-                return
-            if key not in self._state.running and key not in self._state.held:
-                self._state.running[key] = asyncio.create_task(self._drive(key), name=f"step {key}")
+        state = self._state
+        state.held = {key: until for key, until in state.held.items() if until > moment}
+        if not state.slots.free:
+            return
+        wanted = await self._gateway.registry.read(due.rows, now, self._most)
+        busy = state.slots, state.held
+        ready = {
+            each: [key for key in (Key(*row) for row in rows) if not any(key in taken for taken in busy)]
+            for each, rows in wanted.items()
+        }
+        for key in state.slots.fill(ready):
+            task = asyncio.create_task(self._drive(key), name=f"step {key}")
+            state.running.add(task)
+            task.add_done_callback(state.running.discard)
+
+    def _most(self, workspace: str, workspaces: int) -> int:
+        """Return how many due rows of a workspace are looked at: its share, behind those that are not to be taken."""
+        share = math.ceil(self._state.slots.free / workspaces)
+        return share + self._state.slots.of(workspace) + len(self._state.held)
 
     async def _drive(self, key: Key) -> None:
+        state = ""
         try:
             logs.TRACE_ID.set(await self._desk.trace_id(key))
             while (found := await next_step(self._desk, key)) is not None and not self._stopping:
+                before, state = state, found[1].state
+                if (before in IN_FLIGHT) != (state in IN_FLIGHT):
+                    self.wake()  # a part in a queue may have been woken
                 if not await self._take(*found, key):
                     break
         except Exception as error:  # noqa: BLE001 - a row that cannot even be read rests, and others go on
             self._rest("read", key, error, DEFECT_PAUSE / 6)
         finally:
-            self._state.running.pop(key, None)
+            self._state.slots.end(key)
             self.wake()
 
     async def _take(self, step: Step, row: Any, key: Key) -> bool:
@@ -130,7 +162,7 @@ class Engine:
             self._state.held[key] = self._gateway.clock.monotonic() + DISK_PAUSE
             return False
         try:
-            async with self._turn(step, row):
+            async with self._turn(step, row, key):
                 failpoints.passing(f"{name}.before")
                 await step.run(self._desk, row)
                 failpoints.passing(f"{name}.after")
@@ -143,15 +175,25 @@ class Engine:
             return self._rest(name, key, error, DEFECT_PAUSE)
         return True
 
-    def _turn(self, step: Step, row: Any) -> contextlib.AbstractAsyncContextManager[object]:
+    @contextlib.asynccontextmanager
+    async def _turn(self, step: Step, row: Any, key: Key) -> AsyncIterator[None]:
+        """Wait for one of the transfers that a virtual key may have at once, if the step is one."""
         if not step.transfer:
-            return contextlib.nullcontext()
-        return self._state.transfers.setdefault(row.slug, asyncio.Semaphore(TRANSFERS_EACH))
+            yield
+            return
+        turns = self._state.transfers.setdefault(row.slug, Turns(TRANSFERS_EACH))
+        try:
+            async with turns.turn(self._state.slots.workspace(key)):
+                yield
+        finally:
+            if turns.idle:
+                self._state.transfers.pop(row.slug, None)
 
     async def _later(self, name: str, key: Key, row: Any, error: TryLater | WorkerDied) -> bool:
         engine = self._gateway.config.engine
         asked = error.after if isinstance(error, TryLater) else None
         pause = max(asked or 0.0, backoff(row.tries, engine.poll_seconds_first, engine.poll_seconds_max))
+        pause = polls.jittered(self._desk, pause)
         logs.event(LOG, "step_later", step=name, row=str(key), pause=round(pause, 2), error=error)
         try:
             due_at = self._gateway.clock.now() + pause
@@ -186,12 +228,6 @@ class Engine:
             await housekeeping.remove_unneeded(self._gateway)
             await housekeeping.remove_expired(self._gateway)
             await housekeeping.remove_ledgers(self._gateway.registry, self._desk.folders)
-
-
-def _due(conn: Connection, now: float, limit: int) -> list[Key]:
-    found = [Key("file", row.id) for row in files.due(conn, now, limit)]
-    found += [Key("batch", row.id) for row in batches.due(conn, now, limit)]
-    return found + [Key("part", row.batch_id, row.n) for row in parts.due(conn, now, limit)]
 
 
 def _postpone(conn: Connection, key: Key, due_at: float, wait: WaitRow | None) -> None:

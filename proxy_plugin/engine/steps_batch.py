@@ -62,7 +62,9 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     row = await desk.read(files.get, batch.input_file_id)
     assert row is not None
     route = desk.route(batch)
-    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, batch_id=batch.id, folder=str(folder))
+    named = {"batch_id": batch.id, "folder": str(folder)}
+    most = desk.gateway.config.limits.max_jobs_per_batch
+    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, **named, max_jobs=most)
     try:
         if route.fetches_media:
             job = structs.replace(job, media=await pictures.gathered(desk, batch, job))
@@ -87,7 +89,8 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
 
 
 def _rest_for_pictures(conn: Connection, desk: Desk, batch: BatchRow, due_at: float) -> None:
-    batches.postpone(conn, batch.id, due_at)
+    if not desk.fetching.has(batch.id):  # else it was called before it came to rest
+        batches.postpone(conn, batch.id, due_at)
     waiting.store(conn, waiting.of_batch(desk, batch, Cause(waits.PICTURES), due_at))
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from proxy_plugin.config import Options
-from proxy_plugin.engine import waiting
+from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.waiting import GONE, Cause
@@ -26,13 +26,12 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, queues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
 LOG = logging.getLogger("proxy_plugin.engine")
-FULL_PAUSE = 300.0  # seconds until a part that was not admitted asks again; a part that leaves wakes it earlier
-POLL_SHARE = 0.1  # of a job's age: a job that has run for 50 minutes is asked every 5
+QUEUE_PAUSE = 3600.0  # seconds until a part in the queue asks by itself; a part that leaves wakes the first
 LOST_AFTER = 86_400.0  # seconds behind the window in which a job that vanished may still come back
 NO_ACCOUNT = Refused("The gateway had no credentials to read the results of this job.", code="credentials_missing")
 TOO_MANY = 429
@@ -51,15 +50,36 @@ async def admit(desk: Desk, part: PartRow) -> None:
 def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
     if drop_if_stopping(conn, part):
         return
-    jobs, lines = parts.in_flight(conn, part.slug)
-    room = key.max_jobs_in_flight is None or jobs < key.max_jobs_in_flight
-    fits = key.max_lines_queued is None or lines + part.lines <= key.max_lines_queued or not jobs
-    if room and fits:
+    if key.max_jobs_in_flight is None and key.max_lines_queued is None:
+        parts.move(conn, part, "staging")
+        queues.wake_first(conn, part.slug)  # there is a queue only where there was a limit before the last start
+    elif not queues.anybody(conn, part.slug) and _has_room(conn, part.slug, part.lines, key):
         parts.move(conn, part, "staging")
     else:
-        due_at = desk.now() + FULL_PAUSE
-        parts.change(conn, part, due_at=due_at, note=parts.NO_ROOM)
+        _admit_in_turn(conn, desk, part, key)
+
+
+def _has_room(conn: Connection, slug: str, more: int, key: Options) -> bool:
+    """Tell whether one job of so many lines may go on its way; one that could never fit goes alone."""
+    jobs, lines = parts.in_flight(conn, slug)
+    room = key.max_jobs_in_flight is None or jobs < key.max_jobs_in_flight
+    return room and (key.max_lines_queued is None or lines + more <= key.max_lines_queued or not jobs)
+
+
+def _admit_in_turn(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
+    """Queue the part. The first in the queue goes if there is room, or is woken; no part goes before it."""
+    due_at = desk.now() + polls.jittered(desk, QUEUE_PAUSE)
+    part = parts.change(conn, part, due_at=due_at, note=queues.NO_ROOM)
+    first = queues.first(conn, part.slug)
+    assert first is not None
+    if (first.batch_id, first.n) == (part.batch_id, part.n) and _has_room(conn, part.slug, part.lines, key):
+        parts.move(conn, part, "staging")
+        queues.served(conn, part.slug, first.workspace)
+        first = queues.first(conn, part.slug)
+    else:
         waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_ROOM), due_at))
+    if first is not None and _has_room(conn, part.slug, first.lines, key):
+        queues.wake_first(conn, part.slug)
 
 
 def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
@@ -217,7 +237,7 @@ async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobSt
                 await desk.write(parts.change, part, note=NOT_CANCELLED)
             raise
     asked = part.cancel_sent_at
-    due_at = desk.now() + poll_pause(desk, part.accepted_at, lane, status)
+    due_at = desk.now() + polls.poll_pause(desk, part.accepted_at, lane, status)
     await desk.write(_note_poll, part, status, asked, due_at, was_stopping=batch.stopping is not None)
 
 
@@ -272,14 +292,6 @@ async def _cancel(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> 
     failpoints.passing("cancel_job.acted")
 
 
-def poll_pause(desk: Desk, since: float | None, lane: BatchProvider, status: JobStatus) -> float:
-    """Return seconds until the next poll: a tenth of the time since then, within the bounds of operator and lane."""
-    engine = desk.gateway.config.engine
-    age = desk.now() - (since or desk.now())
-    pause = min(max(engine.poll_seconds_first, age * POLL_SHARE), engine.poll_seconds_max)
-    return max(pause, lane.capabilities.min_poll_seconds, status.poll_after or 0.0)
-
-
 async def _vanished(desk: Desk, part: PartRow, batch: BatchRow, error: Refused | TryLater) -> None:
     """A job that was accepted is paid for: keep asking until long after its window."""
     now, since, certain = desk.now(), part.missing_since, await _certain(desk, part)
@@ -291,5 +303,5 @@ async def _vanished(desk: Desk, part: PartRow, batch: BatchRow, error: Refused |
         return
     if since is None:
         await desk.write(parts.change, part, missing_since=now, note="the accepted job cannot be read")
-    pause = max(desk.gateway.config.engine.poll_seconds_max, (now - (since or now)) * POLL_SHARE)
+    pause = max(desk.gateway.config.engine.poll_seconds_max, (now - (since or now)) * polls.POLL_SHARE)
     raise TryLater(f"the accepted job cannot be read: {error}", after=pause)

@@ -15,7 +15,8 @@ from msgspec import structs
 
 from proxy_plugin.engine import waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
-from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted, poll_pause
+from proxy_plugin.engine.polls import poll_pause
+from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.engine.worker_jobs import heirs_of
 from proxy_plugin.ground import failpoints, logs

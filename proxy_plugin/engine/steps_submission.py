@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from proxy_plugin.engine import waiting
+from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
@@ -17,13 +17,14 @@ from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Account, BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, submissions, waits
+from proxy_plugin.storage.tables import batches, parts, queues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
+MOST_COUNTED = 200  # parts that wait for a create
 FENCE_KEPT = 600.0  # seconds for which a create that is tried again goes with the fence of the first try
 GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
 
@@ -79,6 +80,7 @@ async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: A
 
 def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     submissions.move(conn, row, "absent", reason=refused.code, ended_at=desk.now())
+    queues.call_first(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -87,6 +89,7 @@ def _withdraw(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     if not drop_if_stopping(conn, part):
         return False
     submissions.move(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
+    queues.call_first(conn, part.slug)
     return True
 
 
@@ -96,6 +99,8 @@ def _mark_sent(
     """Return None where nothing may be sent now."""
     if _withdraw(conn, desk, part, row) or not _has_turn(conn, desk, part, row):
         return None
+    if part.note in (queues.NO_TURN, queues.CALLED):
+        parts.change(conn, part, note=None)
     return submissions.move(conn, row, "sent", fence=fence, sent_at=desk.now())
 
 
@@ -106,10 +111,13 @@ def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     """
     if desk.lane(part).capabilities.accepts_label:
         return True
-    if submissions.has_turn(conn, row, desk.now() - _settle_seconds(desk, part)):
+    others = queues.called(conn, part.slug, desk.now()) - {(part.batch_id, part.n)}
+    free = submissions.has_turn(conn, row, desk.now() - _settle_seconds(desk, part))
+    if free and (part.note == queues.CALLED or not others):
         return True
-    due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first
-    parts.change(conn, part, due_at=due_at, note=submissions.NO_TURN)
+    before = queues.length(conn, part.slug, queues.NO_TURN, MOST_COUNTED)  # so that all ask as often as one would
+    due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first * max(1, before)
+    parts.change(conn, part, due_at=due_at, note=queues.NO_TURN)
     waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_TURN), due_at))
     return False
 
@@ -148,11 +156,9 @@ def _accepted(
 ) -> None:
     now = desk.now()
     submissions.move(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
-    submissions.next_turn(conn, part.slug)
-    first = max(desk.gateway.config.engine.poll_seconds_first, desk.lane(part).capabilities.min_poll_seconds)
-    parts.move(
-        conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=now + first
-    )
+    queues.call_first(conn, part.slug)
+    due_at = now + polls.first_pause(desk, desk.lane(part))
+    parts.move(conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=due_at)
     batch = batches.get(conn, part.batch_id)
     if batch is not None and batch.stopping:
         parts.wake(conn, part)
@@ -163,7 +169,7 @@ def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRo
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
     submissions.move(conn, row, "refused", reason=f"{submissions.NOT_TAKEN}{error}"[:200], ended_at=now)
-    submissions.next_turn(conn, part.slug)
+    queues.call_first(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
@@ -173,7 +179,7 @@ def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRo
 
 def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     submissions.move(conn, row, "refused", reason=refused.code, ended_at=desk.now())
-    submissions.next_turn(conn, part.slug)
+    queues.call_first(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -280,7 +286,7 @@ def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> 
     proven = desk.lane(part).capabilities.accepts_label or row.revoked_at is not None
     guess = not (proven or dropped)
     submissions.move(conn, row, "absent", ended_at=now, guessed=int(guess))
-    submissions.next_turn(conn, part.slug)
+    queues.call_first(conn, part.slug)
     what = "create provably absent" if proven else "create taken to be absent"
     batches.event(conn, part.batch_id, part.n, now, what, f"{row.lookups} lookups")
     waits.over(conn, part.batch_id, part.n)

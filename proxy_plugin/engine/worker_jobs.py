@@ -26,7 +26,9 @@ from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, u
 WORKER_GIVES_UP = 5  # tries in which three workers died each
 
 
-def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str) -> SplitJob:
+def split_job(
+    blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str, max_jobs: int
+) -> SplitJob:
     """Return what the split of a file needs to know."""
     return SplitJob(
         batch_id=batch_id,
@@ -37,6 +39,7 @@ def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_
         endpoint=endpoint,
         targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
+        max_jobs=max_jobs,
     )
 
 

@@ -18,6 +18,7 @@ Messages never hold a secret or the user's content.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 
@@ -112,11 +113,20 @@ class IdempotencyMismatch(GatewayError):
 
 
 class TooManyRequests(GatewayError):
-    """A limit on the caller's rate or number of live things."""
+    """A limit on the caller's rate or number of live things. `after`: seconds until a new try, where known."""
 
     status: ClassVar[int] = 429
     type: ClassVar[str] = "rate_limit_error"
     default_code: ClassVar[str | None] = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, after: float | None = None) -> None:
+        super().__init__(message)
+        self._after = after
+
+    def headers(self) -> dict[str, str]:
+        """Return the pause too, in whole seconds."""
+        pause = {} if self._after is None else {"Retry-After": str(math.ceil(self._after))}
+        return super().headers() | pause
 
 
 class Unavailable(GatewayError):

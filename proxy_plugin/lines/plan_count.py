@@ -76,7 +76,8 @@ class Figures(msgspec.Struct, frozen=True):
 
     `refused_lines` are the first 1,000 of the refused. `refusals` counts all by code and parameter, each line at every
     parameter of it that is refused, `dropped` the lines of each parameter; `unnamed` says that either has more names
-    than are told. The batch would fail if it is `strict`, or if `unroutable`: none of the lines has a target.
+    than are told. The batch would fail if it is `strict`, if `unroutable`: none of the lines has a target, or for
+    `too_many` jobs.
     """
 
     placed: int
@@ -91,11 +92,12 @@ class Figures(msgspec.Struct, frozen=True):
     unroutable: bool = False
     warnings: tuple[Warned, ...] = ()
     pictured: int = 0  # lines with pictures that a batch would fetch
+    too_many: tuple[Fault, ...] = ()
 
     @property
     def fatal(self) -> bool:
-        """Whether the lines that are refused would fail the batch."""
-        return self.strict or self.unroutable
+        """Whether the batch would fail as a whole."""
+        return self.strict or self.unroutable or bool(self.too_many)
 
 
 def count(job: PlanJob) -> Figures:
@@ -125,6 +127,7 @@ def count(job: PlanJob) -> Figures:
         unroutable=bool(cut.unroutable),
         warnings=warnings.found(),
         pictured=cut.filled,
+        too_many=tuple(cut.too_many),
     )
 
 

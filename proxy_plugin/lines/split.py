@@ -5,9 +5,9 @@ lines of one account, endpoint and partition, and of one model where the lane wa
 limits: lines, translated bytes, inputs. Its native document is written as it will be sent. The same job gives the same
 bytes again: parts, marks and order depend on the input alone.
 
-What a file may cause is bounded: 1,000 parts open at a time, 20,000 in all. A line that would need one more is
-rejected. Closing the part that was used longest ago would make room as well, but a file whose models take turns would
-then become a job for every line of it, each with its own calls, polls and share of the account's limits.
+What a file may cause is bounded: one that would need more parts than a batch may have is refused as a whole, with how
+many it would need. Closing the part that was used longest ago would make room as well, but a file whose models take
+turns would then become a job for every line of it, each with its own calls, polls and share of the account's limits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from proxy_plugin.providers.base import Framing, LineRejected, Native, make_mark
 from proxy_plugin.routing.route import EVERYTHING, Rules
 
 _ENTRIES_WAITING = 16_384
-MAX_OPEN_PARTS, MAX_PARTS = 1_000, 20_000
+MAX_PARTS = 5_000  # that are told apart, whatever a batch may have: 7 MB
 
 
 class SplitJob(msgspec.Struct, frozen=True):
@@ -62,25 +62,26 @@ class SplitJob(msgspec.Struct, frozen=True):
     targets: tuple[TargetSpec, ...]
     rules: Rules = EVERYTHING
     media: Media | None = None  # the pictures that were fetched; None for a plan and where no target wants any
+    max_jobs: int = MAX_PARTS  # that the batch may have
 
 
 def split(job: SplitJob) -> Manifest:
     """Write `parts/`, `assignment`, `rejected/` and last `manifest.json` into the job's folder, all durable.
 
-    Where a strict target cannot have some of its lines, or no line has a target at all, the manifest has `faults` and
-    is not written: nothing may be sent. Raises OSError (a full disk), ValueError where an adapter broke its contract,
-    and EnvelopeFault or BrokenIndex where the source is not the file that was scanned.
+    Where a strict target cannot have some of its lines, no line has a target at all, or too many jobs would be needed,
+    the manifest has `faults` and is not written: nothing may be sent. Raises OSError (a full disk), ValueError where an
+    adapter broke its contract, and EnvelopeFault or BrokenIndex where the source is not the file that was scanned.
     """
     folder = Path(job.folder)
     empty_folder(folder)
-    cut = Cut(job, _Files(folder))
+    cut = Cut(job, _Files(folder, job.max_jobs))
     with LineIndex(Path(job.index)) as index:
         for ordinal, number, line in index.lines(Path(job.source)):
             cut.take(ordinal, number, decode_envelope(line))
             passing("split.row")
             if len(cut.faults) >= MAX_FAULTS:
                 break
-    if faults := cut.faults or cut.unroutable:
+    if faults := cut.faults or cut.unroutable or cut.too_many:
         return Manifest(job.batch_id, cut.total, cut.rejected, (), tuple(faults))
     manifest = cut.finish()
     passing("split.written")
@@ -114,11 +115,21 @@ class Sink(Protocol):
         """Return when nothing of it can be lost any more."""
 
 
-class _Files:
-    """The files of a split, in the folder of one attempt."""
+class _Nowhere:
+    """The document of a part that is only counted."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def append(self, *pieces: bytes) -> None:
+        """Write nothing."""
+
+    def sync(self) -> None:
+        """Have nothing to lose."""
+
+
+class _Files:
+    """The files of a split, in the folder of one attempt. Parts from `most` on have none: they will not be sent."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder, self._most = folder, most
         (folder / PARTS).mkdir()
         self._files = GrowingFiles()
         self._assignment = self._files.file(folder / ASSIGNMENT)
@@ -126,7 +137,7 @@ class _Files:
         self._remarks = RowWriter(folder / REMARKS)
 
     def document(self, n: int) -> Document:
-        return self._files.file(self._folder / _document_name(n))
+        return self._files.file(self._folder / _document_name(n)) if n < self._most else _Nowhere()
 
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
         self._assign(part.n)
@@ -247,6 +258,7 @@ class Cut:
         self._closed: list[PartSpec] = []
         self._next = self.total = self.rejected = 0
         self._routed = False
+        self._beyond: int | None = None  # number of the line that needs the first job too many
         self._unrouted: list[Fault] = []
         self.faults: list[Fault] = []
 
@@ -263,7 +275,7 @@ class Cut:
             choice = self._chooser.choose(envelope)
             lane = self._lanes.lane(choice, envelope.url)
             self._routed = True
-            self._place(ordinal, envelope, choice, lane)
+            self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
             self._reject(ordinal, number, rejection, envelope, choice)
             return None
@@ -281,6 +293,19 @@ class Cut:
         """
         return [] if self._routed else self._unrouted
 
+    @property
+    def too_many(self) -> list[Fault]:
+        """Return why a batch may not have all the jobs that the file would need; nothing where it may."""
+        most, needs = self._job.max_jobs, f"{self._next}{' or more' if self._next >= MAX_PARTS else ''}"
+        if self._beyond is None:
+            return []
+        message = (
+            f"The file would need {needs} jobs, and a batch may have {most} (limits.max_jobs_per_batch); this line"
+            " needs the first one too many. A job has lines of one account and endpoint, and on most lanes of one"
+            f" model: name fewer of them, or make at least {-(-self._next // most)} files of this one."
+        )
+        return [Fault("too_many_jobs", message, "body.model", self._beyond)]
+
     def overruled(self, choice: Choice, envelope: Envelope) -> str | None:
         """Return the slug that a line names in vain."""
         return self._chooser.overruled(choice, envelope)
@@ -297,7 +322,7 @@ class Cut:
         parts = tuple(sorted(self._closed, key=lambda each: each.n))
         return Manifest(self._job.batch_id, self.total, self.rejected, parts)
 
-    def _place(self, ordinal: int, envelope: Envelope, choice: Choice, lane: TargetLane) -> None:
+    def _place(self, ordinal: int, number: int, envelope: Envelope, choice: Choice, lane: TargetLane) -> None:
         """Put the line into the part that it fits.
 
         The native line carries its part's mark, but which part it fits shows only once it is translated. So it is
@@ -313,7 +338,7 @@ class Cut:
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
         lane.measure(native)
-        part = self._part_for(native, lane, group, ordinal)
+        part = self._part_for(native, lane, group, ordinal, number)
         self._latest[group] = native.partition
         if part.mark != mark:
             native = _same(native, lane.translate(native_id(part.mark, ordinal), body, model, own))
@@ -322,12 +347,12 @@ class Cut:
         part.add(ordinal, native)
         self._sink.placed(part, ordinal, model, body, native)
 
-    def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int) -> OpenPart:
+    def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int, number: int) -> OpenPart:
         key = (group, native.partition)
         part = self._open.get(key)
         if part is not None and part.takes(native):
             return part
-        self._check_room(opens=part is None)
+        self._check_room(number)
         if part is not None:
             self._closed.append(part.close())
         document = self._sink.document(self._next)
@@ -337,13 +362,12 @@ class Cut:
         self._next += 1
         return part
 
-    def _check_room(self, *, opens: bool) -> None:
-        if self._next >= MAX_PARTS or (opens and len(self._open) >= MAX_OPEN_PARTS):
-            message = (
-                f"The line needs one job more than a batch may have: {MAX_PARTS} in all, {MAX_OPEN_PARTS} for different"
-                " accounts, endpoints and models. Put it into another batch."
-            )
-            raise LineRejected(message, code="too_many_jobs", param="body.model")
+    def _check_room(self, number: int) -> None:
+        """Go on counting where the batch may have no further job, so that its caller is told how many it would need."""
+        if self._next >= self._job.max_jobs and self._beyond is None:
+            self._beyond = number
+        if self._next >= MAX_PARTS:
+            raise LineRejected("The line needs one job too many.", code="too_many_jobs", param="body.model")
 
     def _mark(self, lane: TargetLane, first: int) -> str:
         """Return the mark of the part that would be opened next with this line."""

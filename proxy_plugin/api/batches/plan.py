@@ -7,8 +7,9 @@ none of them, so a kill leaves nothing behind. A plan ends when its client hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -22,7 +23,8 @@ from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.engine.worker_jobs import split_job
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import Clock
-from proxy_plugin.ground.errors import GatewayError, Unavailable
+from proxy_plugin.ground.errors import GatewayError, TooManyRequests, Unavailable
+from proxy_plugin.ground.turns import Turns
 from proxy_plugin.ground.workers import WorkerDied, Workers
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
@@ -39,29 +41,48 @@ from proxy_plugin.web.request_body import json_object
 T = TypeVar("T")
 SCAN_SECONDS = 300.0  # that a plan waits for a file that has just been uploaded
 TURN_SECONDS = 120.0  # and for other plans
+TRY_AGAIN = 5.0  # seconds that a caller with too many plans is asked to wait
 LOOK_SECONDS = 0.5  # between looks whether the client is still there
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5  # seconds between looks for the scan
 REPEATED = "duplicate_custom_id"
 
 
 class Plans:
-    """Lets half of the workers make plans at once, at least one: the engine has need of the others."""
+    """Lets half of the workers make plans at once, at least one: the engine has need of the others.
 
-    def __init__(self, workers: Workers) -> None:
-        self._turns = asyncio.Semaphore(max(1, workers.count // 2))
+    Workspaces take turns, and each may have so many plans at a time: what waits holds a connection.
+    """
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises Unavailable."""
-        try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Unavailable("The gateway is busy with other plans; ask for this one again later.") from None
+    def __init__(self, workers: Workers, most_each: int) -> None:
+        self._turns, self._most = Turns(max(1, workers.count // 2)), most_each
+        self._asked: Counter[str] = Counter()  # by workspace
+
+    @contextmanager
+    def counted(self, workspace: str) -> Iterator[None]:
+        """Count a plan while it waits and is made. Raises TooManyRequests."""
+        if self._asked[workspace] >= self._most:
+            message = (
+                f"{self._most} plans of this workspace are waiting or being made (limits.max_plans); try again later."
+            )
+            raise TooManyRequests(message, after=TRY_AGAIN)
+        self._asked[workspace] += 1
         try:
             yield
         finally:
-            self._turns.release()
+            self._asked[workspace] -= 1
+            if not self._asked[workspace]:
+                del self._asked[workspace]
+
+    @asynccontextmanager
+    async def turn(self, workspace: str) -> AsyncIterator[None]:
+        """Wait for a turn. Raises Unavailable."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await stack.enter_async_context(self._turns.turn(workspace))
+            except TimeoutError:
+                raise Unavailable("The gateway is busy with other plans; ask for this one again later.") from None
+            yield
 
 
 PLANS = web.AppKey("proxy_plugin.plans", Plans)
@@ -77,11 +98,12 @@ class _Asked(NamedTuple):
 
 async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
-    body = await json_object(request)
-    resolved, wanted = await resolved_route(request, body), wanted_in(body)
-    idempotency_key(request[HEADERS])
-    asked = _Asked(wanted, decode_route(resolved.route), request[CALLER].workspace)
-    found = await _while_there(request, _made(request.app, asked))
+    with request.app[PLANS].counted(request[CALLER].workspace):
+        body = await json_object(request)
+        resolved, wanted = await resolved_route(request, body), wanted_in(body)
+        idempotency_key(request[HEADERS])
+        asked = _Asked(wanted, decode_route(resolved.route), request[CALLER].workspace)
+        found = await _while_there(request, _made(request.app, asked))
     return json_answer(
         found, headers=headers.response_headers(resolved.provider, request[HEADERS].trace_id, resolved.option)
     )
@@ -95,7 +117,7 @@ async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
     faults = file_faults(facts, endpoint, asked.route)
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
-        async with app[PLANS].turn():
+        async with app[PLANS].turn(asked.workspace):
             figures = await _counted(gateway.workers, _job(gateway, asked, file, facts))
     return plan_object(Found(endpoint, facts, tuple(faults), figures))
 
@@ -121,10 +143,12 @@ async def _visible(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
 
 
 def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJob:
-    limit = gateway.config.limits.max_line_bytes
+    limit, most = gateway.config.limits.max_line_bytes, gateway.config.limits.max_jobs_per_batch
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        split=split_job(
+            gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder="", max_jobs=most
+        ),
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limit if facts.longest_line > limit else None,
         repeated=frozenset(repeated),

@@ -71,7 +71,8 @@ def _unlisted(found: Found) -> int:
 
 def _errors(found: Found) -> dict[str, Any]:
     lines = found.figures.refused_lines if found.figures else ()
-    data = sorted([*found.faults, *lines], key=lambda fault: fault.line or 0)
+    whole = found.figures.too_many if found.figures else ()
+    data = sorted([*found.faults, *whole, *lines], key=lambda fault: fault.line or 0)
     shown = [{"code": f.code, "message": f.message, "param": f.param, "line": f.line} for f in data]
     truncated = _faults(found) > len(found.faults) or (found.figures is not None and found.figures.refused > len(lines))
     return {"object": "list", "data": shown} | ({"truncated": True} if truncated else {})
@@ -111,6 +112,8 @@ def _caveats(found: Found) -> Iterator[str]:
         yield "The route is strict: one line that its target cannot have fails the whole batch; nothing would be sent."
     if found.figures.unroutable:
         yield "No line of the file has a target, so the batch would fail as a whole: 'errors' says why."
+    if found.figures.too_many:
+        yield "The file needs more jobs than a batch may have, so the batch would fail as a whole: 'errors' says why."
     if found.faults and found.figures.targets:
         yield "'targets' are those of the lines without fault, as if the others were taken out of the file."
     if unlisted := _unlisted(found):

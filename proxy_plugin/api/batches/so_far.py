@@ -19,6 +19,7 @@ from proxy_plugin.api.files.room import require_room
 from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.engine.worker_jobs import merge_job
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground.turns import Turns
 from proxy_plugin.lines.merge import MergeJob, merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.states import PART_ENDS
@@ -39,11 +40,14 @@ class _Shared:
 
 
 class SoFar:
-    """The files there are now. They are made one at a time: each occupies a worker that the engine must spare."""
+    """The files there are now. They are made one at a time: each occupies a worker that the engine must spare.
+
+    Workspaces take turns.
+    """
 
     def __init__(self) -> None:
         self._files: dict[Known, _Shared] = {}
-        self._turn = asyncio.Semaphore(1)
+        self._turns = Turns(1)
         self._removing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -78,7 +82,7 @@ class SoFar:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
-        async with self._turn:
+        async with self._turns.turn(batch.workspace):
             path = gateway.blobs.temp_path()
             attempts = await gateway.registry.read(submissions.attempts, batch.id)
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)

@@ -26,7 +26,7 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.RESULTS_LATE: "The job is over, and the provider has yet to show all results that it counts.",
     waits.NO_TURN: "Another create of {account} is in doubt, and one at a time can be told apart.",
     waits.NO_ROOM: "{account} has as many jobs or lines at its provider as it may have (max_jobs_in_flight,"
-    " max_lines_queued).",
+    " max_lines_queued); the first that waits goes on as one ends, each workspace in turn.",
     waits.PICTURES: "Pictures that its lines name are being fetched.",
     DISK_FULL: "The gateway's disk is full; it goes on by itself when there is space.",
 }

@@ -11,7 +11,6 @@ GatewayError
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -49,15 +48,6 @@ class Unprocessable(BadRequest):
 
 class ProviderBusy(TooManyRequests):
     """The provider asked for a pause of `after` seconds, where it said how long."""
-
-    def __init__(self, message: str, after: float | None) -> None:
-        super().__init__(message)
-        self._after = after
-
-    def headers(self) -> dict[str, str]:
-        """Return the pause too, in whole seconds."""
-        pause = {} if self._after is None else {"Retry-After": str(math.ceil(self._after))}
-        return super().headers() | pause
 
 
 class ProviderFailed(GatewayError):
@@ -105,7 +95,7 @@ def as_answer(error: ProviderError, title: str, *, lost: str) -> GatewayError:
         return (OutcomeLate if error.timed_out else OutcomeLost)(f"{title} gave no clear answer. {lost}")
     after = error.after if isinstance(error, TryLater) else None
     if after is not None or (isinstance(error, TryLater) and error.status == 429):
-        return ProviderBusy(f"{title} takes no more calls for this account just now; nothing was done.", after)
+        return ProviderBusy(f"{title} takes no more calls for this account just now; nothing was done.", after=after)
     if error.timed_out:
         return ProviderSlow(f"{title} did not answer in time; try again later.")
     return ProviderFailed(f"{title} cannot be reached, or failed; try again later.")

@@ -154,12 +154,6 @@ def page(conn: Connection, workspace: str, *, after: str | None, limit: int) -> 
     return many(BatchRow, conn.execute(query, {"workspace": workspace, "start": start, "limit": limit}))
 
 
-def due(conn: Connection, now: float, limit: int) -> list[BatchRow]:
-    """Return batches that want a step now, oldest first."""
-    query = f"SELECT {_COLUMNS} FROM batches WHERE due_at <= ? ORDER BY due_at LIMIT ?"
-    return many(BatchRow, conn.execute(query, (now, limit)))
-
-
 def wake(conn: Connection, batch_id: str) -> None:
     """Let the engine look at the batch at once."""
     conn.execute("UPDATE batches SET due_at = 0 WHERE id = ? AND due_at IS NOT NULL", (batch_id,))

@@ -112,12 +112,6 @@ def hide(conn: Connection, workspace: str, file_id: str, now: float) -> bool:
     return True
 
 
-def due(conn: Connection, now: float, limit: int) -> list[FileRow]:
-    """Return files that wait for their scan."""
-    query = f"SELECT {_COLUMNS} FROM files WHERE due_at <= ? ORDER BY due_at LIMIT ?"
-    return many(FileRow, conn.execute(query, (now, limit)))
-
-
 def scanned(conn: Connection, file_id: str, state: str, facts: str | None) -> None:
     """Record the outcome of a scan and wake the batches that wait for it."""
     row = get(conn, file_id)

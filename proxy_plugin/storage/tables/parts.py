@@ -11,9 +11,8 @@ from proxy_plugin.providers.base import Refused, Usage
 from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, columns, many, one, waits
-
-NO_ROOM = "waits for room on its virtual key"
+from proxy_plugin.storage.errors import ConstraintError
+from proxy_plugin.storage.tables import batches, columns, many, one, queues, waits
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,8 +137,11 @@ _IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
 
 
 def insert(conn: Connection, row: PartRow) -> None:
-    """Add a part of a manifest."""
-    conn.execute(f"INSERT INTO parts ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
+    """Add a part of a manifest. Its turn is that of its batch's workspace, its place that of its batch."""
+    into = f"INSERT INTO parts ({_COLUMNS}, workspace, place)"
+    query = f"{into} SELECT {_NAMED}, workspace, seq FROM batches WHERE id = :batch_id"
+    if not conn.execute(query, msgspec.structs.asdict(row)).rowcount:
+        raise ConstraintError(f"there is no batch {row.batch_id}")
 
 
 def get(conn: Connection, batch_id: str, n: int) -> PartRow | None:
@@ -150,21 +152,6 @@ def get(conn: Connection, batch_id: str, n: int) -> PartRow | None:
 def of_batch(conn: Connection, batch_id: str) -> list[PartRow]:
     """Return all parts of a batch in order."""
     return many(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? ORDER BY n", (batch_id,)))
-
-
-def due(conn: Connection, now: float, limit: int) -> list[PartRow]:
-    """Return parts that want a step now, longest waiting first."""
-    return many(
-        PartRow,
-        conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE due_at <= ? ORDER BY due_at LIMIT ?", (now, limit)),
-    )
-
-
-def next_after(conn: Connection, now: float) -> float | None:
-    """Return when, after `now`, the next file, batch or part wants a step."""
-    queries = (f"SELECT MIN(due_at) FROM {table} WHERE due_at > ?" for table in ("parts", "batches", "files"))
-    times = (conn.execute(query, (now,)).fetchone()[0] for query in queries)
-    return min((time for time in times if time is not None), default=None)
 
 
 def postpone(conn: Connection, batch_id: str, n: int, due_at: float) -> None:
@@ -187,7 +174,8 @@ def counts_changed(conn: Connection, batch_id: str) -> None:
 def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> PartRow:
     """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch.
 
-    Any step ends a wait, but for those of a create that is tried again and again.
+    Any step ends a wait, but for those of a create that is tried again and again. A part that is in flight no more
+    leaves a place: the first in the queue is woken, and wakes the next one if there is room for both.
     """
     states.check("part", part.state, state)
     if {part.state, state} != {"staged", "creating"}:
@@ -200,9 +188,7 @@ def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> Part
     if "completed" in changes:
         counts_changed(conn, part.batch_id)
     if part.state in states.IN_FLIGHT and state not in states.IN_FLIGHT:
-        conn.execute(
-            "UPDATE parts SET due_at = 0 WHERE slug = ? AND state = 'planned' AND note = ?", (part.slug, NO_ROOM)
-        )
+        queues.wake_first(conn, part.slug)
     return moved
 
 

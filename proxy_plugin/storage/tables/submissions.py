@@ -12,7 +12,6 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import columns, many, one
 from proxy_plugin.storage.tables.parts import PartRow
 
-NO_TURN = "waits until the account's last create is resolved"
 NOT_TAKEN = "retry: "  # begins the reason of a create that was provably not accepted for now: it has no job
 
 
@@ -122,16 +121,6 @@ def has_turn(conn: Connection, row: SubmissionRow, since: float) -> bool:
         " AND NOT (s.batch_id = ? AND s.part = ? AND s.n = ?) LIMIT 1"
     )
     return conn.execute(query, (row.account, since, row.batch_id, row.part, row.n)).fetchone() is None
-
-
-def next_turn(conn: Connection, slug: str) -> None:
-    """Wake one of the parts that wait for a create of this virtual key to be resolved; the others look by themselves.
-
-    Woken together, each of them would ask the provider for a fence, and one could go on.
-    """
-    query = "SELECT batch_id, n FROM parts WHERE slug = ? AND state = 'creating' AND note = ? ORDER BY due_at LIMIT 1"
-    for row in conn.execute(query, (slug, NO_TURN)).fetchall():
-        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", tuple(row))
 
 
 def begin(conn: Connection, part: PartRow, account: str, now: float) -> SubmissionRow:

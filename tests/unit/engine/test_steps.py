@@ -50,6 +50,7 @@ async def taken(engine: Engine, step: Step, monkeypatch: pytest.MonkeyPatch) -> 
         passed.append("run")
 
     monkeypatch.setattr(failpoints, "passing", passed.append)
+    engine._state.slots.begin("one", Key(step.kind, "id"))
     await engine._take(replace(step, run=run), SimpleNamespace(slug="key"), Key(step.kind, "id"))
     return passed
 

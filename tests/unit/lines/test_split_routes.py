@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proxy_plugin.lines import split as split_module
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.manifest import ASSIGNMENT, MANIFEST, REJECTED, REMARKS, Manifest
+from proxy_plugin.lines.plan_count import PlanJob, count
 from proxy_plugin.lines.row_store import ERROR, NOTE, StoredRow, rows
 from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.routing.route import ByLine, Case, Changes, Name, Names, Option, Rules, Share, To, When
@@ -168,9 +169,9 @@ def test_a_target_that_is_not_strict_fails_only_its_line(tmp_path: Path) -> None
     assert [fault.line for fault in manifest.faults] == [1]
 
 
-def test_thousands_of_models_open_no_thousands_of_parts(tmp_path: Path) -> None:
-    count = split_module.MAX_OPEN_PARTS + 50
-    lines = [chat(f"{turn}-{n}", model=f"wool-{n}") for turn in range(2) for n in range(count)]
+def test_hundreds_of_models_open_no_hundreds_of_files(tmp_path: Path) -> None:
+    models = 500
+    lines = [chat(f"{turn}-{n}", model=f"wool-{n}") for turn in range(2) for n in range(models)]
     batch = ToyBatch(tmp_path, lines)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
@@ -178,11 +179,60 @@ def test_thousands_of_models_open_no_thousands_of_parts(tmp_path: Path) -> None:
         manifest = cut(batch, Rules(), account("a", provider="toy-single"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert len(manifest.parts) == split_module.MAX_OPEN_PARTS
-    assert {part.lines for part in manifest.parts} == {2}
-    refused = remarks(batch, ERROR)
-    assert [row.ordinal for row in refused] == [turn * count + n for turn in range(2) for n in range(count - 50, count)]
-    assert {row.meta.code for row in refused} == {"too_many_jobs"}
+    assert [part.lines for part in manifest.parts] == [2] * models
+
+
+TOO_MANY = [  # models of the lines, how many lines a job may have, how many jobs a batch may, how many it would need
+    ("abc", None, 3, None),
+    ("abcd", None, 3, ("4", 4)),
+    ("aaaa", None, 3, None),
+    ("aaaa", 1, 3, ("4", 4)),
+    ("aaaa", 2, 1, ("2", 3)),
+    ("ababab", None, 1, ("2", 2)),
+    ("ababab", 1, 5, ("6", 6)),
+    ("ababab", 2, 4, None),
+    ("abcdefghij", None, 2, ("10", 3)),
+    ("a", None, 1, None),
+    ("aab", 1, 2, ("3", 3)),
+]
+
+
+@pytest.mark.parametrize(("models", "each", "most", "told"), TOO_MANY)
+def test_a_file_that_needs_too_many_jobs_is_refused_whole(
+    tmp_path: Path, models: str, each: int | None, most: int, told: tuple[str, int] | None
+) -> None:
+    batch = ToyBatch(tmp_path, [chat(str(n), model=f"wool-{name}") for n, name in enumerate(models)])
+    spec = account("a", provider="toy-single", max_lines=each)
+    made = msgspec.structs.replace(job(batch, Rules(), spec), max_jobs=most)
+    manifest, figures = split(made), count(PlanJob(made, frozenset({CHAT})))
+    assert tuple(manifest.faults) == figures.too_many
+    assert figures.fatal is (told is not None)
+    assert (tmp_path / "split" / MANIFEST).exists() is (told is None)
+    assert len(list((tmp_path / "split" / "parts").iterdir())) <= most
+    if told is None:
+        assert len(manifest.parts) == figures.jobs <= most
+        return
+    needed, ordinal = told
+    [fault] = manifest.faults
+    assert (fault.code, fault.param) == ("too_many_jobs", "body.model")
+    assert f"would need {needed} jobs, and a batch may have {most} " in fault.message
+    assert fault.line == number_of(ordinal - 1)
+    assert figures.jobs == int(needed)
+
+
+def number_of(ordinal: int) -> int:
+    """Return the number of a line: a blank one follows every third."""
+    return 1 + ordinal + ordinal // 3
+
+
+def test_counting_ends_where_it_would_grow_with_the_file(tmp_path: Path) -> None:
+    lines = split_module.MAX_PARTS + 7
+    batch = ToyBatch(tmp_path, [chat(str(n), model=f"wool-{n}") for n in range(lines)])
+    made = msgspec.structs.replace(job(batch, Rules(), account("a", provider="toy-single")), max_jobs=10)
+    [fault] = split(made).faults
+    assert f"would need {split_module.MAX_PARTS} or more jobs" in fault.message
+    figures = count(PlanJob(made, frozenset({CHAT})))
+    assert (figures.jobs, figures.refused) == (split_module.MAX_PARTS, 7)
 
 
 def test_what_is_remembered_does_not_grow_with_the_models_of_a_file(tmp_path: Path) -> None:
@@ -190,12 +240,12 @@ def test_what_is_remembered_does_not_grow_with_the_models_of_a_file(tmp_path: Pa
     names = Names(models={"*": Name((Option(0, "*"),))})
     spec = account("a", models=("nothing-*",))
     peaks = []
-    for count in (11_000, 22_000):
-        batch = ToyBatch(tmp_path / str(count), [chat(str(n), model=f"m-{n}-{'x' * 100}") for n in range(count)])
+    for lines in (11_000, 22_000):
+        batch = ToyBatch(tmp_path / str(lines), [chat(str(n), model=f"m-{n}-{'x' * 100}") for n in range(lines)])
         made = job(batch, Rules(rule=ByLine(), names=names), spec)
         batch.lines = []
         tracemalloc.start()
-        assert split(made).rejected == count
+        assert split(made).rejected == lines
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.25

@@ -1,0 +1,21 @@
+ALTER TABLE parts ADD COLUMN workspace TEXT NOT NULL DEFAULT '';
+ALTER TABLE parts ADD COLUMN place BIGINT NOT NULL DEFAULT 0;
+UPDATE parts SET
+    workspace = (SELECT batches.workspace FROM batches WHERE batches.id = parts.batch_id),
+    place = (SELECT batches.seq FROM batches WHERE batches.id = parts.batch_id);
+
+CREATE INDEX files_due ON files (workspace, due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX batches_due ON batches (workspace, due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX parts_due ON parts (workspace, due_at, place, n) WHERE due_at IS NOT NULL;
+
+DROP INDEX parts_in_flight;
+CREATE INDEX parts_in_flight ON parts (slug, state, workspace, lines);
+CREATE INDEX parts_queued ON parts (slug, state, note, workspace, place, n) WHERE note IS NOT NULL;
+
+CREATE TABLE turns (
+    slug TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    served BIGINT NOT NULL,
+    PRIMARY KEY (slug, queue, workspace)
+);
