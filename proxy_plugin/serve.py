@@ -14,16 +14,17 @@ from aiohttp.http import SERVER_SOFTWARE
 from proxy_plugin.access.callers import require_loopback
 from proxy_plugin.app import ANYTHING, setup
 from proxy_plugin.config import Config
+from proxy_plugin.config.connections import most_open
 from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
+from proxy_plugin.ground.open_files import raise_file_limit
 from proxy_plugin.web.answers import error_answer
+from proxy_plugin.web.server import Runner, Site
 
 LOG = logging.getLogger("proxy_plugin")
 DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 LAST_SECONDS = 10.0  # then for all other requests
-READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
-HEADER_BYTES = 32 * 1024  # of one header: configs come in one; beyond it aiohttp answers by itself, as plain text
 
 
 async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
@@ -40,12 +41,14 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     app.on_response_prepare.append(_hide_server)
     if config.server.upstream is None:
         app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
-    runner, asked_to_stop = _runner(app), _stop_signal()
+    limit = raise_file_limit()
+    runner, asked_to_stop = Runner(app, config, shutdown_timeout=LAST_SECONDS), _stop_signal()
     _log_doubts(config)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, host, config.server.port if port is None else port)
+        site = Site(runner, host, config.server.port if port is None else port)
         await site.start()
+        logs.event(LOG, "bounds", open_files=limit.now, connections=most_open(config))
         logs.event(LOG, "listening", host=host, port=site.port, upstream=config.server.upstream is not None)
         await asked_to_stop.wait()
         await _drain(gateway.traffic)
@@ -53,17 +56,6 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
         await runner.cleanup()
     logs.event(LOG, "stopped", uploads_cut=gateway.traffic.uploads)
     return 0
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=LAST_SECONDS,
-        read_bufsize=READ_BUFFER,
-        max_field_size=HEADER_BYTES,
-        auto_decompress=False,
-    )
 
 
 def _log_doubts(config: Config) -> None:
