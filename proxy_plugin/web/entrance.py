@@ -30,6 +30,7 @@ from proxy_plugin.web.content_encoding import unpacked_by_server
 from proxy_plugin.web.keys import CALLER, HEADERS, request_id
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
 from proxy_plugin.web.served import Handler, Served
+from proxy_plugin.web.server import Guarded
 
 LOG = logging.getLogger("proxy_plugin.http")
 LINGER_SECONDS = 5.0  # of reading on after a refusal
@@ -152,6 +153,8 @@ async def _close_after(request: web.Request, response: web.Response) -> None:
     aiohttp would read on too, but for ten seconds even if the client has long gone, which holds up a stop.
     """
     response.force_close()
+    if isinstance(request.protocol, Guarded):
+        request.protocol.answered()
     with suppress(OSError, TimeoutError, web.RequestPayloadError, HttpProcessingError):
         await response.prepare(request)
         await response.write_eof()
@@ -176,6 +179,8 @@ def _answer_to(error: Exception) -> web.Response:
         return error_answer(error)
     if isinstance(error, RegistryFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return error_answer(NoSpace("The disk of the gateway is full; nothing was kept."))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return error_answer(Unavailable("The gateway has too many files open; try again in a moment."))
     if isinstance(error, web.RequestPayloadError):
         return error_answer(BadRequest("The request body is damaged: it breaks its own transfer or content encoding."))
     if isinstance(error, web.HTTPException):

@@ -92,7 +92,12 @@ class Heads(HttpRequestParser):
             raise Refusal(self.refusal)
         running = self._running()
         before = 0 if running is None else running.total_bytes
-        messages, upgraded, tail = super().feed_data(data, *more)
+        try:
+            messages, upgraded, tail = super().feed_data(data, *more)
+        except HttpProcessingError:
+            if running is not None:  # aiohttp would leave its reader waiting
+                running.set_exception(web.RequestPayloadError("the body breaks its transfer encoding"))
+            raise
         used = 0 if running is None else running.total_bytes - before
         for message, body in messages:
             size = _size(message)

@@ -119,9 +119,11 @@ async def behind() -> AsyncIterator[Behind]:
 
 
 @asynccontextmanager
-async def fronted(tmp_path: Path, path: str = "") -> AsyncIterator[tuple[Served, Behind]]:
-    async with behind() as it, running(tmp_path, server={"upstream": f"http://127.0.0.1:{it.port}{path}"}) as served:
-        yield served, it
+async def fronted(tmp_path: Path, path: str = "", **sections: Any) -> AsyncIterator[tuple[Served, Behind]]:
+    async with behind() as it:
+        upstream = {"upstream": f"http://127.0.0.1:{it.port}{path}"}
+        async with running(tmp_path, server=upstream, **sections) as served:
+            yield served, it
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -251,6 +253,16 @@ async def test_a_body_reaches_the_upstream_while_it_is_still_coming(tmp_path: Pa
         await eventually(lambda: b"".join(it.pieces) == b"hello ")
         await client.write(b"world" if length else b"5\r\nworld\r\n0\r\n\r\n")
         await eventually(lambda: b"".join(it.pieces) == b"hello world")
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_a_body_that_does_not_come_is_the_clients_fault(tmp_path: Path, log: Log, length: bool) -> None:
+    async with fronted(tmp_path, connections={"max_body_seconds": 0.2}) as (served, _), wire(served) as client:
+        await client.send("POST", "/count", "Content-Length: 11" if length else "Transfer-Encoding: chunked")
+        await client.write(b"hello " if length else b"6\r\nhello \r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+    assert log.lines("upstream_failed") == []
 
 
 async def test_a_refusal_comes_back_before_the_body_is_sent(tmp_path: Path) -> None:
