@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin.access.callers import require_loopback
-from proxy_plugin.app import ANYTHING, setup
+from proxy_plugin.app import setup
 from proxy_plugin.config import Config
 from proxy_plugin.config.connections import most_open
 from proxy_plugin.gateway import Traffic
@@ -20,6 +20,7 @@ from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.ground.open_files import raise_file_limit
 from proxy_plugin.web.answers import error_answer
+from proxy_plugin.web.served import Handler
 from proxy_plugin.web.server import Runner, Site
 
 LOG = logging.getLogger("proxy_plugin")
@@ -40,7 +41,7 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     gateway = setup(app, config)
     app.on_response_prepare.append(_hide_server)
     if config.server.upstream is None:
-        app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
+        app.middlewares.append(_nobody_behind)
     limit = raise_file_limit()
     runner, asked_to_stop = Runner(app, config, shutdown_timeout=LAST_SECONDS), _stop_signal()
     _log_doubts(config)
@@ -92,5 +93,9 @@ async def _drain(traffic: Traffic) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _nobody_behind(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+@web.middleware
+async def _nobody_behind(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what no route took in our shape, `OPTIONS *` and CONNECT too, which no route can take."""
+    if request.match_info.http_exception is None:
+        return await handler(request)
     return error_answer(NotFound("This gateway serves files and batches only: it has no upstream for other requests."))

@@ -22,13 +22,14 @@ from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground import logs
-from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, Unavailable
+from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
 from proxy_plugin.web.keys import CALLER, HEADERS, request_id
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
+from proxy_plugin.web.paths import is_nobodys, takes_many_paths
 from proxy_plugin.web.served import Handler, Served
 from proxy_plugin.web.server import Guarded
 
@@ -52,9 +53,16 @@ class Entrance:
         route = self.routes.get(request.match_info.route)
         if route is not None:
             return await self._answer(request, handler, route)
-        if self._upstream is not None and request.match_info.http_exception is not None:
-            return await self._answer(request, self._upstream.forward, None)
+        unserved = request.match_info.http_exception is not None
+        if self._upstream is not None and unserved:
+            return await self._answer(request, self._pass_on, None)
+        if not unserved and takes_many_paths(request) and _is_nobodys(request):
+            return await self._answer(request, _refuse_path, None)
         return await handler(without_our_keys(request, self._callers))
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        assert self._upstream is not None
+        return await (_refuse_path(request) if _is_nobodys(request) else self._upstream.forward(request))
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect` of one of our routes: 100 for a request that may go on, else the refusal itself."""
@@ -137,6 +145,14 @@ class Entrance:
         elif not request.content.is_eof():
             await _close_after(request, response)
         return response
+
+
+def _is_nobodys(request: web.Request) -> bool:
+    return is_nobodys(request.method, request.rel_url.raw_path)
+
+
+async def _refuse_path(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+    raise NotFound("This gateway has no such route.")
 
 
 async def _check_expectation(request: web.Request, route: Served) -> None:

@@ -170,6 +170,59 @@ async def test_our_routes_stay_ours_in_front_of_an_upstream(tmp_path: Path) -> N
         assert not it.seen
 
 
+DISGUISED = [
+    "//v1/files",
+    "/v1/./files",
+    "/v1//files",
+    "/v1/files%0a",
+    "/v1/files%00",
+    "/v1/files%20",
+    "/v1/%2e/files",
+    "/v1%2Ffiles",
+    "/chat/../v1/batches",
+    "/v1/%2566iles",
+    "/V1/Files",
+    "/batches;a=b",
+    "/v1\\uploads",
+    "/..",
+    "//healthz",
+    "/v1/models/",
+]
+
+
+@pytest.mark.parametrize("target", DISGUISED)
+async def test_a_path_of_ours_in_disguise_goes_nowhere(tmp_path: Path, target: str) -> None:
+    async with fronted(tmp_path) as (served, it), wire(served) as client:
+        await client.send("GET", target, f"x-portkey-api-key: {KEY}")
+        answer = await client.answer()
+        assert (answer.status, answer.error["type"]) == (404, "invalid_request_error")
+        assert not it.seen
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT other.invalid:443"])
+async def test_what_has_no_path_is_not_passed_on(tmp_path: Path, line: str) -> None:
+    async with fronted(tmp_path) as (served, it), wire(served) as client:
+        await client.send(*line.split())
+        assert (await client.answer()).status == 404
+        assert not it.seen
+
+
+@pytest.mark.parametrize("target", [target for target in DISGUISED if target not in ("/..", "//healthz")])
+async def test_a_route_of_the_application_for_all_paths_does_not_get_it_either(tmp_path: Path, target: str) -> None:
+    async def all_paths(request: web.Request) -> web.Response:
+        return web.json_response(request.path)
+
+    app = web.Application()
+    app.router.add_get("/Files/{name}", all_paths)
+    app.router.add_get("/{path:(?s:.*)}", all_paths)
+    async with running(tmp_path, app) as served, wire(served) as client:
+        await client.send("GET", target)
+        assert (await client.answer()).status == 404
+        for own in ("/v1/other", "/Files/of-its-own"):
+            await client.send("GET", own)
+            assert (await client.answer()).status == 200
+
+
 async def test_the_applications_own_routes_come_before_the_upstream(tmp_path: Path) -> None:
     async def own(request: web.Request) -> web.Response:
         return web.json_response("own")
