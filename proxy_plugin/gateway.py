@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +34,7 @@ class Traffic:
 
     stopping: bool = False  # no new work is taken
     uploads: int = 0  # running; a graceful stop waits for them
+    requests: Counter[str | None] = field(default_factory=Counter)  # workspace, None for those passed on -> running
     upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
 
 

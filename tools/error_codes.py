@@ -157,7 +157,7 @@ ANSWERS = (
     ),
     Code(
         "rate_limit_exceeded",
-        "Too many uploads run at once, or the provider asks for a pause.",
+        "Too many uploads, or requests of one workspace, run at once, or the provider asks for a pause.",
         "Wait as long as `Retry-After` says, or a few seconds.",
         (429,),
     ),

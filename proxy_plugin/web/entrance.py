@@ -10,7 +10,8 @@ import asyncio
 import errno
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -20,9 +21,10 @@ from aiohttp.web_urldispatcher import AbstractRoute
 from proxy_plugin.access import headers
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.config.connections import most_open
 from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground import logs
-from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, Unavailable
+from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, TooManyRequests, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
@@ -46,6 +48,7 @@ class Entrance:
     def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
         self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
+        self._share = max(1, most_open(config) // 2)
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -110,8 +113,9 @@ class Entrance:
                 logs.TRACE_ID.set(asked.trace_id)
             else:
                 asked = self._admit(request, route)
-            async with time_limit.limited(request, asked.timeout_ms):
-                response = await handler(request)
+            with self._share_of(request):
+                async with time_limit.limited(request, asked.timeout_ms):
+                    response = await handler(request)
         except ConnectionError:
             _log(request, route, CLIENT_GONE, began)
             if request.transport is not None and not request.transport.is_closing():
@@ -121,6 +125,24 @@ class Entrance:
             return await self._refuse(request, route, error, began)
         _log(request, route, response.status, began)
         return response
+
+    @contextmanager
+    def _share_of(self, request: web.Request) -> Iterator[None]:
+        """Count a request that runs; those of one workspace, or all that are passed on, may be half of what there can be.
+
+        Raises TooManyRequests.
+        """
+        caller, running = request.get(CALLER), self._traffic.requests
+        whose = None if caller is None else caller.workspace
+        if running[whose] >= self._share:
+            raise TooManyRequests(f"{self._share} requests are running already; try again when some have ended.")
+        running[whose] += 1
+        try:
+            yield
+        finally:
+            running[whose] -= 1
+            if not running[whose]:
+                del running[whose]
 
     def _admit(self, request: web.Request, route: Served) -> headers.RequestHeaders:
         """Name the request and its caller, return what it asks for. Raises GatewayError; only reads the second time."""
