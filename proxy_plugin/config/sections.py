@@ -167,6 +167,7 @@ class Connections(Settings):
     """What a connection may cost. "serve": only where the server is the gateway's own, that of `proxy-plugin serve`."""
 
     max_open: Positive | None = None  # serve: at the same time; None: by the number of files the process may open
+    max_requests_per_workspace: Positive = 200  # that run at the same time
     head_seconds: Seconds = 15  # serve: until the first byte of a request, and from there until its head is whole
     max_head_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024  # serve: the request line and all headers together
     keepalive_seconds: Seconds = 75  # serve: between two requests of one connection

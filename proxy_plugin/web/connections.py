@@ -22,6 +22,7 @@ from proxy_plugin.ground.sparing import Sparing
 
 LOG = logging.getLogger("proxy_plugin.connections")
 SWEEP_SECONDS = 0.5
+GRACE_SECONDS = 1.0  # in which a new connection is taken for one that is about to ask
 LINGER_SECONDS = 5.0  # for a client to read why it was refused
 HALF_HEADS_BYTES = 8 * 2**20  # of all heads that have begun and not ended; an honest one comes in one piece
 
@@ -94,11 +95,14 @@ class Books:
     def shed(self, why: str, newcomer: Held | None = None) -> bool:
         """End the silent connection that can best be done without, the newcomer last; return whether there was one.
 
-        One that was answered before says more for itself than one that never asked, or not to the end.
+        One that was answered before says more for itself than one that never asks, but for a moment everybody is new.
         """
-        asking = [item for phase in (Phase.FRESH, Phase.HEAD) for item in islice(self._since[phase].items(), 1)]
-        by_age = [each for each, _ in sorted(asking, key=itemgetter(1))]
-        for each in chain(islice(self._since[Phase.CLOSING], 1), by_age, islice(self._since[Phase.IDLE], 1)):
+        before = self._loop.time() - GRACE_SECONDS
+        new = [item for phase in (Phase.FRESH, Phase.HEAD) for item in islice(self._since[phase].items(), 1)]
+        by_age = sorted(new, key=itemgetter(1))
+        lasting = [each for each, since in by_age if since <= before]
+        others = [each for each, since in by_age if since > before]
+        for each in chain(islice(self._since[Phase.CLOSING], 1), lasting, islice(self._since[Phase.IDLE], 1), others):
             if each is not newcomer:
                 self._end(each, why)
                 return True

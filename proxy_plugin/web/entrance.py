@@ -48,7 +48,7 @@ class Entrance:
     def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
         self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
-        self._share = max(1, most_open(config) // 2)
+        self._most_passed_on = max(1, most_open(config) // 2)
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -128,14 +128,13 @@ class Entrance:
 
     @contextmanager
     def _share_of(self, request: web.Request) -> Iterator[None]:
-        """Count a request that runs; those of one workspace, or all that are passed on, may be half of what there can be.
-
-        Raises TooManyRequests.
-        """
+        """Count a request that runs; those passed on may be half of what there can be. Raises TooManyRequests."""
         caller, running = request.get(CALLER), self._traffic.requests
-        whose = None if caller is None else caller.workspace
-        if running[whose] >= self._share:
-            raise TooManyRequests(f"{self._share} requests are running already; try again when some have ended.")
+        whose, most = None, self._most_passed_on
+        if caller is not None:
+            whose, most = caller.workspace, self._config.connections.max_requests_per_workspace
+        if running[whose] >= most:
+            raise TooManyRequests(f"{most} requests are running already; try again when some have ended.")
         running[whose] += 1
         try:
             yield

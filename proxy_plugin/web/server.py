@@ -27,12 +27,15 @@ from proxy_plugin.config.sections import Connections
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.ground.sparing import Sparing
+from proxy_plugin.web.answers import unacknowledged
 from proxy_plugin.web.connections import LINGER_SECONDS, LOG, Books, Phase
 from proxy_plugin.web.heads import WAITING_REQUESTS, HeadLate, Heads, refusal_of
 
 STALL_SECONDS = 60.0  # between looks at how much of an answer was taken
-ACCEPTED_AT_ONCE = 128  # connections, between two looks at anything else
-BACKLOG = 4096  # connections that the kernel keeps till then: beyond it a client tries again after a second
+LINGER_BYTES = 2**20  # read of a client that was refused; most who send more are no clients
+WRITE_BUFFER = 32 * 1024  # bytes of an answer that a connection holds while its client does not read
+ACCEPTED_AT_ONCE = 32  # connections, between two looks at anything else: 3 ms, and few above the bound for a moment
+BACKLOG = 1024  # that the kernel keeps till then, 0.1 s of accepting; beyond it a client tries again after a second
 _NEVER = 10 * 365 * 86_400.0  # seconds; the books end idle connections, not aiohttp
 _NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # asyncio goes on by itself after a second
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -58,7 +61,8 @@ class Guarded(RequestHandler):
         self._max_msg_queue_size, self._msg_queue_resume_size = WAITING_REQUESTS, WAITING_REQUESTS // 2
         self._wire: asyncio.Transport | None = None  # also after aiohttp has closed it
         self._stall: asyncio.TimerHandle | None = None
-        self._gone: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] | None = None  # of a connection that is read on for its client's sake alone
+        self._ignored = 0
 
     # ---- what the books do ----
 
@@ -87,6 +91,7 @@ class Guarded(RequestHandler):
         """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self._wire = transport
+        transport.set_write_buffer_limits(WRITE_BUFFER)
         super().connection_made(transport)
         self._books.enter(self)
 
@@ -101,8 +106,11 @@ class Guarded(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, and tell the books of a head that has begun."""
-        if self._gone is not None:
-            return  # read, so that the client can go on to the answer that it was given
+        if self._gone is not None:  # read on, so that the client can go on to the answer that it was given
+            self._ignored += len(data)
+            if self._ignored > LINGER_BYTES and self._wire is not None:
+                self._wire.pause_reading()
+            return
         super().data_received(data)
         half = 0 if self._parser is None else self._parser.half
         if half != self.half and self.phase is not None:
@@ -129,9 +137,15 @@ class Guarded(RequestHandler):
             self._stall = self._loop.call_later(STALL_SECONDS, self._look, taken)
 
     def _taken(self) -> int:
-        """Return how many bytes of its answer the client's side has taken, as far as this process can tell."""
+        """Return how many bytes of its answer the client's side has acknowledged.
+
+        What waits in this process does not tell: the kernel takes no more until a third of its megabytes is free.
+        """
         handed = 0 if self._current_request is None else self._current_request.writer.output_size
-        return handed - (0 if self._wire is None else self._wire.get_write_buffer_size())
+        if self._wire is None:
+            return handed
+        sock = self._wire.get_extra_info("socket")
+        return handed - self._wire.get_write_buffer_size() - unacknowledged(sock.fileno())
 
     def _stop_watching(self) -> None:
         if self._stall is not None:
@@ -166,6 +180,8 @@ class Guarded(RequestHandler):
     def _make_error_handler(self, err_info: Any) -> Handler:
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
             response = self.handle_error(request, err_info.status, err_info.exc)
+            err_info.exc.__traceback__ = None  # it holds all that was read
+            self._parser = None
             await self._close_after(request, response)
             return response
 

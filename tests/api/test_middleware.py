@@ -228,9 +228,13 @@ async def test_a_content_that_breaks_off_does_not_look_complete(tmp_path: Path, 
         assert line["status"] == 500
 
 
-async def test_one_workspace_has_half_of_the_requests_that_may_run(tmp_path: Path) -> None:
+async def test_the_requests_of_one_workspace_leave_room_for_others(tmp_path: Path) -> None:
     headers = (f"x-portkey-api-key: {KEY}", "Content-Type: application/json", "Content-Length: 100")
-    async with running(tmp_path, connections={"max_open": 5}) as served, wire(served) as one, wire(served) as two:
+    async with (
+        running(tmp_path, connections={"max_requests_per_workspace": 2}) as served,
+        wire(served) as one,
+        wire(served) as two,
+    ):
         for client in (one, two):
             await client.send("POST", "/v1/batches", *headers, body=b"{")
         await eventually(lambda: served.gateway.traffic.requests["one"] == 2)

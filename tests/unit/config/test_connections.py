@@ -12,7 +12,7 @@ from proxy_plugin.ground.open_files import FileLimit
 
 @pytest.mark.parametrize(
     ("files", "most"),
-    [(64, LEAST_OPEN), (256, LEAST_OPEN), (1024, 445), (4096, 2493), (65_536, MOST_OPEN), (2**20, MOST_OPEN)],
+    [(64, LEAST_OPEN), (256, LEAST_OPEN), (1024, 445), (2048, 1128), (65_536, MOST_OPEN), (2**20, MOST_OPEN)],
 )
 def test_the_files_of_the_gateway_are_left_room(files: int, most: int) -> None:
     assert most_open(parse({"proxy_plugin": {}}, {}), FileLimit(64, files)) == most
@@ -24,10 +24,10 @@ def test_a_number_that_is_set_is_taken() -> None:
 
 
 def test_check_shows_both_numbers_and_doubts_what_does_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "file_limit", lambda: FileLimit(1024, 4096))
+    monkeypatch.setattr(connections, "file_limit", lambda: FileLimit(1024, 2048))
     plain = described(parse({"proxy_plugin": {}}, {}))
-    assert plain == "at most 2493 at once; open files at most 4096; 1024 until the gateway raises it"
-    many = described(parse({"proxy_plugin": {"connections": {"max_open": 4096 - KEPT_FOR_FILES + 1}}}, {}))
+    assert plain == "at most 1128 at once; open files at most 2048; 1024 until the gateway raises it"
+    many = described(parse({"proxy_plugin": {"connections": {"max_open": 2048 - KEPT_FOR_FILES + 1}}}, {}))
     assert "more than there can be" in many
 
 

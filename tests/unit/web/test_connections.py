@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.web.connections import HALF_HEADS_BYTES, Books, Phase
+from proxy_plugin.web.connections import GRACE_SECONDS, HALF_HEADS_BYTES, Books, Phase
 
 PATIENCE = {Phase.FRESH: 15.0, Phase.HEAD: 15.0, Phase.IDLE: 75.0, Phase.CLOSING: 5.0}
 
@@ -52,9 +52,9 @@ class Town:
         self.clients: dict[str, Client] = {}
 
     def enter(self, *phases: tuple[str, Phase]) -> None:
-        """Let clients enter one after the other, a second apart, each in its phase."""
+        """Let clients enter one after the other, more than a moment apart, each in its phase."""
         for name, phase in phases:
-            self.timer.at += 1
+            self.timer.at += GRACE_SECONDS + 0.5
             client = self.clients[name] = Client(name)
             self.books.enter(client)
             if client.phase is not None and phase is not Phase.FRESH:
@@ -68,7 +68,7 @@ class Town:
 def test_who_is_late_is_told_so_and_nobody_before(phase: Phase) -> None:
     town = Town()
     town.enter(("early", phase), ("late", phase), ("busy", Phase.BUSY))
-    town.timer.at = 1 + PATIENCE[phase]
+    town.timer.at = GRACE_SECONDS + 0.5 + PATIENCE[phase]
     town.books.sweep()
     assert town.gone() == ["early"]
     assert town.clients["early"].done == [phase]
@@ -109,6 +109,17 @@ def test_the_oldest_silent_one_makes_room_for_the_next(open_already: list[Phase]
     town.enter(*[(str(n), phase) for n, phase in enumerate(open_already)], ("3", F))
     assert town.gone() == [str(goes)]
     assert len(town.books) == 3
+
+
+@pytest.mark.parametrize(
+    ("open_already", "goes"), [([D, D, F], 0), ([D, D, H], 0), ([B, F, F], 1), ([C, D, F], 0), ([B, B, F], 2)]
+)
+def test_for_a_moment_a_new_one_is_taken_for_one_that_is_about_to_ask(open_already: list[Phase], goes: int) -> None:
+    town = Town(most=3)
+    town.enter(*[(str(n), phase) for n, phase in enumerate(open_already)])
+    town.timer.at -= 1
+    town.enter(("3", F))
+    assert town.gone() == [str(goes)]
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Phase)), st.integers(0, HALF_HEADS_BYTES // 4)), max_size=60))
