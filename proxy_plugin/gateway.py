@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Traffic:
 
     stopping: bool = False  # no new work is taken
     uploads: int = 0  # running; a graceful stop waits for them
+    requests: Counter[str | None] = field(default_factory=Counter)  # workspace, None for those passed on -> running
     upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
 
 

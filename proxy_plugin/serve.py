@@ -13,19 +13,20 @@ from aiohttp.http import SERVER_SOFTWARE
 
 from proxy_plugin.access.callers import require_loopback
 from proxy_plugin.api.operations import ALONE, OPERATIONS, ROUTES
-from proxy_plugin.app import ANYTHING, setup
+from proxy_plugin.app import setup
 from proxy_plugin.config import Config
+from proxy_plugin.config.connections import most_open
 from proxy_plugin.gateway import GATEWAY, Traffic
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
+from proxy_plugin.ground.open_files import raise_file_limit
 from proxy_plugin.web.answers import error_answer
-from proxy_plugin.web.unreadable import Runner
+from proxy_plugin.web.served import Handler
+from proxy_plugin.web.server import Runner, Site
 
 LOG = logging.getLogger("proxy_plugin")
 DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 LAST_SECONDS = 10.0  # then for all other requests
-READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
-HEADER_BYTES = 32 * 1024  # of one header: configs come in one; what is longer is unreadable
 
 
 async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
@@ -41,14 +42,16 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     gateway = setup(app, config)
     app.on_response_prepare.append(_hide_server)
     if config.server.upstream is None:
-        app.router.add_route(hdrs.METH_ANY, f"/{ANYTHING}", _nobody_behind)
-    metrics = None if config.server.metrics_port is None else _metrics(app)
-    runner, asked_to_stop = _runner(app), _stop_signal()
+        app.middlewares.append(_nobody_behind)
+    metrics = None if config.server.metrics_port is None else _metrics(app, config)
+    limit = raise_file_limit()
+    runner, asked_to_stop = Runner(app, config, shutdown_timeout=LAST_SECONDS), _stop_signal()
     _log_doubts(config)
+    logs.event(LOG, "bounds", open_files=limit.now, connections=most_open(config))
     try:
         await _listen(runner, host, config.server.port if port is None else port, "gateway")
         if metrics is not None:
-            await _listen(metrics, host, config.server.metrics_port, "metrics")
+            await _listen(metrics, host, config.server.metrics_port or 0, "metrics")
         await asked_to_stop.wait()
         await _drain(gateway.traffic)
     finally:
@@ -59,32 +62,21 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     return 0
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int | None, what: str) -> None:
+async def _listen(runner: Runner, host: str, port: int, what: str) -> None:
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
+    site = Site(runner, host, port)
     await site.start()
     logs.event(LOG, "listening", host=host, port=site.port, serves=what)
 
 
-def _runner(app: web.Application) -> web.AppRunner:
-    return Runner(
-        app,
-        access_log=None,
-        shutdown_timeout=LAST_SECONDS,
-        read_bufsize=READ_BUFFER,
-        max_field_size=HEADER_BYTES,
-        auto_decompress=False,
-    )
-
-
-def _metrics(app: web.Application) -> web.AppRunner:
+def _metrics(app: web.Application, config: Config) -> Runner:
     """Serve the operators' routes alone, for a port that callers cannot reach."""
     alone = web.Application()
     alone[GATEWAY], alone[OPERATIONS], alone[ALONE] = app[GATEWAY], app[OPERATIONS], True
     alone.on_response_prepare.append(_hide_server)
     for path, handler in ROUTES.items():
         alone.router.add_get(path, handler)
-    return _runner(alone)
+    return Runner(alone, config, shutdown_timeout=LAST_SECONDS)
 
 
 def _log_doubts(config: Config) -> None:
@@ -121,5 +113,9 @@ async def _drain(traffic: Traffic) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _nobody_behind(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+@web.middleware
+async def _nobody_behind(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what no route took in our shape, `OPTIONS *` and CONNECT too, which no route can take."""
+    if request.match_info.http_exception is None:
+        return await handler(request)
     return error_answer(NotFound("This gateway serves files and batches only: it has no upstream for other requests."))

@@ -157,11 +157,22 @@ ANSWERS = (
     ),
     Code(
         "rate_limit_exceeded",
-        "Too many uploads or plans run at once, or the provider asks for a pause.",
+        "Too many uploads or plans, or requests of one workspace, run at once, or the provider asks for a pause.",
         "Wait as long as `Retry-After` says, or a few seconds.",
         (429,),
     ),
-    Code("request_timeout", "The body did not come in time; nothing was done.", "Send the request again.", (408,)),
+    Code(
+        "request_head_too_large",
+        "The headers of the request are too long, one of them or all together, or too many.",
+        "Send fewer; a config object can be saved in the gateway's configuration and named by its id.",
+        (431,),
+    ),
+    Code(
+        "request_timeout",
+        "The request, its headers or its body, did not come in time or came too slowly; nothing was done.",
+        "Send the request again; over a slow line send a large file in parts (`POST /v1/uploads`).",
+        (408,),
+    ),
     Code(
         "request_too_large",
         "The body, the file or a part is beyond a limit, or a gzip body unpacks to far more than itself.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from proxy_plugin.config import connections
 from proxy_plugin.config.model_list import NO_LANE
 from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
@@ -24,6 +25,7 @@ def render_check(config: Config) -> str:
         f"server    http://{host}:{server.port}",
         f"upstream  {mask(server.upstream or 'none')}",
         f"data dir  {config.storage.data_dir}",
+        f"clients   {connections.described(config)}",
         "callers",
         *(
             [_caller(key) for key in config.api_keys]

@@ -25,6 +25,7 @@ from proxy_plugin.config.sections import (
     SLUG,
     ApiKey,
     Config,
+    Connections,
     EngineSettings,
     Limits,
     Options,
@@ -306,6 +307,7 @@ _SECTIONS: dict[str, type[Settings]] = {
     "engine": EngineSettings,
     "limits": Limits,
     "secrets": Secrets,
+    "connections": Connections,
 }
 
 

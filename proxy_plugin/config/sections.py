@@ -35,6 +35,7 @@ def base_url(text: str) -> str:
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Slug = Annotated[str, Field(pattern=rf"^{SLUG.pattern}$")]
 Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 HostEntry = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.:\[\]_-]+$")]
 
 
@@ -166,6 +167,18 @@ class Secrets(Settings):
     seal_key: SecretStr | None = None
 
 
+class Connections(Settings):
+    """What a connection may cost. "serve": only where the server is the gateway's own, that of `proxy-plugin serve`."""
+
+    max_open: Positive | None = None  # serve: at the same time; None: by the number of files the process may open
+    max_requests_per_workspace: Positive = 200  # that run at the same time
+    head_seconds: Seconds = 15  # serve: until the first byte of a request, and from there until its head is whole
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024  # serve: the request line and all headers together
+    keepalive_seconds: Seconds = 75  # serve: between two requests of one connection
+    min_bytes_per_second: Annotated[int, Field(ge=0)] = 1024  # over a minute, of bodies; serve: of answers, too
+    max_body_seconds: Seconds = 3600  # until the body of a request has come
+
+
 def credential_problems(credentials: Credentials) -> Iterator[tuple[str, str]]:
     """Yield (field, what is wrong): no empty secret, and base URLs that may be shown, whatever the adapter checks."""
     for name, value in credentials:
@@ -208,6 +221,7 @@ class Config:
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     secrets: Secrets = field(default_factory=Secrets)
+    connections: Connections = field(default_factory=Connections)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
     models: tuple[ModelEntry, ...] = ()
     drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`

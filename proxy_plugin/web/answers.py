@@ -59,7 +59,7 @@ def _duplicate(transport: asyncio.Transport) -> Iterator[socket.socket]:
 async def _taken(transport: asyncio.Transport, sock: socket.socket) -> bool:
     loop = asyncio.get_running_loop()
     until, pause = loop.time() + PATIENCE, _FIRST_LOOK
-    while transport.get_write_buffer_size() or _unacknowledged(sock):
+    while transport.get_write_buffer_size() or unacknowledged(sock.fileno()):
         if _reset(sock) or loop.time() > until:
             return False
         await asyncio.sleep(pause)
@@ -67,9 +67,9 @@ async def _taken(transport: asyncio.Transport, sock: socket.socket) -> bool:
     return not _reset(sock)
 
 
-def _unacknowledged(sock: socket.socket) -> int:
-    """Return how many sent bytes the other end has not acknowledged (SIOCOUTQ, tcp(7))."""
-    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+def unacknowledged(descriptor: int) -> int:
+    """Return how many sent bytes the other end of a socket has not acknowledged (SIOCOUTQ, tcp(7))."""
+    answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
     return int(struct.unpack("i", answer)[0])
 
 

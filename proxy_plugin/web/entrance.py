@@ -10,7 +10,8 @@ import asyncio
 import errno
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -20,16 +21,19 @@ from aiohttp.web_urldispatcher import AbstractRoute
 from proxy_plugin.access import headers
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.config.connections import most_open
 from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground import logs
-from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, Unavailable
+from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, TooManyRequests, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
 from proxy_plugin.web.keys import CALLER, HEADERS, REQUEST_ID, request_id
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
+from proxy_plugin.web.paths import is_nobodys, takes_many_paths
 from proxy_plugin.web.served import Handler, Served
+from proxy_plugin.web.server import Guarded
 
 LOG = logging.getLogger("proxy_plugin.http")
 LINGER_SECONDS = 5.0  # of reading on after a refusal
@@ -43,6 +47,7 @@ class Entrance:
     def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
         self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
+        self._most_passed_on = max(1, most_open(config) // 2)
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -50,9 +55,16 @@ class Entrance:
         route = self.routes.get(request.match_info.route)
         if route is not None:
             return await self._answer(request, handler, route)
-        if self._upstream is not None and request.match_info.http_exception is not None:
-            return await self._answer(request, self._upstream.forward, None)
+        unserved = request.match_info.http_exception is not None
+        if self._upstream is not None and unserved:
+            return await self._answer(request, self._pass_on, None)
+        if not unserved and takes_many_paths(request) and _is_nobodys(request):
+            return await self._answer(request, _refuse_path, None)
         return await handler(without_our_keys(request, self._callers))
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        assert self._upstream is not None
+        return await (_refuse_path(request) if _is_nobodys(request) else self._upstream.forward(request))
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect` of one of our routes: 100 for a request that may go on, else the refusal itself."""
@@ -100,8 +112,9 @@ class Entrance:
                 logs.TRACE_ID.set(asked.trace_id)
             else:
                 asked = self._admit(request, route)
-            async with time_limit.limited(request, asked.timeout_ms):
-                response = await handler(request)
+            with self._share_of(request):
+                async with time_limit.limited(request, asked.timeout_ms):
+                    response = await handler(request)
         except ConnectionError:
             _log(request, route, CLIENT_GONE, began)
             if request.transport is not None and not request.transport.is_closing():
@@ -111,6 +124,23 @@ class Entrance:
             return await self._refuse(request, route, error, began)
         _log(request, route, response.status, began)
         return response
+
+    @contextmanager
+    def _share_of(self, request: web.Request) -> Iterator[None]:
+        """Count a request that runs; those passed on may be half of what there can be. Raises TooManyRequests."""
+        caller, running = request.get(CALLER), self._traffic.requests
+        whose, most = None, self._most_passed_on
+        if caller is not None:
+            whose, most = caller.workspace, self._config.connections.max_requests_per_workspace
+        if running[whose] >= most:
+            raise TooManyRequests(f"{most} requests are running already; try again when some have ended.")
+        running[whose] += 1
+        try:
+            yield
+        finally:
+            running[whose] -= 1
+            if not running[whose]:
+                del running[whose]
 
     def _admit(self, request: web.Request, route: Served) -> headers.RequestHeaders:
         """Name the request and its caller, return what it asks for. Raises GatewayError; only reads the second time."""
@@ -137,6 +167,14 @@ class Entrance:
         return response
 
 
+def _is_nobodys(request: web.Request) -> bool:
+    return is_nobodys(request.method, request.rel_url.raw_path)
+
+
+async def _refuse_path(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
+    raise NotFound("This gateway has no such route.")
+
+
 async def _check_expectation(request: web.Request, route: Served) -> None:
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed
@@ -151,6 +189,8 @@ async def _close_after(request: web.Request, response: web.Response) -> None:
     aiohttp would read on too, but for ten seconds even if the client has long gone, which holds up a stop.
     """
     response.force_close()
+    if isinstance(request.protocol, Guarded):
+        request.protocol.answered()
     with suppress(OSError, TimeoutError, web.RequestPayloadError, HttpProcessingError):
         await response.prepare(request)
         await response.write_eof()
@@ -175,6 +215,8 @@ def _answer_to(error: Exception) -> web.Response:
         return error_answer(error)
     if isinstance(error, RegistryFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return error_answer(NoSpace("The disk of the gateway is full; nothing was kept."))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return error_answer(Unavailable("The gateway has too many files open; try again in a moment."))
     if isinstance(error, web.RequestPayloadError):
         return error_answer(BadRequest("The request body is damaged: it breaks its own transfer or content encoding."))
     if isinstance(error, web.HTTPException):

@@ -20,6 +20,7 @@ from proxy_plugin.access.headers import strip_credentials
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.web.content_encoding import unpacked_by_server
+from proxy_plugin.web.pace import BodyLate, pace_of
 
 LOG = logging.getLogger("proxy_plugin.upstream")
 CONNECT_SECONDS = 10.0
@@ -73,6 +74,8 @@ class Upstream:
         except ClientGone:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(error.__cause__, BodyLate):  # not the upstream's fault, but the client's
+                raise error.__cause__ from None
             logs.event(LOG, "upstream_failed", level=logging.WARNING, error=error)
             raise UpstreamFailed("The upstream of this gateway did not answer.") from error
         except asyncio.CancelledError:
@@ -123,7 +126,8 @@ async def _while_client_waits(
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_any():
+    pace = pace_of(request)
+    while chunk := await pace.read(request.content.readany):
         yield chunk
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
+from proxy_plugin.ground.errors import BadRequest, TooLarge
 from proxy_plugin.web.content_encoding import unpacking
+from proxy_plugin.web.pace import BodyLate
 
 MAX_BODY = 2**20
 BODY_SECONDS = 60.0
 UNPARSED = "We could not parse the JSON body of your request"  # OpenAI's words, for which programs look
-
-
-class BodyLate(GatewayError):
-    """The client began a request and did not finish it; nothing was done."""
-
-    status: ClassVar[int] = 408
-    type: ClassVar[str] = "invalid_request_error"
-    default_code: ClassVar[str | None] = "request_timeout"
 
 
 async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:

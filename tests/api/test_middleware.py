@@ -226,3 +226,23 @@ async def test_a_content_that_breaks_off_does_not_look_complete(tmp_path: Path, 
         assert got < size
         [line] = log.lines("request")
         assert line["status"] == 500
+
+
+async def test_the_requests_of_one_workspace_leave_room_for_others(tmp_path: Path) -> None:
+    headers = (f"x-portkey-api-key: {KEY}", "Content-Type: application/json", "Content-Length: 100")
+    async with (
+        running(tmp_path, connections={"max_requests_per_workspace": 2}) as served,
+        wire(served) as one,
+        wire(served) as two,
+    ):
+        for client in (one, two):
+            await client.send("POST", "/v1/batches", *headers, body=b"{")
+        await eventually(lambda: served.gateway.traffic.requests["one"] == 2)
+        status, answer, _ = await served.call("GET", "/v1/batches")
+        assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert (await served.call("GET", "/v1/batches", headers={"x-portkey-api-key": OTHER_KEY}))[0] == 200
+        assert (await served.call("GET", "/healthz"))[0] == 200
+        one.hang_up()
+        await eventually(lambda: served.gateway.traffic.requests["one"] == 1)
+        assert (await served.call("GET", "/v1/batches"))[0] == 200
+    assert served.gateway.traffic.requests == {}

@@ -120,9 +120,11 @@ async def behind() -> AsyncIterator[Behind]:
 
 
 @asynccontextmanager
-async def fronted(tmp_path: Path, path: str = "") -> AsyncIterator[tuple[Served, Behind]]:
-    async with behind() as it, running(tmp_path, server={"upstream": f"http://127.0.0.1:{it.port}{path}"}) as served:
-        yield served, it
+async def fronted(tmp_path: Path, path: str = "", **sections: Any) -> AsyncIterator[tuple[Served, Behind]]:
+    async with behind() as it:
+        upstream = {"upstream": f"http://127.0.0.1:{it.port}{path}"}
+        async with running(tmp_path, server=upstream, **sections) as served:
+            yield served, it
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -167,6 +169,59 @@ async def test_our_routes_stay_ours_in_front_of_an_upstream(tmp_path: Path) -> N
         assert (await served.call("GET", "/v1/batches/x/unknown"))[0] == 404
         assert (await served.call("GET", "/healthz"))[0] == 200
         assert not it.seen
+
+
+DISGUISED = [
+    "//v1/files",
+    "/v1/./files",
+    "/v1//files",
+    "/v1/files%0a",
+    "/v1/files%00",
+    "/v1/files%20",
+    "/v1/%2e/files",
+    "/v1%2Ffiles",
+    "/chat/../v1/batches",
+    "/v1/%2566iles",
+    "/V1/Files",
+    "/batches;a=b",
+    "/v1\\uploads",
+    "/..",
+    "//healthz",
+    "/v1/models/",
+]
+
+
+@pytest.mark.parametrize("target", DISGUISED)
+async def test_a_path_of_ours_in_disguise_goes_nowhere(tmp_path: Path, target: str) -> None:
+    async with fronted(tmp_path) as (served, it), wire(served) as client:
+        await client.send("GET", target, f"x-portkey-api-key: {KEY}")
+        answer = await client.answer()
+        assert (answer.status, answer.error["type"]) == (404, "invalid_request_error")
+        assert not it.seen
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT other.invalid:443"])
+async def test_what_has_no_path_is_not_passed_on(tmp_path: Path, line: str) -> None:
+    async with fronted(tmp_path) as (served, it), wire(served) as client:
+        await client.send(*line.split())
+        assert (await client.answer()).status == 404
+        assert not it.seen
+
+
+@pytest.mark.parametrize("target", [target for target in DISGUISED if target not in ("/..", "//healthz")])
+async def test_a_route_of_the_application_for_all_paths_does_not_get_it_either(tmp_path: Path, target: str) -> None:
+    async def all_paths(request: web.Request) -> web.Response:
+        return web.json_response(request.path)
+
+    app = web.Application()
+    app.router.add_get("/Files/{name}", all_paths)
+    app.router.add_get("/{path:(?s:.*)}", all_paths)
+    async with running(tmp_path, app) as served, wire(served) as client:
+        await client.send("GET", target)
+        assert (await client.answer()).status == 404
+        for own in ("/v1/other", "/Files/of-its-own"):
+            await client.send("GET", own)
+            assert (await client.answer()).status == 200
 
 
 async def test_the_applications_own_routes_come_before_the_upstream(tmp_path: Path) -> None:
@@ -278,6 +333,16 @@ async def test_a_body_reaches_the_upstream_while_it_is_still_coming(tmp_path: Pa
         await eventually(lambda: b"".join(it.pieces) == b"hello ")
         await client.write(b"world" if length else b"5\r\nworld\r\n0\r\n\r\n")
         await eventually(lambda: b"".join(it.pieces) == b"hello world")
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_a_body_that_does_not_come_is_the_clients_fault(tmp_path: Path, log: Log, length: bool) -> None:
+    async with fronted(tmp_path, connections={"max_body_seconds": 0.2}) as (served, _), wire(served) as client:
+        await client.send("POST", "/count", "Content-Length: 11" if length else "Transfer-Encoding: chunked")
+        await client.write(b"hello " if length else b"6\r\nhello \r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+    assert log.lines("upstream_failed") == []
 
 
 async def test_a_refusal_comes_back_before_the_body_is_sent(tmp_path: Path) -> None:

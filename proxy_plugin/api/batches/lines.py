@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy_plugin.storage.blobs import Blobs
 
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 128 * 1024  # a client that does not read holds two of them
 CONTENT_TYPE = "application/jsonl"
 MOST_LINES = 10**12 - 1
 _LINE = b'{"line":'  # what every line of a ledger begins with

@@ -22,7 +22,7 @@ from proxy_plugin.web.keys import CALLER
 if TYPE_CHECKING:
     from proxy_plugin.storage.tables.batches import BatchRow
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 128 * 1024  # a client that does not read holds two of them
 LOOKS = 5  # at a batch that ends while its rows are gathered; each look finds it further on
 _BEHIND_ALL = 36**8
 _ORDINAL_AT, _ORDINAL_LENGTH = len(b'{"id":"batch_req_') + 10, 8  # in a row: behind the mark, in base 36

@@ -27,7 +27,7 @@ from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.tables.files import FileRow
 
-BLOCK_BYTES = 256 * 1024  # read and sent at once
+BLOCK_BYTES = 64 * 1024  # read and sent at once; a client that does not read holds two of them
 JSON = "application/json"
 _SDK_PREFIXES = ("x-stainless-", "x-portkey-")
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")

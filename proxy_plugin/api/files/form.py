@@ -39,6 +39,7 @@ from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
 from proxy_plugin.web.keys import CALLER
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
+from proxy_plugin.web.pace import pace_of
 from proxy_plugin.web.queries import integer, one_of
 
 CHUNK_BYTES = 64 * 1024  # of the body, parsed at once on the event loop
@@ -192,7 +193,7 @@ def _finish(request: web.Request, form: Form) -> None:
 async def _next_chunk(request: web.Request, idle_seconds: float) -> bytes:
     try:
         async with asyncio.timeout(idle_seconds):
-            return await request.content.read(CHUNK_BYTES)
+            return await pace_of(request).read(partial(request.content.read, CHUNK_BYTES))
     except TimeoutError:
         raise IdleUpload(f"The upload was dropped: nothing came for {idle_seconds:g} seconds.") from None
     except (aiohttp.ClientPayloadError, web.RequestPayloadError, HttpProcessingError):

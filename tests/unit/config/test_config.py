@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from proxy_plugin.config import Config, Server, load, parse, render_check
+from proxy_plugin.config import Config, Server, connections, load, parse, render_check
 from proxy_plugin.ground.errors import ConfigError
 from tests.toy import installed
 
@@ -377,6 +377,7 @@ def test_check_shows_callers_accounts_and_warnings() -> None:
         "server    http://127.0.0.1:8787",
         "upstream  none",
         "data dir  var",
+        f"clients   {connections.described(full_config())}",
         "callers",
         "  dev  workspace team; virtual keys acme-*",
         "virtual keys",
