@@ -14,6 +14,7 @@ from aiohttp import web
 
 from proxy_plugin.access.callers import Callers
 from proxy_plugin.access.own_keys import OwnKeys
+from proxy_plugin.access.patterns import Patterns
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.config import Config
 from proxy_plugin.ground.clock import Clock
@@ -54,6 +55,7 @@ class Gateway:
     secret: bytes = field(repr=False)  # keys account fingerprints
     engine: Wakes = field(init=False)
     own_keys: OwnKeys = field(init=False)
+    patterns: Patterns = field(init=False)
     traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
     chance: Callable[[], float] = random.random  # from 0 to below 1, for what should not happen all at once
@@ -62,6 +64,7 @@ class Gateway:
         """Join what callers bring to the parts that keep it."""
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
+        self.patterns = Patterns(self.workers)
 
     @property
     def data_dir(self) -> Path:

@@ -226,6 +226,11 @@ FAULTS = (
         "The message names the byte or the cause.",
     ),
     Code(
+        "invalid_pattern",
+        "A `$regex` of the batch's config, stored by an earlier version, is none that RE2 takes.",
+        "Create the batch again; the answer names the pattern.",
+    ),
+    Code(
         "invalid_request",
         "`body.model` names no model; or, told beside other faults, a chat has no `messages`.",
         "Write what `param` names.",

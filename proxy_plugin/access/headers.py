@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ _TRACE_ID = re.compile(r"[!-~]{1,128}")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _ECHOED = 64
+_AT_ONCE = 4 * 1024  # characters of a config that are read on the event loop, in 1 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class RequestHeaders:
     def of_trace(self, trace_id: str) -> RequestHeaders:
         """Return the same under another trace id."""
         return replace(self, trace_id=trace_id)
+
+    @property
+    def has_large_config(self) -> bool:
+        """Tell whether the config is too large to be read on the event loop."""
+        return self.config is not None and len(self.config) > _AT_ONCE
 
     @property
     def names_nothing(self) -> bool:
@@ -169,6 +176,13 @@ def find_virtual_key(slug: str, caller: Caller, config: Config, param: str | Non
             f"The virtual key {slug} is retired and takes no new work.", param=param, code="virtual_key_retired"
         )
     return key
+
+
+async def config_node(text: str, config: Config) -> Node:
+    """Return what a request's config says; a large one is read on a thread. Raises ConfigError."""
+    if len(text) <= _AT_ONCE:
+        return read_header(text, config.configs, CONFIG)
+    return await asyncio.to_thread(read_header, text, config.configs, CONFIG)
 
 
 def default_node(config: Config, caller: Caller) -> Node | None:

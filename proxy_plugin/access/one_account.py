@@ -11,16 +11,23 @@ from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.errors import BadRequest
-from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
+from proxy_plugin.routing.config_tree import NamedAccount, Node, OwnAccount, Slug
 from proxy_plugin.routing.portkey_config import read_header
 
 
 def named(config: Config, asked: RequestHeaders, caller: Caller) -> VirtualKey | OwnAccount | str | None:
     """Return the virtual key that a request names, or the account or the provider of a key of the caller's own.
 
-    None where it names nothing. No name is looked up. Raises BadRequest, Forbidden.
+    None where it names nothing. No name is looked up; a config is read here and now. Raises BadRequest, Forbidden.
     """
-    account = _in_config(config, asked)
+    node = None if asked.config is None else read_header(asked.config, config.configs, headers.CONFIG)
+    return _named(config, asked, caller, node)
+
+
+def _named(
+    config: Config, asked: RequestHeaders, caller: Caller, node: Node | None
+) -> VirtualKey | OwnAccount | str | None:
+    account = None if node is None else _account_of(node)
     if isinstance(account, OwnAccount):
         return account
     if isinstance(account, Slug):
@@ -36,7 +43,8 @@ async def chosen(
     config: Config, own_keys: OwnKeys, asked: RequestHeaders, caller: Caller, sent: MultiMapping[str]
 ) -> VirtualKey | Brought | None:
     """Return the account that `named` tells of, with what the caller brought for it. Raises BadRequest, Forbidden."""
-    found = named(config, asked, caller)
+    node = None if asked.config is None else await headers.config_node(asked.config, config)
+    found = _named(config, asked, caller, node)
     if isinstance(found, OwnAccount):
         return await own_keys.choose_in_config(found, caller)
     if isinstance(found, str):
@@ -52,10 +60,7 @@ def _default(config: Config, caller: Caller) -> VirtualKey | None:
     return headers.find_virtual_key(found.slug, caller, config) if isinstance(found, Slug) else None
 
 
-def _in_config(config: Config, asked: RequestHeaders) -> NamedAccount | None:
-    if asked.config is None:
-        return None
-    node = read_header(asked.config, config.configs, headers.CONFIG)
+def _account_of(node: Node) -> NamedAccount | None:
     accounts = [target.settings.account for target in node.targets()]
     if any(account != accounts[0] for account in accounts):
         message = f"{headers.CONFIG} names several accounts, and this request takes one; name it in {headers.PROVIDER}."

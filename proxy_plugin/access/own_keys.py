@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from multidict import MultiMapping
@@ -25,7 +25,7 @@ from proxy_plugin.access.brought import (
     in_headers,
 )
 from proxy_plugin.access.callers import Caller
-from proxy_plugin.access.headers import CONFIG
+from proxy_plugin.access.headers import CONFIG, config_node
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.config import Config
 from proxy_plugin.ground import logs
@@ -35,7 +35,6 @@ from proxy_plugin.ground.fingerprints import keyed_hash
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Credentials
 from proxy_plugin.routing.config_tree import OwnAccount
-from proxy_plugin.routing.portkey_config import read_header
 from proxy_plugin.routing.route import Own, StoredTarget, own_target
 from proxy_plugin.storage import states
 from proxy_plugin.storage.errors import RegistryFull
@@ -121,7 +120,7 @@ class OwnKeys:
         target = stored_target(row)
         assert target is not None
         assert isinstance(target.byok, Own)
-        for texts in self._offers(target, sent, caller):
+        async for texts in self._offers(target, sent, caller):
             secrets = {field: texts[field] for field in target.byok.secrets if field in texts}
             found = self._same(target, secrets)
             if found is not None:
@@ -145,7 +144,9 @@ class OwnKeys:
         except (catalog.UnknownProvider, ImportError, AttributeError, ValidationError):
             return None  # another version of the gateway
 
-    def _offers(self, target: StoredTarget, sent: MultiMapping[str], caller: Caller) -> Iterator[dict[str, str]]:
+    async def _offers(
+        self, target: StoredTarget, sent: MultiMapping[str], caller: Caller
+    ) -> AsyncIterator[dict[str, str]]:
         """Yield the credentials that a request carries: in headers of their own, and in its config."""
         try:
             adapter = catalog.load(target.provider)
@@ -157,7 +158,7 @@ class OwnKeys:
         if not text:
             return
         with suppress(GatewayError):
-            for node in read_header(text, self._config.configs, CONFIG).targets():
+            for node in (await config_node(text, self._config)).targets():
                 account = node.settings.account
                 if isinstance(account, OwnAccount):
                     yield in_config(adapter, account)

@@ -26,8 +26,10 @@ from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing import conditions
+from proxy_plugin.routing.condition_bounds import patterns_of
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
-from proxy_plugin.routing.portkey_config import read_header
+from proxy_plugin.routing.patterns import Pattern
+from proxy_plugin.routing.portkey_config import is_saved
 from proxy_plugin.routing.route import (
     EVERYTHING,
     NOT_ALLOWED,
@@ -57,6 +59,7 @@ class Resolved(NamedTuple):
     """Where new work goes: the JSON to store as its route, its provider for the answer, what the caller brought.
 
     `same` tells this choice from others when two requests are compared. `option` is the place of the one target.
+    `patterns` are those that came with the request: whether they can be used is still to be asked.
     """
 
     route: str
@@ -64,6 +67,7 @@ class Resolved(NamedTuple):
     same: list[str]
     brought: Brought | None = None
     option: str = headers.WHOLE_CONFIG
+    patterns: tuple[Pattern, ...] = ()
 
 
 async def resolve(
@@ -78,7 +82,7 @@ async def resolve(
 
     `model` is for all lines where no config is sent. Raises BadRequest, also where nothing could be reached; Forbidden.
     """
-    node = _node(asked, config, model)
+    node = await _node(asked, config, model)
     default = headers.default_node(config, caller) if asked.names_nothing else None
     own = await _own_accounts(own_keys, node, caller)
     chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
@@ -94,13 +98,17 @@ async def resolve(
     same = _same(own_keys, asked, route, chosen, brought)
     if model is not None:
         same.append(f"model\0{model}")
-    return Resolved(encode_route(route), route.provider, same, brought, _option(node))
+    return Resolved(encode_route(route), route.provider, same, brought, _option(node), _patterns(asked, node))
 
 
-def _node(asked: RequestHeaders, config: Config, model: str | None) -> Node:
+async def _node(asked: RequestHeaders, config: Config, model: str | None) -> Node:
     if asked.config is None:
         return Node("", TargetSettings(model=model))
-    return read_header(asked.config, config.configs, headers.CONFIG)
+    return await headers.config_node(asked.config, config)
+
+
+def _patterns(asked: RequestHeaders, node: Node) -> tuple[Pattern, ...]:
+    return () if asked.config is None or is_saved(asked.config) else patterns_of(node)
 
 
 def _needs_headers(node: Node) -> bool:

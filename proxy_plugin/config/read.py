@@ -41,8 +41,9 @@ from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
-from proxy_plugin.routing import portkey_config
+from proxy_plugin.routing import condition_bounds, portkey_config
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
+from proxy_plugin.routing.patterns import refusals
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
@@ -242,6 +243,9 @@ class _Parse:
                 f"{path}.{where}: {what}" if where else f"{path}: {what}" for where, what in invalid.problems
             ]
             return
+        patterns = condition_bounds.patterns_of(node)
+        refused = refusals([each.text for each in patterns])
+        self.problems += [f"{path}.{patterns[at].path}: {why}" for at, why in refused]
         for target in node.every_target():
             where = f"{path}.{target.path}" if target.path else path
             account = target.settings.account

@@ -20,6 +20,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.conditions import Asked
+from proxy_plugin.routing.patterns import PatternRefused
 from proxy_plugin.routing.route import (
     NO_CHANGES,
     NOT_ALLOWED,
@@ -219,7 +220,10 @@ class Chooser:
 
     def _when(self, rule: When) -> _Pick:
         picks = [self._compiled(each) for each in rule.rules]
-        cases = [(conditions.compiled(case.query), picks[case.then]) for case in rule.cases]
+        try:
+            cases = [(conditions.compiled(case.query), picks[case.then]) for case in rule.cases]
+        except PatternRefused:
+            return _refuse_pattern
         default = None if rule.default is None else picks[rule.default]
         metadata, strict = self._rules.metadata, rule.strict
 
@@ -232,6 +236,12 @@ class Chooser:
             return chosen(line)
 
         return pick
+
+
+def _refuse_pattern(_: Envelope) -> Choice:
+    """Fail the batch: its route was stored by a version that took patterns of Python's syntax."""
+    message = "A $regex of the batch's config is none that RE2 takes. Create the batch again; the answer will name it."
+    raise Misrouted(message, "invalid_pattern", strict=True, param=None)
 
 
 def _turns(weights: Sequence[float]) -> Callable[[], int]:

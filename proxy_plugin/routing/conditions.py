@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
-from proxy_plugin.routing.linear_regex import LinearRegex, Unsupported
+from proxy_plugin.routing import patterns
+from proxy_plugin.routing.patterns import Pattern
+from proxy_plugin.routing.suggestions import Suggestions
 
 MAX_NESTING = 10  # of $and and $or
 PATHNAME = "url.pathname"
 METADATA, PARAMS = "metadata.", "params."
+REGEX = "$regex"
 
 Query = Mapping[str, Any]
 _MISSING = object()
@@ -52,8 +54,8 @@ def _decoded(body: bytes) -> Any:
         return json.loads(body, parse_int=float)  # half a surrogate pair, or an integer of thousands of digits
 
 
-def problems(query: object, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield (path, what is wrong) for everything in a query that cannot be evaluated."""
+def problems(query: object, path: str, names: Suggestions, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield (path, what is wrong) for everything in a query that cannot be evaluated, but for what patterns say."""
     if not isinstance(query, Mapping) or not query:
         yield path, "must be an object with at least one condition"
         return
@@ -63,22 +65,22 @@ def problems(query: object, path: str, depth: int = 0) -> Iterator[tuple[str, st
     for name, value in query.items():
         where = f"{path}.{name}"
         if name in ("$and", "$or"):
-            yield from _branch_problems(value, where, depth)
+            yield from _branch_problems(value, where, names, depth)
         elif name == PATHNAME or any(name.startswith(root) and name != root for root in (METADATA, PARAMS)):
-            yield from _field_problems(value, where)
+            yield from _field_problems(value, where, names)
         else:
             yield where, f"a condition is over {METADATA}*, {PARAMS}* or {PATHNAME}, or is $and or $or"
 
 
-def _branch_problems(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
+def _branch_problems(value: object, path: str, names: Suggestions, depth: int) -> Iterator[tuple[str, str]]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         yield path, "must be a list of conditions"
         return
     for index, query in enumerate(value):
-        yield from problems(query, f"{path}.{index}", depth + 1)
+        yield from problems(query, f"{path}.{index}", names, depth + 1)
 
 
-def _field_problems(value: object, path: str) -> Iterator[tuple[str, str]]:
+def _field_problems(value: object, path: str, names: Suggestions) -> Iterator[tuple[str, str]]:
     if not isinstance(value, Mapping):
         if isinstance(value, list | tuple):
             yield path, "must be a value or an object of operators; a list goes under $in"
@@ -87,17 +89,50 @@ def _field_problems(value: object, path: str) -> Iterator[tuple[str, str]]:
         yield path, "names no operator"
     for name, operand in value.items():
         if name not in _OPERATORS:
-            near = get_close_matches(str(name), _OPERATORS, 1)
-            yield f"{path}.{name}", f"unknown operator{f'; did you mean {near[0]}?' if near else ''}"
-            continue
-        try:
-            _OPERATORS[name](operand)
-        except (Unsupported, TypeError, ValueError) as error:
-            yield f"{path}.{name}", str(error)
+            yield f"{path}.{name}", f"unknown operator{names.did_you_mean(name, _OPERATORS)}"
+        elif (wrong := _operand_problem(name, operand)) is not None:
+            yield f"{path}.{name}", wrong
+
+
+def _operand_problem(name: str, operand: object) -> str | None:
+    """Return what is wrong with an operand. No pattern is compiled here: that can take too long for the event loop."""
+    if name == REGEX:
+        return None if isinstance(operand, str) else "must be a regular expression as text"
+    try:
+        _OPERATORS[name](operand)
+    except TypeError as error:
+        return str(error)
+    if isinstance(operand, list | tuple) and any(map(_is_container, operand)):
+        return "must be a list of texts, numbers, true, false or null"
+    return None
+
+
+def searches(query: Query, path: str) -> Iterator[Pattern]:
+    """Yield the patterns of a query in which `problems` has found none."""
+    for where, operator, operand in _comparisons(query, path):
+        if operator == REGEX:
+            yield Pattern(where, operand)
+
+
+def count(query: Query) -> int:
+    """Return how many comparisons a query makes at most, for one line."""
+    return sum(1 for _ in _comparisons(query, ""))
+
+
+def _comparisons(query: Query, path: str) -> Iterator[tuple[str, str, Any]]:
+    for name, value in query.items():
+        where = f"{path}.{name}"
+        if name in ("$and", "$or"):
+            for index, each in enumerate(value):
+                yield from _comparisons(each, f"{where}.{index}")
+        elif isinstance(value, Mapping):
+            yield from ((f"{where}.{operator}", operator, operand) for operator, operand in value.items())
+        else:
+            yield where, "$eq", value
 
 
 def compiled(query: Query) -> Condition:
-    """Return the function that evaluates a query in which `problems` has found none."""
+    """Return the function that evaluates a query in which `problems` has found none. Raises patterns.PatternRefused."""
     tests = [_compiled_item(name, value) for name, value in query.items()]
     return tests[0] if len(tests) == 1 else lambda asked: all(test(asked) for test in tests)
 
@@ -165,14 +200,20 @@ def _unequal(operand: object) -> _Test:
 
 
 def _no_container(operand: object) -> None:
-    if isinstance(operand, Mapping | list | tuple):
+    if _is_container(operand):
         raise TypeError("must be a text, a number, true, false or null")
+
+
+def _is_container(value: object) -> bool:
+    return isinstance(value, Mapping | list | tuple)
 
 
 def _one_of(operand: object) -> _Test:
     if not isinstance(operand, list | tuple):
         raise TypeError("must be a list of values")
-    return lambda value: any(_same(value, each) for each in operand)
+    # A set: a thousand values cost a line no more than one. Containers, which earlier versions stored, equal nothing.
+    values = {(isinstance(each, bool), each) for each in operand if not _is_container(each)}
+    return lambda value: not _is_container(value) and (isinstance(value, bool), value) in values
 
 
 def _none_of(operand: object) -> _Test:
@@ -200,11 +241,9 @@ def _number(value: object) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _matching(operand: object) -> _Test:
-    if not isinstance(operand, str):
-        raise TypeError("must be a regular expression as text")
-    pattern = LinearRegex(operand)
-    return lambda value: isinstance(value, str) and pattern.search(value)
+def _matching(operand: str) -> _Test:
+    program = patterns.compiled(operand)
+    return lambda value: isinstance(value, str) and program.search(value)
 
 
 _OPERATORS: dict[str, Callable[[Any], _Test]] = {
@@ -216,5 +255,5 @@ _OPERATORS: dict[str, Callable[[Any], _Test]] = {
     "$lte": _ordered(lambda value, bound: value <= bound),
     "$in": _one_of,
     "$nin": _none_of,
-    "$regex": _matching,
+    REGEX: _matching,
 }

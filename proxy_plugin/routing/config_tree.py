@@ -55,10 +55,11 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A query and the place of the target that it leads to."""
+    """A query, the place of the target that it leads to, and its dotted path."""
 
     query: Mapping[str, Any]
     then: int
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Node:
     def targets(self) -> list[Node]:
         """Return the targets that a line may come to."""
         return [node for node in self.reachable() if node.mode is None]
+
+    def every_condition(self) -> Iterator[Condition]:
+        """Yield all conditions, also those of groups that no line comes to."""
+        yield from self.conditions
+        for child in self.children:
+            yield from child.every_condition()
 
     def every_target(self) -> Iterator[Node]:
         """Yield all targets, also those that no line comes to."""

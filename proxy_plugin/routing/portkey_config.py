@@ -14,13 +14,12 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.routing import conditions, words
+from proxy_plugin.routing import condition_bounds, conditions, words
 from proxy_plugin.routing.config_tree import (
     CONDITIONAL,
     LOADBALANCE,
@@ -34,13 +33,14 @@ from proxy_plugin.routing.config_tree import (
     TargetSettings,
 )
 from proxy_plugin.routing.route import NOT_SLUGS
+from proxy_plugin.routing.suggestions import SUGGESTED, Suggestions
 
 MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
 FALLBACK = "fallback"
 SAVED_PREFIX = "pc-"
 INVALID_ID = "Invalid config id passed"
-PROBLEMS_SHOWN, _PATH_SHOWN = 5, 120
+PROBLEMS_SHOWN, _PATH_SHOWN = SUGGESTED, 120
 
 _STEERING = {
     *("strategy", "targets", "weight", "name", "provider", "virtual_key", "api_key"),
@@ -50,7 +50,9 @@ _OTHER_KEYS = {"retry", "cache", "request_timeout", "custom_host", "forward_head
 _STRATEGY = {"mode", "conditions", "default"}
 _OTHER_STRATEGY = {"on_status_codes"}  # of fallback alone
 _HEAVIEST = 10**15  # of all weights: sums of them stay exact
-_NEAR = 0.8  # of `get_close_matches`: "stategy" is near, "metadata" is not
+_NEAR = 0.8  # of `Suggestions.near`: "stategy" is near, "metadata" is not
+_JSON = ("{", "[", '"')  # what a header begins with that holds a config
+_HALF = "holds half of a character, such as \\ud83d without the half that follows it; write both, or leave it out"
 _FALLBACK = (
     "fallback is not served for batches: a line that failed at one target is not sent to another. Use loadbalance or "
     "conditional, or create a second batch of the lines that failed"
@@ -68,20 +70,30 @@ class Invalid(Exception):
     """A config that cannot be used."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        shown = (f"{path[:_PATH_SHOWN] or 'the config'}: {what}" for path, what in problems[:PROBLEMS_SHOWN])
+        shown = (f"{_shown(path)}: {what}" for path, what in problems[:PROBLEMS_SHOWN])
         super().__init__("; ".join(shown))
         self.problems = tuple(problems)
 
 
+def _shown(path: str) -> str:
+    return path[:_PATH_SHOWN].encode("utf-8", "replace").decode() or "the config"
+
+
 def read(config: Mapping[str, Any]) -> Node:
-    """Check a config object. Raises Invalid with all problems."""
+    """Check a config object, all but its patterns: `patterns_of` gives them. Raises Invalid with all problems."""
     reader = _Reader()
     node = reader.node(config, "", 0, TargetSettings())
     if not reader.problems:
         reader.check_deadlines(node)
+        reader.problems += (Problem(*each) for each in condition_bounds.beyond(node))
     if reader.problems:
         raise Invalid(reader.problems)
     return node
+
+
+def is_saved(text: str) -> bool:
+    """Tell whether what a header holds is the id of a saved config, whose patterns were compiled at the start."""
+    return not text.strip().startswith(_JSON)
 
 
 def read_header(text: str, saved: Mapping[str, Mapping[str, Any]], header: str) -> Node:
@@ -89,16 +101,24 @@ def read_header(text: str, saved: Mapping[str, Mapping[str, Any]], header: str) 
     try:
         return read(_object(text.strip(), saved, header))
     except Invalid as invalid:
-        raise ConfigError(f"Invalid config passed: {invalid}.", param=header) from None
+        raise unusable(invalid, header) from None
+
+
+def unusable(invalid: Invalid, header: str) -> ConfigError:
+    """Return the answer to a request whose config cannot be used."""
+    return ConfigError(f"Invalid config passed: {invalid}.", param=header)
 
 
 def _object(text: str, saved: Mapping[str, Mapping[str, Any]], header: str) -> Mapping[str, Any]:
-    if not text.startswith(("{", "[", '"')):
+    if is_saved(text):
         if text not in saved:
             raise ConfigError(f"{INVALID_ID}: {header} takes JSON, or the id of a saved config (pc-...).", param=header)
         return saved[text]
     try:
         found = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # it could be stored nowhere, and shown in no answer
+        raise Invalid([Problem("", _HALF)]) from None
     except (ValueError, RecursionError):
         message = f"Invalid config passed. You need to pass a valid json: {header} cannot be read as one."
         raise ConfigError(message, param=header) from None
@@ -122,6 +142,7 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._targets = 0
+        self._names = Suggestions()
 
     def node(self, raw: Mapping[str, Any], path: str, depth: int, above: TargetSettings) -> Node:
         """Read one target with everything below it."""
@@ -168,7 +189,11 @@ class _Reader:
                 self._wrong(path, "strategy.mode", f"is missing; it is one of {', '.join(MODES)}")
             return SINGLE
         if mode not in MODES:
-            known = _FALLBACK if mode == FALLBACK else f"must be one of {', '.join(MODES)}{_near(mode, MODES)}"
+            known = (
+                _FALLBACK
+                if mode == FALLBACK
+                else f"must be one of {', '.join(MODES)}{self._names.did_you_mean(mode, MODES)}"
+            )
             self._wrong(path, "strategy.mode", known)
             return None
         return str(mode)
@@ -223,13 +248,13 @@ class _Reader:
             if not isinstance(raw, Mapping):
                 self.problems.append(Problem(where, "must be an object of query and then"))
                 continue
-            wrong = [Problem(*each) for each in conditions.problems(raw.get("query"), f"{where}.query")]
+            wrong = [Problem(*each) for each in conditions.problems(raw.get("query"), f"{where}.query", self._names)]
             self.problems += wrong
             if raw.get("then") is None:
                 self.problems.append(Problem(f"{where}.then", "is missing"))
             then = self._place(raw.get("then"), places, f"{where}.then")
             if then is not None and not wrong:
-                yield Condition(raw["query"], then)
+                yield Condition(raw["query"], then, f"{where}.query")
 
     # settings
 
@@ -356,12 +381,12 @@ class _Reader:
 
     def _check_names(self, raw: Mapping[str, Any], path: str, known: set[str], others: set[str]) -> None:
         for name in raw:
-            if name in known | others:
+            if name in known or name in others:
                 continue
             if what := words.unserved(str(name), raw[name]):
                 self._wrong(path, str(name), what)
-            elif near := get_close_matches(str(name), known, 1, _NEAR):
-                self._wrong(path, str(name), f"unknown key; did you mean {near[0]}?")
+            elif near := self._names.near(name, known, _NEAR):
+                self._wrong(path, str(name), f"unknown key; did you mean {near}?")
 
     def _wrong(self, path: str, name: str, what: str) -> None:
         self.problems.append(Problem(_below(path, name), what))
@@ -377,8 +402,3 @@ def _below(path: str, name: str) -> str:
 
 def _is_path(text: str) -> bool:
     return bool(text) and all(text.split("."))
-
-
-def _near(name: object, known: Sequence[str]) -> str:
-    near = get_close_matches(str(name), known, 1)
-    return f"; did you mean {near[0]}?" if near else ""

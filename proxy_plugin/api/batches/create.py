@@ -45,17 +45,19 @@ async def create(request: web.Request) -> web.StreamResponse:
 async def resolved_route(request: web.Request, body: Mapping[str, Any]) -> Resolved:
     """Return where the batch of a request goes; its `portkey_options` are headers from now on.
 
-    Raises BadRequest, Forbidden.
+    Raises BadRequest, Forbidden, TooManyRequests.
     """
     gateway, caller = request.app[GATEWAY], request[CALLER]
     steered = steering.asked(request[HEADERS], request.headers, body, request.query)
     asked, sent, model, _ = steered
     request[HEADERS] = asked
     try:
-        return await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
+        resolved = await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
+        await gateway.patterns.check(caller.workspace, resolved.patterns)
     except GatewayError as error:
         error.param = steered.where(error.param)
         raise
+    return resolved
 
 
 async def conclude(

@@ -85,9 +85,9 @@ class _Reach(NamedTuple):
 def precheck(request: web.Request, config: Config, purpose: str | None) -> None:
     """Refuse by the headers alone what would be refused after the upload. Raises GatewayError.
 
-    Own keys are looked at later: that may take a name lookup.
+    Own keys are looked at later: that may take a name lookup. So are large configs, whose reading takes a thread.
     """
-    if purpose not in PURPOSES:
+    if purpose not in PURPOSES or request[HEADERS].has_large_config:
         return
     account = one_account.named(config, request[HEADERS], request[CALLER])
     if account is None:

@@ -155,6 +155,15 @@ def test_a_line_that_meets_no_condition_is_refused(strict: bool) -> None:
     assert (refusal.value.code, refusal.value.strict) == ("no_target", strict)
 
 
+def test_a_stored_pattern_that_re2_refuses_fails_the_batch_at_the_line_that_meets_it() -> None:
+    """Earlier versions took Python's syntax; their batches may still be to be split."""
+    cases = (Case({"params.n": 1}, 0), Case({"$or": [{"params.model": {"$regex": r"^wool\Z"}}]}, 1))
+    chooser = Chooser(SPECS, Rules(rule=Share((1.0, 1.0), (When(cases, (To(0), To(1)), 0), To(2)))))
+    with pytest.raises(Misrouted, match="none that RE2 takes") as refusal:
+        [chooser.choose(line()) for _ in range(5)]
+    assert (refusal.value.code, refusal.value.strict) == ("invalid_pattern", True)
+
+
 @pytest.mark.parametrize(
     ("model", "left"),
     [

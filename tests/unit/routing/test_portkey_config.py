@@ -179,6 +179,36 @@ def test_nesting_and_targets_are_bounded() -> None:
     assert problems(share(*[{}] * 9_999)) == {"targets.64": "a config may have at most 64 targets"}
 
 
+def test_conditions_are_bounded_over_all_groups() -> None:
+    def group(query: dict[str, Any], number: int) -> dict[str, Any]:
+        return when(conditions=[{"query": query, "then": "a"}] * number) | {"targets": [{"name": "a"}]}
+
+    one, many = {"params.x": 1}, {f"params.x{each}": 1 for each in range(4)}
+    assert len(read(group(one, 64)).conditions) == 64
+    assert problems(group(one, 65)) == {"strategy.conditions.64.query": "a config may have at most 64 conditions"}
+    inner = group(one, 1) | {"name": "a"}
+    assert list(problems(group(one, 64) | {"targets": [inner]})) == ["targets.0.strategy.conditions.0.query"]
+    assert len(read(group(many, 64)).conditions) == 64
+    [(path, what)] = problems(group(many | {"params.y": 1}, 63)).items()
+    assert (path, "256 comparisons" in what) == ("strategy.conditions.51.query", True)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "place", "what"),
+    [
+        (["a"] * 65, 64, "at most 64 patterns"),
+        (["a" * 4_097], 0, "4096 bytes together"),
+        (["a" * 2_048] * 3, 2, "4096 bytes together"),
+        (["é" * 2_049], 0, "4096 bytes together"),
+    ],
+)
+def test_patterns_are_bounded_before_any_is_compiled(patterns: list[str], place: int, what: str) -> None:
+    query = {"$or": [{"params.x": {"$regex": each}} for each in patterns]}
+    [(path, said)] = problems(when(conditions=[{"query": query, "then": "a"}])).items()
+    assert path == f"strategy.conditions.0.query.$or.{place}.params.x.$regex"
+    assert what in said
+
+
 def test_a_weight_may_be_any_number() -> None:
     node = read(share({"weight": 10**400}, {"weight": 1e-9}))
     assert [child.weight for child in node.children] == [1e15, 1e-9]
@@ -194,6 +224,8 @@ def test_a_weight_may_be_any_number() -> None:
         ('{"weight": 1e999}', "Invalid config passed. You need to pass a valid json"),
         ('{"a":' * 5000, "Invalid config passed. You need to pass a valid json"),
         ("[]", "Invalid config passed: the config: must be a JSON object"),
+        ('{"virtual_key": "\\ud83d"}', "Invalid config passed: the config: holds half of a character"),
+        ('{"x": {"\\udc00": 1}}', "Invalid config passed: the config: holds half of a character"),
         ('{"strategy": {"mode": "x"}, "targets": [{}]}', "Invalid config passed: strategy.mode: must be one of single"),
         (json.dumps({"api_key": SECRET}), "Invalid config passed: provider: is missing"),
     ],
