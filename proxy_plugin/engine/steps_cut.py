@@ -94,12 +94,13 @@ def _replace(conn: Connection, part: PartRow, heirs: list[PartRow]) -> None:
     for n, heir in enumerate(heirs, first):
         parts.insert(conn, structs.replace(heir, n=n))
     parts.move(conn, part, "replaced")
+    parts.counts_changed(conn, part.batch_id)
 
 
 def _alone(part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts) -> list[PartRow]:
     """Return the parts of the lines that are taken out. They are refused from the start and have no document."""
     words = {line.record: line for line in plan.out}
-    ended = {"state": "refused", "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
+    ended = {"state": "refused", "failed": 1, "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
     rows = list[PartRow]()
     for line in facts.out:
         text = poison.said(refusal, words[line.record], line.number, poison.ALONE).text()
@@ -119,7 +120,7 @@ def _smaller(
         known = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
         row = _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **known)
         suspected = poison.suspected(row, piece.first, piece.last, suspects)
-        rows.append(structs.replace(row, **rest) if plan.rest else suspected)
+        rows.append(structs.replace(row, failed=piece.lines, **rest) if plan.rest else suspected)
     return rows
 
 

@@ -11,6 +11,7 @@ from proxy_plugin.api.batches.waits import x_status
 from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.states import PART_FAILED
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.jobs import Job
@@ -77,7 +78,7 @@ def job_object(job: Job) -> dict[str, Any]:
 def _counts(job: Job) -> dict[str, int]:
     """Return the last known counts; every line of a part that ended without a job has failed."""
     part, completed, failed = job.part, job.part.completed, job.part.failed
-    if part.state in ("refused", "dropped"):
+    if part.state in PART_FAILED:  # an earlier version left what was counted last
         completed, failed = 0, part.lines
     elif job.spent:  # a line that was answered twice counts once
         completed = sum(each.lines for each in job.spent)
