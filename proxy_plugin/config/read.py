@@ -44,6 +44,7 @@ from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import condition_bounds, portkey_config
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 from proxy_plugin.routing.patterns import refusals
+from proxy_plugin.routing.problems import Invalid
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
@@ -238,7 +239,7 @@ class _Parse:
     def _check_config(self, found: Mapping[str, Any], path: str, slugs: set[str]) -> None:
         try:
             node = portkey_config.read(found)
-        except portkey_config.Invalid as invalid:
+        except Invalid as invalid:
             self.problems += [
                 f"{path}.{where}: {what}" if where else f"{path}: {what}" for where, what in invalid.problems
             ]
@@ -347,7 +348,7 @@ def _accounts_of(raw: Mapping[str, Any]) -> list[NamedAccount | None]:
     """Return the accounts that lines of a saved config can come to; none for one that has problems of its own."""
     try:
         return [each.settings.account for each in portkey_config.read(raw).targets()]
-    except portkey_config.Invalid:
+    except Invalid:
         return []
 
 

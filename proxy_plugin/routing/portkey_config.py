@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Raw
 
@@ -32,15 +32,15 @@ from proxy_plugin.routing.config_tree import (
     Slug,
     TargetSettings,
 )
+from proxy_plugin.routing.problems import Invalid, Problem
 from proxy_plugin.routing.route import NOT_SLUGS
-from proxy_plugin.routing.suggestions import SUGGESTED, Suggestions
+from proxy_plugin.routing.suggestions import Suggestions
 
 MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
 FALLBACK = "fallback"
 SAVED_PREFIX = "pc-"
 INVALID_ID = "Invalid config id passed"
-PROBLEMS_SHOWN, _PATH_SHOWN = SUGGESTED, 120
 
 _STEERING = {
     *("strategy", "targets", "weight", "name", "provider", "virtual_key", "api_key"),
@@ -57,26 +57,6 @@ _FALLBACK = (
     "fallback is not served for batches: a line that failed at one target is not sent to another. Use loadbalance or "
     "conditional, or create a second batch of the lines that failed"
 )
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with a config."""
-
-    path: str
-    what: str
-
-
-class Invalid(Exception):
-    """A config that cannot be used."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        shown = (f"{_shown(path)}: {what}" for path, what in problems[:PROBLEMS_SHOWN])
-        super().__init__("; ".join(shown))
-        self.problems = tuple(problems)
-
-
-def _shown(path: str) -> str:
-    return path[:_PATH_SHOWN].encode("utf-8", "replace").decode() or "the config"
 
 
 def read(config: Mapping[str, Any]) -> Node:

@@ -9,7 +9,8 @@ import pytest
 
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing.config_tree import Node, OwnAccount, Slug
-from proxy_plugin.routing.portkey_config import Invalid, read, read_header
+from proxy_plugin.routing.portkey_config import read, read_header
+from proxy_plugin.routing.problems import Invalid
 
 SECRET = "sk-5up3r-s3cr3t-key"
 HEADER = "x-portkey-config"
