@@ -162,12 +162,6 @@ ANSWERS = (
         (429,),
     ),
     Code(
-        "request_head_too_large",
-        "The headers of the request are too long, one of them or all together, or too many.",
-        "Send fewer; a config object can be saved in the gateway's configuration and named by its id.",
-        (431,),
-    ),
-    Code(
         "request_timeout",
         "The request, its headers or its body, did not come in time or came too slowly; nothing was done.",
         "Send the request again; over a slow line send a large file in parts (`POST /v1/uploads`).",

@@ -1,4 +1,4 @@
-"""The heads of requests: measured while they come, and refused in our own words where they cannot be read."""
+"""The heads of requests, measured while they come."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy_plugin.ground.errors import BadRequest, GatewayError
+from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.web.unreadable import Refusal, told
 
 HEADERS = 128  # of one head
 HEADER_BYTES = 32 * 1024  # of one header: configs come in one
@@ -22,41 +23,12 @@ SLACK = 4096  # bytes between a body's chunks that are taken for nothing else
 Fed = tuple[list[tuple[RawRequestMessage, StreamReader]], bool, bytes]
 
 
-class HeadTooLarge(GatewayError):
-    """The head of a request, or one line of it, is longer than it may be."""
-
-    status: ClassVar[int] = 431
-    type: ClassVar[str] = "invalid_request_error"
-    default_code: ClassVar[str | None] = "request_head_too_large"
-
-
 class HeadLate(GatewayError):
     """The head of a request did not come in time."""
 
     status: ClassVar[int] = 408
     type: ClassVar[str] = "invalid_request_error"
     default_code: ClassVar[str | None] = "request_timeout"
-
-
-class Refusal(HttpProcessingError):
-    """A refusal of ours on its way through aiohttp."""
-
-    def __init__(self, error: GatewayError) -> None:
-        super().__init__(code=error.status, message=error.message)
-        self.error = error
-
-
-def refusal_of(error: BaseException | None) -> GatewayError:
-    """Return what a client is told of a request that is no HTTP. aiohttp's own words would repeat what was sent."""
-    if isinstance(error, Refusal):
-        return error.error
-    if isinstance(error, LineTooLong):
-        return HeadTooLarge(
-            f"A line of the request's head is too long: the first may have {LINE_BYTES} bytes, a header {HEADER_BYTES}."
-        )
-    if isinstance(error, HttpProcessingError) and "Too many headers" in error.message:
-        return HeadTooLarge(f"The request has more than {HEADERS} headers.")
-    return BadRequest("The request is no HTTP/1.1: its first line or a header cannot be read, or a header is missing.")
 
 
 class Heads(HttpRequestParser):
@@ -121,7 +93,7 @@ class Heads(HttpRequestParser):
 
     def _require(self, size: int) -> None:
         if size > self._most:
-            raise Refusal(HeadTooLarge(f"The head of the request, its headers included, exceeds {self._most} bytes."))
+            raise Refusal(told(f"Its first line and its headers exceed {self._most} bytes together."))
 
 
 def _size(message: RawRequestMessage) -> int:

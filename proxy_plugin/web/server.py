@@ -16,8 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
@@ -29,8 +28,9 @@ from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.ground.sparing import Sparing
 from proxy_plugin.web.answers import unacknowledged
 from proxy_plugin.web.connections import LINGER_SECONDS, LOG, Books, Phase
-from proxy_plugin.web.heads import WAITING_REQUESTS, HeadLate, Heads, refusal_of
-from proxy_plugin.web.keys import REQUEST_ID, new_request_id
+from proxy_plugin.web.heads import WAITING_REQUESTS, HeadLate, Heads
+from proxy_plugin.web.keys import new_request_id
+from proxy_plugin.web.unreadable import refusal_of, unreadable_answer
 
 STALL_SECONDS = 60.0  # between looks at how much of an answer was taken
 LINGER_BYTES = 2**20  # read of a client that was refused; most who send more are no clients
@@ -203,38 +203,27 @@ class Guarded(RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,
+        status: int = 500,  # noqa: ARG002 - of the answer that aiohttp would give
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's, which quotes
     ) -> web.StreamResponse:
         """Return an error in OpenAI's shape, with one line in the log."""
-        name = new_request_id()
+        request_id = new_request_id()
         if isinstance(exc, HttpProcessingError):
             error = refusal_of(exc)
-            logs.event(LOG, "request_malformed", status=error.status, request_id=name, reason=type(exc).__name__)
+            logs.event(LOG, "request_unreadable", status=error.status, request_id=request_id, reason=type(exc).__name__)
         else:
             error = GatewayError("The gateway met an internal error.")
-            logs.event(LOG, "request_failed", level=logging.ERROR, error=exc, status=status, request_id=name)
+            logs.event(LOG, "request_failed", level=logging.ERROR, error=exc, request_id=request_id)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is out")
-        answer = _Anonymous(body=orjson.dumps(error.body()), status=error.status, content_type="application/json")
-        answer.headers[REQUEST_ID] = name
-        answer.force_close()
-        return answer
+        return unreadable_answer(error, request_id)
 
     def log_exception(self, *_: Any, **kw: Any) -> None:
         """Log it as an event of ours."""
         error = kw.get("exc_info")
         shown = error if isinstance(error, BaseException) else None
         logs.event(LOG, "connection_failed", level=logging.ERROR, error=shown)
-
-
-class _Anonymous(web.Response):
-    """An answer that says nothing of what it comes from; no signal of the application sees those to requests unread."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall(hdrs.SERVER, None)
 
 
 class GuardedServer(web.Server):

@@ -134,7 +134,7 @@ def test_a_crowd_does_not_make_the_victim_wait(
     crowd = Crowd(guarded.port, many, [MANNERS[name]] if name in MANNERS else list(MANNERS.values()))
     attacked(guarded, quiet, name, crowd, seconds)
     assert not [line for line in crowd.answers if b" 50" in line]
-    told = sum(len(events(guarded, event)) for event in ("request", "request_malformed"))
+    told = sum(len(events(guarded, event)) for event in ("request", "request_unreadable"))
     assert len(guarded.log.read_text().splitlines()) - before < told + LOG_LINES
     assert not [line for line in events(guarded, "connections_closed") if line["level"] != "warning"]
 
