@@ -274,8 +274,9 @@ ROWS = (
     Code("job_lost", "The provider no longer knows the job that it accepted.", "Look at the provider, then retry."),
     Code(
         "line_too_large",
-        "The line is too large for the provider, translated, or for this gateway with the pictures it names.",
-        "Shorten it, or use another target.",
+        "The line is too large for the provider, translated, or for this gateway with the pictures it names or "
+        "with what the config puts into it.",
+        "Shorten it, put less into it, or use another target.",
     ),
     Code("list_too_long", "The provider's list of jobs is too long to be searched.", "Ask the operator."),
     Code(
@@ -319,6 +320,11 @@ ROWS = (
     ),
     Code(
         "too_many_jobs", "The file would need more jobs than a batch may have.", "Use fewer models, or several files."
+    ),
+    Code(
+        "too_much_added",
+        "With what the config puts into the lines up to this one, the file is larger than the gateway takes.",
+        "Put less into them (`override_params`), or split the file.",
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."

@@ -61,7 +61,8 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     row = await desk.read(files.get, batch.input_file_id)
     assert row is not None
     route = desk.route(batch)
-    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, batch_id=batch.id, folder=str(folder))
+    limits = desk.gateway.config.limits
+    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, limits, batch_id=batch.id, folder=str(folder))
     try:
         if route.fetches_media:
             job = structs.replace(job, media=await pictures.gathered(desk, batch, job))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msgspec import structs
 
+from proxy_plugin.config.sections import Limits
+from proxy_plugin.lines.body_changes import Growth
 from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.cut import CutJob
@@ -26,7 +28,9 @@ from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, u
 WORKER_GIVES_UP = 5  # tries in which three workers died each
 
 
-def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str) -> SplitJob:
+def split_job(
+    blobs: Blobs, row: FileRow, endpoint: str, route: Route, limits: Limits, *, batch_id: str, folder: str
+) -> SplitJob:
     """Return what the split of a file needs to know."""
     return SplitJob(
         batch_id=batch_id,
@@ -37,6 +41,7 @@ def split_job(blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_
         endpoint=endpoint,
         targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
+        growth=Growth(limits.max_line_bytes, limits.max_file_bytes),
     )
 
 
