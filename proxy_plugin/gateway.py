@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from proxy_plugin.ground.workers import Workers
 from proxy_plugin.providers.http import Http
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.room import Room, Shares
 
 
 class Wakes(Protocol):
@@ -33,7 +35,7 @@ class Traffic:
 
     stopping: bool = False  # no new work is taken
     uploads: int = 0  # running; a graceful stop waits for them
-    upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
+    uploads_of: Counter[str] = field(default_factory=Counter)  # the same by workspace
 
 
 @dataclass(slots=True)
@@ -50,11 +52,15 @@ class Gateway:
     secret: bytes = field(repr=False)  # keys account fingerprints
     engine: Wakes = field(init=False)
     own_keys: OwnKeys = field(init=False)
+    room: Room = field(init=False)
     traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
 
     def __post_init__(self) -> None:
-        """Join what callers bring to the parts that keep it."""
+        """Join what callers bring, and all that is written, to the parts that keep it."""
+        limits = self.config.limits
+        shares = Shares(limits.max_workspace_bytes, limits.max_workspace_share, limits.disk_reserve_bytes)
+        self.room = Room(self.registry, self.blobs.space, shares)
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
 

@@ -157,7 +157,7 @@ ANSWERS = (
     ),
     Code(
         "rate_limit_exceeded",
-        "Too many uploads run at once, or the provider asks for a pause.",
+        "Too many uploads run at once, of all or of your workspace, or the provider asks for a pause.",
         "Wait as long as `Retry-After` says, or a few seconds.",
         (429,),
     ),
@@ -169,6 +169,18 @@ ANSWERS = (
         (413,),
     ),
     Code("string_above_max_length", "A text is too long.", "The message names the longest.", (400,)),
+    Code(
+        "too_many_batches",
+        "The workspace has as many batches that have not ended as it may (`limits.max_open_batches`).",
+        "Wait for some of them to end, or cancel them.",
+        (429,),
+    ),
+    Code(
+        "too_many_files",
+        "The workspace keeps as many files as it may, parts of uploads included (`limits.max_workspace_files`).",
+        "Delete files that are not needed.",
+        (429,),
+    ),
     Code(
         "unavailable",
         "The gateway is stopping, or the file is still being checked; nothing was done.",

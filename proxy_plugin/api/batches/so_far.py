@@ -15,12 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy_plugin.api.files.room import require_room
-from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.engine.worker_jobs import merge_job
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.merge import MergeJob, merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables import parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -84,15 +83,13 @@ class SoFar:
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
             lines = batch.rejected + sum(row.lines for row in rows if row.n in job.fates)
             size = await gateway.blobs.read(_most_bytes, job, lines)
-            await require_room(store_of(gateway), None, size)
-            gateway.blobs.space.claim(size)
-            try:
-                await gateway.workers.run(merge_so_far, job, str(path))
-            except BaseException:
-                await gateway.blobs.write(path.unlink, missing_ok=True)
-                raise
-            finally:
-                gateway.blobs.space.claim(-size)
+            with Claim(gateway.room, batch.workspace, rank=ENDING) as claim:
+                await claim.cover(size)
+                try:
+                    await gateway.workers.run(merge_so_far, job, str(path))
+                except BaseException:
+                    await gateway.blobs.write(path.unlink, missing_ok=True)
+                    raise
             return path
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:

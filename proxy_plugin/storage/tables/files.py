@@ -10,7 +10,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, many, one
+from proxy_plugin.storage.tables import columns, holdings, many, one
 
 _LIVE_BATCH = (
     "EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = files.id"
@@ -47,6 +47,12 @@ def insert(conn: Connection, row: FileRow) -> None:
     conn.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
     if row.removed_at is None:
         add_bytes(conn, row.workspace, row.bytes)
+
+
+def insert_new(conn: Connection, row: FileRow, most: int) -> None:
+    """Add a file that somebody sends. Raises holdings.TooManyFiles where the workspace has `most` already."""
+    holdings.require_file(conn, row.workspace, most)
+    insert(conn, row)
 
 
 def add_bytes(conn: Connection, workspace: str, count: int) -> None:
