@@ -44,7 +44,7 @@ def require_turn(store: Store, workspace: str | None) -> None:
 async def require_files(store: Store, workspace: str | None) -> None:
     """Raise TooManyRequests where a workspace has as many files as it may, before it sends another one in vain."""
     most = store.limits.max_workspace_files
-    if workspace is not None and await store.registry.read(holdings.files, workspace, most) >= most:
+    if workspace is not None and await store.registry.read(holdings.files, workspace) >= most:
         raise too_many_files(most)
 
 

@@ -64,6 +64,7 @@ _PART_NAMED = ", ".join(f":{name}" for name in UploadPartRow.__struct_fields__)
 def insert(conn: Connection, row: UploadRow, most: int) -> None:
     """Add an upload. Raises holdings.TooManyFiles where its workspace has `most` files already."""
     holdings.require_file(conn, row.workspace, most)
+    holdings.add(conn, row.workspace, 0, 1)
     conn.execute(f"INSERT INTO uploads ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
 
 
@@ -86,7 +87,7 @@ def add_part(conn: Connection, part: UploadPartRow, most: int) -> None:
     holdings.require_file(conn, upload.workspace, most)
     query = f"INSERT INTO upload_parts ({_PART_COLUMNS}) VALUES ({_PART_NAMED})"
     conn.execute(query, msgspec.structs.asdict(part))
-    files.add_bytes(conn, upload.workspace, part.bytes)
+    holdings.add(conn, upload.workspace, part.bytes, 1)
 
 
 def parts(conn: Connection, upload_id: str) -> list[UploadPartRow]:
@@ -144,5 +145,5 @@ def _pending(conn: Connection, upload_id: str, now: float) -> UploadRow:
 def _give_up_parts(conn: Connection, upload: UploadRow, now: float) -> list[str]:
     query = "UPDATE upload_parts SET removed_at = ? WHERE upload_id = ? AND removed_at IS NULL RETURNING id, bytes"
     given_up = conn.execute(query, (int(now), upload.id)).fetchall()
-    files.add_bytes(conn, upload.workspace, -sum(row[1] for row in given_up))
+    holdings.add(conn, upload.workspace, -sum(row[1] for row in given_up), -1 - len(given_up))  # itself included
     return [row[0] for row in given_up]
