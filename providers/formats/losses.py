@@ -23,8 +23,8 @@ _NUMBER = re.compile(r"\[\d+\]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _SWITCH = (
-    'add the header `x-portkey-config: {"drop_params": true}` to the batch (`--drop-params` of `proxy-plugin batch`), '
-    "or `drop_params: true` to the virtual key in the configuration"
+    "add the header 'x-portkey-config: {\"drop_params\": true}' to the batch ('--drop-params' of 'proxy-plugin batch')"
+    ", or 'drop_params: true' to the virtual key in the configuration"
 )
 _NAMED = 20  # refused parameters in one message
 

@@ -34,7 +34,7 @@ LOG = logging.getLogger("proxy_plugin.engine")
 async def cut(desk: Desk, part: PartRow) -> None:
     """Take the bad lines out of a refused part, or halve it, or refuse it as a whole where neither can be."""
     batch = await desk.batch(part.batch_id)
-    if await desk.write(drop_if_stopping, part):
+    if await desk.write(_stopped, part):
         return
     plan = await desk.read(_plan, desk, part)
     what, document = f"cut-{part.n:05d}", desk.document(part, batch)
@@ -53,6 +53,11 @@ async def cut(desk: Desk, part: PartRow) -> None:
         await asyncio.to_thread(_clear, desk, folder, what, document.path)
 
 
+def _stopped(conn: Connection, part: PartRow) -> bool:
+    """Drop the part if its batch stops. What may have run was not stopped: it is refused, and its line is told."""
+    return cuts.nothing_ran(conn, part) and drop_if_stopping(conn, part)
+
+
 def _clear(desk: Desk, folder: Path, what: str, document: Path) -> None:
     """Remove what dead attempts left, and the document that is never sent again."""
     desk.folders.clear_others(folder, what)
@@ -68,7 +73,7 @@ def _plan(conn: Connection, desk: Desk, part: PartRow) -> Cutting:
 
 def _commit(conn: Connection, desk: Desk, part: PartRow, plan: Cutting, facts: CutFacts, folder: str) -> bool:
     """End the part; its lines go on in others. False where nothing was done: the step begins again."""
-    if drop_if_stopping(conn, part):
+    if _stopped(conn, part):
         return True
     if plan != Cutting() and plan != _plan(conn, desk, part):  # another part of its family was refused meanwhile
         return False

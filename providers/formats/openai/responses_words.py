@@ -21,6 +21,7 @@ _PARAMETERS = (
     ("reasoning_summary", "reasoning.summary"),
     ("verbosity", "text.verbosity"),
     ("logprobs", "include"),
+    ("web_search_options", "tools[]"),
 )
 _TOOL = re.compile(r"^(tools\[\d*\])\.function")
 _INSIDE = (  # of an item or a part: what a chat wraps stands beside the type there

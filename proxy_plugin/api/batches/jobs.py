@@ -87,11 +87,10 @@ def _counts(job: Job) -> dict[str, int]:
 
 def _error(part: PartRow) -> dict[str, str] | None:
     """Return why a part has no answers of its own: refused, its results lost, or never accepted."""
-    if (refusal := refusal_of(part)) is not None:
-        return {"code": refusal.code, "message": refusal.message}
     if part.state == "dropped" and part.end_reason in WHY_NOT_RUN:
         return {"code": part.end_reason, "message": WHY_NOT_RUN[part.end_reason]}
-    return None
+    refusal = refusal_of(part)
+    return None if refusal is None else {"code": refusal.code, "message": refusal.message}
 
 
 def _usage(job: Job) -> dict[str, Any] | None:

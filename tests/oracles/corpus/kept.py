@@ -18,7 +18,7 @@ from tests.oracles.corpus.lanes import Lane, translated
 from tests.oracles.corpus.lines import Line
 from tests.oracles.corpus.words import Json
 
-_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL)
+_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL | re.IGNORECASE)
 _PROPERTY = re.compile(r"\.(properties|\$defs)\.[^.\[]+")
 Path = tuple[str | int, ...]
 
@@ -27,7 +27,9 @@ _DEFAULTS: dict[str, tuple[object, ...]] = {
     "n": (1,), "stream": (False,), "store": (False,), "logprobs": (False,), "service_tier": ("auto", "default"),
     "verbosity": ("medium",), "frequency_penalty": (0,), "presence_penalty": (0,), "temperature": (1,), "top_p": (1,),
     "top_logprobs": (0,), "parallel_tool_calls": (True,), "tool_choice": ("auto",), "truncation": ("disabled",),
-    "text.format.type": ("text",), "messages[].content[].image_url.detail": ("auto",),
+    "text.format.type": ("text",), "response_format.type": ("text",), "modalities[]": ("text",),
+    "repetition_penalty": (1,), "length_penalty": (1,), "min_p": (0,), "top_a": (0,), "top_k": (0, -1),
+    "messages[].content[].image_url.detail": ("auto",),
 }  # fmt: skip
 # Paths whose value is nowhere, with the reason.
 SAME: dict[str, str] = {
@@ -117,7 +119,7 @@ def _name(path: Path) -> str:
 
 def _says_nothing(name: str, value: object) -> bool:
     if name == "web_search_options":
-        return False
+        return value is None
     return value is None or (isinstance(value, str | list | dict) and not value) or _is_default(name, value)
 
 

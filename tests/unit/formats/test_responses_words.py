@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.openai.responses_words import own_names, own_refusal
@@ -177,3 +179,24 @@ def test_every_place_is_the_callers(turns: list[list[Json]], fault: Json, told: 
     assert place is not None
     assert (int(place[1]), int(place[2])) == (len(items) - 1, before)
     assert place[3] in fault
+
+
+SEARCH: Json = {"tools": [{"type": "web_search", "search_context_size": "low"}]}
+
+
+def test_a_web_search_runs_where_the_lane_has_one_and_is_refused_by_name_elsewhere() -> None:
+    line = json.dumps({"model": "m", "input": "hi", "include": ["web_search_call.action.sources"], **SEARCH}).encode()
+
+    def through(to: Callable[..., Translated], model: str) -> Translated:
+        def native(chat: bytes) -> Translated:
+            return to(chat, model=model, drop_params=False)
+
+        return translate(RESPONSES, line, native, drop_params=False)
+
+    for to, model in ((to_messages, "claude-sonnet-4-6"), (to_generate_content, "gemini-3.8-flash")):
+        made = through(to, model)
+        assert "tools" in json.loads(made.body)
+        assert made.dropped == ("include[]", "tools[].search_context_size")
+    with pytest.raises(LineRejected) as caught:
+        through(to_converse, "amazon.nova-pro-v1:0")
+    assert str(caught.value.param).startswith("tools[]")

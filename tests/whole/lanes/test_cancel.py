@@ -280,7 +280,7 @@ def test_while_rows_are_merged_it_is_too_late(stand: Stand, failing: Client) -> 
     worker = _stopped_worker(failing)
     assert failing.batch(batch_id)["status"] == "finalizing"
     status, answer = failing.ask("POST", f"/batches/{batch_id}/cancel")
-    assert (status, answer["error"]["code"]) == (409, "conflict")
+    assert (status, answer["error"]["code"]) == (409, None)
     os.kill(worker, signal.SIGCONT)
     batch = failing.until(batch_id)
     assert (batch["status"], account(failing, batch, LINES)) == ("completed", {"ok": len(LINES)})
@@ -294,10 +294,11 @@ def test_a_batch_that_is_over_stays_as_it_is(stand: Stand, gateway: Client) -> N
     _cancel(gateway, cancelled_id)
     cancelled = gateway.until(cancelled_id)
     asked = len(stand.sandbox.control.requests())
+    status, answer = gateway.ask("POST", f"/batches/{completed['id']}/cancel")
+    assert (status, answer["error"]["code"]) == (409, None)
+    assert "'completed'" in answer["error"]["message"]
+    assert gateway.ask("POST", f"/batches/{cancelled_id}/cancel") == (200, cancelled), "it is what was asked for"
     for batch, word in ((completed, "completed"), (cancelled, "cancelled")):
         assert batch["status"] == word
-        status, answer = gateway.ask("POST", f"/batches/{batch['id']}/cancel")
-        assert (status, answer["error"]["code"]) == (409, "conflict")
-        assert word in answer["error"]["message"]
         assert gateway.batch(batch["id"]) == batch
     assert len(stand.sandbox.control.requests()) == asked
