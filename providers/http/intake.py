@@ -6,13 +6,15 @@ from typing import Protocol
 
 
 class Intake(Protocol):
-    """Where results go: how many bytes of one answer are taken, and who gives them room.
+    """Where results go, and who gives them room."""
 
-    `cuts`: of a longer answer the beginning is kept, else nothing.
-    """
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes of one answer are taken."""
 
-    most_bytes: int
-    cuts: bool
+    @property
+    def cuts(self) -> bool:
+        """Whether the beginning of a longer answer is kept."""
 
     async def take(self, count: int) -> None:
         """Make room for `count` bytes more, which are about to be written. What it raises ends the call."""

@@ -144,17 +144,17 @@ class EngineSettings(Settings):
 class Limits(Settings):
     """What one request, one workspace and the disk may bear. `max_uploads` run at the same time.
 
-    A workspace holds `max_workspace_bytes`, and never more than `max_workspace_share` of the disk: half of it, because
-    what is uploaded is written once more as native documents, and once as results. 64 GiB are 32 files of the largest
-    size. 10,000 open batches are what a gateway was seen to follow at once, five hours of what OpenAI lets a project
-    create; 100,000 files are ten for each of them.
+    A workspace takes `max_workspace_bytes` of new work, and never more than `max_workspace_share` of the disk; with the
+    results of what is paid for it may have half as much again, so the default leaves half of the disk to others. 64 GiB
+    are 32 files of the largest size. 10,000 open batches are five hours of what OpenAI lets a project create, and
+    100,000 files are ten for each of them.
     """
 
     max_file_bytes: Positive = 2 * 2**30
     max_line_bytes: Positive = 16 * 2**20
     max_lines: Positive = 5_000_000
     max_workspace_bytes: Positive = 64 * 2**30
-    max_workspace_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the disk under data_dir
+    max_workspace_share: Annotated[float, Field(gt=0, le=1)] = 0.33  # of the disk under data_dir
     max_workspace_files: Positive = 100_000  # kept here, parts of uploads included
     max_workspace_uploads: Positive | None = None  # that run at the same time; None: three quarters of max_uploads
     max_open_batches: Positive = 10_000  # of one workspace

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.engine import housekeeping, waiting
+from proxy_plugin.engine import housekeeping, space, waiting
 from proxy_plugin.engine.desk import Desk, Key, backoff, postpone
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
@@ -60,6 +60,8 @@ class Engine:
         """Remove what a dead gateway left half-written, then begin."""
         live = await self._gateway.registry.read(batches.live_ids)
         await asyncio.to_thread(self._desk.folders.sweep, live)
+        kept = await asyncio.to_thread(self._desk.folders.kept)
+        await space.measure(self._desk, await self._gateway.registry.scan(batches.workspaces, kept))
         self._state.task = asyncio.create_task(self._run(), name="engine")
 
     def wake(self) -> None:
@@ -185,7 +187,8 @@ class Engine:
         with contextlib.suppress(RegistryFull):
             await housekeeping.remove_unneeded(self._gateway)
             await housekeeping.remove_expired(self._gateway)
-            await housekeeping.remove_ledgers(self._gateway.registry, self._desk.folders)
+            await housekeeping.remove_ledgers(self._gateway, self._desk.folders)
+            await space.measure(self._desk, self._gateway.room.working.touched())
 
 
 def _due(conn: Connection, now: float, limit: int) -> list[Key]:

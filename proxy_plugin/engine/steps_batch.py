@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from proxy_plugin.engine import pictures, waiting
+from proxy_plugin.engine import pictures, space, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
-from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
+from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.workers import WorkerDied
@@ -67,7 +67,9 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     try:
         if route.fetches_media:
             job = structs.replace(job, media=await pictures.gathered(desk, batch, job))
-        manifest = await desk.gateway.workers.run(split, job)
+        manifest = await space.run(
+            desk, batch, space.rank_of(desk, batch), split_bytes(row, batch.total, job), split, job
+        )
     except pictures.NotYet as pause:
         await desk.write(_rest_for_pictures, desk, batch, desk.now() + pause.seconds)
         return

@@ -2,12 +2,14 @@
 
 Whatever is written is claimed first, so that many at once cannot fill the disk together, nor one workspace what is
 everybody's. A workspace's share counts its files, the working folders of its batches, and what is on its way there.
+A byte of results counts three times, because it is written twice more, as a row and in a result file; so what has been
+fetched can always be ended.
 
 Who asks has a rank, so that what is paid for is never shut out by what is not:
 
     NEW       uploads, native documents, pictures        up to the share, down to the reserve
     RESULTS   what a provider has answered               half as much again, and down to half of the reserve
-    ENDING    rows and result files, of what is stored   any share: it ends by giving back more than it took
+    ENDING    rows and result files, of what is stored   counted already; down to half of the reserve
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ NEW, RESULTS, ENDING = Rank(1.0, 1.0), Rank(1.5, 0.5), Rank(math.inf, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Bytes of one workspace, which are at most this part of the disk, and bytes that stay free on it."""
+    """Bytes of one workspace, which are at most this part of the disk; and bytes that stay free on that."""
 
     workspace: int
     part_of_disk: float
@@ -91,11 +93,11 @@ class Room:
         if await self._registry.read(files.stored_bytes, workspace) + claimed + count > most:
             raise WorkspaceFull(most)
 
-    def change(self, workspace: str | None, count: int) -> None:
-        """Set `count` bytes aside; negative gives them back."""
+    def change(self, workspace: str | None, count: int, weight: int) -> None:
+        """Set `count` bytes aside, which count so many times in the workspace; negative gives them back."""
         self._space.claim(count)
         if workspace is not None:
-            self.claims[workspace] = self.claims.get(workspace, 0) + count
+            self.claims[workspace] = self.claims.get(workspace, 0) + count * weight
             if not self.claims[workspace]:
                 del self.claims[workspace]
 
@@ -112,14 +114,14 @@ class Claim:
     """The bytes that one work has set aside; leaving the context gives back what no row and no folder accounts for.
 
     Of what is `announced` no more than `AHEAD` is claimed before it comes. Without a workspace only the disk is asked:
-    for bytes that replace others which the workspace stores already. What is written for a batch stays counted.
+    for bytes that replace others which the workspace stores already. Each byte counts `weight` times in the workspace.
     """
 
     def __init__(
-        self, room: Room, workspace: str | None, *, announced: int = 0, rank: Rank = NEW, batch_id: str | None = None
+        self, room: Room, workspace: str | None, *, announced: int = 0, rank: Rank = NEW, weight: int = 1
     ) -> None:
-        self._room, self._workspace, self._announced = room, workspace, announced
-        self._rank, self._batch_id = rank, batch_id
+        self._room, self._rank, self._announced, self._weight = room, rank, announced, weight
+        self._workspace = workspace if rank.share < math.inf else None
         self.total = self.written = 0
 
     async def cover(self, total: int) -> None:
@@ -129,7 +131,14 @@ class Claim:
         """
         if total <= self.total:
             return
-        more = max(total, min(self._announced, self.written + AHEAD)) - self.total
+        await self._claim(max(total, min(self._announced, self.written + AHEAD)) - self.total)
+
+    async def take(self, count: int) -> None:
+        """Claim `count` bytes more, which are written at once. Raises NoSpace."""
+        await self._claim(count)
+        self.wrote(count)
+
+    async def _claim(self, more: int) -> None:
         self._change(more)
         try:
             await self._room.require(self._workspace, 0, self._rank)
@@ -137,18 +146,13 @@ class Claim:
             self._change(-more)
             raise
 
-    async def take(self, count: int) -> None:
-        """Claim `count` bytes that are written at once. Raises NoSpace."""
-        await self.cover(self.written + count)
-        self.wrote(count)
-
     def wrote(self, count: int) -> None:
         """Note that `count` of the claimed bytes are in a file."""
         self.written += count
         self._room.wrote(count)
 
     def _change(self, count: int) -> None:
-        self._room.change(self._workspace, count)
+        self._room.change(self._workspace, count, self._weight)
         self.total += count
 
     def __enter__(self) -> Claim:
@@ -157,5 +161,3 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._room.kept(self.written)
         self._change(-self.total)
-        if self._batch_id is not None and self._workspace is not None:
-            self._room.working.add(self._workspace, self._batch_id, self.written)

@@ -1,4 +1,4 @@
-"""How much of the disk the working folders of batches take, by workspace.
+"""How much of its share the working folders of a workspace's batches take.
 
 Nothing of it is in the database: what is on the disk counts. The folders are measured at the start, steps add what they
 have written, and who was touched is measured again a while later, so that what a failed step left or a cleaning removed
@@ -48,6 +48,7 @@ class Working:
         return self._batches.get(batch_id, ("", 0))[1]
 
     def _set(self, workspace: str, batch_id: str, size: int) -> None:
+        size = max(0, size)
         self._sums[workspace] = self._sums.get(workspace, 0) + size - self._size(batch_id)
         if size > 0:
             self._batches[batch_id] = (workspace, size)

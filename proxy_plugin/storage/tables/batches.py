@@ -255,6 +255,12 @@ def without_files(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
     return [each for each in ended(conn, batch_ids) if conn.execute(query, (each,)).fetchone()]
 
 
+def workspaces(conn: Connection, batch_ids: Iterable[str]) -> dict[str, str]:
+    """Return whose each of the batches is."""
+    found = (conn.execute("SELECT id, workspace FROM batches WHERE id = ?", (each,)).fetchone() for each in batch_ids)
+    return {row[0]: row[1] for row in found if row is not None}
+
+
 def by_state(conn: Connection) -> dict[str, int]:
     """Return how many batches there are in each state that a batch is in."""
     return {row[0]: row[1] for row in conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state")}

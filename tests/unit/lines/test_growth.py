@@ -22,6 +22,8 @@ from proxy_plugin.routing.route import Changes
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 from tests.toy.toy_lane import CHAT
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 BODY = b'{"model":"wool-1","seed":1}'
 LONG = Raw(json.dumps("x" * 5_000).encode())
 GROWING = {
