@@ -34,6 +34,7 @@ class ProviderError(Exception):
 
     timed_out = False  # no answer came in time
     unreachable = False  # no connection was made, or it broke
+    disk_full = False  # the disk here took no more of the answer
     said: Refused | None = None  # what the body of an answer that was no success says, cleaned
 
 

@@ -22,6 +22,7 @@ from proxy_plugin.ground.workers import Workers
 from proxy_plugin.providers.http import Http
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.room import Room, Shares
 
 
 class Wakes(Protocol):
@@ -38,7 +39,7 @@ class Traffic:
     stopping: bool = False  # no new work is taken
     uploads: int = 0  # running; a graceful stop waits for them
     requests: Counter[str | None] = field(default_factory=Counter)  # workspace, None for those passed on -> running
-    upload_bytes: dict[str, int] = field(default_factory=dict)  # workspace -> bytes of running uploads
+    uploads_of: Counter[str] = field(default_factory=Counter)  # running uploads by workspace
 
 
 @dataclass(slots=True)
@@ -56,12 +57,16 @@ class Gateway:
     engine: Wakes = field(init=False)
     own_keys: OwnKeys = field(init=False)
     patterns: Patterns = field(init=False)
+    room: Room = field(init=False)
     traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
     chance: Callable[[], float] = random.random  # from 0 to below 1, for what should not happen all at once
 
     def __post_init__(self) -> None:
-        """Join what callers bring to the parts that keep it."""
+        """Join what callers bring, and all that is written, to the parts that keep it."""
+        limits = self.config.limits
+        shares = Shares(limits.max_workspace_bytes, limits.max_workspace_share, limits.disk_reserve_bytes)
+        self.room = Room(self.registry, self.blobs.space, shares)
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
         self.patterns = Patterns(self.workers)

@@ -175,6 +175,18 @@ ANSWERS = (
     ),
     Code("string_above_max_length", "A text is too long.", "The message names the longest.", (400,)),
     Code(
+        "too_many_batches",
+        "The workspace has as many batches that have not ended as it may (`limits.max_open_batches`).",
+        "Wait for some of them to end, or cancel them.",
+        (429,),
+    ),
+    Code(
+        "too_many_files",
+        "The workspace keeps as many files as it may, parts of uploads included (`limits.max_workspace_files`).",
+        "Delete files that are not needed.",
+        (429,),
+    ),
+    Code(
         "unavailable",
         "The gateway is stopping, or the file is still being checked; nothing was done.",
         "Try again in a moment.",
@@ -289,8 +301,9 @@ ROWS = (
     Code("job_lost", "The provider no longer knows the job that it accepted.", "Look at the provider, then retry."),
     Code(
         "line_too_large",
-        "The line is too large for the provider, translated, or for this gateway with the pictures it names.",
-        "Shorten it, or use another target.",
+        "The line is too large for the provider, translated, or for this gateway with the pictures it names or "
+        "with what the config puts into it.",
+        "Shorten it, put less into it, or use another target.",
     ),
     Code("list_too_long", "The provider's list of jobs is too long to be searched.", "Ask the operator."),
     Code(
@@ -331,6 +344,11 @@ ROWS = (
         "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
         "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
         "Retry the line.",
+    ),
+    Code(
+        "too_much_added",
+        "With what the config puts into the lines up to this one, the file is larger than the gateway takes.",
+        "Put less into them (`override_params`), or split the file.",
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."

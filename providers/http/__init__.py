@@ -7,6 +7,7 @@ Reply     an answered call
 
 from proxy_plugin.providers.http.bodies import SEND_CHUNK, STORE_CHUNK
 from proxy_plugin.providers.http.client import Http, HttpSettings
+from proxy_plugin.providers.http.intake import Intake
 from proxy_plugin.providers.http.origin import MAX_COMPLAINT, MAX_MESSAGE, Origin, Reply, plain_url
 from proxy_plugin.providers.http.outcomes import LONGEST_WAIT, retry_after
 
@@ -18,6 +19,7 @@ __all__ = [
     "STORE_CHUNK",
     "Http",
     "HttpSettings",
+    "Intake",
     "Origin",
     "Reply",
     "plain_url",

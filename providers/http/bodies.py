@@ -12,10 +12,12 @@ import aiohttp
 import msgspec
 
 from proxy_plugin.providers.http.connections import HttpSettings
+from proxy_plugin.providers.http.intake import Intake
 from proxy_plugin.providers.http.outcomes import Call
 
 SEND_CHUNK = 1 << 18
 STORE_CHUNK = 1 << 20
+_AS_IT_IS = "identity"
 _IN_QUOTES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})  # as the HTML standard writes names in forms
 
 
@@ -59,21 +61,54 @@ async def read(response: aiohttp.ClientResponse, limit: int, *, one_line: bool =
     return bytes(body[:limit])
 
 
-async def store(response: aiohttp.ClientResponse, path: Path) -> int:
-    """Write the body to `path` in chunks of 1 MiB, off the event loop, and sync it; return its size."""
-    waiting, size = bytearray(), 0
+class Beyond(Exception):
+    """More bytes came than are taken."""
+
+
+async def store(response: aiohttp.ClientResponse, path: Path, most: int | None, intake: Intake | None) -> int:
+    """Write the body to `path` in chunks of 1 MiB, off the event loop, and sync it; return its size.
+
+    It is never longer than `most` bytes. Raises Beyond for a longer body, at the first byte that is too many, unless
+    the intake cuts.
+    """
+    size, cuts = 0, intake is not None and intake.cuts
+    if most is not None and (response.content_length or 0) > most and not cuts:
+        raise Beyond
     with await asyncio.to_thread(path.open, "wb") as file:
-        async for chunk in response.content.iter_any():
-            waiting += chunk
-            if len(waiting) >= STORE_CHUNK:
-                size += await asyncio.to_thread(file.write, bytes(waiting))
-                waiting.clear()
-        size += await asyncio.to_thread(_finish, file, bytes(waiting))
+        async for chunk in _chunks(response):
+            left = len(chunk) if most is None else most - size
+            if len(chunk) > left and not cuts:
+                raise Beyond
+            piece = chunk[:left]
+            if intake is not None:
+                await intake.take(len(piece))
+            size += await asyncio.to_thread(file.write, piece)
+            if len(piece) < len(chunk):
+                break
+        await asyncio.to_thread(_finish, file)
     return size
 
 
-def _finish(file: IO[bytes], rest: bytes) -> int:
-    written = file.write(rest)
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """Yield a body in chunks of about 1 MiB."""
+    waiting = bytearray()
+    async for chunk in response.content.iter_any():
+        waiting += chunk
+        if len(waiting) >= STORE_CHUNK:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+def packing(response: aiohttp.ClientResponse) -> str | None:
+    """Return the content encoding of an answer that is packed although `identity` was asked for, at most a word."""
+    named = response.headers.getall("Content-Encoding", ())
+    words = [word.strip().lower() for value in named for word in value.split(",")]
+    strange = [word for word in words if word not in ("", _AS_IT_IS)]
+    return (strange[0] if strange[0].isidentifier() else "packed")[:20] if strange else None
+
+
+def _finish(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-    return written

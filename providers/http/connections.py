@@ -25,6 +25,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from proxy_plugin.providers.http.intake import Intake
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
@@ -58,11 +60,18 @@ class Connections:
         self._held: dict[str, float] = {}
         self._tls = _tls(self.settings.ca_bundle)
         self.carried: Mapping[str, str] = {}  # headers that the client of the gateway wants the provider to get
+        self.intake: Intake | None = None  # bounds what `Origin.download` stores; None takes everything
 
     def carrying(self, headers: Mapping[str, str]) -> Self:
         """Return a view, with the same connections and gates, whose calls carry these headers below the adapter's."""
         view = copy.copy(self)
         view.carried = headers
+        return view
+
+    def storing(self, intake: Intake) -> Self:
+        """Return a view, with the same connections and gates, whose downloads go into this intake."""
+        view = copy.copy(self)
+        view.intake = intake
         return view
 
     def hold(self, account: str, seconds: float) -> None:
@@ -88,6 +97,7 @@ class Connections:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one account must not travel with another's call
                 headers={"User-Agent": "proxy-plugin"},
+                auto_decompress=False,  # what comes packed is refused, before anything of it is unpacked
                 trace_configs=[trace],
             )
         return self._sessions[fresh]

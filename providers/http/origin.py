@@ -25,7 +25,7 @@ from yarl import URL
 
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
-from proxy_plugin.providers.http.bodies import form_frame, json_body, read, sent, store
+from proxy_plugin.providers.http.bodies import Beyond, form_frame, json_body, packing, read, sent, store
 from proxy_plugin.providers.http.complaints import read_complaint
 from proxy_plugin.providers.http.connections import Connections
 from proxy_plugin.providers.http.outcomes import (
@@ -43,6 +43,7 @@ MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+_PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -82,7 +83,8 @@ class Origin:
     ) -> None:
         self._base = plain_url(base_url)
         self._http, self._account = http, account
-        self._headers = _sendable({**_beneath(http.carried, headers, secret_headers), **headers, **secret_headers})
+        carried = _beneath(http.carried, _PLAIN, headers, secret_headers)
+        self._headers = _sendable({**carried, **_PLAIN, **headers, **secret_headers})
         self._echoes = Echoes(_secrets(secret_headers.values()))
 
     def __repr__(self) -> str:
@@ -124,16 +126,21 @@ class Origin:
     async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
-        A broken body and a full disk are `TryLater`; one that ends in order and has not `expect_bytes` is `Short`.
+        A broken body and a full disk are `TryLater`. One that has not `expect_bytes`, or more than the intake takes, is
+        `Short`: it is left at the first byte too many. An intake that cuts keeps the beginning of what is too long.
         """
-        call = Call("GET", path, asyncio.timeout(None))
+        call, intake = Call("GET", path, asyncio.timeout(None)), self._http.intake
+        taken = None if intake is None else intake.most_bytes
+        bounds = [bound for bound in (expect_bytes, taken) if bound is not None]
         part = to.with_name(to.name + ".part")
         try:
-            async with self._exchange(call, headers={"Accept-Encoding": "identity"}) as response:
-                size = await store(response, part)
+            async with self._exchange(call) as response:
+                size = await store(response, part, min(bounds, default=None), intake)
                 if expect_bytes not in (None, size):
                     raise Short(f"{call}: {size} bytes arrived, {expect_bytes} were announced")
                 await asyncio.to_thread(publish, part, to)
+        except Beyond:
+            raise Short(f"{call}: more than the {min(bounds)} bytes came that are taken") from None
         finally:
             part.unlink(missing_ok=True)
         return size
@@ -142,13 +149,13 @@ class Origin:
     async def reading(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield an answer whose body is read as fast as its reader likes. What breaks off inside is `TryLater`."""
         call = Call("GET", path, asyncio.timeout(None))
-        async with self._exchange(call, headers={"Accept-Encoding": "identity", **headers}) as response:
+        async with self._exchange(call, headers=headers) as response:
             yield response
 
     async def first_line(self, path: str) -> bytes:
         """Return the first line with text of a reply's body, cut where a small reply would be; the rest is not read."""
         call = Call("GET", path, asyncio.timeout(self._http.settings.request_timeout))
-        async with self._exchange(call, headers={"Accept-Encoding": "identity"}) as response:
+        async with self._exchange(call) as response:
             head = await read(response, self._http.settings.max_reply_bytes, one_line=True)
         return head.lstrip().partition(b"\n")[0]
 
@@ -188,6 +195,8 @@ class Origin:
             async with call.deadline, request as response:
                 if not 200 <= response.status < 300:
                     raise await self._failure(call, response)
+                if packed := packing(response):
+                    raise no_answer(call, f"{call}: HTTP {response.status} as {packed}, which was not asked for")
                 yield response
         except BROKEN as error:
             raise broken(call, error) from None  # the chain would show URLs and headers in a traceback
@@ -231,7 +240,7 @@ class Origin:
     async def _refusal_of(self, response: aiohttp.ClientResponse) -> Refused:
         """Read an error body. The status alone counts when it cannot be read."""
         try:
-            body = await read(response, MAX_COMPLAINT)
+            body = b"" if packing(response) else await read(response, MAX_COMPLAINT)
         except BROKEN:
             body = b""
         return self.refusal(body, response.status, code=f"http_{response.status}")

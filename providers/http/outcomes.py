@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import ssl
@@ -15,6 +16,7 @@ import aiohttp
 
 from proxy_plugin.providers.errors import OutcomeUnknown, ProviderError, Refused, TryLater
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONGEST_WAIT = 3600.0  # of a Retry-After: a wrong header must not silence an account for good
 BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -65,7 +67,8 @@ def broken(call: Call, error: BaseException) -> ProviderError:
         cause = os.strerror(number) if isinstance(number, int) and number > 0 else None
     message = f"{call}: {type(error).__name__}" + (f" ({cause})" if cause else "")
     found = no_answer(call, message) if call.connected else TryLater(f"{message}, no connection was made")
-    found.timed_out, found.unreachable = isinstance(error, TimeoutError), True
+    found.disk_full = getattr(error, "errno", None) in NO_SPACE
+    found.timed_out, found.unreachable = isinstance(error, TimeoutError), not found.disk_full
     return found
 
 

@@ -104,7 +104,9 @@ def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
         return "starting"
     if gateway.traffic.stopping:
         return "stopping"
-    return "disk full" if gateway.registry.full else None
+    if gateway.registry.full or gateway.room.disk_full:
+        return "disk full"
+    return "too many uploads" if gateway.traffic.uploads >= gateway.config.limits.max_uploads else None
 
 
 async def metrics(request: web.Request) -> web.Response:

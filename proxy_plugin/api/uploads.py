@@ -32,14 +32,14 @@ from proxy_plugin.api.files.form import (
     precheck_form,
     read_form,
 )
-from proxy_plugin.api.files.room import Store, require_room
+from proxy_plugin.api.files.room import Store, too_many_files
 from proxy_plugin.api.files.routes import file_object, store_of
 from proxy_plugin.api.files.spool import BLOCK_BYTES, Bound, Spool, keep, spooling
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground import failpoints, sentences
 from proxy_plugin.ground.errors import BadRequest, GatewayError, TooLarge
 from proxy_plugin.storage.space import to_the_end
-from proxy_plugin.storage.tables import files, uploads
+from proxy_plugin.storage.tables import files, holdings, uploads
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.uploads import MAX_PARTS, Closed, UploadPartRow, UploadRow
 from proxy_plugin.web.answers import json_answer
@@ -92,8 +92,12 @@ async def create_upload(request: web.Request) -> web.Response:
     body = await json_object(request)
     store = store_of(request.app[GATEWAY])
     row = _announced(body, request[CALLER].workspace, int(store.clock.now()), store.limits.max_file_bytes)
-    await require_room(store, row.workspace, row.bytes)
-    await store.registry.write(uploads.insert, row)
+    await store.room.require(row.workspace, row.bytes)
+    most = store.limits.max_workspace_files
+    try:
+        await store.registry.write(uploads.insert, row, most)
+    except holdings.TooManyFiles:
+        raise too_many_files(most) from None
     return await _answer(request, row)
 
 
@@ -190,7 +194,7 @@ def _part_bound(upload: UploadRow) -> Bound:
 
 async def _keep_part(store: Store, spool: Spool, part: UploadPartRow) -> None:
     try:
-        await keep(store, spool, part.id, "upload_part", uploads.add_part, part)
+        await keep(store, spool, part.id, "upload_part", uploads.add_part, part, store.limits.max_workspace_files)
     except Closed as closed:
         raise _not_pending(str(closed)) from None
     except uploads.TooMuch:

@@ -145,12 +145,22 @@ class EngineSettings(Settings):
 
 
 class Limits(Settings):
-    """What one request, one workspace and the disk may bear. `max_uploads` run at the same time."""
+    """What one request, one workspace and the disk may bear. `max_uploads` run at the same time.
+
+    A workspace takes `max_workspace_bytes` of new work, and never more than `max_workspace_share` of the disk; with the
+    results of what is paid for it may have half as much again, so the default leaves half of the disk to others. 64 GiB
+    are 32 files of the largest size. 10,000 open batches are five hours of what OpenAI lets a project create, and
+    100,000 files are ten for each of them.
+    """
 
     max_file_bytes: Positive = 2 * 2**30
     max_line_bytes: Positive = 16 * 2**20
     max_lines: Positive = 5_000_000
-    max_workspace_bytes: Positive | None = None
+    max_workspace_bytes: Positive = 64 * 2**30
+    max_workspace_share: Annotated[float, Field(gt=0, le=1)] = 0.33  # of the disk under data_dir
+    max_workspace_files: Positive = 100_000  # kept here, parts of uploads included
+    max_workspace_uploads: Positive | None = None  # that run at the same time; None: three quarters of max_uploads
+    max_open_batches: Positive = 10_000  # of one workspace
     max_uploads: Positive = 100
     disk_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     max_media_files: Positive = 10_000  # pictures that are fetched for one batch
@@ -159,6 +169,11 @@ class Limits(Settings):
     max_media_seconds: Positive = 30  # until a picture has come
     max_plans: Positive = 16  # of one workspace at a time, those that wait for their turn included
     max_jobs_per_batch: Annotated[int, Field(ge=1, le=5_000)] = 500  # native jobs that one batch may be split into
+
+    @property
+    def uploads_of_one(self) -> int:
+        """How many uploads of one workspace run at the same time."""
+        return self.max_workspace_uploads or -(-self.max_uploads * 3 // 4)
 
 
 class Secrets(Settings):

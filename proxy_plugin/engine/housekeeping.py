@@ -11,21 +11,26 @@ from contextlib import suppress
 
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.storage.batch_folders import BatchFolders
-from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, files, uploads
+from proxy_plugin.storage.tables import batches, files, uploads, waits
 from proxy_plugin.storage.tables.uploads import Closed
 
+WOKEN = 20
 GRACE_SECONDS = 600.0  # in which a part or a completion that began in time may end
 
 
 async def remove_unneeded(gateway: Gateway) -> int:
-    """Remove the bytes of deleted and expired files that no batch needs; return how many files."""
+    """Remove the bytes of deleted and expired files that no batch needs; return how many files.
+
+    Some of those that wait for room are tried again then; they would be later anyway.
+    """
     removed, now = 0, gateway.clock.now()
     while due := await gateway.registry.read(files.removable, now):
         for file_id in due:
             if await gateway.registry.write(files.mark_removed, file_id, now):
                 await gateway.blobs.write(gateway.blobs.remove, file_id)
                 removed += 1
+    if removed:
+        await gateway.registry.write(waits.wake_full, WOKEN)
     return removed
 
 
@@ -41,8 +46,9 @@ async def remove_expired(gateway: Gateway) -> int:
     return removed
 
 
-async def remove_ledgers(registry: Registry, folders: BatchFolders) -> None:
+async def remove_ledgers(gateway: Gateway, folders: BatchFolders) -> None:
     """Remove what is left of batches that have ended and have neither an output nor an error file any more."""
     kept = await asyncio.to_thread(folders.kept)
-    for batch_id in await registry.scan(batches.without_files, kept):
+    for batch_id in await gateway.registry.scan(batches.without_files, kept):
         await asyncio.to_thread(folders.remove, batch_id)
+        gateway.room.working.forget([batch_id])

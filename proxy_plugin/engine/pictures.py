@@ -15,12 +15,15 @@ from typing import IO
 
 import msgspec
 
+from proxy_plugin.engine import space
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import logs
 from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.media.fetch import Bounds, Fetcher, connections
-from proxy_plugin.media.store import URLS, Media, known, name_of
+from proxy_plugin.media.store import MAX_URL, URLS, Media, known, name_of
+from proxy_plugin.storage.batch_folders import size_of
+from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
 
@@ -44,15 +47,20 @@ class NotYet(Exception):
 async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
     """Return where the pictures are once each is there, or the reason why it is not.
 
-    Raises NotYet, OSError (a full disk) and WorkerDied; what has been fetched is kept.
+    Raises NotYet, Full, OSError (a full disk) and WorkerDied; what has been fetched is kept.
     """
     workers, limits, folder = desk.gateway.workers, desk.gateway.config.limits, desk.folders.media(batch.id)
     if not desk.fetching.take(batch.workspace, batch.id):
         raise NotYet(QUEUE_SECONDS)
     try:
-        if not await asyncio.to_thread((folder / URLS).exists):
-            await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
-        whole = await _fetch(desk, batch, folder)
+        with space.claiming(desk, batch, space.rank_of(desk, batch)) as claim:
+            if not await asyncio.to_thread((folder / URLS).exists):
+                await claim.cover(
+                    min(await asyncio.to_thread(size_of, Path(job.source)), limits.max_media_files * MAX_URL)
+                )
+                await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
+                claim.wrote(await asyncio.to_thread(size_of, folder / URLS))
+            whole = await _fetch(desk, batch, folder, claim)
     finally:
         called = desk.fetching.leave(batch.id)
         if called is not None:
@@ -62,8 +70,8 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
     return Media(str(folder), more if whole else _STOPPED, limits.max_line_bytes, limits.max_file_bytes)
 
 
-async def _fetch(desk: Desk, batch: BatchRow, folder: Path) -> bool:
-    """Fetch what is missing. False: the batch wants no more of them. Raises NotYet when its turn is over."""
+async def _fetch(desk: Desk, batch: BatchRow, folder: Path, claim: Claim) -> bool:
+    """Fetch what is missing. False: the batch wants no more of them. Raises NotYet when its turn is over, NoSpace."""
     config = desk.gateway.config
     limits, there, turn = config.limits, await asyncio.to_thread(known, folder), _Turn(desk, batch)
     bounds = Bounds(
@@ -73,7 +81,9 @@ async def _fetch(desk: Desk, batch: BatchRow, folder: Path) -> bool:
         urls = _Urls(stream, frozenset(there))
         async with await connections(config.server.ca_bundle) as session:
             stored, proxy = sum(there.values()), desk.gateway.http.proxy
-            fetcher = Fetcher(session, folder, bounds, stored=stored, proxy=proxy, cut_off=turn.cut_off)
+            fetcher = Fetcher(
+                session, folder, bounds, stored=stored, proxy=proxy, cut_off=turn.cut_off, take=claim.take
+            )
             whole = await _side_by_side(urls, fetcher, turn)
     logs.event(LOG, "media_fetched", batch=batch.id, stored_before=len(there), whole=whole)
     if not whole and not await turn.unwanted():

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_plugin.engine import housekeeping, polls, waiting
+from proxy_plugin.engine import housekeeping, polls, space, waiting
 from proxy_plugin.engine.desk import Desk, Key, backoff, postpone
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
@@ -65,6 +65,8 @@ class Engine:
         """Remove what a dead gateway left half-written, then begin."""
         live = await self._gateway.registry.read(batches.live_ids)
         await asyncio.to_thread(self._desk.folders.sweep, live)
+        kept = await asyncio.to_thread(self._desk.folders.kept)
+        await space.measure(self._desk, await self._gateway.registry.scan(batches.workspaces, kept))
         self._state.task = asyncio.create_task(self._run(), name="engine")
 
     def wake(self) -> None:
@@ -227,7 +229,8 @@ class Engine:
         with contextlib.suppress(RegistryFull):
             await housekeeping.remove_unneeded(self._gateway)
             await housekeeping.remove_expired(self._gateway)
-            await housekeeping.remove_ledgers(self._gateway.registry, self._desk.folders)
+            await housekeeping.remove_ledgers(self._gateway, self._desk.folders)
+            await space.measure(self._desk, self._gateway.room.working.touched())
 
 
 def _postpone(conn: Connection, key: Key, due_at: float, wait: WaitRow | None) -> None:

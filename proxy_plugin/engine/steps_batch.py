@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from proxy_plugin.engine import pictures, waiting
+from proxy_plugin.engine import pictures, space, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
-from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_job
+from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.workers import WorkerDied
@@ -62,13 +62,14 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     row = await desk.read(files.get, batch.input_file_id)
     assert row is not None
     route = desk.route(batch)
-    named = {"batch_id": batch.id, "folder": str(folder)}
-    most = desk.gateway.config.limits.max_jobs_per_batch
-    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, **named, max_jobs=most)
+    limits = desk.gateway.config.limits
+    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, limits, batch_id=batch.id, folder=str(folder))
     try:
         if route.fetches_media:
             job = structs.replace(job, media=await pictures.gathered(desk, batch, job))
-        manifest = await desk.gateway.workers.run(split, job)
+        manifest = await space.run(
+            desk, batch, space.rank_of(desk, batch), split_bytes(row, batch.total, job), split, job
+        )
     except pictures.NotYet as pause:
         await desk.write(_rest_for_pictures, desk, batch, desk.now() + pause.seconds)
         return

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import structs
 
-from proxy_plugin.engine import poison
+from proxy_plugin.engine import poison, space
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import Cutting
 from proxy_plugin.engine.steps_part import drop_if_stopping
@@ -24,6 +24,7 @@ from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.lines.cut import CutFacts, cut_document
 from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.room import RESULTS
 from proxy_plugin.storage.tables import batches, cuts, parts
 from proxy_plugin.storage.tables.cuts import StoredCut
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
@@ -42,7 +43,7 @@ async def cut(desk: Desk, part: PartRow) -> None:
     common = cut_job(desk.gateway.blobs, batch, part, document.path, desk.folder(part), heirs=heirs, folder=folder)
     job = structs.replace(common, out=tuple(line.record for line in plan.out), pieces=plan.pieces)
     try:
-        facts = await desk.gateway.workers.run(cut_document, job)
+        facts = await space.run(desk, batch, RESULTS, part.bytes, cut_document, job)
     except (ValueError, BrokenIndex, WorkerDied) as error:
         if isinstance(error, WorkerDied) and part.tries < WORKER_GIVES_UP:
             raise

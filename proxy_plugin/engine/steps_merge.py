@@ -12,14 +12,16 @@ import msgspec
 
 from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total, usage_object
+from proxy_plugin.engine import space
 from proxy_plugin.engine.desk import Desk
-from proxy_plugin.engine.worker_jobs import merge_job
+from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, merge
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.room import ENDING
 from proxy_plugin.storage.tables import batches, files, parts, spending, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -40,7 +42,8 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     rows, attempts = await desk.read(_parts, batch.id)
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
-    facts = await desk.gateway.workers.run(merge, job)
+    expected = await asyncio.to_thread(merge_bytes, job, batch.total)
+    facts = await space.run(desk, batch, ENDING, expected, merge, job)
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
     failpoints.passing("merge.acted")
@@ -49,6 +52,7 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     ended = await desk.write(_commit_end, desk, batch, rows, facts, published)
     logs.event(LOG, "batch_ended", state=ended.state, lines=facts.total)
     await asyncio.to_thread(desk.folders.clear_ended, batch.id)
+    await space.measure(desk, {batch.id: batch.workspace})
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from msgspec import structs
 
-from proxy_plugin.engine import waiting
+from proxy_plugin.engine import space, waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.polls import poll_pause
 from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted
 from proxy_plugin.engine.waiting import GONE, Cause
-from proxy_plugin.engine.worker_jobs import heirs_of
+from proxy_plugin.engine.worker_jobs import collect_bytes, heirs_of
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.masking import secrets_in
-from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
+from proxy_plugin.lines.collect import LONGEST_ROW_BYTES, CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
+from proxy_plugin.storage.batch_folders import RESULTS as STORED
+from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.room import ENDING, RESULTS
 from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
@@ -36,6 +41,7 @@ NAMED_WITHIN = 3600.0  # seconds since the job was seen to be over in which its 
 LEAST = 3  # readings, however late it is
 READINGS = 10  # of named results that are too few: within 20 minutes where polls are 5 to 300 s apart
 GROWTH = 2.0  # of the pause between readings
+EMBEDDINGS = "/v1/embeddings"
 NO_RESULTS = "the results are not there"
 NOT_NAMED = "the provider says that the job is over, and does not name all of its results yet"
 RESULTS_EXPIRED = Refused(
@@ -119,9 +125,8 @@ async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResult
     last = _last(known, desk.now())
     status = JobStatus(JobState.ENDED, results=known.native, reading=known.readings, last=last)
     refusal = None
-    assert part.job is not None
     try:
-        names = await desk.lane(part).fetch(account, part.job, status, folder)
+        names = await _fetched(desk, part, account, status, folder)
     except Short as error:
         if not last:
             await desk.write(_read_again, desk, part, structs.replace(known, readings=known.readings + 1), str(error))
@@ -134,6 +139,26 @@ async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResult
     failpoints.passing("fetch.acted")
     known = structs.replace(known, names=names)
     await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
+
+
+async def _fetched(desk: Desk, part: PartRow, account: Account, status: JobStatus, folder: Path) -> tuple[str, ...]:
+    """Read the results into the folder, as far as there is room for them and no further than is likely. Raises Full."""
+    assert part.job is not None
+    batch = await desk.batch(part.batch_id)
+    with space.claiming(desk, batch, RESULTS, WEIGHTS[STORED]) as claim:
+        intake = space.Results(claim, most_results(part, desk.gateway.config.limits.max_line_bytes), status.last)
+        bounded = replace(account, http=account.http.storing(intake))
+        return await desk.lane(part).fetch(bounded, part.job, status, folder)
+
+
+def most_results(part: PartRow, max_line_bytes: int) -> int:
+    """Return how many bytes one file of results may have: as many lines as the part, each as long as a line may be.
+
+    Answers can be longer than what was asked, those with many vectors above all, so there is always room for one of the
+    longest that is read; a part of embeddings has that for each of its lines.
+    """
+    each = LONGEST_ROW_BYTES if part.endpoint == EMBEDDINGS else max_line_bytes
+    return max(part.lines * each, LONGEST_ROW_BYTES)
 
 
 async def _folder(desk: Desk, part: PartRow, known: StoredResults) -> tuple[StoredResults, Path]:
@@ -220,7 +245,8 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
     )
-    facts = await desk.gateway.workers.run(collect, job)
+    expected = await asyncio.to_thread(collect_bytes, job, part.lines)
+    facts = await space.run(desk, batch, ENDING, expected, collect, job, weight=WEIGHTS[ROWS])
     failpoints.passing("collect.acted")
     if _promises_more(part, known, facts) and part.refusal is None and not _over(known, desk.now()):
         readings = known.readings if known.unnamed else known.readings + 1
@@ -230,6 +256,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         held = (facts.lines, facts.ran)
         known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage, held=held)
         await desk.write(_commit_rows, desk, part, known.text(), facts)
+        await _forget_results(desk, part, batch, Path(job.results))
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
 
 
@@ -239,6 +266,13 @@ def _secrets(desk: Desk, part: PartRow, batch: BatchRow) -> tuple[str, ...]:
         return tuple(secrets_in(desk.account(part, batch).credentials))
     except AccountMissing:
         return ()
+
+
+async def _forget_results(desk: Desk, part: PartRow, batch: BatchRow, folder: Path) -> None:
+    """Remove what has become rows; until then it counts to the workspace as if it were still to be written twice."""
+    size = await asyncio.to_thread(size_of, folder)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    desk.gateway.room.working.add(batch.workspace, part.batch_id, -size * WEIGHTS[STORED])
 
 
 def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import structs
 
 from proxy_plugin.engine.desk import AccountMissing, CredentialsMissing, Desk, Key
+from proxy_plugin.engine.space import Full
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.masking import mask
 from proxy_plugin.providers.base import ProviderError, Refused, TryLater
@@ -46,6 +47,9 @@ def cause_of(error: BaseException, step: str, billing_codes: frozenset[str]) -> 
     if account is not None:
         missing = isinstance(account, CredentialsMissing)
         return Cause(waits.NEEDS_CREDENTIALS if missing else waits.KEY_MISSING, detail=str(account))
+    full = next((each for each in chain if isinstance(each, Full)), None)
+    if full is not None or any(each.disk_full for each in chain):
+        return Cause(waits.DISK_FULL if full is None else full.reason)
     if not chain:  # a defect, whose own words may quote what users sent
         return Cause(waits.INTERNAL_ERROR, detail=f"{step} failed with {type(error).__name__}")
     said = next((found for each in chain if (found := _said(each)) is not None), None)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import Raw, structs
 
+from proxy_plugin.config.sections import Limits
+from proxy_plugin.lines.body_changes import Growth
 from proxy_plugin.lines.choose import target_spec
-from proxy_plugin.lines.collect import EXPIRED
+from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
 from proxy_plugin.lines.merge import MergeJob
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
 from proxy_plugin.routing.route import EVERYTHING, Route
-from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.batch_folders import BatchFolders, size_of
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -23,11 +25,13 @@ from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
 
+LINE_BYTES = 256  # that a line or a row has beside its body
+ENVELOPE_BYTES = 900  # of a line of the result files and of the ledger, beside the stored text
 WORKER_GIVES_UP = 5  # tries in which three workers died each
 
 
 def split_job(
-    blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str, max_jobs: int
+    blobs: Blobs, row: FileRow, endpoint: str, route: Route, limits: Limits, *, batch_id: str, folder: str
 ) -> SplitJob:
     """Return what the split of a file needs to know."""
     return SplitJob(
@@ -39,8 +43,31 @@ def split_job(
         endpoint=endpoint,
         targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
-        max_jobs=max_jobs,
+        max_jobs=limits.max_jobs_per_batch,
+        growth=Growth(limits.max_line_bytes, limits.max_file_bytes),
     )
+
+
+def split_bytes(row: FileRow, lines: int, job: SplitJob) -> int:
+    """Return about how many bytes a split writes: the lines, what the route puts into each, and what each lane adds."""
+    changes = [target.changes for target in job.targets if target.changes]
+    added = max((sum(map(_length, (*each.override.values(), *each.default.values()))) for each in changes), default=0)
+    return row.bytes + lines * (added + LINE_BYTES)
+
+
+def _length(text: bytes | Raw) -> int:
+    return len(bytes(text))
+
+
+def collect_bytes(job: CollectJob, lines: int) -> int:
+    """Return about how many bytes the rows of a part have. Blocking."""
+    return sum(size_of(Path(job.results, name)) for name in job.names) * 5 // 4 + lines * LINE_BYTES
+
+
+def merge_bytes(job: MergeJob, lines: int) -> int:
+    """Return about how many bytes the merge of so many lines writes. Blocking."""
+    rows = sum(size_of(Path(folder)) for folder in (job.rejected, *job.rows.values()))
+    return rows + lines * ENVELOPE_BYTES
 
 
 def merge_job(

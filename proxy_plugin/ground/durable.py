@@ -13,6 +13,8 @@ from types import TracebackType
 
 import msgspec
 
+from proxy_plugin.ground.allowance import spend
+
 _MODE = 0o600  # what is written here is the users' content
 _BUFFER_BYTES = 256 * 1024
 _WAITING_BYTES_EACH = 64 * 1024
@@ -39,6 +41,7 @@ def _sync(path: Path, flags: int) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Make `path` hold `data`, durably; a crash leaves the old content or the new, never a mixture."""
+    spend(len(data))
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as stream:
         stream.write(data)
@@ -179,7 +182,8 @@ class GrowingFile:
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:
-    """Write everything: a nearly full disk takes a piece first and raises ENOSPC only for the next."""
+    """Write everything: a nearly full disk takes a piece first and raises ENOSPC for the next. Raises Overdrawn."""
+    spend(len(data))
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]

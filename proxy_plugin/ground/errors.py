@@ -119,8 +119,8 @@ class TooManyRequests(GatewayError):
     type: ClassVar[str] = "rate_limit_error"
     default_code: ClassVar[str | None] = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str | None = None, after: float | None = None) -> None:
+        super().__init__(message, code=code)
         self._after = after
 
     def headers(self) -> dict[str, str]:

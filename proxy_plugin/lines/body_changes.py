@@ -15,9 +15,41 @@ from proxy_plugin.ground.surrogates import marked, unmarked
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing.route import Changes
 
+TOO_MUCH_ADDED = "too_much_added"
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How many bytes a line, and all lines of a file together, may have once a route's changes are made."""
+
+    line: int
+    file: int
+
+
+class Grown:
+    """Keeps the lines of one file within a `Growth`, None for no bound. What is not lengthened always fits."""
+
+    def __init__(self, growth: Growth | None) -> None:
+        self._growth = growth
+        self._bytes = 0
+
+    def check(self, own: int, edited: int) -> None:
+        """Take account of a body of `own` bytes that has `edited` now. Raises LineRejected."""
+        if self._growth is not None and edited > own:
+            self._check(self._growth, edited)
+        self._bytes += edited
+
+    def _check(self, growth: Growth, edited: int) -> None:
+        added = "With what the config puts into it (override_params)"
+        if edited > growth.line:
+            limit = f"limits.max_line_bytes is {growth.line}. Put less into it."
+            raise LineRejected(f"{added} the line has {edited} bytes; {limit}", code="line_too_large", param="body")
+        if self._bytes + edited > growth.file:
+            limit = f"{growth.file} bytes (limits.max_file_bytes)"
+            message = f"{added}, the file has more than {limit} up to this line. Put less into it, or split the file."
+            raise LineRejected(message, code=TOO_MUCH_ADDED, param="body")
 
 
 class BodyEditor:

@@ -23,6 +23,7 @@ import msgspec
 
 from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.lines.body_changes import Grown, Growth
 from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
@@ -63,6 +64,7 @@ class SplitJob(msgspec.Struct, frozen=True):
     rules: Rules = EVERYTHING
     media: Media | None = None  # the pictures that were fetched; None for a plan and where no target wants any
     max_jobs: int = MAX_PARTS  # that the batch may have
+    growth: Growth | None = None  # how large the route may make the lines
 
 
 def split(job: SplitJob) -> Manifest:
@@ -253,6 +255,7 @@ class Cut:
         self._lanes = Lanes(job.endpoint, job.targets, job.rules)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
+        self._grown = Grown(job.growth)
         self._open: dict[tuple[Group, str], OpenPart] = {}
         self._latest: dict[Group, str] = {}  # the partition that the last such line had
         self._closed: list[PartSpec] = []
@@ -331,6 +334,7 @@ class Cut:
         """
         model, own = choice.model, envelope.model
         body, removed = lane.edited(envelope.body)
+        self._grown.check(len(envelope.body), len(body))
         if lane.spec.fetch_media:
             body = self._album.fill(body)
         group = lane.group(model)

@@ -64,7 +64,8 @@ class Bounds(NamedTuple):
 class Fetcher:
     """Fetches the pictures of one batch into its folder, of which `stored` bytes are used already.
 
-    `cut_off` is asked between tries; what was given up for it has neither a picture nor a reason.
+    `cut_off` is asked between tries; what was given up for it has neither a picture nor a reason. `take` is told how
+    many bytes are written next, and what it raises ends the picture.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Fetcher:
         stored: int,
         proxy: Callable[[URL], str | None],
         cut_off: Callable[[], Awaitable[bool]],
+        take: Callable[[int], Awaitable[None]],
     ) -> None:
         self._session, self._folder, self._bounds = session, folder, bounds
-        self._proxy, self._cut_off = proxy, cut_off
+        self._proxy, self._cut_off, self._take = proxy, cut_off, take
         self._bytes = stored
 
     async def fetch(self, url: str) -> bool:
@@ -161,13 +163,17 @@ class Fetcher:
                     waiting += chunk
                     if len(waiting) >= _CHUNK:
                         kind = kind or await self._begin(stream, response, waiting)
-                        await asyncio.to_thread(stream.write, bytes(waiting))
-                        waiting.clear()
+                        await self._write(stream, waiting)
                 kind = kind or await self._begin(stream, response, waiting)
-                await asyncio.to_thread(stream.write, bytes(waiting))
+                await self._write(stream, waiting)
         except BaseException:
             self._bytes -= own
             raise
+
+    async def _write(self, stream: IO[bytes], waiting: bytearray) -> None:
+        await self._take(len(waiting))
+        await asyncio.to_thread(stream.write, bytes(waiting))
+        waiting.clear()
 
     async def _begin(self, stream: IO[bytes], response: aiohttp.ClientResponse, head: bytearray) -> str:
         kind = media_type(bytes(head[:16]), response.content_type)

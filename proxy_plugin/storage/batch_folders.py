@@ -14,11 +14,15 @@ folder of a later one.
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 LEDGER = "ledger.jsonl"
+RESULTS, ROWS = "results", "rows"
+WEIGHTS = {RESULTS: 3, ROWS: 2}  # how often their bytes count: they are yet to become rows, and lines of a result file
 
 
 class BatchFolders:
@@ -59,6 +63,11 @@ class BatchFolders:
         """Remove the batch's folder with all that is in it. Blocking."""
         _remove(self.folder(batch_id))
 
+    def weight(self, batch_id: str) -> int:
+        """Return how many bytes of its workspace's share a batch takes by what is in its folder. Blocking."""
+        entries = self._entries(self.folder(batch_id))
+        return sum(size_of(each) * WEIGHTS.get(each.name.partition("-")[0], 1) for each in entries)
+
     def kept(self) -> list[str]:
         """Return the ids of the batches that have a folder. Blocking."""
         return [each.name for each in self._entries(self._root)]
@@ -78,6 +87,18 @@ class BatchFolders:
     @staticmethod
     def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes a file has, or all files in a folder. What vanishes meanwhile has none. Blocking."""
+    found = [path] if path.is_file() else (Path(at, name) for at, _, names in os.walk(path) for name in names)
+    return sum(map(_size, found))
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _remove(path: Path) -> None:

@@ -20,18 +20,27 @@ class Space:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._room = 0
+        self._room = self._size = 0
         self._unwritten = 0
         self._looked = float("-inf")
 
     def room(self) -> int:
         """Return the unclaimed free bytes; the file system's part of it is at most a second old."""
+        self._look()
+        return self._room
+
+    def size(self) -> int:
+        """Return how many bytes the file system has in all."""
+        self._look()
+        return self._size
+
+    def _look(self) -> None:
         moment = time.monotonic()
         if moment - self._looked >= LOOK_SECONDS:
             self._looked = moment
             disk = os.statvfs(self._folder)
             self._room = disk.f_bavail * disk.f_frsize - self._unwritten
-        return self._room
+            self._size = disk.f_blocks * disk.f_frsize
 
     def claim(self, count: int) -> None:
         """Set `count` free bytes aside; negative gives them back."""

@@ -153,10 +153,10 @@ async def test_a_ledger_stays_until_both_result_files_are_gone(tmp_path: Path) -
         await ended(served)
         path = ledger(served.gateway)
         for file_id in ("file-out", "file-err"):
-            await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
+            await remove_ledgers(served.gateway, BatchFolders(served.gateway.data_dir))
             assert path.exists()
             await removed(served, file_id)
-        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
+        await remove_ledgers(served.gateway, BatchFolders(served.gateway.data_dir))
         assert not path.parent.exists()
         status, answer, _ = await served.call("GET", f"/v1/batches/{BATCH_ID}/lines")
         assert (status, "were removed" in answer["error"]["message"]) == (404, True)
@@ -167,7 +167,7 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
         await put_file(served.gateway.registry)
         await put_batch(served.gateway.registry, state="running")
         path, other = ledger(served.gateway), ledger(served.gateway, "batch_unknown")
-        await remove_ledgers(served.gateway.registry, BatchFolders(served.gateway.data_dir))
+        await remove_ledgers(served.gateway, BatchFolders(served.gateway.data_dir))
         assert path.exists()
         assert other.exists()
 

@@ -57,7 +57,7 @@ class Served:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
         assert await self.gateway.registry.read(files.kept) == set()
-        assert (self.gateway.traffic.uploads, self.gateway.traffic.upload_bytes) == (0, {})
+        assert (self.gateway.traffic.uploads, self.gateway.room.claims) == (0, {})
 
 
 @pytest.fixture(params=[False, True], ids=["gateway", "server"])
@@ -102,7 +102,7 @@ async def test_a_packed_form_is_stored_unpacked(served: Served, chunked: bool) -
         status, file = await _send(served, packed)
     assert (status, file["bytes"]) == (200, len(LINES))
     assert served.gateway.blobs.path(file["id"]).read_bytes() == LINES
-    assert served.gateway.traffic.upload_bytes == {}
+    assert served.gateway.room.claims == {}
 
 
 async def test_a_form_in_several_gzip_members(served: Served) -> None:

@@ -58,7 +58,7 @@ class Served:
         """No bytes, no row, no claim."""
         assert leftovers(self.data_dir) == []
         assert await self.rows() == []
-        assert self.gateway.traffic.upload_bytes == {}
+        assert self.gateway.room.claims == {}
         assert self.gateway.traffic.uploads == 0
 
 
@@ -177,7 +177,7 @@ async def test_uploads_at_once_do_not_mix(served: Served) -> None:
     assert [status for status, _ in answers] == [200] * 12
     stored = [served.gateway.blobs.path(file["id"]).read_bytes() for _, file in answers]
     assert stored == contents
-    assert served.gateway.traffic.upload_bytes == {}
+    assert served.gateway.room.claims == {}
 
 
 # ---- what is refused ----
@@ -327,7 +327,7 @@ async def test_a_client_that_leaves_leaves_nothing(served: Served, sent: int) ->
         await eventually(lambda: served.gateway.traffic.uploads == 1)
         if sent > spool.BLOCK_BYTES:
             await eventually(lambda: leftovers(served.data_dir))
-            assert sum(served.gateway.traffic.upload_bytes.values()) > 0
+            assert sum(served.gateway.room.claims.values()) > 0
         writer.close()
         await eventually(lambda: served.gateway.traffic.uploads == 0)
         await served.assert_nothing_left()
@@ -354,7 +354,7 @@ async def test_a_client_that_sends_nothing_usable_is_dropped(tmp_path: Path, chu
         status, found = await answer(reader)
         assert (status, found["error"]["code"]) == (408, "upload_idle")
         assert leftovers(tmp_path / "data") == []
-        assert (app[GATEWAY].traffic.uploads, app[GATEWAY].traffic.upload_bytes) == (0, {})
+        assert (app[GATEWAY].traffic.uploads, app[GATEWAY].room.claims) == (0, {})
 
 
 async def test_a_cancelled_handler_waits_for_its_row(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ async def test_a_workspace_keeps_to_its_quota(served: Served) -> None:
     assert (await send(served.port, form(b"x")))[0] == 507
     assert (await send(served.port, form(b"x"), x_portkey_api_key=BOB))[0] == 200
     assert len(leftovers(served.data_dir)) == 3
-    assert served.gateway.traffic.upload_bytes == {}
+    assert served.gateway.room.claims == {}
 
 
 @pytest.mark.parametrize("served", [{"max_workspace_bytes": 1_000_000}], indirect=True)
@@ -406,9 +406,9 @@ async def test_running_uploads_count(served: Served) -> None:
     body = form(b"x" * 800_000)
     async with connected(served.port) as (_, writer):
         writer.write(post_head(len(body)) + body[:10])
-        await eventually(lambda: served.gateway.traffic.upload_bytes)
+        await eventually(lambda: served.gateway.room.claims)
         assert (await send(served.port, form(b"x" * 400_000)))[0] == 507
         writer.close()
         await eventually(lambda: served.gateway.traffic.uploads == 0)
-        assert served.gateway.traffic.upload_bytes == {}
+        assert served.gateway.room.claims == {}
         assert (await send(served.port, form(b"x" * 400_000)))[0] == 200

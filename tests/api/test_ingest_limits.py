@@ -63,7 +63,7 @@ async def test_a_disk_that_fills_up_under_an_upload(small_disk: Path) -> None:
             writer.close()
             await eventually(lambda: gateway.traffic.uploads == 0)
             assert leftovers(small_disk / "data") == []
-            assert gateway.traffic.upload_bytes == {}
+            assert gateway.room.claims == {}
 
 
 def _fill(path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_parts_become_a_file_like_any_other(served: Served) -> None:
     assert served.gateway.engine.woken == 1  # type: ignore[attr-defined]
     assert leftovers(served.data_dir) == [file["id"]]
     assert await served.stored() == len(whole)
-    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.room.claims) == (0, {})
 
 
 async def test_completing_twice_returns_the_same(served: Served) -> None:
@@ -294,7 +294,7 @@ async def test_a_part_that_cannot_be_stored(served: Served, body: bytes, message
     async with served.session.post(url, data=body, headers=auth() | {"Content-Type": FORM_TYPE}) as reply:
         assert (reply.status, await reply.json()) == (400, _error(message, param))
     assert leftovers(served.data_dir) == []
-    assert (served.gateway.traffic.uploads, served.gateway.traffic.upload_bytes) == (0, {})
+    assert (served.gateway.traffic.uploads, served.gateway.room.claims) == (0, {})
 
 
 NO_ENTRY = "Invalid 'part_ids': empty array. Expected an array with minimum length 1, but got an empty array instead."
@@ -373,7 +373,7 @@ async def test_a_part_that_is_still_coming_when_its_upload_is_cancelled(served: 
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 400 ")
         assert b"its status is 'cancelled'" in await reader.readuntil(b"}}")
     assert leftovers(served.data_dir) == []
-    assert (await served.stored(), served.gateway.traffic.upload_bytes) == (0, {})
+    assert (await served.stored(), served.gateway.room.claims) == (0, {})
 
 
 async def test_an_expired_upload_takes_nothing_more_and_is_cleared(served: Served) -> None:

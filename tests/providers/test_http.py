@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import logging
 import math
@@ -535,13 +534,6 @@ async def test_a_download_of_another_size_than_announced_keeps_the_older_file(wo
     with pytest.raises(TryLater):
         await bound.download("files/f/content", to, 11)
     assert (to.read_bytes(), len(list(tmp_path.iterdir()))) == (b"older", 1)
-
-
-async def test_a_compressed_download_is_measured_unpacked(world: World, tmp_path: Path) -> None:
-    body = b"0123456789" * 1000
-    peer = await world.peer(answer(200, gzip.compress(body), Content_Encoding="gzip"))
-    await world.origin(peer.url).download("files/f/content", tmp_path / "o", len(body))
-    assert (tmp_path / "o").read_bytes() == body
 
 
 async def test_a_full_disk_is_to_be_tried_again(world: World, small_disk: Path) -> None:

@@ -23,7 +23,7 @@ async def test_joining_keeps_the_reserve_of_the_disk(small_disk: Path) -> None:
         status, found = await client.complete(upload["id"], ids)
         assert (status, found["error"]["code"]) == (507, "insufficient_storage")
         assert leftovers(small_disk / "data") == sorted(ids)
-        assert app[GATEWAY].traffic.upload_bytes == {}
+        assert app[GATEWAY].room.claims == {}
 
 
 async def test_a_full_disk_at_any_step(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from proxy_plugin.api.batches.wanted import WINDOW_SECONDS, Wanted, idempotency_
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch
+from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch, TooManyRequests
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
-from proxy_plugin.storage.tables import batches, files
+from proxy_plugin.storage.tables import batches, files, holdings
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import deliver, json_answer
 from proxy_plugin.web.keys import CALLER, HEADERS
@@ -99,20 +99,31 @@ async def _told(gateway: Gateway, storing: Awaitable[BatchRow]) -> BatchRow:
 
 async def _store(request: web.Request, row: BatchRow) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
+    most, now = gateway.config.limits.max_open_batches, gateway.clock.now()
     try:
-        return await gateway.registry.write(_insert, row, gateway.clock.now(), is_retry=is_retry)
+        return await gateway.registry.write(_insert, row, now, is_retry=is_retry, most=most)
+    except holdings.TooManyBatches:
+        raise too_many_batches(most) from None
     except batches.KeyReused:
         raise key_reused() from None
     except ConstraintError:  # the file never was; one that is gone may still be that of an earlier batch
         raise no_input_file(row.input_file_id) from None
 
 
-def _insert(conn: Connection, row: BatchRow, now: float, *, is_retry: bool) -> BatchRow:
+def _insert(conn: Connection, row: BatchRow, now: float, *, is_retry: bool, most: int) -> BatchRow:
     file = files.visible(conn, row.workspace, row.input_file_id, now)
-    stored = batches.insert(conn, row, is_retry=is_retry)
+    stored = batches.insert(conn, row, is_retry=is_retry, most=most)
     if stored.id == row.id and (file is None or file.purpose != "batch"):
         raise no_input_file(row.input_file_id)
     return stored
+
+
+def too_many_batches(most: int) -> TooManyRequests:
+    """Return the refusal of a batch that is one too many."""
+    return TooManyRequests(
+        f"The workspace has {most} batches that have not ended, as many as it may. Wait for some, or cancel them.",
+        code="too_many_batches",
+    )
 
 
 def key_reused() -> IdempotencyMismatch:

@@ -143,14 +143,12 @@ async def _visible(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
 
 
 def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJob:
-    limit, most = gateway.config.limits.max_line_bytes, gateway.config.limits.max_jobs_per_batch
+    limits = gateway.config.limits
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(
-            gateway.blobs, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder="", max_jobs=most
-        ),
+        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, limits, batch_id="plan", folder=""),
         urls=frozenset(served(asked.wanted.endpoint)),
-        max_line_bytes=limit if facts.longest_line > limit else None,
+        max_line_bytes=limits.max_line_bytes if facts.longest_line > limits.max_line_bytes else None,
         repeated=frozenset(repeated),
     )
 

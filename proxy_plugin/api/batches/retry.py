@@ -28,12 +28,13 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
 from proxy_plugin.api import ids
-from proxy_plugin.api.batches.create import conclude, key_reused, new_row, resolved_route
+from proxy_plugin.api.batches.create import conclude, key_reused, new_row, resolved_route, too_many_batches
 from proxy_plugin.api.batches.lines import require_ended
 from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
-from proxy_plugin.api.files.room import Claim, Store
+from proxy_plugin.api.files.room import Store, too_many_files
 from proxy_plugin.api.files.routes import store_of
+from proxy_plugin.config.sections import Limits
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
@@ -42,8 +43,9 @@ from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
-from proxy_plugin.storage.tables import batches, files, parts
+from proxy_plugin.storage.tables import batches, files, holdings, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import Suspects
 from proxy_plugin.storage.tables.files import FileRow
@@ -131,6 +133,10 @@ async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> Bat
         return earlier or await _copied(gateway, original, row, is_retry=is_retry)
     except batches.KeyReused:
         raise key_reused() from None
+    except holdings.TooManyFiles as error:
+        raise too_many_files(error.most) from None
+    except holdings.TooManyBatches as error:
+        raise too_many_batches(error.most) from None
 
 
 async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_retry: bool) -> BatchRow:
@@ -148,7 +154,7 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         size = await gateway.workers.run(measure, failed)
         if not size.bytes:
             raise _known_to_fail(size.left_out)
-        with Claim(store, row.workspace) as claim:
+        with Claim(store.room, row.workspace) as claim:
             await claim.cover(size.bytes)
             copied = await gateway.workers.run(copy, failed, str(temp))
             await claim.cover(copied.file.bytes)  # escapes may have made it longer
@@ -230,7 +236,7 @@ async def _keep(
     try:
         await store.blobs.write(store.blobs.adopt, temp, file.id)
         failpoints.passing("retry.adopted")
-        stored = await store.registry.write(_insert, file, row, original.id, is_retry=is_retry)
+        stored = await store.registry.write(_insert, file, row, original.id, store.limits, is_retry=is_retry)
     finally:
         if stored is None or stored.id != row.id:
             await store.blobs.write(store.blobs.remove, file.id)
@@ -238,11 +244,14 @@ async def _keep(
     return stored
 
 
-def _insert(conn: Connection, file: FileRow, row: BatchRow, original_id: str, *, is_retry: bool) -> BatchRow:
+def _insert(
+    conn: Connection, file: FileRow, row: BatchRow, original_id: str, limits: Limits, *, is_retry: bool
+) -> BatchRow:
     earlier = batches.earlier(conn, row, is_retry=is_retry)
     if earlier is not None:
         return earlier
-    files.insert(conn, file)
-    made = batches.insert(conn, msgspec.structs.replace(row, input_file_id=file.id), is_retry=is_retry)
+    files.insert_new(conn, file, limits.max_workspace_files)
+    made_of = msgspec.structs.replace(row, input_file_id=file.id)
+    made = batches.insert(conn, made_of, is_retry=is_retry, most=limits.max_open_batches)
     batches.event(conn, made.id, None, float(made.created_at), "retry of", original_id)
     return made

@@ -15,20 +15,18 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy_plugin.api.files.room import require_room
-from proxy_plugin.api.files.routes import store_of
-from proxy_plugin.engine.worker_jobs import merge_job
+from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.turns import Turns
-from proxy_plugin.lines.merge import MergeJob, merge_so_far
+from proxy_plugin.lines.merge import merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables import parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 
 LINGER_SECONDS = 5.0  # that a file waits for another reader
-ENVELOPE_BYTES = 600  # of a row beside its stored text, or of one that says why there is no answer
 
 Known = tuple[str, frozenset[int]]  # a batch and its ended parts
 
@@ -87,16 +85,14 @@ class SoFar:
             attempts = await gateway.registry.read(submissions.attempts, batch.id)
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
             lines = batch.rejected + sum(row.lines for row in rows if row.n in job.fates)
-            size = await gateway.blobs.read(_most_bytes, job, lines)
-            await require_room(store_of(gateway), None, size)
-            gateway.blobs.space.claim(size)
-            try:
-                await gateway.workers.run(merge_so_far, job, str(path))
-            except BaseException:
-                await gateway.blobs.write(path.unlink, missing_ok=True)
-                raise
-            finally:
-                gateway.blobs.space.claim(-size)
+            size = await gateway.blobs.read(merge_bytes, job, lines)
+            with Claim(gateway.room, batch.workspace, rank=ENDING) as claim:
+                await claim.cover(size)
+                try:
+                    await gateway.workers.run(merge_so_far, job, str(path))
+                except BaseException:
+                    await gateway.blobs.write(path.unlink, missing_ok=True)
+                    raise
             return path
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -114,13 +110,6 @@ class SoFar:
         del self._files[known]
         if path is not None:
             await gateway.blobs.write(path.unlink, missing_ok=True)
-
-
-def _most_bytes(job: MergeJob, lines: int) -> int:
-    """Return about how many bytes the rows will have. Raises FileNotFoundError."""
-    folders = (Path(folder) for folder in (job.rejected, *job.rows.values()))
-    stored = sum(each.stat().st_size for folder in folders for each in folder.iterdir())
-    return stored + lines * ENVELOPE_BYTES
 
 
 SO_FAR = web.AppKey("proxy_plugin.so_far", SoFar)

@@ -9,7 +9,6 @@ from proxy_plugin.config import OWN_KEY_PREFIX
 from proxy_plugin.storage.tables import waits
 from proxy_plugin.storage.tables.waits import WaitRow
 
-DISK_FULL = "disk_full"
 TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.BILLING: "{account} cannot pay for new work. What still waits at gives_up_at becomes error rows.",
     waits.NEEDS_CREDENTIALS: "The gateway no longer has the provider key of this batch. Retrieve it with the same key.",
@@ -28,7 +27,8 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.NO_ROOM: "{account} has as many jobs or lines at its provider as it may have (max_jobs_in_flight,"
     " max_lines_queued); the first that waits goes on as one ends, each workspace in turn.",
     waits.PICTURES: "Pictures that its lines name are being fetched.",
-    DISK_FULL: "The gateway's disk is full; it goes on by itself when there is space.",
+    waits.WORKSPACE_FULL: "The workspace stores as much as it may; it goes on by itself when files are deleted.",
+    waits.DISK_FULL: "The gateway's disk is full; it goes on by itself when there is space.",
 }
 
 
@@ -51,7 +51,7 @@ def x_status(wait: WaitRow) -> dict[str, Any]:
 
 def disk_full() -> dict[str, Any]:
     """Return what is shown while nothing can be written down, this wait included."""
-    return {"waiting_for": DISK_FULL, "message": TEXTS[DISK_FULL]}
+    return {"waiting_for": waits.DISK_FULL, "message": TEXTS[waits.DISK_FULL]}
 
 
 def _message(wait: WaitRow) -> str:

@@ -26,8 +26,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy_plugin.api.files import at_provider
 from proxy_plugin.api.files.at_provider import Accounts
-from proxy_plugin.api.files.room import Store, require_room
-from proxy_plugin.api.files.spool import Bound, Spool, keep, require_turn, spooling
+from proxy_plugin.api.files.room import Store, require_files, require_turn
+from proxy_plugin.api.files.spool import Bound, Spool, keep, spooling
 from proxy_plugin.config.sections import Config, Limits
 from proxy_plugin.ground import sentences
 from proxy_plugin.ground.clock import Clock
@@ -80,11 +80,13 @@ async def precheck(request: web.Request, store: Store) -> None:
 
 async def precheck_form(request: web.Request, store: Store, bound: Bound) -> None:
     """Do the same for a form whose file may have `bound`."""
-    require_turn(store)
+    caller = request.get(CALLER)
+    workspace = None if caller is None else caller.workspace
+    require_turn(store, workspace)
     _boundary(request)
     bound.check((request.content_length or 0) - FORM_BYTES)  # gzip makes nothing larger that is worth its name
-    caller = request.get(CALLER)
-    await require_room(store, caller.workspace if caller is not None else None, least_bytes(request))
+    await store.room.require(workspace, least_bytes(request))
+    await require_files(store, workspace)
 
 
 async def receive(
@@ -102,7 +104,7 @@ async def receive(
         if fields.has_file and fields.values.get("purpose") in at_provider.PURPOSES:
             return await at_provider.store(request, store, accounts, _for_provider(fields, spool))
         row = _row(store.clock, workspace, fields, spool)
-        await to_the_end(keep(store, spool, row.id, "ingest", files.insert, row))
+        await to_the_end(keep(store, spool, row.id, "ingest", files.insert_new, row, store.limits.max_workspace_files))
         return row
 
 

@@ -52,7 +52,7 @@ def file_object(row: FileRow) -> dict[str, Any]:
 
 def store_of(gateway: Gateway) -> Store:
     """Return the parts of a gateway that keep a file."""
-    return Store(gateway.registry, gateway.blobs, gateway.clock, gateway.config.limits, gateway.traffic)
+    return Store(gateway.registry, gateway.blobs, gateway.clock, gateway.config.limits, gateway.traffic, gateway.room)
 
 
 def accounts_of(gateway: Gateway) -> Accounts:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
-from proxy_plugin.api.files.room import DISK_FULL, Claim, Store
+from proxy_plugin.api.files.room import Store, require_turn, too_many_files
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import write_all
-from proxy_plugin.ground.errors import BadRequest, NoSpace, TooLarge, TooManyRequests, Unavailable
+from proxy_plugin.ground.errors import BadRequest, TooLarge
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.room import Claim, DiskFull
 from proxy_plugin.storage.space import is_full
+from proxy_plugin.storage.tables import holdings
 from proxy_plugin.web.multipart import Malformed
 
 P = ParamSpec("P")
@@ -43,43 +46,54 @@ class Bound:
             raise TooLarge(self.message, param=self.param)
 
 
-def require_turn(store: Store) -> None:
-    """Raise Unavailable while the gateway stops, and TooManyRequests while as many uploads run as may."""
-    if store.traffic.stopping:
-        raise Unavailable("The gateway is stopping; send the file again in a moment.")
-    if store.traffic.uploads >= store.limits.max_uploads:
-        raise TooManyRequests(f"{store.limits.max_uploads} uploads are running already; try again in a moment.")
-
-
 @asynccontextmanager
 async def spooling(store: Store, workspace: str | None, bound: Bound, least: int) -> AsyncIterator[Spool]:
-    """Give room for at least `least` bytes; leaving removes the temp file, unless it has become a blob.
+    """Give room for the first of at least `least` bytes; leaving removes the temp file, unless it has become a blob.
 
     Without a workspace, for bytes that are here already, the room on the disk alone is claimed and no turn is asked. A
-    stop of the gateway waits until this is left. Raises NoSpace, what `require_turn` raises, and BadRequest for a form
-    that was Malformed.
+    stop of the gateway waits until this is left. Raises NoSpace, what `require_turn` raises, TooManyRequests for a file
+    too many, and BadRequest for a form that was Malformed.
     """
     if workspace is not None:
-        require_turn(store)  # here it counts: whoever asked earlier may have waited for the database since
+        require_turn(store, workspace)  # here it counts: whoever asked earlier may have waited for the database since
+    with _told(), _counted(store, workspace), Claim(store.room, workspace, announced=least) as claim:
+        await claim.cover(min(least, 1))
+        spool = Spool(store.blobs, claim, bound)
+        try:
+            yield spool
+        finally:
+            await spool.discard()
+
+
+@contextmanager
+def _counted(store: Store, workspace: str | None) -> Iterator[None]:
     store.traffic.uploads += 1
+    if workspace is not None:
+        store.traffic.uploads_of[workspace] += 1
     try:
-        with Claim(store, workspace) as claim:
-            await claim.cover(least)
-            spool = Spool(store.blobs, claim, bound)
-            try:
-                yield spool
-            finally:
-                await spool.discard()
-    except Malformed as error:
-        raise BadRequest(f"The upload cannot be read: {error}.") from None
-    except RegistryFull:
-        raise NoSpace(DISK_FULL) from None
-    except OSError as error:
-        if is_full(error):
-            raise NoSpace(DISK_FULL) from None
-        raise
+        yield
     finally:
         store.traffic.uploads -= 1
+        if workspace is not None:
+            store.traffic.uploads_of[workspace] -= 1
+            store.traffic.uploads_of += Counter()  # forgets who has none
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in the words of an answer why a file is not kept."""
+    try:
+        yield
+    except Malformed as error:
+        raise BadRequest(f"The upload cannot be read: {error}.") from None
+    except holdings.TooManyFiles as error:
+        raise too_many_files(error.most) from None
+    except RegistryFull:
+        raise DiskFull from None
+    except OSError as error:
+        if is_full(error):
+            raise DiskFull from None
+        raise
 
 
 async def keep(

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, many, one, waits
+from proxy_plugin.storage.tables import columns, holdings, many, one, waits
 
 RETRY_WINDOW = 30 * 60.0  # a create that says it is a retry equals one this recent
 UNSEEN_WINDOW = 10 * 60.0  # a create whose reply the client did not get equals the next one within this time
@@ -79,15 +79,18 @@ _COLUMNS = columns(BatchRow)
 _NAMED = ", ".join(f":{name}" for name in BatchRow.__struct_fields__)
 
 
-def insert(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow:
+def insert(conn: Connection, row: BatchRow, *, is_retry: bool, most: int | None = None) -> BatchRow:
     """Add a batch, or return the earlier one that this create repeats. Decided inside the transaction.
 
+    Raises holdings.TooManyBatches where the workspace has `most` batches that have not ended.
     With an Idempotency-Key: the same key within 24 h is the same batch; KeyReused if the request differs. Without:
     an equal request that says it is a retry, or whose earlier reply was never fully written.
     """
     repeated = earlier(conn, row, is_retry=is_retry)
     if repeated is not None:
         return repeated
+    if most is not None:
+        holdings.require_batch(conn, row.workspace, most)
     conn.execute(f"INSERT INTO batches ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
     event(conn, row.id, None, float(row.created_at), "created")
     return row
@@ -244,6 +247,12 @@ def without_files(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
         " WHERE f.id IN (b.output_file_id, b.error_file_id) AND f.removed_at IS NULL)"
     )
     return [each for each in ended(conn, batch_ids) if conn.execute(query, (each,)).fetchone()]
+
+
+def workspaces(conn: Connection, batch_ids: Iterable[str]) -> dict[str, str]:
+    """Return whose each of the batches is."""
+    found = (conn.execute("SELECT id, workspace FROM batches WHERE id = ?", (each,)).fetchone() for each in batch_ids)
+    return {row[0]: row[1] for row in found if row is not None}
 
 
 def by_state(conn: Connection) -> dict[str, int]:

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, many, one
+from proxy_plugin.storage.tables import columns, holdings, many, one
 
 _LIVE_BATCH = (
     "EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = files.id"
@@ -43,19 +43,16 @@ _NAMED = ", ".join(f":{name}" for name in FileRow.__struct_fields__)
 
 
 def insert(conn: Connection, row: FileRow) -> None:
-    """Add a file and count its bytes to its workspace, unless they are not kept here."""
+    """Add a file and count it to its workspace, unless its bytes are not kept here."""
     conn.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
     if row.removed_at is None:
-        add_bytes(conn, row.workspace, row.bytes)
+        holdings.add(conn, row.workspace, row.bytes, 1)
 
 
-def add_bytes(conn: Connection, workspace: str, count: int) -> None:
-    """Keep the running count of bytes a workspace stores."""
-    conn.execute(
-        "INSERT INTO workspaces (name, bytes) VALUES (?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET bytes = workspaces.bytes + excluded.bytes",
-        (workspace, count),
-    )
+def insert_new(conn: Connection, row: FileRow, most: int) -> None:
+    """Add a file that somebody sends. Raises holdings.TooManyFiles where the workspace has `most` already."""
+    holdings.require_file(conn, row.workspace, most)
+    insert(conn, row)
 
 
 def stored_bytes(conn: Connection, workspace: str) -> int:
@@ -139,7 +136,7 @@ def removable(conn: Connection, now: float, limit: int = 100) -> list[str]:
 
 
 def mark_removed(conn: Connection, file_id: str, now: float) -> bool:
-    """Give the bytes back to the workspace's count, once; False if a batch has come to need them meanwhile."""
+    """Give the bytes back to the workspace's sums, once; False if a batch has come to need them meanwhile."""
     found = conn.execute(
         "UPDATE files SET removed_at = ?, hidden_at = COALESCE(hidden_at, ?), due_at = NULL"
         f" WHERE id = ? AND removed_at IS NULL AND NOT {_LIVE_BATCH} RETURNING workspace, bytes",
@@ -147,7 +144,7 @@ def mark_removed(conn: Connection, file_id: str, now: float) -> bool:
     ).fetchone()
     if found is None:
         return False
-    add_bytes(conn, found[0], -found[1])
+    holdings.add(conn, found[0], -found[1], -1)
     return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, files, many, one
+from proxy_plugin.storage.tables import columns, files, holdings, many, one
 from proxy_plugin.storage.tables.files import FileRow
 
 MAX_PARTS = 10_000  # each is a file of its own on the disk
@@ -61,8 +61,10 @@ _PART_COLUMNS = columns(UploadPartRow)
 _PART_NAMED = ", ".join(f":{name}" for name in UploadPartRow.__struct_fields__)
 
 
-def insert(conn: Connection, row: UploadRow) -> None:
-    """Add an upload."""
+def insert(conn: Connection, row: UploadRow, most: int) -> None:
+    """Add an upload. Raises holdings.TooManyFiles where its workspace has `most` files already."""
+    holdings.require_file(conn, row.workspace, most)
+    holdings.add(conn, row.workspace, 0, 1)
     conn.execute(f"INSERT INTO uploads ({_COLUMNS}) VALUES ({_NAMED})", msgspec.structs.asdict(row))
 
 
@@ -72,8 +74,8 @@ def visible(conn: Connection, workspace: str, upload_id: str) -> UploadRow | Non
     return one(UploadRow, conn.execute(query, (upload_id, workspace)))
 
 
-def add_part(conn: Connection, part: UploadPartRow) -> None:
-    """Add a part and count its bytes to the workspace. Raises Closed, TooMuch.
+def add_part(conn: Connection, part: UploadPartRow, most: int) -> None:
+    """Add a part and count its bytes to the workspace. Raises Closed, TooMuch, TooManyFiles.
 
     The bytes may come to twice those of the upload: a part whose reply was lost is sent again, and the first one stays.
     """
@@ -82,9 +84,10 @@ def add_part(conn: Connection, part: UploadPartRow) -> None:
     count, total = conn.execute(query, (upload.id,)).fetchone()
     if count >= MAX_PARTS or total + part.bytes > 2 * upload.bytes:
         raise TooMuch
+    holdings.require_file(conn, upload.workspace, most)
     query = f"INSERT INTO upload_parts ({_PART_COLUMNS}) VALUES ({_PART_NAMED})"
     conn.execute(query, msgspec.structs.asdict(part))
-    files.add_bytes(conn, upload.workspace, part.bytes)
+    holdings.add(conn, upload.workspace, part.bytes, 1)
 
 
 def parts(conn: Connection, upload_id: str) -> list[UploadPartRow]:
@@ -142,5 +145,5 @@ def _pending(conn: Connection, upload_id: str, now: float) -> UploadRow:
 def _give_up_parts(conn: Connection, upload: UploadRow, now: float) -> list[str]:
     query = "UPDATE upload_parts SET removed_at = ? WHERE upload_id = ? AND removed_at IS NULL RETURNING id, bytes"
     given_up = conn.execute(query, (int(now), upload.id)).fetchall()
-    files.add_bytes(conn, upload.workspace, -sum(row[1] for row in given_up))
+    holdings.add(conn, upload.workspace, -sum(row[1] for row in given_up), -1 - len(given_up))  # itself included
     return [row[0] for row in given_up]

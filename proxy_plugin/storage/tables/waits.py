@@ -29,8 +29,11 @@ RESULTS_LATE = "results_late"
 NO_TURN = "no_turn"
 NO_ROOM = "no_room"
 PICTURES = "pictures"
+WORKSPACE_FULL = "workspace_full"
+DISK_FULL = "disk_full"
 REASONS = (  # what a person can end comes first; a batch shows the oldest of the first reason that it has
-    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, INTERNAL_ERROR, OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
+    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR),
+    *(OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
     *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
 )
 PATIENCE = 3600.0  # seconds of billing refusals after which a part is given up
@@ -103,6 +106,15 @@ def over(conn: Connection, batch_id: str, part: int = WHOLE) -> None:
 def all_over(conn: Connection, batch_id: str) -> None:
     """Forget the waits of a batch that has ended."""
     conn.execute("DELETE FROM waits WHERE batch_id = ?", (batch_id,))
+
+
+def wake_full(conn: Connection, most: int) -> None:
+    """Let those be tried again that wait for room, the first that began to wait; no more than `most` of them."""
+    query = "SELECT batch_id, part FROM waits WHERE reason IN (?, ?) ORDER BY since LIMIT ?"
+    for batch_id, part in conn.execute(query, (WORKSPACE_FULL, DISK_FULL, most)).fetchall():
+        table, where = ("batches", "id = ?") if part == WHOLE else ("parts", "batch_id = ? AND n = ?")
+        named = (batch_id,) if part == WHOLE else (batch_id, part)
+        conn.execute(f"UPDATE {table} SET due_at = 0 WHERE {where} AND due_at IS NOT NULL", named)
 
 
 def get(conn: Connection, batch_id: str, part: int) -> WaitRow | None:

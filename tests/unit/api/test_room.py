@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from proxy_plugin.api.files.room import Claim, Store
+from proxy_plugin.api.files.room import Store
 from proxy_plugin.api.files.spool import Bound, spooling
 from proxy_plugin.config.sections import Limits
 from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.ground.errors import NoSpace, TooManyRequests
+from proxy_plugin.storage.room import Claim, Room, Shares
 from proxy_plugin.storage.space import Space
 
 QUOTA, FILE = 100, 60
@@ -40,12 +41,13 @@ def registry() -> SlowRegistry:
 @pytest.fixture
 def store(tmp_path: Path, registry: SlowRegistry) -> Store:
     blobs = SimpleNamespace(space=Space(tmp_path))
-    limits = Limits(max_workspace_bytes=QUOTA, max_uploads=1, disk_reserve_bytes=0)
-    return Store(cast("Any", registry), cast("Any", blobs), SystemClock(), limits, Traffic())
+    limits = Limits(max_uploads=1)
+    room = Room(cast("Any", registry), blobs.space, Shares(QUOTA, 1.0, 0))
+    return Store(cast("Any", registry), cast("Any", blobs), SystemClock(), limits, Traffic(), room)
 
 
 async def admitted(store: Store) -> bool:
-    with Claim(store, "team") as claim:
+    with Claim(store.room, "team") as claim:
         try:
             await claim.cover(FILE)
         except NoSpace:
@@ -56,18 +58,18 @@ async def admitted(store: Store) -> bool:
 
 async def test_uploads_that_ask_at_once_do_not_pass_the_quota_together(store: Store) -> None:
     assert sum(await asyncio.gather(*(admitted(store) for _ in range(5)))) <= 1
-    assert store.traffic.upload_bytes == {}
+    assert store.room.claims == {}
     assert await admitted(store)
 
 
 async def test_an_upload_that_ends_while_another_asks_is_counted(store: Store, registry: SlowRegistry) -> None:
-    with Claim(store, "team") as first:
+    with Claim(store.room, "team") as first:
         await first.cover(FILE)
         second = asyncio.create_task(admitted(store))
         await asyncio.sleep(0)
         registry.stored = FILE  # its row, which the second has looked for already
     assert not await second
-    assert store.traffic.upload_bytes == {}
+    assert store.room.claims == {}
 
 
 async def test_an_upload_takes_its_turn_where_it_begins(store: Store) -> None:

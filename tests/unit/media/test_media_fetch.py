@@ -40,6 +40,10 @@ async def always() -> bool:
     return True
 
 
+async def freely(_: int) -> None:
+    """There is room for everything."""
+
+
 async def never() -> bool:
     return False
 
@@ -51,7 +55,7 @@ async def outcome(
     way: Callable[[URL], str | None] = lambda _: proxy  # noqa: E731
     async with await connections(ca_bundle) as session:
         bounds = Bounds(10_000, 10_000, 5, hosts)
-        fetcher = Fetcher(session, folder, bounds, stored=0, proxy=way, cut_off=always)
+        fetcher = Fetcher(session, folder, bounds, stored=0, proxy=way, cut_off=always, take=freely)
         done = await fetcher.fetch(url)
     assert done == (name_of(url) in known(folder))
     assert len(list(folder.glob("*.?"))) == 0, "nothing half-written stays"
@@ -106,7 +110,7 @@ async def test_a_host_that_is_not_there_is_told(pictures: Path) -> None:
         url = f"http://127.0.0.1:{server.port}/a"
     async with await connections(None) as session:
         bounds = Bounds(10, 10, 5, ("127.0.0.1",))
-        fetcher = Fetcher(session, pictures, bounds, stored=0, proxy=lambda _: None, cut_off=never)
+        fetcher = Fetcher(session, pictures, bounds, stored=0, proxy=lambda _: None, cut_off=never, take=freely)
         assert await fetcher.fetch(url)
     assert (pictures / name_of(url)).read_text() == f"-{NO_ANSWER}\n"
 
