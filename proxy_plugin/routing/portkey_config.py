@@ -169,12 +169,8 @@ class _Reader:
                 self._wrong(path, "strategy.mode", f"is missing; it is one of {', '.join(MODES)}")
             return SINGLE
         if mode not in MODES:
-            known = (
-                _FALLBACK
-                if mode == FALLBACK
-                else f"must be one of {', '.join(MODES)}{self._names.did_you_mean(mode, MODES)}"
-            )
-            self._wrong(path, "strategy.mode", known)
+            known = f"must be one of {', '.join(MODES)}{self._names.did_you_mean(mode, MODES)}"
+            self._wrong(path, "strategy.mode", _FALLBACK if mode == FALLBACK else known)
             return None
         return str(mode)
 
