@@ -26,4 +26,4 @@ async def test_an_upload_that_takes_too_long_is_dropped_and_its_place_free(tmp_p
         assert (answer.status, answer.error["code"]) == (408, "request_timeout")
         assert "0.2 seconds" in answer.error["message"]
         await eventually(lambda: served.gateway.traffic.uploads == 0)
-        assert not served.gateway.traffic.upload_bytes
+        assert not served.gateway.traffic.uploads_of
