@@ -16,7 +16,8 @@ from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.config import Config
 from proxy_plugin.ground.clock import Clock
-from proxy_plugin.ground.workers import Workers
+from proxy_plugin.ground.meter import MEGABYTE
+from proxy_plugin.ground.workers import Terms, Workers
 from proxy_plugin.providers.http import Http
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
@@ -60,6 +61,11 @@ class Gateway:
         """Join what callers bring to the parts that keep it."""
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
+
+    def terms(self, workspace: str, size: int, *, times: float = 1.0) -> Terms:
+        """Return what a worker's task may take for so many bytes that it reads. `times`: as much."""
+        engine = self.config.engine
+        return Terms(workspace, (engine.task_seconds + engine.task_seconds_per_mb * size / MEGABYTE) * times)
 
     @property
     def data_dir(self) -> Path:

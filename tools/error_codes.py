@@ -200,6 +200,12 @@ ANSWERS = (
         (400,),
     ),
     Code("virtual_key_retired", "The virtual key takes no new work.", "Use another one.", (400,)),
+    Code(
+        "work_budget_exceeded",
+        "The work on the file takes longer than its size allows (`engine.task_seconds`).",
+        "Make its lines simpler, or split the file.",
+        (400,),
+    ),
 )
 
 FAULTS = (
@@ -238,12 +244,22 @@ FAULTS = (
         "Send any request for this batch with the key in `Authorization`.",
     ),
     Code("streaming_unsupported", "`body.stream` is true.", "A batch cannot stream; remove it."),
+    Code(
+        "too_many_jobs",
+        "The file would need more jobs than a batch may have (`limits.max_jobs_per_batch`).",
+        "Use fewer models, or several files.",
+    ),
     Code("too_many_tasks", "The file has more lines than this gateway takes.", "Split it into several."),
     Code("unreadable_file", "The stored file could not be read.", "Upload it again."),
     Code(
         "unsupported_endpoint",
         "No lane of the batch's targets has this endpoint.",
         "Use another endpoint or another target.",
+    ),
+    Code(
+        "work_budget_exceeded",
+        "The work on the file takes longer than its size allows (`engine.task_seconds`).",
+        "Make its lines simpler, or split the file.",
     ),
 )
 
@@ -272,6 +288,11 @@ ROWS = (
     ),
     Code("job_failed", "The provider failed the job without a reason.", "Retry the batch."),
     Code("job_lost", "The provider no longer knows the job that it accepted.", "Look at the provider, then retry."),
+    Code(
+        "line_too_complex",
+        "The translation of the line takes longer than its size allows (`engine.line_seconds`).",
+        "Give it fewer or simpler members or schemas.",
+    ),
     Code(
         "line_too_large",
         "The line is too large for the provider, translated, or for this gateway with the pictures it names.",
@@ -338,5 +359,10 @@ ROWS = (
         "virtual_key_conflict",
         "The line names one virtual key, and the request chose another for all lines.",
         "Take `@slug/` out of the line's model, or send the batch without an account.",
+    ),
+    Code(
+        "work_budget_exceeded",
+        "The results of the job take longer to read than their size allows (`engine.task_seconds`).",
+        "The line may have been paid for. Tell the operator.",
     ),
 )

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from proxy_plugin.engine import poison
+from proxy_plugin.engine import poison, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import Cutting
 from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, cut_job
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.workers import WorkerDied
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.cut import CutFacts, cut_document
 from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.storage.connection import Connection
@@ -41,9 +42,12 @@ async def cut(desk: Desk, part: PartRow) -> None:
     folder, heirs = desk.folders.new(part.batch_id, what), await desk.read(cuts.of_batch, part.batch_id)
     common = cut_job(desk.gateway.blobs, batch, part, document.path, desk.folder(part), heirs=heirs, folder=folder)
     job = structs.replace(common, out=tuple(line.record for line in plan.out), pieces=plan.pieces)
+    work = desk.gateway.workers.run(desk.gateway.terms(batch.workspace, part.bytes), cut_document, job)
     try:
-        facts = await desk.gateway.workers.run(cut_document, job)
-    except (ValueError, BrokenIndex, WorkerDied) as error:
+        facts = await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
+    except tasks.Unwanted:
+        return  # the step begins again, and drops the part
+    except (ValueError, BrokenIndex, OutOfBudget, WorkerDied) as error:
         if isinstance(error, WorkerDied) and part.tries < WORKER_GIVES_UP:
             raise
         logs.event(LOG, "part_not_cut", slug=part.slug, error=error, level=logging.ERROR)

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from functools import partial
 
 import msgspec
 
+from proxy_plugin.engine import tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP
-from proxy_plugin.ground import failpoints
-from proxy_plugin.ground.workers import WorkerDied
-from proxy_plugin.lines.scan import ScanLimits, scan
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
+from proxy_plugin.lines.scan import Facts, ScanLimits, UrlFacts, scan
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 
+LOG = logging.getLogger("proxy_plugin.engine")
+
 
 async def scan_file(desk: Desk, row: FileRow) -> None:
-    """Learn the envelope facts and the line index of an uploaded file."""
+    """Learn the envelope facts and the line index of an uploaded file, unless it is deleted meanwhile."""
     gateway = desk.gateway
     limits = ScanLimits(gateway.config.limits.max_line_bytes, gateway.config.limits.max_lines)
     scratch = await asyncio.to_thread(gateway.blobs.temp_path)
     source, index = gateway.blobs.path(row.id), gateway.blobs.index_path(row.id)
+    work = gateway.workers.run(
+        gateway.terms(row.workspace, row.bytes), scan, str(source), str(index), str(scratch), limits
+    )
     try:
-        facts = await gateway.workers.run(scan, str(source), str(index), str(scratch), limits)
+        facts = await tasks.while_wanted(partial(tasks.to_be_scanned, desk, row.id), work)
+    except tasks.Unwanted:
+        logs.event(LOG, "scan_ended", file=row.id)
+        return
+    except OutOfBudget:
+        await desk.write(files.scanned, row.id, "error", msgspec.json.encode(_too_much(row)).decode())
+        return
     except WorkerDied:
         if row.tries < WORKER_GIVES_UP:
             raise
@@ -30,3 +44,20 @@ async def scan_file(desk: Desk, row: FileRow) -> None:
         return
     failpoints.passing("scan.acted")
     await desk.write(files.scanned, row.id, "processed", msgspec.json.encode(facts).decode())
+
+
+def _too_much(row: FileRow) -> Facts:
+    """Return facts that fail every batch of the file."""
+    return Facts(
+        lines=0,
+        bytes=row.bytes,
+        blank_lines=0,
+        faults=(tasks.TOO_MUCH,),
+        fault_count=1,
+        urls={},
+        other_urls=UrlFacts(),
+        models={},
+        other_models=0,
+        longest_line=0,
+        sha256=row.sha256,
+    )

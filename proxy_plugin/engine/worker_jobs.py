@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED
 from proxy_plugin.lines.cut import CutJob
@@ -27,9 +28,17 @@ WORKER_GIVES_UP = 5  # tries in which three workers died each
 
 
 def split_job(
-    blobs: Blobs, row: FileRow, endpoint: str, route: Route, *, batch_id: str, folder: str, max_jobs: int
+    gateway: Gateway,
+    row: FileRow,
+    endpoint: str,
+    route: Route,
+    *,
+    batch_id: str,
+    folder: str,
+    unsent: str | None = None,
 ) -> SplitJob:
-    """Return what the split of a file needs to know."""
+    """Return what the split of a file needs to know; `unsent`: why nothing of it is sent any more."""
+    blobs, config = gateway.blobs, gateway.config
     return SplitJob(
         batch_id=batch_id,
         source=str(blobs.path(row.id)),
@@ -39,7 +48,9 @@ def split_job(
         endpoint=endpoint,
         targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
-        max_jobs=max_jobs,
+        max_jobs=config.limits.max_jobs_per_batch,
+        allowance=config.engine.allowance,
+        unsent=unsent,
     )
 
 
