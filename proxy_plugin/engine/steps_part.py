@@ -139,7 +139,10 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if refused.lines and not proven:  # the lines get their numbers, and nothing is cut
         known = structs.replace(known, divisible=UNSET)
     looked_at = refused.lines or (refused.divisible and proven)
-    parts.move(conn, part, "cutting" if looked_at else "refused", refusal=known.text())
+    if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
+        parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
+    else:
+        parts.move(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -209,6 +212,8 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
     assert submission is not None
     submissions.move(conn, submission, "refused", reason=refused.code, ended_at=now)
     owing = refused.code in codes
+    if owing:  # want of money is no line's fault, whatever line is named with it
+        refused = Refused(refused.message, code=refused.code, status=refused.status, param=refused.param)
     since = submissions.refused_since(conn, part, codes if owing else {refused.code}) or now
     if now - since >= waits.PATIENCE if owing else not status.retryable:
         refuse(conn, part, refused, now)

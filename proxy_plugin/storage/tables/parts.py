@@ -174,10 +174,13 @@ def counts_changed(conn: Connection, batch_id: str) -> None:
 def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> PartRow:
     """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch.
 
-    Any step ends a wait, but for those of a create that is tried again and again. A part that is in flight no more
-    leaves a place: the first in the queue is woken, and wakes the next one if there is room for both.
+    Any step ends a wait, but for those of a create that is tried again and again. Every line of a part that is refused
+    or dropped has failed. A part that is in flight no more leaves a place: the first in the queue is woken, and wakes
+    the next one if there is room for both.
     """
     states.check("part", part.state, state)
+    if state in states.PART_FAILED:
+        changes = {"completed": 0, "failed": part.lines} | changes
     if {part.state, state} != {"staged", "creating"}:
         waits.over(conn, part.batch_id, part.n)
     ended = state in states.PART_ENDS
