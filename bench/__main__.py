@@ -1,6 +1,6 @@
 """Run the benchmarks and print their tables.
 
-    python -m bench                       all of them, about 10 minutes and 12 GB of disk
+    python -m bench                       all of them, about 30 minutes and 12 GB of disk
     python -m bench start memory          some
     python -m bench memory --sizes 10     other sizes
     python -m bench targets --lines 50000 fewer lines

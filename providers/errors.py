@@ -15,6 +15,7 @@ and one line has one:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -77,7 +78,8 @@ class Refused(ProviderError):
 class LineRejected(Exception):
     """This lane cannot express this line; the rest of the file runs. `message` names the field and the remedy.
 
-    `params`: all fields that are refused, where there are several; `param` is the first of them.
+    `params`: all fields that are refused, where there are several; `param` is the first of them. `codes` has those of
+    fields that are refused for another reason than the first.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class LineRejected(Exception):
         code: str = "unsupported_parameter",
         param: str | None = None,
         params: tuple[str, ...] = (),
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.code, self.param = message, code, param
+        self.codes = codes or {}
         self.params = params or (() if param is None else (param,))

@@ -15,8 +15,9 @@ from proxy_plugin.providers.errors import BadLine, Refused
 # (UNVERIFIED); a text that is missed costs bounded creates and no money.
 _ACCOUNT_CODES = re.compile(r"billing|quota|credit|permission|auth|api_key|rate_limit|organi[sz]ation|limit_exceeded")
 _ACCOUNT_WORDS = re.compile(
-    r"\b(billing|credit balance|credits|quota|usage limits?|organi[sz]ation|workspace|api key|permission"
-    r"|anthropic-version|anthropic-beta|header)\b",
+    r"\b(billing|(credit|account|insufficient|remaining|available|low) balance|insufficient funds|credits|quota"
+    r"|payments? (is |are )?(required|overdue|failed|methods?)|past due|in arrears|deactivated|suspended"
+    r"|usage limits?|organi[sz]ation|workspace|api key|permission|anthropic-version|anthropic-beta|header)\b",
     re.IGNORECASE,
 )
 _SERVICE_CODES = re.compile(r"internal|server_error|unavailable|timeout|overloaded")

@@ -18,12 +18,13 @@ from proxy_plugin.gateway import Traffic
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.web.answers import error_answer
+from proxy_plugin.web.unreadable import Runner
 
 LOG = logging.getLogger("proxy_plugin")
 DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 LAST_SECONDS = 10.0  # then for all other requests
 READ_BUFFER = 64 * 1024  # bytes a connection; with aiohttp's 256 KiB, 50 uploads at once take 10 MB more
-HEADER_BYTES = 32 * 1024  # of one header: configs come in one; beyond it aiohttp answers by itself, as plain text
+HEADER_BYTES = 32 * 1024  # of one header: configs come in one; what is longer is unreadable
 
 
 async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
@@ -56,7 +57,7 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
 
 
 def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
+    return Runner(
         app,
         access_log=None,
         shutdown_timeout=LAST_SECONDS,

@@ -13,6 +13,7 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stand_ins import StandIns
+from tests.toy import installed
 
 # The same examples on every machine, however busy it is.
 _PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -71,6 +72,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `--dist loadgroup` the tests of a module go to one worker; groups of its own divide a module."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="module")
+def toys() -> Iterator[None]:
+    """The toy lanes are registered in this process while a module that asks for them runs."""
+    with installed():
+        yield
 
 
 @pytest.fixture(scope="session")

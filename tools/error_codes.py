@@ -339,11 +339,6 @@ ROWS = (
         "Retry the line.",
     ),
     Code(
-        "too_many_jobs",
-        "The file would need more jobs than a batch may have (`limits.max_jobs_per_batch`).",
-        "Use fewer models, or several files.",
-    ),
-    Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."
     ),
     Code("unsupported_endpoint", "The lane has no such endpoint.", "Use another endpoint or another target."),

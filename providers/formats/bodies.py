@@ -10,6 +10,7 @@ from proxy_plugin.providers.formats.json_text import has_fractions, has_long_num
 from proxy_plugin.providers.formats.losses import Losses
 
 Block = dict[str, Any]
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 def read_object(body: bytes, exact: Collection[str] = ()) -> Block:
@@ -40,7 +41,7 @@ def leftovers(
     """
     left = {key: value for key, value in given.items() if value not in same.get(key, ())}
     for key, reason in never.items():
-        if left.get(key) is not None:
+        if left.get(key) not in _NOTHING:
             losses.never(key, reason)
-            del left[key]
+        left.pop(key, None)
     return left

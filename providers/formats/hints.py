@@ -26,9 +26,14 @@ _ANSWERED = (
     *("refusal", "native_finish_reason", "provider_specific_fields", "extra_content", "logprobs"),
 )
 _LABELS = ("name", "cache_control", "prompt_cache_breakpoint")
+# What clients store beside a message and send with it: no model ever sees it (`parsed` is the OpenAI SDK's).
+_STORED = (
+    *("id", "object", "created", "created_at", "timestamp", "model", "usage", "finish_reason", "stop_reason"),
+    *("status", "metadata", "parsed"),
+)
 _PLACES = {
-    ("messages[]", "input[]"): (*_ANSWERED, *_LABELS),
-    ("input[]",): ("summary", "content", "encrypted_content"),  # of reasoning items
+    ("messages[]", "input[]"): (*_ANSWERED, *_LABELS, *_STORED),
+    ("input[]",): ("summary", "content", "encrypted_content", "result"),  # of reasoning, and of images
     ("messages[].content[]", "input[].content[]", "input[].output[]"): (
         *_ANSWERED,
         *_LABELS,

@@ -22,10 +22,20 @@ TOLD = "told, not enforced"
 _NUMBER = re.compile(r"\[\d+\]")
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOTHING: tuple[object, ...] = (None, "", [], {})
-_SWITCH = (
-    'add the header `x-portkey-config: {"drop_params": true}` to the batch (`--drop-params` of `proxy-plugin batch`), '
-    "or `drop_params: true` to the virtual key in the configuration"
+# Members of the providers' own requests: none of them may be told that its provider has no such thing.
+_NATIVE = frozenset(
+    {
+        *("generationConfig", "generation_config", "systemInstruction", "system_instruction", "contents", "labels"),
+        *("safetySettings", "safety_settings", "toolConfig", "tool_config", "cachedContent", "cached_content"),
+        *("inferenceConfig", "additionalModelRequestFields", "performanceConfig", "guardrailConfig", "outputConfig"),
+        *("requestMetadata", "promptVariables", "system", "stop_sequences", "anthropic_version", "anthropic_beta"),
+    }
 )
+_SWITCH = (
+    "add the header 'x-portkey-config: {\"drop_params\": true}' to the batch ('--drop-params' of 'proxy-plugin batch')"
+    ", or 'drop_params: true' to the virtual key in the configuration"
+)
+_WAY_OUT = re.compile(rf"(?:, or run the line [^:]*: |\. To leave out what may be left out, ){re.escape(_SWITCH)}\.\Z")
 _NAMED = 20  # refused parameters in one message
 _KEPT = 1_000  # names of one line that are kept, of each kind: a body of 16 MB may have two million members
 _OTHERS = "(others)"
@@ -88,7 +98,13 @@ class Losses:
             return
         for key, value in given.items():
             if key not in known and value not in _NOTHING:
-                self.add(join(path, key), f"{self._provider} has no equivalent", "Remove it")
+                reason, remedy = f"{self._provider} has no equivalent", "Remove it"
+                if not path and key in _NATIVE:
+                    reason, remedy = (
+                        "is a member of a provider's own format, not read here",
+                        "Send OpenAI's parameter for it",
+                    )
+                self.add(join(path, key), reason, remedy)
 
     def settled(self) -> tuple[str, ...]:
         """Return what was lost. Raises LineRejected, which names every parameter that is refused."""
@@ -126,6 +142,13 @@ class Losses:
     def _keep(self, param: str, instead: str | int | None) -> None:
         name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
         self._names[name if len(self._names) < _KEPT or name in self._names else _OTHERS] = None
+
+
+def joined(first: LineRejected, later: LineRejected) -> LineRejected:
+    """Return one refusal of two steps of a translation; the way out is told once, where both have it."""
+    begun = _WAY_OUT.sub("", first.message) if _SWITCH in later.message else first.message
+    params = tuple(dict.fromkeys((*first.params, *later.params)))
+    return LineRejected(f"{begun.rstrip('.')}. {later.message}", code=first.code, param=params[0], params=params)
 
 
 def join(path: str, key: str) -> str:

@@ -98,14 +98,20 @@ def _trace_id(headers: MultiMapping[str]) -> str:
 
 
 def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
-    """Return (slug, plain provider name): SDKs send all headers they were given, `@slug` is the strongest."""
+    """Return (slug, None) or (None, plain provider name): SDKs send all headers they were given, `@slug` is the
+    strongest, a plain provider the weakest."""
     provider = headers.get(PROVIDER, "").strip()
     if (named := slug_in(provider)) is not None:
         return named, None
     if provider.lower() == MANAGED:
         provider = ""
     slug = headers.get(VIRTUAL_KEY, "").strip().removeprefix("@")
-    return slug or None, provider or None
+    return (slug, None) if slug else (None, provider or None)
+
+
+def naming(sent: MultiMapping[str]) -> str:
+    """Return the header that names the virtual key, of those that `read` takes one from."""
+    return VIRTUAL_KEY if slug_in(sent.get(PROVIDER, "").strip()) is None else PROVIDER
 
 
 def slug_in(text: str) -> str | None:
@@ -142,21 +148,26 @@ def resolve_target(headers: RequestHeaders, caller: Caller, config: Config) -> V
     return None
 
 
-def find_virtual_key(slug: str, caller: Caller, config: Config) -> VirtualKey:
-    """Return the virtual key for new work of this caller. Raises like `resolve_target`."""
+def find_virtual_key(slug: str, caller: Caller, config: Config, param: str | None = None) -> VirtualKey:
+    """Return the virtual key for new work of this caller; `param` named it. Raises like `resolve_target`."""
     key = config.virtual_keys.get(slug)
     if key is None and slug not in config.disabled:
         raise BadRequest(
             f"Following keys are not valid: {_echo(slug)}. Name a virtual key that this gateway has, as "
             f"'{PROVIDER}: @slug'.",
+            param=param,
             code="invalid_virtual_key",
         )
     if not caller.allows(slug):
-        raise Forbidden(f"This API key may not use the virtual key {slug}.")
+        raise Forbidden(f"This API key may not use the virtual key {slug}.", param=param)
     if key is None:
-        raise BadRequest(f"The virtual key {slug} is disabled: {config.disabled[slug]}.", code="virtual_key_disabled")
+        raise BadRequest(
+            f"The virtual key {slug} is disabled: {config.disabled[slug]}.", param=param, code="virtual_key_disabled"
+        )
     if key.retired:
-        raise BadRequest(f"The virtual key {slug} is retired and takes no new work.", code="virtual_key_retired")
+        raise BadRequest(
+            f"The virtual key {slug} is retired and takes no new work.", param=param, code="virtual_key_retired"
+        )
     return key
 
 

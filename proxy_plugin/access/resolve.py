@@ -20,7 +20,7 @@ from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.own_keys import OwnKeys
-from proxy_plugin.access.steering import check_headers
+from proxy_plugin.access.steering import MODEL, check_headers, check_said
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
@@ -84,7 +84,8 @@ async def resolve(
     chosen = await _chosen(config, own_keys, asked, caller, sent) if _needs_headers(node) else None
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
-    builder = _Builder(config, caller, own, chosen, default)
+    named_in = headers.CONFIG if asked.config is not None else MODEL if model is not None else None
+    builder = _Builder(config, caller, own, chosen, default, named_in)
     route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
     own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
     lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
@@ -133,7 +134,7 @@ async def _chosen(
 ) -> VirtualKey | Brought | None:
     """Return the account that the headers name."""
     if asked.slug is not None:
-        return headers.find_virtual_key(asked.slug, caller, config)
+        return headers.find_virtual_key(asked.slug, caller, config, headers.naming(sent))
     if asked.provider is not None:
         return await own_keys.choose(sent, asked.provider, caller)
     return None
@@ -187,7 +188,9 @@ class _Builder:
         own: _Accounts,
         chosen: VirtualKey | Brought | None,
         default: Node | None = None,
+        named_in: str | None = None,
     ) -> None:
+        self._named_in = named_in
         self._config, self._caller, self._own, self._chosen, self._default = config, caller, own, chosen, default
         self._targets: list[StoredTarget] = []
         self._names: Names | None = None
@@ -240,7 +243,11 @@ class _Builder:
         slug, model = _slug_of(settings.model)
         if account is None and slug is not None:
             account = self._virtual_key(slug)
-        elif account is None:
+        if isinstance(account, VirtualKey):
+            check_said(settings.said, account)
+        if account is None:
+            for key in self._allowed().values():
+                check_said(settings.said, key)
             otherwise = self._otherwise()
             self._names = self._names or self._nameable(needed=otherwise is None)
             return ByLine(
@@ -252,7 +259,7 @@ class _Builder:
                 settings.strict_params,
                 otherwise,
             )
-        elif slug is not None and not self._known(slug):
+        if slug is not None and not self._known(slug):
             model = settings.model
         return To(self._place(self._target(account, settings, model)))
 
@@ -265,7 +272,10 @@ class _Builder:
         return None if default is None else self._rule(default)
 
     def _virtual_key(self, slug: str) -> VirtualKey:
-        return headers.find_virtual_key(slug, self._caller, self._config)
+        return headers.find_virtual_key(slug, self._caller, self._config, self._named_in)
+
+    def _allowed(self) -> dict[str, VirtualKey]:
+        return {slug: key for slug, key in self._config.virtual_keys.items() if self._caller.allows(slug)}
 
     def _known(self, slug: str) -> bool:
         return self._caller.allows(slug) and (slug in self._config.virtual_keys or slug in self._config.disabled)
@@ -286,7 +296,7 @@ class _Builder:
 
     def _nameable(self, *, needed: bool) -> Names:
         """Return what a line can name. Raises BadRequest if that is nothing and it is needed."""
-        allowed = {slug: key for slug, key in self._config.virtual_keys.items() if self._caller.allows(slug)}
+        allowed = self._allowed()
         closed = {slug: DISABLED for slug in self._config.disabled if self._caller.allows(slug)}
         closed |= {slug: RETIRED for slug, key in allowed.items() if key.retired}
         open_keys = {slug: key for slug, key in allowed.items() if not key.retired}

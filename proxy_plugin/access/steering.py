@@ -21,10 +21,12 @@ from proxy_plugin.access.headers import CONFIG, CUSTOM_HOST, METADATA, PREFIX, P
 from proxy_plugin.config import VirtualKey
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.ground.masking import secrets_in
+from proxy_plugin.routing import words
 
 OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE = "portkey_options", "provider_options", "model", "role_arn"
 ROLE_HEADER = f"{PREFIX}aws-batch-role-arn"  # what `role_arn` of a Bedrock job is called among credentials
-MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model")
+MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model", "x-litellm-model")
+_LITELLMS = {"custom-llm-provider"}  # with x-litellm-model all headers that steer a create at LiteLLM (1.110)
 ENDPOINT_HEADER = f"{PREFIX}provider-batch-endpoint"
 _SERVED = {API_KEY, CONFIG, CUSTOM_HOST, METADATA, PROVIDER, VIRTUAL_KEY, headers.TRACE_ID, headers.TIMEOUT}
 _SERVED |= {f"{PREFIX}forward-headers", ENDPOINT_HEADER, *MODEL_HEADERS}
@@ -33,16 +35,6 @@ _PASSED_OVER = {  # steer nothing: section 2 of Portkey's surface, 2026-11-21
     *("sensitive-headers", "model-type", "provider-file-name", "aws-s3-object-key"),
     *("default-input-guardrails", "default-output-guardrails"),
 }
-_ACCOUNTS = re.compile(  # fields of providers' credentials, section 3; `unused` looks at those of the account that runs
-    r"(aws|amz|amzn|azure|vertex|openai|anthropic|fireworks|huggingface|workers-ai|stability|snowflake|oracle|mistral"
-    r"|bedrock|s3|sts|gcs|google|databricks|cohere)-.*"
-)
-_STEERS = re.compile(
-    r"(^|_)(portkey|virtual_?keys?|virtual|providers?|configs?|targets?|strategy|mode|rout(e|es|er|ing)|fallbacks?|load_?balanc\w*"
-    r"|weights?|headers?|models?|deployments?|accounts?|workspaces?|projects?|organi[sz]ations?|tenants?|regions?"
-    r"|locations?|hosts?|base|url|uri|buckets?|folder|blob|role|arn|slug|api_?keys?|secret|credentials?|auth|authorization"
-    r"|requests|extra_(body|query)|(override|default|drop)_params|output_data_config)($|_)"
-)
 _ACTING = {OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE}
 _ACTING |= {"instance_config"}  # of Vertex jobs: what their rows look like, which steers nothing
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -58,6 +50,11 @@ class Steered(NamedTuple):
     headers: RequestHeaders
     sent: MultiMapping[str]
     model: str | None = None
+    options: frozenset[str] = frozenset()  # the headers of `sent` that stood in the body
+
+    def where(self, param: str | None) -> str | None:
+        """Return what the caller calls a field at fault."""
+        return f"{OPTIONS}.{param}" if param in self.options else param
 
 
 def asked(
@@ -77,7 +74,7 @@ def asked(
     for name in (*_steering(body, ""), *_steering(nested, f"{PROVIDER_OPTIONS}.")):
         raise unknown(name)
     for name in query:
-        if _STEERS.search(_plain(name)):
+        if words.steers(name):
             raise unknown(name)
     options = _options(body, sent) | _role(body, nested)
     merged = _merged(known, sent, options)
@@ -86,7 +83,7 @@ def asked(
     model = _model(read, [(MODEL, body), (f"{PROVIDER_OPTIONS}.{MODEL}", nested)], merged)
     if retry and model is not None:
         raise BadRequest(f"'{MODEL}' does not go with a retry: its lines keep their models.", param=MODEL)
-    return Steered(read, merged, model)
+    return Steered(read, merged, model, frozenset(options))
 
 
 def unknown(name: str) -> BadRequest:
@@ -97,7 +94,7 @@ def unknown(name: str) -> BadRequest:
 
 
 def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: Iterable[VirtualKey] = ()) -> None:
-    """Raise BadRequest for a header of Portkey's that steers and would not be followed.
+    """Raise BadRequest for a header of Portkey's or LiteLLM's that steers and would not be followed.
 
     `lent` are the accounts of the gateway that the request may run on, `brought` those of the caller's own keys. What
     a header says of one that is lent has to be true of it: its own region, bucket or role are used, whatever is sent.
@@ -108,37 +105,46 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
             fields.add(_header(field))
             _check_field(sent, key, field)
     for name in map(str.lower, sent):
+        if name in _LITELLMS:
+            raise unknown(name)
         rest = name.removeprefix(PREFIX)
-        if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or _ACCOUNTS.fullmatch(rest):
-            continue
-        if _STEERS.search(_plain(name)):
+        if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or words.of_an_account(rest):
+            continue  # SDKs send the fields of all accounts they know; those of the one that runs are checked above
+        if words.steers(name):
             raise unknown(name)
 
 
+def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
+    """Raise BadRequest for what a target of a config says of the account of another and is not so."""
+    for field in type(key.credentials).model_fields:
+        if field in said:
+            _check_true(f"{CONFIG}: {field}", CONFIG, said[field], key, field)
+
+
 def _check_field(sent: MultiMapping[str], key: VirtualKey, field: str) -> None:
-    name, held = _header(field), getattr(key.credentials, field)
-    if name in _SERVED or name not in sent:
-        return
-    if any(True for _ in secrets_in(held, field)) or sent[name].strip() != str(held):
+    name = _header(field)
+    if name not in _SERVED and name in sent:
+        _check_true(name, name, sent[name].strip(), key, field)
+
+
+def _check_true(name: str, param: str, text: str, key: VirtualKey, field: str) -> None:
+    held = getattr(key.credentials, field)
+    if any(True for _ in secrets_in(held, field)) or text != str(held):
         about = f"the virtual key {key.slug} has its own. Leave it out"
-        raise BadRequest(f"{name} goes only with a provider key of your own; {about}.", param=name)
+        raise BadRequest(f"{name} goes only with a provider key of your own; {about}.", param=param)
 
 
 def _header(field: str) -> str:
     return PREFIX + field.replace("_", "-")
 
 
-def _steering(words: Mapping[str, Any], path: str) -> Iterator[str]:
+def _steering(told: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield the names of fields that steer, say something and are not read here."""
     read_here = _ACTING - {OPTIONS, PROVIDER_OPTIONS} if path else _ACTING
-    for name, value in words.items():
+    for name, value in told.items():
         says_nothing = value is None or value in ({}, [], "")
-        if not says_nothing and name not in read_here and _STEERS.search(_plain(name)):
+        if not says_nothing and name not in read_here and (words.steers(name) or words.of_an_account(name)):
             yield path + name
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "_").removeprefix("x_portkey_")
 
 
 def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -207,9 +213,9 @@ def _check_endpoint(endpoint: object, header: str | None) -> None:
         )
 
 
-def _model(read: RequestHeaders, words: list[tuple[str, Mapping[str, Any]]], sent: MultiMapping[str]) -> str | None:
+def _model(read: RequestHeaders, told_in: list[tuple[str, Mapping[str, Any]]], sent: MultiMapping[str]) -> str | None:
     """Return the model for all lines. Raises BadRequest for two, for one beside a config, for another account's."""
-    found = [(path, holder.get(MODEL)) for path, holder in words] + [(name, sent.get(name)) for name in MODEL_HEADERS]
+    found = [(path, holder.get(MODEL)) for path, holder in told_in] + [(name, sent.get(name)) for name in MODEL_HEADERS]
     told = [(path, value) for path, value in found if value not in (None, "")]
     if not told:
         return None

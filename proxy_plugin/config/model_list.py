@@ -30,6 +30,7 @@ from proxy_plugin.providers.base import BatchProvider, Credentials
 PREFIX = "model-"
 NO_LANE, DISABLED = "no_batch_lane", "virtual_key_disabled"
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9._]+")
+_BASES = ("base_url", "api_base")  # the first wins, as in LiteLLM's `completion` (main.py, 1.110)
 _NAME_KEPT = 48  # characters of the name in a slug
 
 Resolve = Callable[[object, str], tuple[Any, dict[str, str]]]  # (value, its path) -> resolved, {path: what is missing}
@@ -95,9 +96,12 @@ class _Reading:
     ) -> tuple[Credentials | None, str]:
         fields = adapter.credentials.model_fields
         given = {name: value for name, value in params.items() if name in fields}
-        based = params.get("api_base") is not None and "custom_host" in fields and "custom_host" not in given
+        base = next((params[name] for name in _BASES if params.get(name) is not None), None)
+        based = base is not None and "custom_host" in fields and "custom_host" not in given
         if based:
-            given["custom_host"] = params["api_base"]
+            given["custom_host"] = base
+        if (organization := params.get("organization")) is not None and "openai_organization" in fields:
+            given.setdefault("openai_organization", organization)
         settings, missing = self._resolve(given, path)
         if missing:
             return None, ", ".join(dict.fromkeys(missing.values()))

@@ -27,7 +27,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.states import IN_FLIGHT
-from proxy_plugin.storage.tables import batches, due, queue
+from proxy_plugin.storage.tables import batches, due, queues
 from proxy_plugin.storage.tables.waits import WaitRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -101,7 +101,7 @@ class Engine:
         """Put what waits from before the start in order. Where that fails it comes all at once, which is slow only."""
         try:
             late = await polls.spread_overdue(self._desk)
-            await self._desk.write(queue.wake_firsts)
+            await self._desk.write(queues.wake_firsts)
         except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
             logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
         else:

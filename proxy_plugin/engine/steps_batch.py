@@ -55,7 +55,8 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
 
 
 async def _fail(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:
-    await desk.write(batches.end, batch, "failed", desk.now(), errors=errors_text(faults))
+    told = errors_text(faults)
+    await desk.write(batches.end, batch, "failed", desk.now(), total=0, errors=told)  # OpenAI counts none either
 
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:

@@ -35,7 +35,7 @@ LOG = logging.getLogger("proxy_plugin.engine")
 async def cut(desk: Desk, part: PartRow) -> None:
     """Take the bad lines out of a refused part, or halve it, or refuse it as a whole where neither can be."""
     batch = await desk.batch(part.batch_id)
-    if await desk.write(drop_if_stopping, part):
+    if await desk.write(_stopped, part):
         return
     plan = await desk.read(_plan, desk, part)
     what, document = f"cut-{part.n:05d}", desk.document(part, batch)
@@ -57,6 +57,11 @@ async def cut(desk: Desk, part: PartRow) -> None:
         await asyncio.to_thread(_clear, desk, folder, what, document.path)
 
 
+def _stopped(conn: Connection, part: PartRow) -> bool:
+    """Drop the part if its batch stops. What may have run was not stopped: it is refused, and its line is told."""
+    return cuts.nothing_ran(conn, part) and drop_if_stopping(conn, part)
+
+
 def _clear(desk: Desk, folder: Path, what: str, document: Path) -> None:
     """Remove what dead attempts left, and the document that is never sent again."""
     desk.folders.clear_others(folder, what)
@@ -72,7 +77,7 @@ def _plan(conn: Connection, desk: Desk, part: PartRow) -> Cutting:
 
 def _commit(conn: Connection, desk: Desk, part: PartRow, plan: Cutting, facts: CutFacts, folder: str) -> bool:
     """End the part; its lines go on in others. False where nothing was done: the step begins again."""
-    if drop_if_stopping(conn, part):
+    if _stopped(conn, part):
         return True
     if plan != Cutting() and plan != _plan(conn, desk, part):  # another part of its family was refused meanwhile
         return False
@@ -93,12 +98,13 @@ def _replace(conn: Connection, part: PartRow, heirs: list[PartRow]) -> None:
     for n, heir in enumerate(heirs, first):
         parts.insert(conn, structs.replace(heir, n=n))
     parts.move(conn, part, "replaced")
+    parts.counts_changed(conn, part.batch_id)
 
 
 def _alone(part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts) -> list[PartRow]:
     """Return the parts of the lines that are taken out. They are refused from the start and have no document."""
     words = {line.record: line for line in plan.out}
-    ended = {"state": "refused", "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
+    ended = {"state": "refused", "failed": 1, "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
     rows = list[PartRow]()
     for line in facts.out:
         text = poison.said(refusal, words[line.record], line.number, poison.ALONE).text()
@@ -118,7 +124,7 @@ def _smaller(
         known = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
         row = _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **known)
         suspected = poison.suspected(row, piece.first, piece.last, suspects)
-        rows.append(structs.replace(row, **rest) if plan.rest else suspected)
+        rows.append(structs.replace(row, failed=piece.lines, **rest) if plan.rest else suspected)
     return rows
 
 

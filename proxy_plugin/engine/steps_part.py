@@ -26,7 +26,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, cuts, parts, queue, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, queues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -52,8 +52,8 @@ def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
         return
     if key.max_jobs_in_flight is None and key.max_lines_queued is None:
         parts.move(conn, part, "staging")
-        queue.wake_first(conn, part.slug)  # there is a queue only where there was a limit before the last start
-    elif not queue.anybody(conn, part.slug) and _has_room(conn, part.slug, part.lines, key):
+        queues.wake_first(conn, part.slug)  # there is a queue only where there was a limit before the last start
+    elif not queues.anybody(conn, part.slug) and _has_room(conn, part.slug, part.lines, key):
         parts.move(conn, part, "staging")
     else:
         _admit_in_turn(conn, desk, part, key)
@@ -69,17 +69,17 @@ def _has_room(conn: Connection, slug: str, more: int, key: Options) -> bool:
 def _admit_in_turn(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
     """Queue the part. The first in the queue goes if there is room, or is woken; no part goes before it."""
     due_at = desk.now() + polls.jittered(desk, QUEUE_PAUSE)
-    part = parts.change(conn, part, due_at=due_at, note=queue.NO_ROOM)
-    first = queue.first(conn, part.slug)
+    part = parts.change(conn, part, due_at=due_at, note=queues.NO_ROOM)
+    first = queues.first(conn, part.slug)
     assert first is not None
     if (first.batch_id, first.n) == (part.batch_id, part.n) and _has_room(conn, part.slug, part.lines, key):
         parts.move(conn, part, "staging")
-        queue.served(conn, part.slug, first.workspace)
-        first = queue.first(conn, part.slug)
+        queues.served(conn, part.slug, first.workspace)
+        first = queues.first(conn, part.slug)
     else:
         waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_ROOM), due_at))
     if first is not None and _has_room(conn, part.slug, first.lines, key):
-        queue.wake_first(conn, part.slug)
+        queues.wake_first(conn, part.slug)
 
 
 def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
@@ -139,7 +139,10 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if refused.lines and not proven:  # the lines get their numbers, and nothing is cut
         known = structs.replace(known, divisible=UNSET)
     looked_at = refused.lines or (refused.divisible and proven)
-    parts.move(conn, part, "cutting" if looked_at else "refused", refusal=known.text())
+    if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
+        parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
+    else:
+        parts.move(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -209,6 +212,8 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
     assert submission is not None
     submissions.move(conn, submission, "refused", reason=refused.code, ended_at=now)
     owing = refused.code in codes
+    if owing:  # want of money is no line's fault, whatever line is named with it
+        refused = Refused(refused.message, code=refused.code, status=refused.status, param=refused.param)
     since = submissions.refused_since(conn, part, codes if owing else {refused.code}) or now
     if now - since >= waits.PATIENCE if owing else not status.retryable:
         refuse(conn, part, refused, now)

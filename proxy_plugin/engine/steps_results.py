@@ -106,7 +106,7 @@ def _note_answer(conn: Connection, desk: Desk, part: PartRow, fresh: StoredResul
     parts.change(conn, part, results=fresh.text(), due_at=due_at, tries=0, completed=completed, failed=failed)
     parts.counts_changed(conn, part.batch_id)
     if fresh.ask:
-        _late_results(conn, desk, part, NOT_NAMED, due_at)
+        _late_results(conn, desk, part, fresh, NOT_NAMED, due_at)
 
 
 def _over(known: StoredResults, now: float) -> bool:
@@ -197,12 +197,15 @@ def _read_again(conn: Connection, desk: Desk, part: PartRow, known: StoredResult
         parts.change(conn, part, **changes)
     else:
         parts.move(conn, part, "ended", **changes)
-    _late_results(conn, desk, part, why, due_at)
+    _late_results(conn, desk, part, known, why, due_at)
     logs.event(LOG, "results_too_few", slug=part.slug, reading=known.readings, why=why[:200], pause=round(pause, 2))
 
 
-def _late_results(conn: Connection, desk: Desk, part: PartRow, why: str, due_at: float) -> None:
-    waiting.store(conn, waiting.of_part(desk, part, Cause(waits.RESULTS_LATE, detail=why), due_at))
+def _late_results(conn: Connection, desk: Desk, part: PartRow, known: StoredResults, why: str, due_at: float) -> None:
+    """Say that results are waited for, since the job is over: a reading between interrupts the wait and begins none."""
+    wait = waiting.of_part(desk, part, Cause(waits.RESULTS_LATE, detail=why), due_at)
+    wait = structs.replace(wait, since=known.ended_at or wait.since)
+    waiting.store(conn, wait, goes_on=known.readings > 1)
 
 
 async def collect_rows(desk: Desk, part: PartRow) -> None:

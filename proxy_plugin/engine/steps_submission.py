@@ -17,7 +17,7 @@ from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Account, BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, queue, submissions, waits
+from proxy_plugin.storage.tables import batches, parts, queues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.submissions import SubmissionRow
@@ -80,7 +80,7 @@ async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: A
 
 def _give_up_unsent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     submissions.move(conn, row, "absent", reason=refused.code, ended_at=desk.now())
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -89,7 +89,7 @@ def _withdraw(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     if not drop_if_stopping(conn, part):
         return False
     submissions.move(conn, row, "absent", reason="stopped before it was sent", ended_at=desk.now())
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     return True
 
 
@@ -99,7 +99,7 @@ def _mark_sent(
     """Return None where nothing may be sent now."""
     if _withdraw(conn, desk, part, row) or not _has_turn(conn, desk, part, row):
         return None
-    if part.note in (queue.NO_TURN, queue.CALLED):
+    if part.note in (queues.NO_TURN, queues.CALLED):
         parts.change(conn, part, note=None)
     return submissions.move(conn, row, "sent", fence=fence, sent_at=desk.now())
 
@@ -111,13 +111,13 @@ def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -
     """
     if desk.lane(part).capabilities.accepts_label:
         return True
-    others = queue.called(conn, part.slug, desk.now()) - {(part.batch_id, part.n)}
+    others = queues.called(conn, part.slug, desk.now()) - {(part.batch_id, part.n)}
     free = submissions.has_turn(conn, row, desk.now() - _settle_seconds(desk, part))
-    if free and (part.note == queue.CALLED or not others):
+    if free and (part.note == queues.CALLED or not others):
         return True
-    before = queue.length(conn, part.slug, queue.NO_TURN, MOST_COUNTED)  # so the whole queue asks as often as one would
+    before = queues.length(conn, part.slug, queues.NO_TURN, MOST_COUNTED)  # so that all ask as often as one would
     due_at = desk.now() + desk.gateway.config.engine.poll_seconds_first * max(1, before)
-    parts.change(conn, part, due_at=due_at, note=queue.NO_TURN)
+    parts.change(conn, part, due_at=due_at, note=queues.NO_TURN)
     waiting.store(conn, waiting.of_part(desk, part, Cause(waits.NO_TURN), due_at))
     return False
 
@@ -156,7 +156,7 @@ def _accepted(
 ) -> None:
     now = desk.now()
     submissions.move(conn, row, "accepted", job=job, ended_at=now, provisional=int(provisional))
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     due_at = now + polls.first_pause(desk, desk.lane(part))
     parts.move(conn, part, "running", job=job, accepted_at=now, cancel_sent_at=None, missing_since=None, due_at=due_at)
     batch = batches.get(conn, part.batch_id)
@@ -169,7 +169,7 @@ def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRo
     """The provider provably took nothing: the same part may be sent again, later."""
     now, engine = desk.now(), desk.gateway.config.engine
     submissions.move(conn, row, "refused", reason=f"{submissions.NOT_TAKEN}{error}"[:200], ended_at=now)
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
         parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
@@ -179,7 +179,7 @@ def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRo
 
 def _refused(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, refused: Refused) -> None:
     submissions.move(conn, row, "refused", reason=refused.code, ended_at=desk.now())
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     refuse(conn, part, refused, desk.now())
 
 
@@ -286,7 +286,7 @@ def _absent(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> 
     proven = desk.lane(part).capabilities.accepts_label or row.revoked_at is not None
     guess = not (proven or dropped)
     submissions.move(conn, row, "absent", ended_at=now, guessed=int(guess))
-    queue.call_first(conn, part.slug)
+    queues.call_first(conn, part.slug)
     what = "create provably absent" if proven else "create taken to be absent"
     batches.event(conn, part.batch_id, part.n, now, what, f"{row.lookups} lookups")
     waits.over(conn, part.batch_id, part.n)

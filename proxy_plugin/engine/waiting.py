@@ -23,7 +23,10 @@ LOG = logging.getLogger("proxy_plugin.engine")
 GONE = frozenset({404, 410})
 QUOTABLE = frozenset({waits.BILLING, waits.RATE_LIMITED})  # such answers are about an account, not about what was sent
 IN_DOUBT = frozenset({"doubt", "look_up"})  # steps of a create whose outcome is unknown
-ABOUT_ACCOUNTS = frozenset({402, 403})  # refusals that are not about what was sent; a 429 is none, it passes anyway
+PAYMENT_REQUIRED = 402  # says so whatever the code beside it
+ABOUT_ACCOUNTS = frozenset(
+    {PAYMENT_REQUIRED, 403}
+)  # refusals that are not about what was sent; a 429 is none, it passes anyway
 OF_A_JOB = frozenset({"poll", "fetch"})
 
 
@@ -49,10 +52,14 @@ def cause_of(error: BaseException, step: str, billing_codes: frozenset[str]) -> 
     status = None if said is None else said.status
     if said is None:
         return Cause(_reason(chain[-1], status, step), detail=str(error))
-    reason = waits.BILLING if said.code in billing_codes else _reason(chain[-1], status, step)
+    reason = waits.BILLING if _owing(said, billing_codes) else _reason(chain[-1], status, step)
     if step in IN_DOUBT:
         reason = waits.OUTCOME_UNKNOWN
     return Cause(reason, said.code, mask(said.message), str(error))
+
+
+def _owing(said: Refused, billing_codes: frozenset[str]) -> bool:
+    return said.code in billing_codes or said.status == PAYMENT_REQUIRED
 
 
 def _reason(error: ProviderError, status: int | None, step: str) -> str:
@@ -153,11 +160,11 @@ async def ending(desk: Desk, part: PartRow, error: Refused | TryLater) -> Refuse
     """
     said, codes = _said(error), desk.lane(part).capabilities.billing_codes
     final = isinstance(error, Refused) and error.status not in ABOUT_ACCOUNTS
-    if said is None or said.code not in codes or final:
+    if said is None or not _owing(said, codes) or final:
         if isinstance(error, Refused):
             return error
         raise error
-    if desk.now() - await desk.read(owed_since, part, codes, desk.now()) >= waits.PATIENCE:
+    if desk.now() - await desk.read(owed_since, part, codes | {said.code}, desk.now()) >= waits.PATIENCE:
         return said
     if isinstance(error, TryLater):
         raise error

@@ -122,9 +122,11 @@ def _fate(row: PartRow, attempts: int) -> Fate:
     refusal = refusal_of(row)
     if refusal is None:
         return fate
+    fate = structs.replace(fate, refused_together=row.lines if refusal.divisible is True else None)
+    if row.state == "dropped":  # while it was cut: what its lines were refused for is left to a retry
+        return fate
     said = {"message": refusal.message, "status": refusal.status, "param": refusal.param}
-    together = row.lines if refusal.divisible is True else None
-    return structs.replace(fate, code=refusal.code or fate.code, refused_together=together, **said)
+    return structs.replace(fate, code=refusal.code or fate.code, **said)
 
 
 def _cut_by(row: PartRow) -> str | None:

@@ -41,7 +41,7 @@ from proxy_plugin.routing.route import (
 
 INVALID_KEY, NOT_FOUND, CONFLICT = "invalid_virtual_key", "model_not_found", "virtual_key_conflict"
 _CONFLICT = (
-    "body.model names another virtual key than {}, which the request chose for all lines. Take `@slug/` out of the"
+    "body.model names another virtual key than {}, which the request chose for all lines. Take '@slug/' out of the"
     " line, or send the batch without an account, so that each line chooses its own."
 )
 _KEPT = 10_000  # models whose resolution is remembered

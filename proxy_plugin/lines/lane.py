@@ -181,7 +181,8 @@ def _whole_refusal(first: LineRejected, line: LineIn, translate: Callable[[LineI
     if len(found) == 1:
         return first
     message = " ".join(each.message for each in found)
-    return LineRejected(message, code=first.code, param=first.param, params=tuple(params))
+    codes = {param: each.code for each in reversed(found) for param in each.params}
+    return LineRejected(message, code=first.code, param=first.param, params=tuple(params), codes=codes)
 
 
 def _read(text: bytes) -> _Body | None:

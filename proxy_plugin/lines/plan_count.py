@@ -236,8 +236,9 @@ class _Tally:
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
         self._refused += 1
-        for param in dict.fromkeys(_NUMBER.sub("[]", each) for each in rejection.params) or (None,):
-            self._count(self._refusals, (rejection.code, param))
+        codes = {_NUMBER.sub("[]", each): rejection.codes.get(each, rejection.code) for each in rejection.params}
+        for param, code in codes.items() or ((None, rejection.code),):
+            self._count(self._refusals, (code, param))
         if len(self._refused_lines) < MAX_REFUSED:
             self._refused_lines.append(Fault(rejection.code, rejection.message, rejection.param, number))
 

@@ -45,6 +45,7 @@ class TargetSettings:
     override: Mapping[str, Raw] = field(default_factory=dict)
     default: Mapping[str, Raw] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)  # other texts of a target that brings no key
 
     @property
     def changes(self) -> Changes:

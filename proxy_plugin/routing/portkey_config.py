@@ -1,8 +1,8 @@
 """Portkey's config objects, from a header or from `configs` of our configuration, checked and read into a tree.
 
 Everything wrong is found at once, each with its dotted path; no message shows a value, it could be a secret. Keys that
-we do not know are let pass, as Portkey lets them, but for those that are a strategy misspelt: they would send lines
-elsewhere than was meant.
+we do not know are let pass, as Portkey lets them, but for those that steer (`words.unserved`) or are a key misspelt:
+they would send lines elsewhere than was meant.
 
 What children inherit: `override_params` and `default_params` key by key, `drop_params`, `strict_params`, `fetch_media`,
 `strict`, `on_deadline` and the account, each until a child sets its own.
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from msgspec import Raw
 
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.routing import conditions
+from proxy_plugin.routing import conditions, words
 from proxy_plugin.routing.config_tree import (
     CONDITIONAL,
     LOADBALANCE,
@@ -48,7 +48,7 @@ _STEERING = {
 }
 _OTHER_KEYS = {"retry", "cache", "request_timeout", "custom_host", "forward_headers", "passthrough", "cb_config"}
 _STRATEGY = {"mode", "conditions", "default"}
-_OTHER_STRATEGY = {"on_status_codes", "sticky"}
+_OTHER_STRATEGY = {"on_status_codes"}  # of fallback alone
 _HEAVIEST = 10**15  # of all weights: sums of them stay exact
 _NEAR = 0.8  # of `get_close_matches`: "stategy" is near, "metadata" is not
 _FALLBACK = (
@@ -251,6 +251,7 @@ class _Reader:
             override={**above.override, **override},
             default={**above.default, **self._params(raw, "default_params", path)},
             remove=remove,
+            said=self._beside(raw, account, above),
         )
 
     def _account(self, raw: Mapping[str, Any], path: str) -> tuple[NamedAccount | None, str | None]:
@@ -266,6 +267,13 @@ class _Reader:
                 self._wrong(path, "provider", "is missing: api_key belongs to a provider")
             return None, None
         return OwnAccount(provider, dict(self._own_fields(raw)), path), None
+
+    def _beside(self, raw: Mapping[str, Any], account: NamedAccount | None, above: TargetSettings) -> Mapping[str, str]:
+        """Return what a target says of an account that is not its own, such as a region: it has to be true of it."""
+        if isinstance(account, OwnAccount):
+            return {}
+        said = dict(self._own_fields(raw))
+        return said if account else {**above.said, **said}
 
     def _slug(self, raw: Mapping[str, Any], slug: str, path: str) -> Slug | None:
         if raw.get("custom_host") is not None:  # it would get the account's key
@@ -348,7 +356,11 @@ class _Reader:
 
     def _check_names(self, raw: Mapping[str, Any], path: str, known: set[str], others: set[str]) -> None:
         for name in raw:
-            if name not in known | others and (near := get_close_matches(str(name), known, 1, _NEAR)):
+            if name in known | others:
+                continue
+            if what := words.unserved(str(name), raw[name]):
+                self._wrong(path, str(name), what)
+            elif near := get_close_matches(str(name), known, 1, _NEAR):
                 self._wrong(path, str(name), f"unknown key; did you mean {near[0]}?")
 
     def _wrong(self, path: str, name: str, what: str) -> None:

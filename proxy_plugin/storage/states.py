@@ -54,6 +54,7 @@ TABLES = {"file": FILE, "batch": BATCH, "part": PART, "submission": SUBMISSION}
 BATCH_ENDS = frozenset(state for state, after in BATCH.items() if not after)
 PART_ENDS = frozenset(state for state, after in PART.items() if not after)
 PART_OPEN = frozenset(PART) - PART_ENDS
+PART_FAILED = frozenset({"refused", "dropped"})  # ends in which no line of the part has an answer
 IN_FLIGHT = frozenset({"staging", "staged", "creating", "running"})  # what admission counts
 
 

@@ -27,14 +27,13 @@ from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.web import time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
-from proxy_plugin.web.keys import CALLER, HEADERS, request_id
+from proxy_plugin.web.keys import CALLER, HEADERS, REQUEST_ID, request_id
 from proxy_plugin.web.passthrough import Upstream, without_our_keys
 from proxy_plugin.web.served import Handler, Served
 
 LOG = logging.getLogger("proxy_plugin.http")
 LINGER_SECONDS = 5.0  # of reading on after a refusal
 UNPACKED_BYTES = 2**20
-REQUEST_ID = "x-request-id"  # `_request_id` of the SDKs' objects and errors
 CLIENT_GONE = 499  # in the log only, as nginx writes it
 
 

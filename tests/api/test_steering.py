@@ -64,6 +64,7 @@ async def refused(served: Served, sent: Mapping[str, str], path: str = "/v1/batc
         {"x-portkey-config": json.dumps(INLINE)},
         {"x-portkey-config": json.dumps(BY_TEAM), "x-portkey-metadata": '{"team": "a"}'},
         {"x-portkey-virtual-key": "green", "x-portkey-provider": "@red"},
+        {"x-portkey-virtual-key": "red", "x-portkey-provider": "openai"},
         {"x-portkey-virtual-key": "red", "x-portkey-provider-model": "gpt-4.1-nano"},
         {"x-portkey-virtual-key": "red", "x-portkey-aws-bedrock-model": "gpt-4.1-nano"},
         {"x-portkey-virtual-key": "red", "x-portkey-openai-project": "proj_ours"},
@@ -100,12 +101,15 @@ async def test_a_trace_id_among_them_is_that_of_the_batch(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("sent", "options", "param"),
     [
-        ({}, {"x-portkey-virtual-key": "nobody"}, None),
+        ({}, {"x-portkey-virtual-key": "nobody"}, "portkey_options.x-portkey-virtual-key"),
+        ({}, {"X-Portkey-Provider": "@nobody/m"}, "portkey_options.x-portkey-provider"),
+        ({}, {"x-portkey-config": {"virtual_key": "nobody"}}, "portkey_options.x-portkey-config"),
+        ({}, {"x-portkey-config": "pc-nobody"}, "portkey_options.x-portkey-config"),
         ({}, {"virtual_key": "red"}, "portkey_options.virtual_key"),
         ({}, {"Authorization": "Bearer sk-secret"}, "portkey_options.Authorization"),
         ({}, {"x-portkey-api-key": OTHER_KEY}, "portkey_options.x-portkey-api-key"),
-        ({}, {"x-portkey-virtual-keys": "red"}, "x-portkey-virtual-keys"),
-        ({}, {"x-portkey-virtual-key": "red", "x-portkey-targets": "[]"}, "x-portkey-targets"),
+        ({}, {"x-portkey-virtual-keys": "red"}, "portkey_options.x-portkey-virtual-keys"),
+        ({}, {"x-portkey-virtual-key": "red", "x-portkey-targets": "[]"}, "portkey_options.x-portkey-targets"),
         (
             {},
             {"x-portkey-virtual-key": "red", "X-PORTKEY-VIRTUAL-KEY": "green"},
@@ -116,8 +120,16 @@ async def test_a_trace_id_among_them_is_that_of_the_batch(tmp_path: Path) -> Non
         ({"x-portkey-config": "pc-split"}, {"x-portkey-virtual-key": "green"}, "portkey_options"),
         ({"x-portkey-provider": "openai"}, {"x-portkey-virtual-key": "green"}, "portkey_options"),
         ({"x-portkey-metadata": '{"a":"b"}'}, {"x-portkey-metadata": '{"a":"c"}'}, "portkey_options"),
-        ({}, {"x-portkey-virtual-key": "red", "x-portkey-openai-project": "other"}, "x-portkey-openai-project"),
-        ({}, {"x-portkey-virtual-key": "red", "x-portkey-custom-host": "https://a.b"}, "x-portkey-custom-host"),
+        (
+            {},
+            {"x-portkey-virtual-key": "red", "x-portkey-openai-project": "other"},
+            "portkey_options.x-portkey-openai-project",
+        ),
+        (
+            {},
+            {"x-portkey-virtual-key": "red", "x-portkey-custom-host": "https://a.b"},
+            "portkey_options.x-portkey-custom-host",
+        ),
         ({}, "x-portkey-virtual-key: red", "portkey_options"),
         ({}, ["x-portkey-virtual-key"], "portkey_options"),
     ],
@@ -134,6 +146,19 @@ async def test_options_that_cannot_be_followed_are_refused(
 WORDS: dict[str, Any] = {
     "virtual_key": "red",
     "virtualKey": "red",
+    "portkeyOptions": {"x-portkey-virtual-key": "red"},
+    "targetModelNames": "a,b",
+    "baseURL": "https://elsewhere",
+    "customHost": "https://elsewhere",
+    "litellm_params": {"model": "azure/x"},
+    "vendor": "azure",
+    "engine": "gpt-4.1",
+    "backend": "red",
+    "sticky": {"enabled": True},
+    "aws_profile_name": "other",
+    "azure_ad_token": "secret",
+    "vertex_ai_location": "europe-west4",
+    "s3EndpointUrl": "https://elsewhere",
     "config": {"targets": []} | INLINE,
     "provider": "@red",
     "targets": [{"virtual_key": "red"}],
@@ -201,6 +226,15 @@ async def test_a_header_that_is_not_served_is_refused_by_name(tmp_path: Path, na
         assert (error["param"], error["code"]) == (f"x-portkey-{name}", "unknown_parameter")
 
 
+async def test_a_header_of_litellms_that_is_not_served_is_refused_by_name(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        sent = {"x-portkey-virtual-key": "green", "Custom-LLM-Provider": "azure"}
+        assert (await refused(served, sent))["param"] == "custom-llm-provider"
+        two = {"x-litellm-model": "gpt-4.1", "x-portkey-virtual-key": "red"}
+        assert (await refused(served, two, model="gpt-4o"))["param"] == "x-litellm-model"
+
+
 @pytest.mark.parametrize("query", ["model=@red/m", "provider=azure", "virtual_key=red", "custom_llm_provider=openai"])
 async def test_so_is_one_in_the_query(tmp_path: Path, query: str) -> None:
     async with serving(tmp_path) as served:
@@ -214,8 +248,15 @@ async def test_so_is_one_in_the_query(tmp_path: Path, query: str) -> None:
     [
         ({"x-portkey-virtual-key": "red"}, {"model": "gpt-4.1"}, ("red", "gpt-4.1")),
         ({"x-portkey-virtual-key": "red"}, {"model": "@red/gpt-4.1"}, ("red", "gpt-4.1")),
+        (
+            {"x-portkey-virtual-key": "red", "x-portkey-provider": "openai"},
+            {"model": "@red/gpt-4.1", "portkey_options": {"x-portkey-virtual-key": "red"}},
+            ("red", "gpt-4.1"),
+        ),
         ({}, {"model": "@north/claude-x"}, ("north", "claude-x")),
         ({"x-portkey-virtual-key": "red"}, {"provider_options": {"model": "gpt-4.1"}}, ("red", "gpt-4.1")),
+        ({"x-portkey-virtual-key": "red", "x-litellm-model": "gpt-4.1"}, {}, ("red", "gpt-4.1")),
+        ({"x-litellm-model": "@north/claude-x", "x-litellm-tags": "a"}, {}, ("north", "claude-x")),
         (
             {"x-portkey-virtual-key": "red", "x-portkey-provider-model": "gpt-4.1"},
             {"model": "gpt-4.1"},
@@ -300,12 +341,66 @@ async def test_a_retry_takes_them_too(tmp_path: Path) -> None:
         await put_batch(served.gateway.registry, route=json.dumps(route), **ended)
         path = f"/v1/batches/{BATCH_ID}/retry"
         for body, param in (
-            ({"portkey_options": {"x-portkey-virtual-key": "nobody"}}, None),
+            ({"portkey_options": {"x-portkey-virtual-key": "nobody"}}, "portkey_options.x-portkey-virtual-key"),
             ({"virtual_key": "red"}, "virtual_key"),
             ({"model": "m"}, "model"),
         ):
             status, answer, _ = await served.call("POST", path, body, WHO)
             assert (status, answer["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"virtual_key": "red", "model": "gpt-4.1"}, "model: is not read here; write it into 'override_params'"),
+        ({"virtual_key": "red", "fallbacks": ["green"]}, "fallbacks: is not served"),
+        ({"virtual_key": "red", "router": "r"}, "router: is not served"),
+        ({"virtual_key": "red", "config": "pc-split"}, "config: is not served"),
+        ({"virtual_key": "red", "mode": "loadbalance"}, "mode: belongs into 'strategy'"),
+        ({"virtual_key": "red", "conditions": [{}]}, "conditions: belongs into 'strategy'"),
+        ({"virtual_key": "red", "api_base": "https://elsewhere"}, "api_base: is not read; write 'custom_host'"),
+        ({"virtual_key": "red", "targetModelNames": "a,b"}, "targetModelNames: is not served"),
+        ({"targets": [{"virtual_key": "red", "models": ["a"]}]}, "targets.0.models: is not served"),
+        (
+            {"strategy": {"mode": "loadbalance", "sticky": {"enabled": True}}, "targets": [{"virtual_key": "red"}]},
+            "strategy.sticky: is not served",
+        ),
+        ({"virtual_key": "red", "openai_project": "other"}, "openai_project goes only with a provider key of your own"),
+        ({"virtual_key": "red", "api_key": "sk-secret"}, "api_key goes only with a provider key of your own"),
+        ({"targets": [{"openai_project": "other"}]}, "openai_project goes only with a provider key of your own"),
+        (
+            {"openai_project": "other", "targets": [{"override_params": {"model": "@red/m"}}]},
+            "openai_project goes only with a provider key of your own",
+        ),
+    ],
+)
+async def test_a_word_of_a_config_that_is_not_followed_is_refused_by_name(
+    tmp_path: Path, config: dict[str, Any], word: str
+) -> None:
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        error = await refused(served, {"x-portkey-config": json.dumps(config)})
+        assert error["param"] == "x-portkey-config"
+        assert word in error["message"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"virtual_key": "red", "openai_project": "proj_ours"},
+        {"virtual_key": "red", "aws_region": "of another provider"},
+        {"virtual_key": "red", "retry": {"attempts": 3}, "cache": {"mode": "simple"}, "unknown": 1},
+        {"virtual_key": "red", "fallbacks": [], "model": None},
+        {"strategy": {"mode": "single", "on_status_codes": [429], "sticky": {"enabled": False}}, "virtual_key": "red"},
+    ],
+)
+async def test_what_a_config_says_beside_its_account_and_is_true_or_steers_nothing(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {"x-portkey-config": json.dumps(config)})
+        assert [each["slug"] for each in route["targets"]] == ["red"]
 
 
 STEERING = [

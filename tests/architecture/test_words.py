@@ -12,8 +12,8 @@ NEEDED = """
     workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, service, line,
     ordinal, envelope, fault, part, manifest, cut, heir, suspects, partition, mark, native id, sink, remark, loss, hint,
     album, job, submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt, provisional,
-    confirm, guess, audit, stranger, step, reconciler, desk, wait, failpoint, ballast, blob, spool, row, reading,
-    attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene
+    confirm, guess, audit, stranger, step, reconciler, desk, queue, turn, wait, failpoint, ballast, blob, spool,
+    row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
 ENTRIES = re.findall(

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from proxy_plugin.providers.formats.first_bytes import type_of
 from tests.oracles.lines import ARGUMENTS, NAMES, TEXTS
 from tests.oracles.meaning import REFUSED, Json, Known, Pair
+from tests.oracles.real_types import real_types
 
 Rewrite = Callable[[Pair], None]
 EMPTY = "[System: Empty message content sanitised to satisfy protocol]"
@@ -269,24 +269,6 @@ def no_thinking(pair: Pair) -> None:
         (pair.theirs.get("output_config") or {}).pop("effort", None)
         if not pair.theirs.get("output_config", True):
             del pair.theirs["output_config"]
-
-
-def real_types(pair: Pair) -> None:
-    """Take the type of a picture's first bytes for what its data URI says, as ours does and records."""
-    told = [name.partition("url=")[2] for name in pair.dropped if ".image_url.url=" in name]
-    if told:
-        for message in pair.theirs.get("messages", ()):
-            for block in message["content"]:
-                _retype(block, told)
-
-
-def _retype(block: Json, told: list[str]) -> None:
-    source = block.get("source", {})
-    if block["type"] == "image" and source.get("type") == "base64" and type_of(source["data"]) in told:
-        source["media_type"] = type_of(source["data"])
-    inner = block.get("content")
-    for each in inner if isinstance(inner, list) else ():
-        _retype(each, told)
 
 
 def strictness(pair: Pair) -> None:

@@ -11,6 +11,7 @@ from tests.oracles import anthropic_judge
 from tests.oracles.anthropic_judge import refusing, refusing_part
 from tests.oracles.gemini_judge import without
 from tests.oracles.meaning import REFUSED, Json, Known, Pair
+from tests.oracles.real_types import real_types
 
 PAGE = "Amazon Bedrock API reference, Converse"
 CLAUDE_PAGE = "Amazon Bedrock user guide, Anthropic Claude Messages API"
@@ -259,6 +260,7 @@ CONVERSE: tuple[Known, ...] = (
     Known("two limits that differ are refused", "litellm takes one", PAGE, refusing("max_tokens")),
     Known("audio is refused", "litellm leaves the part out", PAGE, refusing_part("input_audio")),
     Known("pictures the model cannot see", "refused; litellm sends them", PAGE, refusing_part("image_url")),
+    Known("pictures go as what they are", "recorded; litellm sends the type that is said", PAGE, real_types),
     Known("a last message of the assistant's", "refused where the model cannot go on", PAGE, refusing("messages")),
 )
 

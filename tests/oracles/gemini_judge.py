@@ -11,6 +11,7 @@ from typing import Any
 from tests.oracles.anthropic_judge import Rewrite, is_blank, refusing
 from tests.oracles.lines import PICTURE
 from tests.oracles.meaning import REFUSED, Json, Known, Pair
+from tests.oracles.real_types import real_types
 
 # What is below these is the caller's own JSON: its names stay.
 _THEIRS = frozenset({"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"})
@@ -229,6 +230,7 @@ REQUESTS: tuple[Known, ...] = (
     Known("texts of the system stay apart", "litellm joins those of one message", PAGE, system_texts),
     Known("defaults are not sent", "litellm sends zeros and ones", PAGE, neutral),
     Known("GIFs are refused", "litellm sends them", PAGE, gifs),
+    Known("pictures go as what they are", "recorded; litellm sends the type that is said", PAGE, real_types),
     Known("log probabilities of 2.5", "the Gemini API has none; litellm asks for them", PAGE, refusing("logprobs")),
     Known("strict tools", "mode VALIDATED; litellm leaves strict out", PAGE, strictness),
     Known("how many log probabilities", "litellm leaves top_logprobs out", PAGE, top_logprobs),

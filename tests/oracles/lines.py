@@ -37,6 +37,7 @@ TEXTS = (
 )
 PICTURES = {"png": PNG, "jpeg": "/9j/4AAQSkZJRgABAQAAAQABAAD/2Q==", "gif": "R0lGODlhAQABAAAAACw=",
             "webp": "UklGRiQAAABXRUJQVlA4IBgAAAA="}  # fmt: skip
+MISTAKEN = (("jpeg", "png"), ("png", "jpeg"), ("webp", "png"), ("jpeg", "webp"))  # what a picture is, and says it is
 NAMES = ("get_weather", "lookup", "f", "send-mail", "calc_2")
 SCHEMAS: tuple[Json, ...] = (
     {"type": "object", "properties": {}},
@@ -177,6 +178,15 @@ def _pictures(dice: Dice) -> list[Json]:
     return [{"role": "user", "content": [*images[: dice.randint(1, 4)], {"type": "text", "text": _text(dice)}]}]
 
 
+def _mistaken(dice: Dice) -> list[Json]:
+    """A picture that says it is of another kind than its first bytes are."""
+    messages = _picture(dice)
+    text, image = messages[0]["content"]
+    real, said = MISTAKEN[len(text["text"]) % len(MISTAKEN)]
+    image["image_url"]["url"] = f"data:image/{said};base64,{PICTURES[real]}"
+    return messages
+
+
 def _linked(dice: Dice) -> list[Json]:
     return [
         {
@@ -243,7 +253,7 @@ def _empty_result(dice: Dice) -> list[Json]:
 CONVERSATIONS: tuple[Callable[[Dice], list[Json]], ...] = (
     _plain, _instructed, _developed, _twice_instructed, _instructed_late, _long, _same_role, _prefilled, _refused,
     _parts, _picture, _pictures, _linked, _document, _heard, _blank, _called, _called_twice, _called_untold,
-    _empty_result, _plain, _instructed, _long, _called, _picture,
+    _empty_result, _plain, _instructed, _long, _called, _mistaken,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tests.oracles.bedrock_answers import models
 from tests.oracles.bedrock_judge import no_equivalent
 from tests.oracles.lines import ARGUMENTS, NAMES, TEXTS
 from tests.oracles.meaning import REFUSED, Json, Known, Pair
+from tests.oracles.real_types import real_types
 
 PAGE = "Amazon Bedrock user guide, OpenAI models"
 MISTRAL_PAGE = "Amazon Bedrock user guide, Mistral AI chat completion"
@@ -145,6 +146,7 @@ OPEN: tuple[Known, ...] = (
     Known("what is so anyway is not sent", "litellm sends it", PAGE, neutral),
     Known("parallel calls are the default", "litellm sends true", PAGE, untooled),
     Known("answers keep their schema strictly", "litellm sends strict", PAGE, untyped),
+    Known("pictures go as what they are", "recorded; litellm sends the type that is said", PAGE, real_types),
     Known("detail of pictures", "left out, recorded if it asks for something", PAGE, details),
 )  # fmt: skip
 
@@ -196,7 +198,7 @@ def empty_results(pair: Pair) -> None:
             side["messages"] = [each for each in side["messages"] if each["role"] != "tool" or each["content"]]
 
 
-_NOT_MISTRAL = ("what is so anyway", "detail", "answers keep", "how much")
+_NOT_MISTRAL = ("what is so anyway", "detail", "pictures go", "answers keep", "how much")
 MISTRAL_CHAT: tuple[Known, ...] = (
     *(each for each in OPEN if not each.name.startswith(_NOT_MISTRAL)),
     Known("a named tool", "any, recorded; litellm leaves the choice out", MISTRAL_PAGE, choices),

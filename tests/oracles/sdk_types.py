@@ -18,10 +18,13 @@ from tests.oracles.meaning import Json, flat
 pydantic: Any = importlib.import_module("pydantic")
 
 
+UNKNOWN = "unknown to the SDK: "
+
+
 def lost(given: object, taken: object) -> list[str]:
     """Return the paths of what a lenient type has left out."""
     kept = dict(flat(plain(taken)))
-    return [f"unknown to the SDK: {path}" for path, _ in flat(given) if path not in kept]
+    return [f"{UNKNOWN}{path}" for path, _ in flat(given) if path not in kept]
 
 
 def plain(value: object) -> object:
@@ -121,7 +124,7 @@ def gemini_complaints(body: Json) -> list[str]:
     known, found = _gemini_types(), []
     for key, value in body.items():
         if key not in known:
-            found.append(f"unknown to the SDK: {key}")
+            found.append(f"{UNKNOWN}{key}")
             continue
         try:
             known[key].validate_json(json.dumps(value))

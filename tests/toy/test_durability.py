@@ -21,6 +21,8 @@ from proxy_plugin.lines.merge import merge
 from proxy_plugin.lines.split import split
 from tests.toy.toy_batch import ToyBatch, chat
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 RUN = "import pickle, sys; function, job = pickle.load(open(sys.argv[1], 'rb')); function(job)"
 CALLS = "trace=openat,write,pwrite64,fsync,fdatasync,rename,renameat,mkdir,unlink,rmdir"
 CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (\S+)")

@@ -33,6 +33,8 @@ from tests.toy.toy_batch import ToyBatch, chat
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 from tests.toy.toy_service import UNKNOWN_ENGINE, ToyService, served
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 @pytest.fixture
 def lane() -> BatchProvider:

@@ -217,13 +217,18 @@ def test_the_jobs_of_a_running_batch(gateway: Gateway, sandbox: Sandbox) -> None
     assert (running["status"], running["job"], running["part"]) == ("running", ids[1], 1)
     assert running["request_counts"] == {"total": 10, "completed": 0, "failed": 0}
     assert running["created_at"] <= running["accepted_at"] <= time.time()
+    assert (planned["x_status"]["waiting_for"], planned["x_status"]["virtual_key"]) == ("no_room", "lane")
     assert planned == known | {
+        "x_status": planned["x_status"],
         "part": 2,
         "status": "planned",
         "attempts": 0,
         "request_counts": {"total": 2, "completed": 0, "failed": 0},
         "note": "waits for room on its virtual key",
     }
+    waiting = planned["x_status"]
+    assert (waiting["waiting_for"], waiting["virtual_key"]) == ("no_room", "lane")
+    assert waiting["since"] <= waiting["next_try_at"]
     assert "jobs" not in gateway.batch(batch_id)
     ended = end(gateway, sandbox, batch_id)
     final = jobs(gateway, batch_id)

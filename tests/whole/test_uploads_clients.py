@@ -96,6 +96,7 @@ def test_a_packed_file_fails_its_batch_with_the_remedy(gateway: Gateway) -> None
         "code": "invalid_json_line",
         "message": "The file is packed (gzip), and batch files are not unpacked; upload the .jsonl file itself, "
         "or pack the whole request and say so with the header Content-Encoding: gzip.",
+        "param": None,
         "line": 1,
     }
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import binascii
 
-from proxy_plugin.providers.formats.first_bytes import OFFICE, type_of
+from proxy_plugin.providers.formats.file_types import OFFICE, UNSAID, is_text, true_type, type_of, usual_type
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import Block, is_remote, payload, read_file, read_image
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _PDF = "application/pdf"
-_TEXTS = frozenset(
-    {"application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/yaml",
-     "application/x-yaml", "application/javascript", "application/csv", "application/markdown"}
-)  # fmt: skip
 _TEXT_NAMES = (".txt", ".md", ".csv", ".tsv", ".html", ".htm", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".log")
-_UNSAID = frozenset({"application/octet-stream", "binary/octet-stream"})
 _MARK = frozenset({"cache_control"})
 _NO_URL = "this service fetches no URLs; send a data URI, or set fetch_media in the route"
 
@@ -67,28 +62,26 @@ def _by_url(url: object, path: str, *, fetches: bool) -> Block:
 
 
 def _by_data(given: str, name: str, path: str, losses: Losses) -> Block:
-    bare = given[:5].lower() != "data:" and type_of(given) is not None
+    bare = given[:5].lower() != "data:" and (type_of(given) is not None or name.lower().endswith(_TEXT_NAMES))
     said, data = ("", given) if bare else payload(given, path)
     media = _real(said, data, path, losses)
     if media in _IMAGES:
         return _image(media, data)
     if media == _PDF:
         return _document({"type": "base64", "media_type": _PDF, "data": data})
-    if media.startswith("text/") or media in _TEXTS or (media in _UNSAID and name.lower().endswith(_TEXT_NAMES)):
+    if is_text(media) or (media in UNSAID and name.lower().endswith(_TEXT_NAMES)):
         return _document({"type": "text", "media_type": "text/plain", "data": _words(data, path)})
     message = "must be a PDF, a text or an image; send office files and others as PDF or text"
     raise rejected(path, message, "unsupported_value")
 
 
-def _real(said: str, data: str, path: str, losses: Losses) -> str:
+def _real(given: str, data: str, path: str, losses: Losses) -> str:
     """Return what data is: by its first bytes where these tell, else what it says of itself."""
-    media = "image/jpeg" if said == "image/jpg" else said
-    found = type_of(data)
-    if found is None or found == media:
-        return media
-    if media and media not in _UNSAID and found in (_IMAGES | {_PDF}):
-        losses.hint(path, "says another type than its first bytes", f"Send it as {found}", instead=found)
-    return found
+    said = usual_type(given)
+    found, media = type_of(data), true_type(said, data)
+    if media != said and said not in UNSAID:
+        losses.hint(path, "says another type than its first bytes", f"Send it as {media}", instead=media)
+    return media if found is None or is_text(media) else found
 
 
 def _not_an_image(media: str) -> str:

@@ -33,10 +33,10 @@ from proxy_plugin.providers.formats.openai.chat import (
     model_name,
     pseudonym,
     read_chat,
-    read_count,
     read_format,
     read_limit,
     read_number,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
@@ -201,7 +201,7 @@ class _Line:
     def _add_sampling(self, params: Block, *, thinks: bool) -> None:
         temperature = read_number(self.chat, "temperature", 0, 2)
         top_p = read_number(self.chat, "top_p", 0, 1)
-        top_k = read_count(self.chat, "top_k", 0)
+        top_k = read_top_k(self.chat)
         if thinks or self.facts.sampling is Sampling.DEFAULTS:
             temperature, top_p, top_k = self._defaults_only(temperature, top_p, top_k, thinks=thinks)
         if temperature is not None and temperature > 1:

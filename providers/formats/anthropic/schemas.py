@@ -188,6 +188,8 @@ class _Walk:
                 self.found(Finding(f"{path}.{name}", "Anthropic knows no such word", "Remove it", hint=True))
                 if name not in _UNTOLD:
                     told.append(f"{name}: {write(value).decode()}")
+            elif name == "prefixItems" and "items" in given and value != [given["items"]]:
+                self.fatal(f"{path}.{name}", "Anthropic knows one kind of items", "Send items for all of them")
             elif name in _OPENING:
                 self.fatal(f"{path}.{name}", _CLOSED, "Name the properties")
             else:

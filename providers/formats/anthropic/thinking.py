@@ -41,18 +41,15 @@ class Thoughts:
         return thinks
 
     def _add_level(self, params: Block) -> bool:
-        """Translate `reasoning_effort`."""
+        """Translate `reasoning_effort`, which promises nothing about the answer: where it cannot be, it is a hint."""
         level = read_level(self.chat, BUDGETS)
         if level is None:
             return False
         if level == "none":
             self._add_off(params, "reasoning_effort")
             return False
-        if self.facts.thinking is Thinking.NONE:  # a level promises nothing about the answer
-            self.losses.hint("reasoning_effort", "this model has no thinking", "Send none")
-            return False
         if conflict := self._conflict(params, budgets=self.facts.thinking is Thinking.BUDGET):
-            self.losses.add("reasoning_effort", conflict, "Send none")
+            self.losses.hint("reasoning_effort", conflict, "Send none")
             return False
         if self.facts.thinking is Thinking.BUDGET:
             params["thinking"] = {"type": "enabled", "budget_tokens": self._budget(params, level)}
@@ -80,7 +77,7 @@ class Thoughts:
         config["effort"] = self._effort(level, "reasoning_effort")
 
     def _effort(self, level: str, param: str) -> str:
-        """Return the model's word for a level; the next lower one if the loss is allowed."""
+        """Return the model's word for a level, else the next lower one."""
         if level == "minimal":
             self.losses.hint(param, "Anthropic's lowest effort is low", "Send low", instead="low")
             level = "low"
@@ -88,7 +85,8 @@ class Thoughts:
             return level
         known = ", ".join(self.facts.efforts)
         highest = LOW_TO_HIGH[-1]
-        self.losses.add(param, "this model has no such level", f"Send one of {known}", instead=highest)
+        note = self.losses.hint if param == "reasoning_effort" else self.losses.add  # a wish, or the provider's word
+        note(param, "this model has no such level", f"Send one of {known}", instead=highest)
         return highest
 
     def _add_off(self, params: Block, param: str) -> None:

@@ -31,13 +31,13 @@ from proxy_plugin.providers.formats.openai.chat import (
     pseudonym,
     read_chat,
     read_choice,
-    read_count,
     read_format,
     read_functions,
     read_level,
     read_limit,
     read_number,
     read_stops,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
@@ -212,7 +212,7 @@ class _Line:
             config["topP"] = top_p
         if stops := stops_of(chat, self.losses):
             config["stopSequences"] = stops
-        if (top_k := read_count(chat, "top_k", 0)) is not None:
+        if (top_k := read_top_k(chat)) is not None:
             if not self.facts.top_k:
                 self.losses.add("top_k", "this model has no equivalent", "Remove it")
             else:
@@ -238,15 +238,17 @@ class _Line:
     def _add_tools(self, request: Block) -> None:
         functions = read_functions(self.chat, self.losses, name=tool_name, more=_MARK)
         choice = read_choice(self.chat, [each.name for each in functions], name=tool_name)
-        if not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True) and functions:
-            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
-        specs = [spec for each in functions for spec in self._specs(each)]
+        single = not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
         if choice is not None and choice.word == "none":
             if not self.turns.called:  # without tools the model calls none
-                self.losses.note("tools")
+                if functions:
+                    self.losses.note(functions[0].key)
                 return
             self._cannot_forbid()
             choice = None
+        if single and functions:
+            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
+        specs = [spec for each in functions for spec in self._specs(each)]
         if self.turns.called and not specs:
             self.losses.add("tools", "Bedrock wants the tools that the conversation's calls name", "Send them")
             specs = [_spec(name, None, None, None) for name in self.turns.called]

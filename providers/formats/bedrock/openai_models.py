@@ -37,11 +37,11 @@ from proxy_plugin.providers.formats.openai.chat import (
     pseudonym,
     read_chat,
     read_choice,
-    read_count,
     read_format,
     read_functions,
     read_limit,
     read_number,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import (
@@ -213,7 +213,7 @@ def _add_sampling(native: Block, chat: Block, facts: ModelFacts, losses: Losses)
         native["temperature"] = temperature
     if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
         native["top_p"] = top_p
-    if read_count(chat, "top_k", 0) is not None:
+    if read_top_k(chat) is not None:
         losses.add("top_k", "this model has no equivalent", "Remove it")
     if stops := stops_of(chat, losses):
         if mistral:

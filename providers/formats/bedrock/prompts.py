@@ -45,11 +45,11 @@ from proxy_plugin.providers.formats.openai.chat import (
     pseudonym,
     read_chat,
     read_choice,
-    read_count,
     read_format,
     read_functions,
     read_limit,
     read_number,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.openai.turns import SPOKEN, Reader, parts_of, read_messages, read_text
@@ -131,7 +131,10 @@ def to_prompt(
         raise tools_refused()
     if not chat.keys().isdisjoint(_TOOLING):  # tools that tool_choice forbids: without them none is called
         is_single(chat)
-        read_choice(chat, [each.name for each in read_functions(chat, losses, name=tool_name)], name=tool_name)
+        functions = read_functions(chat, losses, name=tool_name)
+        read_choice(chat, [each.name for each in functions], name=tool_name)
+        if functions:
+            losses.note(functions[0].key)
     talk = read_messages(chat.get("messages"), _Talk(dialect, losses))
     if chat.get("response_format") is not None:
         _tell_format(chat, talk)
@@ -177,11 +180,16 @@ class _Talk(Reader):
 
     def instruct(self, text: str) -> None:
         """Add a text of our own behind the system texts that stand first, or before what the user says."""
-        place = next((n for n, (role, _) in enumerate(self.said) if role != "system"), len(self.said))
+        first = next((n for n, (role, _) in enumerate(self.said) if role != "system"), len(self.said))
+        place = self._behind_system() if self.dialect.hoists else first
         if self.dialect.system:
             self.said.insert(place, ("system", text))
         elif self.said:
             self.said[place] = self.said[place][0], f"{text}\n\n{self.said[place][1]}"
+
+    def _behind_system(self) -> int:
+        """Return the place behind the last system text: where all of them stand first, it is the last of these."""
+        return max((n + 1 for n, (role, _) in enumerate(self.said) if role == "system"), default=0)
 
     def _repeats(self, role: str) -> bool:
         return role == (self.said[-1][0] if self.said else "assistant")
@@ -212,7 +220,8 @@ class _Talk(Reader):
     def conversation(self) -> Said:
         if not self.said:
             raise rejected("messages", "must hold a message that says something")
-        if self.said[-1][0] == "assistant":
+        spoken = [role for role, _ in self.said if not (self.dialect.hoists and role == "system")]
+        if spoken and spoken[-1] == "assistant":
             raise rejected("messages", "this model cannot continue an assistant's message; end with the user's")
         return self.said
 
@@ -240,7 +249,7 @@ def _add_sampling(native: Block, chat: Block, dialect: Dialect, facts: ModelFact
         native["temperature"] = temperature
     if (top_p := read_number(chat, "top_p", 0, 1)) is not None:
         native["top_p"] = top_p
-    if (top_k := read_count(chat, "top_k", 0)) is not None:
+    if (top_k := read_top_k(chat)) is not None:
         if facts.top_k:
             native["top_k"] = top_k
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_plugin.providers.formats.bedrock.models import ModelFacts
-from proxy_plugin.providers.formats.file_types import true_type
+from proxy_plugin.providers.formats.file_types import UNSAID, is_text, true_type, usual_type
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import (
     ASSISTANT,
@@ -47,6 +47,7 @@ _DOCUMENTS = {
     f"{_OFFICE}.wordprocessingml.document": "docx",
     f"{_OFFICE}.spreadsheetml.sheet": "xlsx",
 }
+_BY_ENDING = {"htm": "html", **dict.fromkeys(("json", "jsonl", "xml", "yaml", "yml", "tsv", "log", "text"), "txt")}
 _BARE_PDF = "JVBERi"  # base64 of %PDF-
 _NO_URL = "Bedrock fetches no URLs; send a data URI, or an s3:// object of the batch's folder"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]/.*\.([A-Za-z]+)", re.DOTALL)
@@ -265,12 +266,33 @@ def _file_part(talk: _Talk, part: Block, path: str) -> list[Block]:
     if (ending := _object(data, at)) is not None:
         kind, source = ending, {"s3Location": {"uri": data}}
     elif not data.startswith(_BARE_PDF):
-        media, data = real_payload(data, at, talk.losses)
-        kind, source = _DOCUMENTS.get(media, ""), {"bytes": data}
+        media, data = _typed(data, given.get("filename"), at, talk.losses)
+        kind, source = _kind(media, given.get("filename"), at, talk.losses), {"bytes": data}
     if kind not in _DOCUMENTS.values():
         raise rejected(at, f"must be one of {', '.join(_DOCUMENTS.values())}", "unsupported_value")
     name = talk.document_name(given.get("filename"), path)
     return [{"document": {"format": kind, "name": name, "source": source}}]
+
+
+def _typed(data: str, name: object, path: str, losses: Losses) -> tuple[str, str]:
+    """Return type and base64 text of a file; data without a URI around it has none, where its name tells a format."""
+    bare = data[:5].lower() != "data:" and isinstance(name, str) and bool(data)
+    return (
+        ("", data)
+        if bare and _kind("", name, path, losses) in _DOCUMENTS.values()
+        else real_payload(data, path, losses)
+    )
+
+
+def _kind(media: str, name: object, path: str, losses: Losses) -> str:
+    """Return the format of a document: by its type, by its name where that says nothing; texts of others are texts."""
+    if media in UNSAID and isinstance(name, str):
+        ending = name.rpartition(".")[2].lower()
+        return _BY_ENDING.get(ending, ending)
+    if media not in _DOCUMENTS and is_text(media):
+        losses.hint(path, "Bedrock has no such type of text", "Send it as text/plain", instead="text/plain")
+        return "txt"
+    return _DOCUMENTS.get(media, "")
 
 
 def _result_file(talk: _Talk, part: Block, path: str) -> list[Block]:
@@ -283,7 +305,8 @@ def _result_file(talk: _Talk, part: Block, path: str) -> list[Block]:
 
 def real_payload(uri: str, path: str, losses: Losses) -> tuple[str, str]:
     """Return type and base64 text of a data URI. First bytes of another type than it says win, which is noted."""
-    said, data = payload(uri, path)
+    given, data = payload(uri, path)
+    said = usual_type(given)
     media = true_type(said, data)
     if media != said:
         losses.hint(path, f"its first bytes are {media}", "Say so in the data URI", instead=media)

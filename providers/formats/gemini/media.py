@@ -14,7 +14,7 @@ import re
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from proxy_plugin.providers.formats.file_types import true_type
+from proxy_plugin.providers.formats.file_types import UNSAID, true_type, usual_type
 from proxy_plugin.providers.formats.gemini.models import ModelFacts
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.turns import Block, is_remote, payload, read_file, read_image, read_text
@@ -72,7 +72,7 @@ def file_part(talk: Holder, part: Block, path: str) -> Block:
     at = f"{path}.file.file_data"
     data = read_text(file.get("file_data"), at)
     if data[:5].lower() == "data:":
-        return _resolved(talk, _media(talk, data, None, at), None, path)
+        return _resolved(talk, _media(talk, data, media, at), None, path)
     media = _PDF if data.startswith(_BARE_PDF) else media
     if media is None or not data:
         raise rejected(at, "must be a data URI, or base64 data with a filename that tells its type")
@@ -166,15 +166,16 @@ def _media(talk: Holder, uri: str, media: str | None, path: str) -> Block:
     """Return the part of a data URI, or of an address that the service itself reads."""
     if is_remote(uri) or uri[:5] == "gs://":
         return _remote(talk, uri, media, path)
-    return _inline(talk, *payload(uri, path), path)
+    said, data = payload(uri, path)
+    return _inline(talk, media if media and said in UNSAID else said, data, path)
 
 
-def _inline(talk: Holder, said: str, data: str, path: str) -> Block:
+def _inline(talk: Holder, given: str, data: str, path: str) -> Block:
     """Return data under the type that its first bytes show: the service looks at them."""
+    said = usual_type(given)
     media = true_type(said, data)
     if media != said:
         talk.losses.hint(path, f"its first bytes are {media}", "Say so in the data URI", instead=media)
-    media = "image/jpeg" if media == "image/jpg" else media
     _check(media, path)
     return {"inlineData": {"mimeType": media, "data": data}}
 

@@ -22,6 +22,7 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
+    NEUTRAL,
     Format,
     check_rest,
     flag,
@@ -32,6 +33,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_limit,
     read_number,
     read_stops,
+    read_top_k,
     tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
@@ -45,13 +47,15 @@ _TRANSLATED = frozenset(
         "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools",
         "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "n",
         "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "modalities", "safety_settings",
-        "cached_content", "labels", "stream_options", *ASKS,
+        "cached_content", "labels", "stream_options", "web_search_options", *ASKS,
     }
 )  # fmt: skip
 _GOOGLE = frozenset({"thinking_config", "cached_content", "safety_settings"})  # members of extra_body.google
 _BARE = frozenset({"model", "messages"})
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"})
-_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_TOOLING = frozenset(
+    {"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options"}
+)
 _SAMPLING = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
 _PENALTIES = {"presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty"}
 _MODALITIES = {"text": "TEXT", "image": "IMAGE"}
@@ -61,6 +65,7 @@ _SAME: dict[str, tuple[object, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
+    **NEUTRAL,
 }
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
@@ -129,7 +134,9 @@ class _Line:
         config: Block = request.get("generationConfig", {})
         self._add_limit(config)
         if not self.chat.keys() <= _PLAIN:
-            has_tools = not self.chat.keys().isdisjoint(_TOOLING) and add_tools(self.chat, request, self.losses)
+            has_tools = not self.chat.keys().isdisjoint(_TOOLING) and add_tools(
+                self.chat, request, self.losses, vertex=self.vertex
+            )
             if self.chat.get("safety_settings") is not None:
                 request["safetySettings"] = self._safety()
             if self.chat.get("cached_content") is not None:
@@ -171,7 +178,7 @@ class _Line:
             number = read_number(self.chat, key, 0, most)
             if number is not None and self._has_effect(key, number):
                 config[name] = number
-        top_k = read_count(self.chat, "top_k", 1)
+        top_k = read_top_k(self.chat)
         if top_k is not None and self._has_effect("top_k", None):
             config["topK"] = top_k
 

@@ -53,7 +53,19 @@ def readable(schema: Block, path: str, losses: Losses, *, top: bool = True) -> B
             changes[name] = inner
     if "properties" not in made and "additionalProperties" not in made and _is_object(made.get("type")):
         changes["additionalProperties"] = True  # UNVERIFIED what Gemini takes for granted; this says what was meant
+    if made.get("additionalProperties") is False and made.get("patternProperties"):
+        changes["additionalProperties"] = _of_patterns(made["patternProperties"], path, losses)
     return {**made, **changes} if changes else made
+
+
+def _of_patterns(given: object, path: str, losses: Losses) -> object:
+    """Return what members may hold whose names match a pattern: a closed object without them could only be empty."""
+    found = [_each(each, f"{path}.patternProperties", losses) for each in _values(given)]
+    return found[0] if len(found) == 1 else {"anyOf": found} if found else True
+
+
+def _values(given: object) -> list[Any]:
+    return list(given.values()) if isinstance(given, dict) else []
 
 
 def _inner(name: str, value: object, path: str, losses: Losses) -> object:

@@ -31,7 +31,7 @@ def thinking_config(chat: Block, facts: ModelFacts, losses: Losses) -> Block:
     elif asked == ["thinking"]:
         config = _budgeted(chat["thinking"], facts, losses)
     elif asked:
-        config = _effort(chat, facts, losses)
+        config = _effort(read_level(chat, BUDGETS), facts, losses)
     if chat.get("reasoning_summary") is not None:
         _show(config, chat["reasoning_summary"], facts, losses)
     return config
@@ -49,36 +49,36 @@ def _show(config: Block, summary: object, facts: ModelFacts, losses: Losses) -> 
     config["includeThoughts"] = True
 
 
-def _effort(chat: Block, facts: ModelFacts, losses: Losses) -> Block:
-    level = read_level(chat, BUDGETS)
+def _effort(level: str | None, facts: ModelFacts, losses: Losses, name: str = "reasoning_effort") -> Block:
+    """Return what a level comes to; `name` is the caller's parameter that asked for it."""
     if level is None:
         return {}
     if facts.thinking is Thinking.NONE:
         if level != "none":
-            losses.hint("reasoning_effort", "this model has no thinking", "Send none")
+            losses.hint(name, "this model has no thinking", "Send none")
         return {}
     if facts.thinking is Thinking.BUDGET:
-        return {"thinkingBudget": _budget(level, facts, losses)}
-    return {"thinkingLevel": _level(level, facts, losses).upper()}
+        return {"thinkingBudget": _budget(level, facts, losses, name)}
+    return {"thinkingLevel": _level(level, facts, losses, name).upper()}
 
 
-def _budget(level: str, facts: ModelFacts, losses: Losses) -> int:
+def _budget(level: str, facts: ModelFacts, losses: Losses, name: str) -> int:
     """Return the tokens for thinking, within the model's bounds; the least stands for none where it must think."""
     least, most = facts.budgets
     if level == "none":
         if facts.off:
             return 0
-        losses.add("reasoning_effort", "this model always thinks", "Send minimal", instead="minimal")
+        losses.add(name, "this model always thinks", "Send minimal", instead="minimal")
         return least
     budgets = {each: min(max(tokens, least), most) for each, tokens in BUDGETS.items() if each != "minimal"}
     budget = budgets["low" if level == "minimal" else level]
     twin = next(each for each, tokens in budgets.items() if tokens == budget)
     if twin != level:
-        losses.hint("reasoning_effort", "this model has no such level of its own", f"Send {twin}", instead=twin)
+        losses.hint(name, "this model has no such level of its own", f"Send {twin}", instead=twin)
     return budget
 
 
-def _level(level: str, facts: ModelFacts, losses: Losses) -> str:
+def _level(level: str, facts: ModelFacts, losses: Losses, name: str) -> str:
     """Return the model's word for a level, or the nearest one, which is noted; to think at all may be refused."""
     known = facts.levels
     if level in known:
@@ -86,9 +86,9 @@ def _level(level: str, facts: ModelFacts, losses: Losses) -> str:
     nearest = known[0] if level in ("none", "minimal") else known[-1]  # of low and high, medium is nearer the default
     remedy = f"Send one of {', '.join(known)}"
     if level == "none" and not facts.off:
-        losses.add("reasoning_effort", "this model always thinks", remedy, instead=nearest)
+        losses.add(name, "this model always thinks", remedy, instead=nearest)
     else:
-        losses.hint("reasoning_effort", "this model has no such level", remedy, instead=nearest)
+        losses.hint(name, "this model has no such level", remedy, instead=nearest)
     return nearest
 
 
@@ -98,7 +98,7 @@ def _budgeted(given: object, facts: ModelFacts, losses: Losses) -> Block:
         raise rejected("thinking", "must be an object of type enabled, adaptive or disabled")
     losses.add_unknown(given, _THINKING, "thinking")
     if given["type"] == "disabled":
-        return _effort({"reasoning_effort": "none"}, facts, losses)
+        return _effort("none", facts, losses, "thinking")
     if facts.thinking is Thinking.NONE:
         losses.add("thinking", "this model has no thinking", "Remove it")
         return {}

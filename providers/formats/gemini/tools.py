@@ -2,6 +2,10 @@
 
 Shapes: types of Google's google-genai 3.4. Schemas go into `parametersJsonSchema`, which both the Gemini API and Vertex
 take as they are ($ref, additionalProperties, types in small letters); `parameters` knows only a part of OpenAPI's.
+
+Tools that Google runs itself: Vertex's batches refuse one that is an empty object, and `{"timeRangeFilter": null}` is
+the known way round that for the search (public issue thread of python-genai, as in Vertex's reference, 2026).
+UNVERIFIED for the Gemini API, whose page on batches names no tool that it would not run.
 """
 
 from __future__ import annotations
@@ -13,6 +17,15 @@ from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import Choice, Function, flag, read_choice, read_functions
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
+_RUN_BY_GOOGLE = {
+    "google_search": "googleSearch",
+    "url_context": "urlContext",
+    "code_execution": "codeExecution",
+    "google_search_retrieval": "googleSearchRetrieval",
+    "google_maps": "googleMaps",
+}
+_GOOGLES = {**_RUN_BY_GOOGLE, **{name: name for name in _RUN_BY_GOOGLE.values()}}
+_SEARCH = "googleSearch"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "function": "ANY"}
 
 
@@ -24,16 +37,62 @@ def tool_name(given: object, path: str) -> str:
     return given
 
 
-def add_tools(chat: Block, body: Block, losses: Losses) -> bool:
+def add_tools(chat: Block, body: Block, losses: Losses, *, vertex: bool) -> bool:
     """Add `tools` and `toolConfig` to the body; return whether there are tools. Raises LineRejected."""
-    functions = read_functions(chat, losses, name=tool_name)
+    own = _run_by_google(chat, losses, vertex=vertex)
+    if own:
+        body["tools"] = own
+    return _add_functions(chat, body, losses) or bool(own)
+
+
+def _is_googles(tool: object) -> bool:
+    return isinstance(tool, dict) and len(tool) == 1 and not _GOOGLES.keys().isdisjoint(tool)
+
+
+def _run_by_google(chat: Block, losses: Losses, *, vertex: bool) -> list[Block]:
+    """Return the tools that Google runs itself, `web_search_options` among them. Raises LineRejected."""
+    given, found = chat.get("tools"), []
+    for number, tool in enumerate(given if isinstance(given, list) else ()):
+        if _is_googles(tool):
+            ((name, options),) = tool.items()
+            found.append((f"tools[{number}].{name}", _GOOGLES[name], options))
+    if (wanted := chat.get("web_search_options")) is not None:
+        found.append(("web_search_options", _SEARCH, _search(wanted, losses)))
+    kept: dict[str, Block] = {}
+    for path, name, options in found:
+        if not isinstance(options, dict):
+            raise rejected(path, "must be an object", "invalid_type")
+        if options or not vertex:
+            kept[name] = options
+        elif name == _SEARCH:
+            kept[name] = {"timeRangeFilter": None}
+        else:
+            losses.add(path, "batches of Vertex take no tool that is an empty object", "Remove it")
+    return [{name: options} for name, options in kept.items()]
+
+
+def _search(options: object, losses: Losses) -> object:
+    """Return the search that OpenAI's options ask for."""
+    path = "web_search_options"
+    if isinstance(options, dict):
+        losses.add_unknown(options, frozenset({"search_context_size", "user_location"}), path)
+        if options.get("search_context_size") is not None:
+            losses.hint(f"{path}.search_context_size", "Google chooses the size itself", "Remove it")
+        if options.get("user_location") is not None:
+            losses.add(f"{path}.user_location", "Google's search takes no place in words", "Say it in a message")
+    return {} if isinstance(options, dict) else options
+
+
+def _add_functions(chat: Block, body: Block, losses: Losses) -> bool:
+    functions = read_functions(chat, losses, name=tool_name, others=_is_googles)
     choice = read_choice(chat, {function.name for function in functions}, name=tool_name)
     parallel = flag(chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
     if not functions:
         return False
     if not parallel and (choice is None or choice.word != "none"):
         losses.add("parallel_tool_calls", "Gemini cannot be held to one call at a time", "Send true")
-    body["tools"] = [{"functionDeclarations": [_declaration(function) for function in functions]}]
+    declared = {"functionDeclarations": [_declaration(function) for function in functions]}
+    body["tools"] = [declared, *body.get("tools", ())]
     config = _config(choice, strict=any(function.strict for function in functions))
     if config is not None:
         body["toolConfig"] = {"functionCallingConfig": config}

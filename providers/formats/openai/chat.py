@@ -22,6 +22,13 @@ from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 
 MAX_STOPS = 4  # OpenAI's own limit
 # Values that ask for what happens anyway where a request has one answer, of text, and nothing is stored.
+# Sampling that servers of open models (vLLM and its kin) know beyond OpenAI's, where it is switched off.
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "top_a": (0,),
+}
 SAME: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "stream": (False,),
@@ -33,6 +40,7 @@ SAME: dict[str, tuple[object, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
+    **NEUTRAL,
 }
 # Only schemas hold numbers that are handed on; long ones in texts do no harm.
 _WITH_SCHEMAS = ("tools", "functions", "response_format")
@@ -111,6 +119,11 @@ def read_count(chat: Block, key: str, least: int, most: int | None = None) -> in
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise rejected(key, f"must be a whole number, {bounds}")
     return given
+
+
+def read_top_k(chat: Block) -> int | None:
+    """Return `top_k`; None also for 0 and vLLM's -1, which ask for all tokens, as no value does."""
+    return None if chat.get("top_k") in (0, -1) else read_count(chat, "top_k", 1)
 
 
 def read_stops(chat: Block, most: int = MAX_STOPS) -> list[str]:
@@ -235,6 +248,11 @@ class Function(NamedTuple):
     given: Block
     tool: Block
 
+    @property
+    def key(self) -> str:
+        """The caller's field that it is in: `tools`, or the older `functions`."""
+        return self.path.partition("[")[0]
+
 
 def read_functions(
     chat: Block,
@@ -258,7 +276,7 @@ def read_functions(
         if others(tool):
             continue
         if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
+            raise rejected(path, "must be a function, or a tool that this provider runs itself", "unsupported_value")
         losses.add_unknown(tool, {"type", "function"} | more, path)
         found.append(_function(tool.get("function"), f"{path}.function", losses, name, more, tool))
     for number, function in enumerate(functions):

@@ -53,6 +53,7 @@ _NEVER = {
     "moderation": "this lane returns no moderation results; remove it",
 }
 _TOOL = frozenset({"type", "name", "description", "parameters", "strict", "cache_control"})
+_SEARCHES = ("web_search", "web_search_preview", "web_search_2025_08_26", "web_search_preview_2025_03_11")
 _SAME_TOOL: dict[str, tuple[object, ...]] = {
     "async": (False,),
     "defer_loading": (False,),
@@ -118,7 +119,14 @@ def _add_tools(chat: Block, given: Block, losses: Losses) -> None:
     tools = given.get("tools") or []
     if not isinstance(tools, list):
         raise rejected("tools", "must be a list", "invalid_type")
-    functions = [_function(tool, f"tools[{number}]", losses) for number, tool in enumerate(tools)]
+    functions = []
+    for number, tool in enumerate(tools):
+        if isinstance(tool, dict) and tool.get("type") in _SEARCHES:
+            chat["web_search_options"] = _search(tool, f"tools[{number}]", losses)
+        else:
+            functions.append(_function(tool, f"tools[{number}]", losses))
+    if "web_search_options" in chat and given.get("max_tool_calls") is not None:
+        losses.add("max_tool_calls", "searches of this lane are not counted", "Remove it")
     choice = given.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         functions, choice = _allowed(functions, choice)
@@ -130,9 +138,19 @@ def _add_tools(chat: Block, given: Block, losses: Losses) -> None:
         chat["tool_choice"] = choice
 
 
+def _search(tool: Block, path: str, losses: Losses) -> Block:
+    """Return a web search as chat's option: lanes whose service searches run it, others refuse it."""
+    losses.add_unknown(tool, frozenset({"type", "search_context_size", "user_location"}), path)
+    options: Block = {key: tool[key] for key in ("search_context_size",) if tool.get(key) is not None}
+    if (location := tool.get("user_location")) is not None:
+        place = {key: value for key, value in _object(location, f"{path}.user_location").items() if key != "type"}
+        options["user_location"] = {"type": "approximate", "approximate": place}
+    return options
+
+
 def _function(tool: object, path: str, losses: Losses) -> Block:
     if not isinstance(tool, dict) or tool.get("type") != "function":
-        raise rejected(path, "only tools of type function have an equivalent", "unsupported_value")
+        raise rejected(path, "this lane runs functions and web search alone", "unsupported_value")
     left = {key: value for key, value in tool.items() if value not in _SAME_TOOL.get(key, ())}
     losses.add_unknown(left, _TOOL, path)
     names = ("name", "description", "parameters", "strict", "cache_control")
@@ -197,6 +215,8 @@ def _add_included(chat: Block, include: object, losses: Losses) -> None:
             chat["logprobs"] = True
         elif wanted == "reasoning.encrypted_content":
             losses.hint(path, "this lane has no encrypted reasoning", "Remove it")
+        elif wanted == "web_search_call.action.sources" and "web_search_options" in chat:
+            losses.hint(path, "this lane tells the sources in annotations", "Remove it")
         elif not isinstance(wanted, str) or not wanted.startswith(_OF_TOOLS):
             losses.add(path, f"{PROVIDER} has no equivalent", "Remove it")
 

@@ -219,7 +219,7 @@ def _part(talk: _Talk, part: object, path: str, readers: dict[str, _PartReader])
     kind = part.get("type")
     reader = readers.get(kind) if isinstance(kind, str) else None
     if reader is None:
-        raise rejected(f"{path}.type", f"must be one of {', '.join(readers)}; others have no equivalent here")
+        raise rejected(f"{path}.type", f"must be one of {', '.join(readers)}, the items and parts that are read here")
     return _marked(reader(talk, part, path), part, *_MARKS)
 
 

@@ -21,12 +21,13 @@ _PARAMETERS = (
     ("reasoning_summary", "reasoning.summary"),
     ("verbosity", "text.verbosity"),
     ("logprobs", "include"),
+    ("web_search_options", "tools[]"),
 )
 _TOOL = re.compile(r"^(tools\[\d*\])\.function")
 _INSIDE = (  # of an item or a part: what a chat wraps stands beside the type there
     (re.compile(r"\.tool_calls\[\d*\](?:\.function)?"), ""),
     (re.compile(r"^\.function(?=\.|$)"), ""),
-    (re.compile(r"\.images\[\d*\]\.image_url\.url"), ".result"),
+    (re.compile(r"\.images(?:\[\d*\]\.image_url\.url)?"), ".result"),
     (re.compile(r"^\.image_url\.url"), ".result"),
     (re.compile(r"(?<=\])\.image_url\.url"), ".image_url"),
     (re.compile(r"(?<=\])\.image_url\.detail"), ".detail"),

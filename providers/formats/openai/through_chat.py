@@ -5,13 +5,19 @@ For lanes whose format has a translation of chat alone. Refusals and dropped par
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.json_text import read, write
+from proxy_plugin.providers.formats.losses import joined
 from proxy_plugin.providers.formats.openai import completions, responses_answers, responses_chat, responses_words
 from proxy_plugin.providers.formats.shapes import Answer, Translated
 
+_UNSUPPORTED = "unsupported_parameter"
+_TOP = re.compile(r"[.\[]")
+_NEEDED = frozenset({"input", "prompt", "model"})  # without these the rest is no line
 CHAT, RESPONSES, COMPLETIONS = "/v1/chat/completions", "/v1/responses", "/v1/completions"
 ENDPOINTS = frozenset({CHAT, RESPONSES, COMPLETIONS})
 
@@ -50,12 +56,46 @@ def translate(
     way = _WAYS.get(endpoint)
     if way is None:
         return to_native(body)
-    chat = way.to_chat(body, drop_params=drop_params, strict_params=strict_params)
+    try:
+        chat = way.to_chat(body, drop_params=drop_params, strict_params=strict_params)
+    except LineRejected as error:
+        rest = _rest(body, error)
+        if rest is None:
+            raise
+        switches = {"drop_params": drop_params, "strict_params": strict_params}
+        raise _with_later(error, endpoint, rest, to_native, switches) from None
     try:
         native = to_native(chat.body)
     except LineRejected as error:
         raise way.refusal(error, body) from None
     return Translated(native.body, tuple(dict.fromkeys((*chat.dropped, *way.names(native.dropped)))))
+
+
+def _rest(body: bytes, error: LineRejected) -> bytes | None:
+    """Return a body without the parameters that the first step refuses; None where nothing else can be told of it."""
+    given = read(body)
+    refused = {_TOP.split(param)[0] for param in error.params}
+    if error.code != _UNSUPPORTED or not isinstance(given, dict) or not refused.isdisjoint(_NEEDED):
+        return None
+    try:
+        return write({key: value for key, value in given.items() if key not in refused})
+    except ValueError:
+        return None
+
+
+def _with_later(
+    first: LineRejected,
+    endpoint: str,
+    rest: bytes,
+    to_native: Callable[[bytes], Translated],
+    switches: Mapping[str, bool],
+) -> LineRejected:
+    """Return the refusal of the first step, with what a later one refuses too: one message names them all."""
+    try:
+        translate(endpoint, rest, to_native, **switches)
+    except LineRejected as later:
+        return joined(first, later) if later.code == _UNSUPPORTED else first
+    return first
 
 
 def answer(endpoint: str, completion: Answer) -> Answer:

@@ -259,7 +259,7 @@ def parts_of(content: object, path: str, readers: Mapping[str, T]) -> Iterator[t
         kind = part.get("type")
         reader = readers.get(kind) if isinstance(kind, str) else None
         if reader is None:
-            raise rejected(f"{at}.type", f"must be one of {', '.join(readers)}; others have no equivalent here")
+            raise rejected(f"{at}.type", f"must be one of {', '.join(readers)}, the parts that are read here")
         yield reader, part, at
 
 

@@ -182,8 +182,8 @@ class OpenAICompatible:
         found = await _read(origin, f"batches/{job}")
         state, end = self._state(found)
         completed, failed = _counts(found, part)
-        if state is JobState.FAILED and _counted(found, "completed"):
-            state, end = JobState.ENDED, JobEnd.COMPLETED  # paid answers exist, whatever the word says
+        if state is JobState.FAILED and _ran(found, failed):
+            state, end = JobState.ENDED, JobEnd.COMPLETED
         names = {"output": found.get("output_file_id"), "error": found.get("error_file_id")}
         results = {name: id_ for name in names if (id_ := identifier(names, name))}
         refusal = self._refusal(origin, found) if state is JobState.FAILED else None
@@ -330,6 +330,17 @@ def _mark(job: Mapping[str, Any]) -> str | None:
 def _counts(job: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:
     completed, failed = (believed(_counted(job, name), part.lines) for name in ("completed", "failed"))
     return completed, failed
+
+
+def _ran(job: Mapping[str, Any], failed: int | None) -> bool:
+    """Tell whether lines of a job ran, although it is called failed: paid answers may exist, whatever the word says.
+
+    OpenAI's own jobs fail in validation alone, with counts of 0. Of failures that are counted, a named file tells more
+    than the reason of the job does; without a reason they are none of the validation's.
+    """
+    if _counted(job, "completed"):
+        return True
+    return bool(failed) and (identifier(job, "error_file_id") is not None or not refusals.told(job))
 
 
 def _counted(job: Mapping[str, Any], name: str) -> Any:

@@ -59,6 +59,11 @@ def of_create(refused: Refused, *, first_line: int | None) -> Refused:
     return at_fault(refused, named, divisible=True) if named and not of_no_line(refused) else refused
 
 
+def told(job: Mapping[str, Any]) -> bool:
+    """Tell whether a job says why it failed."""
+    return any(_entries(job))
+
+
 def _entries(job: Mapping[str, Any]) -> list[Any]:
     errors = job.get("errors")
     entries = errors.get("data", errors) if isinstance(errors, dict) else errors

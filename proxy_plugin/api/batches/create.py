@@ -21,7 +21,7 @@ from proxy_plugin.api.batches.wanted import WINDOW_SECONDS, Wanted, idempotency_
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.errors import IdempotencyMismatch
+from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
 from proxy_plugin.storage.tables import batches, files
@@ -48,9 +48,14 @@ async def resolved_route(request: web.Request, body: Mapping[str, Any]) -> Resol
     Raises BadRequest, Forbidden.
     """
     gateway, caller = request.app[GATEWAY], request[CALLER]
-    asked, sent, model = steering.asked(request[HEADERS], request.headers, body, request.query)
+    steered = steering.asked(request[HEADERS], request.headers, body, request.query)
+    asked, sent, model, _ = steered
     request[HEADERS] = asked
-    return await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
+    try:
+        return await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
+    except GatewayError as error:
+        error.param = steered.where(error.param)
+        raise
 
 
 async def conclude(

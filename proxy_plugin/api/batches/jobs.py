@@ -11,6 +11,7 @@ from proxy_plugin.api.batches.waits import x_status
 from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.states import PART_FAILED
 from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.jobs import Job
@@ -77,7 +78,7 @@ def job_object(job: Job) -> dict[str, Any]:
 def _counts(job: Job) -> dict[str, int]:
     """Return the last known counts; every line of a part that ended without a job has failed."""
     part, completed, failed = job.part, job.part.completed, job.part.failed
-    if part.state in ("refused", "dropped"):
+    if part.state in PART_FAILED:  # an earlier version left what was counted last
         completed, failed = 0, part.lines
     elif job.spent:  # a line that was answered twice counts once
         completed = sum(each.lines for each in job.spent)
@@ -87,11 +88,10 @@ def _counts(job: Job) -> dict[str, int]:
 
 def _error(part: PartRow) -> dict[str, str] | None:
     """Return why a part has no answers of its own: refused, its results lost, or never accepted."""
-    if (refusal := refusal_of(part)) is not None:
-        return {"code": refusal.code, "message": refusal.message}
     if part.state == "dropped" and part.end_reason in WHY_NOT_RUN:
         return {"code": part.end_reason, "message": WHY_NOT_RUN[part.end_reason]}
-    return None
+    refusal = refusal_of(part)
+    return None if refusal is None else {"code": refusal.code, "message": refusal.message}
 
 
 def _usage(job: Job) -> dict[str, Any] | None:

@@ -111,7 +111,7 @@ def _caveats(found: Found) -> Iterator[str]:
     if found.figures.strict:
         yield "The route is strict: one line that its target cannot have fails the whole batch; nothing would be sent."
     if found.figures.unroutable:
-        yield "No line of the file has a target, so the batch would fail as a whole: `errors` says why."
+        yield "No line of the file has a target, so the batch would fail as a whole: 'errors' says why."
     if found.figures.too_many:
         yield "The file needs more jobs than a batch may have, so the batch would fail as a whole: 'errors' says why."
     if found.faults and found.figures.targets:

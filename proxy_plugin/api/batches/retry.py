@@ -82,7 +82,7 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
 
     Raises BadRequest and Forbidden, as for a create, where this caller may not use all of that route now.
     """
-    asked, sent, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
+    asked, sent, _, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
     route = decode_route(original.route)
     if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
         return await resolved_route(request, body)

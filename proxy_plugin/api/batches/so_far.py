@@ -59,7 +59,7 @@ class SoFar:
         Raises FileNotFoundError if the batch ended meanwhile, NoSpace, and OSError.
         """
         found = await gateway.registry.read(parts.of_batch, batch.id)
-        rows = [row for row in found if row.state in PART_ENDS]
+        rows = [row for row in found if row.state in PART_ENDS and row.state != "replaced"]
         if batch.split_dir is None or not (rows or batch.rejected):
             yield None
             return

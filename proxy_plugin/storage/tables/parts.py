@@ -12,7 +12,7 @@ from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
-from proxy_plugin.storage.tables import batches, columns, many, one, queue, waits
+from proxy_plugin.storage.tables import batches, columns, many, one, queues, waits
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,10 +174,13 @@ def counts_changed(conn: Connection, batch_id: str) -> None:
 def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> PartRow:
     """Move a part one legal step; raises states.IllegalStep. A part that has ended wakes its batch.
 
-    Any step ends a wait, but for those of a create that is tried again and again. A part that is in flight no more
-    leaves a place: the first in the queue is woken, and wakes the next one if there is room for both.
+    Any step ends a wait, but for those of a create that is tried again and again. Every line of a part that is refused
+    or dropped has failed. A part that is in flight no more leaves a place: the first in the queue is woken, and wakes
+    the next one if there is room for both.
     """
     states.check("part", part.state, state)
+    if state in states.PART_FAILED:
+        changes = {"completed": 0, "failed": part.lines} | changes
     if {part.state, state} != {"staged", "creating"}:
         waits.over(conn, part.batch_id, part.n)
     ended = state in states.PART_ENDS
@@ -188,7 +191,7 @@ def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> Part
     if "completed" in changes:
         counts_changed(conn, part.batch_id)
     if part.state in states.IN_FLIGHT and state not in states.IN_FLIGHT:
-        queue.wake_first(conn, part.slug)
+        queues.wake_first(conn, part.slug)
     return moved
 
 

@@ -18,7 +18,7 @@ from tests.oracles.corpus.lanes import Lane, translated
 from tests.oracles.corpus.lines import Line
 from tests.oracles.corpus.words import Json
 
-_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL)
+_DATA = re.compile(r"data:[^,]*;base64,(.*)", re.DOTALL | re.IGNORECASE)
 _PROPERTY = re.compile(r"\.(properties|\$defs)\.[^.\[]+")
 Path = tuple[str | int, ...]
 
@@ -27,7 +27,9 @@ _DEFAULTS: dict[str, tuple[object, ...]] = {
     "n": (1,), "stream": (False,), "store": (False,), "logprobs": (False,), "service_tier": ("auto", "default"),
     "verbosity": ("medium",), "frequency_penalty": (0,), "presence_penalty": (0,), "temperature": (1,), "top_p": (1,),
     "top_logprobs": (0,), "parallel_tool_calls": (True,), "tool_choice": ("auto",), "truncation": ("disabled",),
-    "text.format.type": ("text",), "messages[].content[].image_url.detail": ("auto",),
+    "text.format.type": ("text",), "response_format.type": ("text",), "modalities[]": ("text",),
+    "repetition_penalty": (1,), "length_penalty": (1,), "min_p": (0,), "top_a": (0,), "top_k": (0, -1),
+    "messages[].content[].image_url.detail": ("auto",),
 }  # fmt: skip
 # Paths whose value is nowhere, with the reason.
 SAME: dict[str, str] = {
@@ -46,6 +48,8 @@ SAME: dict[str, str] = {
     "input[].status": "of an item that has ended",
     "input[].call_id": "see messages[].tool_calls[].id",
     "input[].content[].type": "the kind of a part is its place in the native body",
+    "input[].output[].type": "see input[].content[].type",
+    "input[].content[].filename": "see messages[].content[].file.filename",
 }
 # Paths whose value stands in the native body in other words.
 MAPPED = frozenset(
@@ -53,6 +57,7 @@ MAPPED = frozenset(
         *("messages[].role", "input[].role", "tool_choice", "tool_choice.type", "function_call", "parallel_tool_calls"),
         *("reasoning_effort", "reasoning.effort", "reasoning.summary", "user", "safety_identifier", "stop"),
         *("messages[].content[].image_url.detail", "tools[].function.strict", "tools[].strict", "logprobs"),
+        *("text.format.type", "input[].content[].detail", "input[].content[].file_data"),
         *("messages[].content[].cache_control.type", "web_search_options", "web_search_options.search_context_size"),
         *(
             "response_format.type",
@@ -117,7 +122,7 @@ def _name(path: Path) -> str:
 
 def _says_nothing(name: str, value: object) -> bool:
     if name == "web_search_options":
-        return False
+        return value is None
     return value is None or (isinstance(value, str | list | dict) and not value) or _is_default(name, value)
 
 

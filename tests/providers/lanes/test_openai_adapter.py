@@ -414,6 +414,37 @@ async def test_every_status_word_is_known(sandbox: Sandbox, account: Account, pa
     assert (counted.completed, counted.failed, counted.results) == (0, 2, {})
 
 
+REASON = {"errors": {"data": [{"code": "bad", "message": "Bad.", "line": 1}]}}
+NO_REASON: dict[str, Any] = {"errors": {"object": "list", "data": []}}
+NAMED = {"error_file_id": "file-e"}
+# What a job that is called failed says besides; whether lines of it ran, so that there are rows to wait for.
+FAILURES: list[tuple[dict[str, Any], bool]] = [
+    ({}, False),
+    (REASON, False),
+    ({"request_counts": {"completed": 0, "failed": 0}}, False),
+    ({"request_counts": {"completed": 0, "failed": 0}, **NAMED}, False),  # some name an empty file
+    ({"request_counts": {"completed": 0, "failed": 3}, **REASON}, False),  # all lines are counted for one reason
+    ({"request_counts": {"completed": 0, "failed": 3}, **REASON, **NAMED}, True),
+    ({"request_counts": {"completed": 0, "failed": 3}}, True),
+    ({"request_counts": {"completed": 0, "failed": 3}, **NO_REASON}, True),
+    ({"request_counts": {"completed": 0, "failed": 10**30}}, False),
+    ({"request_counts": {"completed": None, "failed": -1}}, False),
+    ({"request_counts": {"completed": 3, "failed": 0}, **REASON}, True),
+    ({"request_counts": {"completed": 1, "failed": 2}}, True),
+    ({"request_counts": {"completed": 10**30, "failed": 0}, **REASON}, True),  # not believed, and not taken for none
+]
+
+
+@pytest.mark.parametrize(("said", "ran"), FAILURES)
+async def test_a_failed_job_of_which_lines_ran_has_rows(
+    sandbox: Sandbox, account: Account, part: PartFile, said: dict[str, Any], ran: bool
+) -> None:
+    status = await polled(sandbox, account, part, {"status": "failed", **said})
+    assert (status.state is JobState.ENDED, status.refusal is None) == (ran, ran)
+    if ran and "error_file_id" not in said:
+        assert status.unnamed
+
+
 ABSURD: list[object] = [10**30, 2**63, 150, 4, -1, -(10**30), 1.5, 1e300, "3", True, None, [3], {}]
 
 

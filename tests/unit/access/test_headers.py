@@ -71,10 +71,10 @@ def test_absent_trace_ids_are_all_different() -> None:
         ({"virtual_key": "acme-a"}, "acme-a", None),
         ({"virtual_key": "@acme-a"}, "acme-a", None),
         ({"provider": "@acme-b", "virtual_key": "acme-a"}, "acme-b", None),
-        ({"provider": "acme-ai", "virtual_key": "acme-a"}, "acme-a", "acme-ai"),
+        ({"provider": "acme-ai", "virtual_key": "acme-a"}, "acme-a", None),
         ({"provider": "acme-ai"}, None, "acme-ai"),
         ({"provider": "@cf/meta/llama"}, None, "@cf/meta/llama"),
-        ({"provider": "@hf/x", "virtual_key": "acme-a"}, "acme-a", "@hf/x"),
+        ({"provider": "@hf/x", "virtual_key": "acme-a"}, "acme-a", None),
         ({"provider": "", "virtual_key": ""}, None, None),
     ],
 )

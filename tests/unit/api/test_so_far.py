@@ -21,6 +21,8 @@ from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 OUTPUT, ERRORS = "output.jsonl", "error.jsonl"
 KINDS = ("woven", "torn", "late", "left out")
 NARROW = msgspec.structs.replace(TARGET, max_lines=4, models=("wool-1", "wool-2"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.config import Config, Server, load, parse, render_check
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.providers import catalog
+from tests.toy import installed
 
 REPOSITORY = Path(__file__).parents[3]
 SECRET = "sk-acme-5up3r-s3cr3t"
@@ -58,17 +56,8 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (dist / "entry_points.txt").write_text(
         "[proxy_plugin.providers]\nacme-ai = acme_adapter:ACME\nbroken-ai = acme_adapter:NOTHING\n"
     )
-    sys.path.insert(0, str(site))
-    _forget_providers()
-    yield site
-    sys.path.remove(str(site))
-    _forget_providers()
-
-
-def _forget_providers() -> None:
-    importlib.invalidate_caches()
-    catalog._registered.cache_clear()
-    catalog.load.cache_clear()
+    with installed(site):
+        yield site
 
 
 def section(**parts: Any) -> dict[str, Any]:

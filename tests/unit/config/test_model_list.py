@@ -102,6 +102,17 @@ def test_the_base_of_an_entry_is_read_by_litellms_rule_for_its_provider(model: s
     assert config.virtual_keys["model-m"].credentials.custom_host == host
 
 
+def test_litellms_other_names_of_base_and_organization_count_too() -> None:
+    made = entry(
+        "m", "openai/x", api_base="https://a.example/v1", base_url="https://b.example/v1", organization="org-1"
+    )
+    credentials = configured(made).virtual_keys["model-m"].credentials
+    assert credentials.custom_host == "https://b.example/v1"
+    assert credentials.model_dump()["openai_organization"] == "org-1"
+    claude = entry("m", "anthropic/claude-x", base_url="https://a.example/v1/messages", organization="org-1")
+    assert configured(claude).virtual_keys["model-m"].credentials.custom_host == "https://a.example/v1"
+
+
 def test_a_custom_host_of_an_entry_is_stronger_and_taken_as_it_is() -> None:
     made = entry("m", "anthropic/claude-x", api_base="https://a.example", custom_host="https://b.example/x")
     assert configured(made).virtual_keys["model-m"].credentials.custom_host == "https://b.example/x"
@@ -116,6 +127,7 @@ def test_a_custom_host_of_an_entry_is_stronger_and_taken_as_it_is() -> None:
         ({"api_key": "os.environ/NOT_THERE"}, "environment variable NOT_THERE is not set"),
         ({"api_base": f"https://u:{SECRET}@h"}, "custom_host missing or unusable"),
         ({"openai_project": 5}, "openai_project missing or unusable"),
+        ({"organization": ["org-1", "org-2"]}, "openai_organization missing or unusable"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_a_warning(params: dict[str, Any], why: str) -> None:

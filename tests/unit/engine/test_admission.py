@@ -15,7 +15,7 @@ from proxy_plugin.config.sections import EngineSettings
 from proxy_plugin.engine import polls, steps_part
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.storage import registry
-from proxy_plugin.storage.tables import batches, files, parts, queue
+from proxy_plugin.storage.tables import batches, files, parts, queues
 from proxy_plugin.storage.tables.due import Overdue
 from proxy_plugin.storage.tables.parts import PartRow
 from tests.support.rows import batch_row, file_row, part_row
@@ -136,7 +136,7 @@ def test_more_room_after_a_start_is_taken(tmp_path: Path) -> None:
     lane.settle()
     for more, running in ((4, 4), (None, 9)):
         lane.key = Options(max_jobs_in_flight=more)
-        queue.wake_firsts(lane.conn)
+        queues.wake_firsts(lane.conn)
         lane.settle()
         assert lane.running() == names[:running]
 

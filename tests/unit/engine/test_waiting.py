@@ -41,6 +41,8 @@ CASES = [
     ("stage", answered(429, "no_money"), waits.BILLING),
     ("poll", answered(429, "no_money"), waits.BILLING),
     ("send", wrapped(Refused("words", code="no_money", status=402)), waits.BILLING),
+    ("send", wrapped(Refused("words", code="any_word", status=402)), waits.BILLING),
+    ("stage", answered(402, "Insufficient Balance"), waits.BILLING),
     ("fetch", wrapped(answered(429)), waits.RATE_LIMITED),
     ("fetch", wrapped(answered(503)), waits.PROVIDER_UNREACHABLE),
     ("fetch", wrapped(answered(404)), waits.JOB_UNREADABLE),

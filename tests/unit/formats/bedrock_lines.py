@@ -61,6 +61,12 @@ def invoke(model: str, messages: object = HELLO, *, lost: tuple[str, ...] = (), 
     return sent(to_invoke, model, messages, lost=lost, **options)
 
 
+def noted(to: Translator, model: str, messages: object = HELLO, **options: object) -> tuple[Json, tuple[str, ...]]:
+    """Return the native body and what is noted of it under the strictest switch."""
+    made = to(body(messages, **options), model=model, drop_params=False, strict_params=True)
+    return json.loads(made.body), made.dropped
+
+
 def refused(to: Translator, model: str, messages: object = HELLO, **options: object) -> LineRejected:
     """Return the refusal of a line that no setting lets pass."""
     with pytest.raises(LineRejected) as caught:

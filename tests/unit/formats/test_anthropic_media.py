@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
-from proxy_plugin.providers.formats.first_bytes import type_of
+from proxy_plugin.providers.formats.file_types import type_of
 from tests.unit.formats.anthropic_lines import HAIKU, HELLO, Json, body, call, calling, noting, user
 
 HEADS = {
@@ -103,6 +102,10 @@ TEXTS = [
     ("application/octet-stream", "A.CSV", "a,b"),
     ("application/octet-stream", "notes.md", "# x"),
     ("text/plain;charset=utf-8", "a.txt", "x"),
+    ("application/csv", "a.csv", "a,b"),
+    ("text/csv", "a.csv", "ID3,OggS,fLaC\n1,2,3"),
+    ("text/plain", "a.txt", "GIF89a is a format of pictures, II* is none"),
+    ("application/octet-stream", "a.txt", "ID3 tags stand in front of MP3 frames"),
 ]
 
 
@@ -160,6 +163,18 @@ def test_a_file_goes_as_what_its_first_bytes_are(said: str | None, real: str) ->
     assert noted == (() if silent else (f"messages[].content[].file.file_data={real}",))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "A.MD", "a.txt", "a.html", "a.json"])
+def test_a_text_without_a_uri_goes_by_its_name(name: str) -> None:
+    block, noted = block_of(file(file_data=encoded(b"a,b"), filename=name))
+    assert (block["source"]["data"], noted) == ("a,b", ())
+
+
+def test_a_page_that_calls_itself_a_pdf_goes_as_a_text_and_is_noted() -> None:
+    block, noted = block_of(file(file_data=uri("application/pdf", b"<html>hi</html>"), filename="a.pdf"))
+    assert block["source"] == {"type": "text", "media_type": "text/plain", "data": "<html>hi</html>"}
+    assert noted == ("messages[].content[].file.file_data=text/html",)
+
+
 @pytest.mark.parametrize("url", ["https://example.com/a.pdf", "HTTP://example.com/b?c=d"])
 def test_a_pdf_by_url(url: str) -> None:
     block, noted = block_of(file(file_url=url, filename="a.pdf"))
@@ -184,15 +199,3 @@ def test_tool_results_hold_documents_too() -> None:
     (result,) = params["messages"][2]["content"]
     assert result["content"][0]["source"]["data"] == "a,b"
     assert noted == ()
-
-
-@given(st.binary(max_size=40))
-def test_first_bytes_never_fail(data: bytes) -> None:
-    found = type_of(encoded(data))
-    assert found is None or any(data.startswith(head) for head in HEADS.values()) or found not in IMAGES or data
-    assert type_of(json.dumps(str(data))) is None or True
-
-
-@given(st.text(max_size=60))
-def test_first_bytes_of_what_is_no_base64(text: str) -> None:
-    assert type_of(text) is None or isinstance(type_of(text), str)

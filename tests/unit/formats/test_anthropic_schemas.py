@@ -156,6 +156,11 @@ IMPOSSIBLE: list[tuple[Json, str, str]] = [
         "Anthropic takes no reference in allOf",
     ),
     ({"anyOf": [TEXT], "oneOf": [TEXT]}, f"{PATH}.oneOf", "Anthropic knows anyOf alone"),
+    (
+        closed(a={"type": "array", "prefixItems": [{"type": "integer"}], "items": TEXT}),
+        f"{PATH}.properties.prefixItems",
+        "Anthropic knows one kind of items",
+    ),
 ]
 
 

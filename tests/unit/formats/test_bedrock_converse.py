@@ -28,6 +28,7 @@ from tests.unit.formats.bedrock_lines import (
     body,
     converse,
     invoke,
+    noted,
     refused,
 )
 
@@ -159,8 +160,13 @@ def test_which_tool_is_said_to_claude_and_nova_only(model: str) -> None:
 
 
 def test_forbidden_tools_are_left_out() -> None:
-    made = to_converse(body(tools=[TOOL], tool_choice="none"), model=QWEN, drop_params=False, strict_params=True)
-    assert (json.loads(made.body), made.dropped) == ({"messages": SAID}, ("tools",))
+    assert noted(to_converse, QWEN, tools=[TOOL], tool_choice="none") == ({"messages": SAID}, ("tools",))
+    function: Any = TOOL["function"]
+    strict: Json = {"type": "function", "function": {**function, "strict": True}}
+    assert noted(to_converse, QWEN, tools=[strict], tool_choice="none") == ({"messages": SAID}, ("tools",))
+    older: Json = {"functions": [TOOL["function"]], "function_call": "none"}
+    assert noted(to_converse, QWEN, **older) == ({"messages": SAID}, ("functions",))
+    assert converse(QWEN, tools=[], tool_choice="none") == {"messages": SAID}
     history = [*HELLO, calling(call()), result()]
     told = converse(QWEN, history, tools=[TOOL], tool_choice="none", lost=("tool_choice=auto",))
     assert told["toolConfig"] == {"tools": [SPEC]}
@@ -309,6 +315,49 @@ def test_the_type_of_the_first_bytes_is_sent_and_noted(model: str, url: str, for
     again = to_invoke(line, model=QWEN_VL, drop_params=False)
     sent = json.loads(again.body)["messages"][0]["content"][0]["image_url"]["url"]
     assert (sent, again.dropped) == (f"data:image/{form};base64,{url.partition(',')[2]}", translated.dropped)
+
+
+DOCUMENTS = [
+    ("text/csv", "a.csv", "csv", ()),
+    ("application/csv", "a.csv", "csv", ()),
+    ("text/markdown", "a.md", "md", ()),
+    ("text/x-markdown", "a.md", "md", ()),
+    ("text/html", "a.html", "html", ()),
+    ("text/plain", "a.txt", "txt", ()),
+    ("application/octet-stream", "A.CSV", "csv", ()),
+    ("application/octet-stream", "a.htm", "html", ()),
+    ("application/octet-stream", "a.docx", "docx", ()),
+    ("application/octet-stream", "a.json", "txt", ()),
+    ("application/json", "a.json", "txt", ("messages[].content[].file.file_data=text/plain",)),
+    ("text/xml", "a.xml", "txt", ("messages[].content[].file.file_data=text/plain",)),
+    ("application/yaml", "a.yaml", "txt", ("messages[].content[].file.file_data=text/plain",)),
+    ("text/tab-separated-values", "a.tsv", "txt", ("messages[].content[].file.file_data=text/plain",)),
+]
+
+
+@pytest.mark.parametrize(("media", "name", "form", "noted_"), DOCUMENTS)
+@pytest.mark.parametrize("model", [NOVA, CLAUDE])
+def test_texts_are_documents(model: str, media: str, name: str, form: str, noted_: tuple[str, ...]) -> None:
+    file: Json = {"type": "file", "file": {"file_data": f"data:{media};base64,YSxiCjEsMg==", "filename": name}}
+    made = to_converse(body(user(text("look"), file)), model=model, drop_params=False)
+    assert json.loads(made.body)["messages"][0]["content"][1]["document"]["format"] == form
+    assert made.dropped == noted_
+
+
+BARE = [("a.csv", "csv"), ("A.MD", "md"), ("a.txt", "txt"), ("a.html", "html"), ("a.docx", "docx"), ("a.json", "txt")]
+
+
+@pytest.mark.parametrize(("name", "form"), BARE)
+def test_a_document_without_a_uri_goes_by_its_name(name: str, form: str) -> None:
+    file: Json = {"type": "file", "file": {"file_data": "UEsDBA==" if form == "docx" else "YSxi", "filename": name}}
+    assert converse(NOVA, user(text("look"), file))["messages"][0]["content"][1]["document"]["format"] == form
+
+
+@pytest.mark.parametrize("name", [None, "a", "a.exe", "a.mp4", "csv.zip"])
+@pytest.mark.parametrize("data", ["data:application/octet-stream;base64,YQ==", "YQ==", "iVBORw0KGgo="])
+def test_what_nothing_tells_the_type_of_is_refused(name: str | None, data: str) -> None:
+    file: Json = {"type": "file", "file": {"file_data": data, "filename": name}}
+    assert refused(to_converse, NOVA, user(text("look"), file)).param == "messages[0].content[1].file.file_data"
 
 
 def test_documents_in_the_results_of_tools() -> None:

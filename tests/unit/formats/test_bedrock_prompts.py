@@ -13,8 +13,9 @@ from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
 from proxy_plugin.providers.formats.bedrock.models import MODELS
 from proxy_plugin.providers.formats.bedrock.prompts import DIALECTS
+from proxy_plugin.providers.formats.openai.chat import JSON_ONLY
 from tests.unit.formats.anthropic_lines import HELLO, SCHEMA, TOOL, call, calling, result, text, user
-from tests.unit.formats.bedrock_lines import IMAGE, LLAMA_3, LLAMA_4, MIXTRAL, R1, Json, body, invoke, refused
+from tests.unit.formats.bedrock_lines import IMAGE, LLAMA_3, LLAMA_4, MIXTRAL, R1, Json, body, invoke, noted, refused
 
 TALK = [
     {"role": "user", "content": "a"},
@@ -169,9 +170,34 @@ def test_no_setting_lets_these_through(model: str, given_: Json, param: str) -> 
     assert refused(to_invoke, model, **given_).param == param
 
 
-def test_tools_that_the_line_forbids_say_nothing() -> None:
+LATE: list[Json] = [
+    *HELLO,
+    {"role": "assistant", "content": "b"},
+    {"role": "system", "content": "late"},
+    {"role": "user", "content": "c"},
+]
+
+
+def test_what_is_told_stands_behind_all_system_texts_where_these_stand_first() -> None:
+    lost = ("messages[]=first", "response_format=told, not enforced")
+    for first in ([], [{"role": "system", "content": "s"}]):
+        told = invoke(R1, [*first, *LATE], response_format={"type": "json_object"}, lost=lost)["prompt"]
+        system = told.partition("<｜User｜>")[0].removeprefix("<｜begin▁of▁sentence｜>")
+        assert system == "\n\n".join((*(each["content"] for each in first), "late", JSON_ONLY))
+
+
+def test_a_late_system_text_does_not_hide_that_the_assistant_speaks_last() -> None:
+    assert refused(to_invoke, R1, LATE[:-1]).param == "messages"
+
+
+@pytest.mark.parametrize("model", [LLAMA_3, LLAMA_4, MIXTRAL, R1])
+def test_tools_that_the_line_forbids_are_left_out_and_noted(model: str) -> None:
     more: Any = {"tools": [TOOL], "tool_choice": "none"}
-    assert invoke(LLAMA_3, **more) == invoke(LLAMA_3)
+    assert noted(to_invoke, model, **more) == (invoke(model), ("tools",))
+    older: Any = {"functions": [TOOL["function"]], "function_call": "none"}
+    assert noted(to_invoke, model, **older) == (invoke(model), ("functions",))
+    nothing: Any = {"tools": [], "tool_choice": "none"}
+    assert invoke(model, **nothing) == invoke(model)
 
 
 def test_an_empty_assistant_message_says_nothing() -> None:

@@ -108,11 +108,66 @@ def test_values_that_ask_for_what_happens_anyway(model: str) -> None:
 
 
 def test_what_gemini_has_no_word_for_is_refused_or_dropped_by_name() -> None:
-    lost: Json = {"user": "u", "logit_bias": {"1": 2}, "metadata": {"a": "b"}, "web_search_options": {}}
+    lost: Json = {"user": "u", "logit_bias": {"1": 2}, "metadata": {"a": "b"}}
     for key, value in lost.items():
         request, dropped = dropping(**{key: value})
         assert dropped == (key,)
         assert request == translate()
+
+
+SEARCHES: list[tuple[Json, list[Json], tuple[str, ...]]] = [
+    ({"web_search_options": {}}, [{"googleSearch": {}}], ()),
+    (
+        {"web_search_options": {"search_context_size": "low"}},
+        [{"googleSearch": {}}],
+        ("web_search_options.search_context_size",),
+    ),
+    ({"tools": [{"googleSearch": {}}]}, [{"googleSearch": {}}], ()),
+    ({"tools": [{"google_search": {}}], "web_search_options": {}}, [{"googleSearch": {}}], ()),
+    ({"tools": [{"url_context": {}}, {"codeExecution": {}}]}, [{"urlContext": {}}, {"codeExecution": {}}], ()),
+    (
+        {"tools": [{"google_search": {"timeRangeFilter": None}}]},
+        [{"googleSearch": {"timeRangeFilter": None}}],
+        (),
+    ),
+    (
+        {"tools": [TOOL, {"google_maps": {}}]},
+        [{"functionDeclarations": [DECLARED]}, {"googleMaps": {}}],
+        (),
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "tools", "noted"), SEARCHES)
+def test_what_google_runs_itself(options: Json, tools: list[Json], noted: tuple[str, ...]) -> None:
+    request, dropped = noting(**options)
+    assert (request["tools"], dropped) == (tools, noted)
+
+
+def test_a_search_in_a_batch_of_vertex_is_no_empty_object() -> None:
+    search = [{"googleSearch": {"timeRangeFilter": None}}]
+    both: list[Json] = [{"web_search_options": {}}, {"tools": [{"google_search": {}}]}]
+    for asked in both:
+        assert translate(vertex=True, **asked)["tools"] == search
+    refused = refusal(vertex=True, tools=[{"url_context": {}}])
+    assert refused.param == "tools[0].url_context"
+
+
+def test_a_place_of_the_search_is_refused_by_name() -> None:
+    place = {"type": "approximate", "approximate": {"city": "Rome"}}
+    request, dropped = dropping(web_search_options={"user_location": place})
+    assert (request["tools"], dropped) == ([{"googleSearch": {}}], ("web_search_options.user_location",))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tools": [{"google_search": None}]}, {"tools": [{"google_search": 1}]}, {"web_search_options": 1},
+        {"tools": [{"google_search": {}, "x": {}}]}, {"tools": [{"type": "web_search"}]}, {"tools": [{}]},
+    ],
+)  # fmt: skip
+def test_what_is_no_tool(options: Json) -> None:
+    assert str(refusal(**options).param).startswith(("tools[0]", "web_search_options"))
 
 
 def test_limits_of_the_model() -> None:
@@ -301,3 +356,18 @@ def test_safety_settings() -> None:
 def test_several_answers_only_where_the_model_gives_them() -> None:
     assert config(FLASH, n=8) == {"candidateCount": 8}
     assert "custom_ids" in str(refusal(FLASH_3, n=2))
+
+
+@pytest.mark.parametrize(
+    ("model", "instead"),
+    [("gemini-3.8-flash", "low"), ("gemini-3-pro-preview", "low"), ("gemini-2.5-pro", "minimal")],
+)
+def test_thinking_that_cannot_be_off_is_named_as_the_caller_does(model: str, instead: str) -> None:
+    asked: dict[str, Json] = {
+        "thinking": {"thinking": {"type": "disabled"}},
+        "reasoning_effort": {"reasoning_effort": "none"},
+    }
+    for name, options in asked.items():
+        request, dropped = dropping(model, **options)
+        assert dropped == (f"{name}={instead}",)
+        assert "thinkingConfig" in request["generationConfig"]

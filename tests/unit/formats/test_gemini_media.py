@@ -140,6 +140,17 @@ def test_types_that_the_service_refuses(part: Json, vertex: bool) -> None:
     assert refused.param.startswith("messages[0].content[0].")
 
 
+@pytest.mark.parametrize(
+    ("name", "media"),
+    [("a.csv", "text/csv"), ("a.html", "text/html"), ("a.txt", "text/plain"), ("A.JSON", "application/json"),
+     ("a.xml", "text/xml"), ("a.pdf", "application/pdf"), ("a.mp3", "audio/mp3"), ("a.mp4", "video/mp4")],
+)  # fmt: skip
+def test_a_name_tells_the_type_where_the_data_does_not(name: str, media: str) -> None:
+    request, dropped = noting(messages=user(file("data:application/octet-stream;base64,YSxi", filename=name)))
+    assert request["contents"][0]["parts"][0]["inlineData"] == {"mimeType": media, "data": "YSxi"}
+    assert dropped == ()
+
+
 MISTAKEN = [
     (image(uri("image/png", b"\xff\xd8\xff\xe0" + b"\0" * 20)), "image/jpeg", "image_url.url"),
     (image(uri("image/jpeg", b"\x89PNG\r\n\x1a\n" + b"\0" * 20)), "image/png", "image_url.url"),

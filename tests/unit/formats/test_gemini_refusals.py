@@ -76,7 +76,7 @@ REFUSED: list[tuple[Json, str]] = [
     ({"temperature": 2.1}, "temperature"),
     ({"temperature": "0"}, "temperature"),
     ({"top_p": 1.1}, "top_p"),
-    ({"top_k": 0}, "top_k"),
+    ({"top_k": -2}, "top_k"),
     ({"presence_penalty": 2.1}, "presence_penalty"),
     ({"frequency_penalty": "1"}, "frequency_penalty"),
     ({"seed": 1.5}, "seed"),

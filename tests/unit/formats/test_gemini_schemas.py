@@ -120,8 +120,31 @@ def test_an_open_object_is_never_closed(schema: Json) -> None:
     assert config(response_format=wanted)["responseJsonSchema"]["properties"]["counts"] == counts
 
 
+PATTERNS: list[tuple[Json, object]] = [
+    ({"^a": {"type": "string"}}, {"type": "string"}),
+    ({"^a": {"type": "object"}}, {"type": "object", "additionalProperties": True}),
+    (
+        {"^a": {"type": "string"}, "^b": {"type": "integer"}},
+        {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+    ),
+    ({"^a": {}}, {}),
+    ({"^a": True}, True),
+]
+
+
+@pytest.mark.parametrize(("patterns", "more"), PATTERNS)
+@pytest.mark.parametrize("properties", [{}, {"properties": {"b": {"type": "string"}}}])
+def test_members_that_a_pattern_names_are_not_shut_out(patterns: Json, more: object, properties: Json) -> None:
+    schema = {"type": "object", "patternProperties": patterns, "additionalProperties": False, **properties}
+    for outer, place in ((schema, "s"), (obj(a={"type": "array", "items": schema}), "s.properties.items")):
+        made, notes = read(outer)
+        inner = made if outer is schema else made["properties"]["a"]["items"]
+        assert inner == {**schema, "additionalProperties": more}
+        assert f"{place}.patternProperties" in notes
+
+
 KEYS = ["type", "const", "enum", "allOf", "anyOf", "oneOf", "$ref", "items", "properties", "$defs", "definitions",
-        "nullable", "format", "pattern", "additionalProperties", "not", "description", "zz"]  # fmt: skip
+        "nullable", "format", "pattern", "additionalProperties", "patternProperties", "not", "zz"]  # fmt: skip
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3), st.sampled_from(["object", "string"]))
 ANY = st.recursive(
     LEAVES,

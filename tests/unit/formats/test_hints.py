@@ -82,6 +82,53 @@ def test_wishes_are_sent_or_recorded_and_nothing_else_changes(name: str, body: J
         assert native != sent(name, {"messages": plain["messages"]})[0]
 
 
+NOTHING: list[Json] = [
+    {"n": 1}, {"stream": False}, {"logprobs": False, "top_logprobs": 0}, {"modalities": ["text"]}, {"modalities": []},
+    {"frequency_penalty": 0, "presence_penalty": 0.0}, {"service_tier": "auto"}, {"verbosity": "medium"},
+    {"response_format": {"type": "text"}}, {"tools": [], "tool_choice": "auto"}, {"parallel_tool_calls": True},
+    {"stop": None}, {"stop": []}, {"logit_bias": {}}, {"metadata": {}}, {"user": ""}, {"audio": None}, {"audio": {}},
+    {"repetition_penalty": 1.0}, {"repetition_penalty": 1}, {"length_penalty": 1}, {"min_p": 0}, {"min_p": 0.0},
+    {"top_a": 0}, {"top_k": 0}, {"top_k": -1}, {"reasoning_effort": None}, {"web_search_options": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NOTHING, ids=str)
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_asks_for_what_happens_anyway_hinders_nothing(name: str, body: Json) -> None:
+    native, dropped = sent(name, body, strict=True)
+    assert dropped == ()
+    config = native.get("generationConfig", {})
+    for key in body.keys() & {"frequency_penalty", "presence_penalty"}:  # a lane that knows these may send zeros
+        assert native.pop(key, 0) == 0
+        assert config.pop("frequencyPenalty" if key[0] == "f" else "presencePenalty", 0) == 0
+    assert {key: each for key, each in native.items() if each != {}} == sent(name, {})[0]
+
+
+@pytest.mark.parametrize("more", [{"repetition_penalty": 1.1}, {"min_p": 0.05}, {"top_a": 0.1}], ids=str)
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_switched_on_is_not_passed_over(name: str, more: Json) -> None:
+    with pytest.raises(LineRejected) as caught:
+        sent(name, more)
+    assert caught.value.param in more
+
+
+NATIVE = [
+    *("generationConfig", "generation_config", "systemInstruction", "contents", "safetySettings", "toolConfig"),
+    *("inferenceConfig", "additionalModelRequestFields", "performanceConfig", "guardrailConfig", "requestMetadata"),
+    *("stop_sequences", "system", "anthropic_version", "labels", "cached_content"),
+]
+
+
+@pytest.mark.parametrize("key", NATIVE)
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_message_says_that_a_provider_lacks_what_is_its_own(name: str, key: str) -> None:
+    try:
+        sent(name, {key: {"a": "b"}})
+    except LineRejected as error:
+        message = error.message
+        assert "has no equivalent" not in message
+
+
 @pytest.mark.parametrize("detail", ["low", "high", "original"])
 @pytest.mark.parametrize("name", SEES)
 def test_the_detail_of_a_picture_is_sent_or_recorded(name: str, detail: str) -> None:
@@ -103,6 +150,10 @@ FED_BACK: list[Json] = [
     {"content": "a", "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]},
     {"content": "a", "provider_specific_fields": {"citations": None, "x": 1}},
     {"content": "a", "extra_content": {"google": {"thought_signature": "c2ln"}}},
+    {"content": "a", "parsed": {"x": 1}},
+    {"content": "a", "id": "msg_1", "object": "chat.completion", "created": 1, "model": "m", "finish_reason": "stop"},
+    {"content": "a", "usage": {"total_tokens": 3}, "status": "completed", "stop_reason": "end_turn"},
+    {"content": "a", "created_at": "2026-01-01", "timestamp": 1, "metadata": {"run": "7"}},
     {"content": "", "audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "spoken words", "expires_at": 1}},
 ]
 
@@ -173,6 +224,37 @@ def test_an_answer_fed_back_to_its_own_lane_is_taken(name: str) -> None:
     choice = json.loads(read(json.dumps(native).encode()).body)["choices"][0]
     again = {"messages": [HELLO, choice["message"], {"role": "user", "content": "on"}]}
     assert "Rome" in json.dumps(sent(name, again)[0])
+
+
+TOOL: Json = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+CALL: Json = {"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+LOOP: list[Json] = [
+    HELLO,
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "hm"},
+    {"role": "tool", "tool_call_id": "toolu_1", "content": "r"},
+]
+NO_THOUGHTS: list[Json] = [
+    {"messages": LOOP, "tools": [TOOL]},
+    {"tools": [TOOL], "tool_choice": "required"},
+    {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+    {"messages": [HELLO, {"role": "assistant", "content": "The answer is"}]},
+    {"max_completion_tokens": 100},
+]
+
+
+@pytest.mark.parametrize("level", ["minimal", "low", "high", "xhigh", "max"])
+@pytest.mark.parametrize("body", NO_THOUGHTS, ids=lambda body: list(body)[-1])
+@pytest.mark.parametrize(
+    "model", ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-1", "claude-3-haiku-20240307"]
+)
+def test_a_loop_of_tools_goes_on_where_its_model_cannot_think(model: str, body: Json, level: str) -> None:
+    line = {"model": model, "messages": [HELLO], "reasoning_effort": level, **body}
+    made = to_messages(json.dumps(line).encode(), model=None, drop_params=False)
+    native = json.loads(made.body)
+    assert "thinking" not in native
+    assert "reasoning_effort" in made.dropped
+    with pytest.raises(LineRejected):
+        to_messages(json.dumps(line).encode(), model=None, drop_params=False, strict_params=True)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

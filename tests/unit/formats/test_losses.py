@@ -71,7 +71,7 @@ def test_a_refusal_names_every_parameter_and_the_line_to_add() -> None:
     assert error.params == ("logit_bias", "temperature")
     assert error.param == "logit_bias"
     assert 'x-portkey-config: {"drop_params": true}' in error.message
-    assert "`drop_params: true`" in error.message
+    assert "'drop_params: true'" in error.message
     assert "temperature: takes 0 to 1. Send 1 at most" in error.message
 
 

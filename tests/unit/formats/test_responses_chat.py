@@ -206,6 +206,15 @@ OPTIONS: list[tuple[Json, Json]] = [
         },
         {"tools": [CHAT_OTHER], "tool_choice": "required"},
     ),
+    ({"tools": [{"type": "web_search"}]}, {"web_search_options": {}}),
+    (
+        {"tools": [{"type": "web_search_preview", "search_context_size": "low"}, OTHER]},
+        {"web_search_options": {"search_context_size": "low"}, "tools": [CHAT_OTHER]},
+    ),
+    (
+        {"tools": [{"type": "web_search", "user_location": {"type": "approximate", "city": "Rome"}}]},
+        {"web_search_options": {"user_location": {"type": "approximate", "approximate": {"city": "Rome"}}}},
+    ),
     # Asks for what happens anyway.
     ({"store": False, "stream": False, "background": False, "truncation": "disabled", "top_logprobs": 0}, {}),
     ({"store": None, "previous_response_id": None, "conversation": None, "max_tool_calls": 3}, {}),
@@ -226,7 +235,8 @@ REFUSED: list[tuple[Json, str]] = [
     ({"stream": True}, "stream"),
     ({"moderation": {"model": "omni-moderation-latest"}}, "moderation"),
     ({"include": "x"}, "include"),
-    ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+    ({"tools": [{"type": "code_interpreter", "container": {}}]}, "tools[0]"),
+    ({"tools": [{"type": "web_search", "user_location": "Rome"}]}, "tools[0].user_location"),
     ({"tools": [TOOL, {"type": "custom", "name": "c"}]}, "tools[1]"),
     ({"tools": "f"}, "tools"),
     ({"tools": [TOOL], "tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.openai.responses_words import own_names, own_refusal
@@ -99,7 +101,7 @@ NOTED: list[tuple[str, object, Json, str]] = [
     (FLASH, [user(image(detail="low"), image())], {}, "input[].content[].detail"),
     (FLASH, [user(image("data:image/gif;base64,iVBORw0KGgo="))], {}, "input[].content[].image_url=image/png"),
     (FLASH, [HELLO, {"role": "system", "content": "s"}], {"instructions": "i"}, "input[]=first"),
-    (FLASH, [HELLO, {"type": "image_generation_call", "result": "iVBORw0KGgo="}, HELLO], {}, "input[].images"),
+    (FLASH, [HELLO, {"type": "image_generation_call", "result": "iVBORw0KGgo="}, HELLO], {}, "input[].result"),
     (PRO_3, "hi", {"reasoning": {"effort": "minimal"}}, "reasoning.effort=low"),
     (PRO_3, "hi", {"reasoning": {"summary": "detailed"}}, "reasoning.summary=auto"),
     ("gemini-2.0-flash", "hi", {"reasoning": {"summary": "auto"}}, "reasoning.summary"),
@@ -177,3 +179,64 @@ def test_every_place_is_the_callers(turns: list[list[Json]], fault: Json, told: 
     assert place is not None
     assert (int(place[1]), int(place[2])) == (len(items) - 1, before)
     assert place[3] in fault
+
+
+SEARCH: Json = {"tools": [{"type": "web_search", "search_context_size": "low"}]}
+
+
+def test_a_web_search_runs_where_the_lane_has_one_and_is_refused_by_name_elsewhere() -> None:
+    line = json.dumps({"model": "m", "input": "hi", "include": ["web_search_call.action.sources"], **SEARCH}).encode()
+
+    def through(to: Callable[..., Translated], model: str) -> Translated:
+        def native(chat: bytes) -> Translated:
+            return to(chat, model=model, drop_params=False)
+
+        return translate(RESPONSES, line, native, drop_params=False)
+
+    for to, model in ((to_messages, "claude-sonnet-4-6"), (to_generate_content, "gemini-3.8-flash")):
+        made = through(to, model)
+        assert "tools" in json.loads(made.body)
+        assert made.dropped == ("include[]", "tools[].search_context_size")
+    with pytest.raises(LineRejected) as caught:
+        through(to_converse, "amazon.nova-pro-v1:0")
+    assert str(caught.value.param).startswith("tools[]")
+
+
+ALL_STEPS: list[tuple[Json, tuple[str, ...]]] = [
+    ({"logit_bias": {"1": 2}, "text": {"verbosity": "low"}}, ("logit_bias", "text.verbosity")),
+    ({"truncation": "auto", "temperature": 1.5}, ("truncation", "temperature")),
+    ({"previous_response_id": "r", "text": {"verbosity": "low"}}, ("previous_response_id", "text.verbosity")),
+    ({"frequency_penalty": 1, **SEARCH}, ("frequency_penalty", "tools[]")),
+    ({"logit_bias": {"1": 2}, "top_logprobs": 2}, ("logit_bias", "include", "top_logprobs")),
+    ({"truncation": "auto", "n": 2}, ("truncation", "n")),
+    ({"logit_bias": {"1": 2}}, ("logit_bias",)),
+    ({"text": {"verbosity": "low"}, "temperature": 1.5}, ("text.verbosity", "temperature")),
+    ({"logit_bias": {"1": 2}, "tools": [{"type": "mcp"}], "tool_choice": "required"}, ("tools[0]",)),
+    ({"input": 7, "logit_bias": {"1": 2}}, ("input",)),
+]
+
+
+@pytest.mark.parametrize(("options", "params"), ALL_STEPS)
+def test_one_refusal_names_what_every_step_refuses(options: Json, params: tuple[str, ...]) -> None:
+    line = json.dumps({"model": "m", "input": "hi", **options}).encode()
+
+    def native(chat: bytes) -> Translated:
+        return to_converse(chat, model="amazon.nova-pro-v1:0", drop_params=False)
+
+    with pytest.raises(LineRejected) as caught:
+        translate(RESPONSES, line, native, drop_params=False)
+    assert set(caught.value.params) == set(params)
+    assert caught.value.param == params[0]
+    assert all(f"{param}: " in caught.value.message for param in params)
+    assert caught.value.message.count("x-portkey-config") <= 1
+
+
+def test_one_refusal_of_a_completions_body_names_what_every_step_refuses() -> None:
+    line = json.dumps({"model": "m", "prompt": "hi", "best_of": 3, "temperature": 1.5, "logit_bias": {"1": 2}}).encode()
+
+    def native(chat: bytes) -> Translated:
+        return to_converse(chat, model="amazon.nova-pro-v1:0", drop_params=False)
+
+    with pytest.raises(LineRejected) as caught:
+        translate("/v1/completions", line, native, drop_params=False)
+    assert set(caught.value.params) == {"best_of", "temperature", "logit_bias"}

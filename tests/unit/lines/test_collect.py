@@ -16,6 +16,8 @@ from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.toy_batch import ToyBatch, chat
 from tests.toy.toy_service import answer_text
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 EXPIRED = "This request could not be executed before the completion window expired."
 CANCELLED = "This request was not executed because the batch was cancelled."
 

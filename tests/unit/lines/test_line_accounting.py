@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from proxy_plugin.lines.collect import CollectFacts
@@ -21,6 +22,8 @@ from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
 from tests.toy.generated import CASES, FAST, Case
 from tests.toy.toy_batch import TARGET, ToyBatch, files_below
+
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def native_row(mark: str, ordinal: int, what: str, turn: int) -> bytes:

@@ -17,6 +17,8 @@ from proxy_plugin.lines.verdicts import Shortfall
 from proxy_plugin.providers.base import Usage, native_id
 from tests.toy.toy_batch import JOB, TARGET, ToyBatch, chat, files_below, write_source
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
 EXPIRED = "This request could not be executed before the completion window expired."
 CANCELLED = "This request was not executed because the batch was cancelled."

@@ -19,6 +19,8 @@ from proxy_plugin.providers.base import split_native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 FREE = msgspec.structs.replace(TARGET, max_lines=None, max_bytes=None, max_inputs=None, max_line_bytes=None)
 
 

@@ -24,6 +24,8 @@ from proxy_plugin.routing.route import ByLine, Case, Changes, Name, Names, Optio
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 FREE = msgspec.structs.replace(TARGET, max_lines=None, max_bytes=None, max_inputs=None, max_line_bytes=None)
 
 

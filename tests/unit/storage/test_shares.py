@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from proxy_plugin.storage import registry
-from proxy_plugin.storage.tables import batches, due, files, parts, queue
+from proxy_plugin.storage.tables import batches, due, files, parts, queues
 from proxy_plugin.storage.tables.due import Due
 from tests.support.rows import batch_row, file_row, part_row
 
@@ -43,7 +43,7 @@ class Books:
         return name
 
     def queue(self, workspaces: str, **columns: object) -> list[str]:
-        waiting = {"note": queue.NO_ROOM, "due_at": NOW + 3600} | columns
+        waiting = {"note": queues.NO_ROOM, "due_at": NOW + 3600} | columns
         return [self.add(workspace, **waiting) for workspace in workspaces]
 
 
@@ -109,11 +109,11 @@ def test_a_place_goes_to_the_workspace_with_the_fewest_jobs(
     for each in running:
         books.add(each, state="running")
     names, order = books.queue(waiting), list[str]()
-    while (first := queue.first(conn, "lane")) is not None:
+    while (first := queues.first(conn, "lane")) is not None:
         part = parts.get(conn, first.batch_id, first.n)
         assert part is not None
         parts.move(conn, part, "staging")
-        queue.served(conn, "lane", first.workspace)
+        queues.served(conn, "lane", first.workspace)
         order.append(first.batch_id)
     assert "".join(name[0] for name in order) == served
     for workspace in set(waiting):
@@ -124,10 +124,10 @@ def test_the_only_place_is_taken_in_turn(conn: sqlite3.Connection, books: Books)
     """With one job at a time all have the fewest whenever the place falls free."""
     books.queue("aaaaabb")
     order = ""
-    while (first := queue.first(conn, "lane")) is not None:
+    while (first := queues.first(conn, "lane")) is not None:
         part = parts.get(conn, first.batch_id, first.n)
         assert part is not None
-        queue.served(conn, "lane", first.workspace)
+        queues.served(conn, "lane", first.workspace)
         for state in ("staging", "staged", "creating", "running", "ended"):
             part = parts.move(conn, part, state)
         order += first.workspace
@@ -149,44 +149,44 @@ def test_a_place_that_falls_free_wakes_one_part(conn: sqlite3.Connection, books:
 def test_parts_that_wait_for_quota_are_not_in_the_queue(conn: sqlite3.Connection, books: Books) -> None:
     books.queue("a", note="token_limit_exceeded")
     [name] = books.queue("b")
-    first = queue.first(conn, "lane")
+    first = queues.first(conn, "lane")
     assert first is not None
     assert first.batch_id == name
 
 
 def test_a_create_that_is_resolved_calls_one_part(conn: sqlite3.Connection, books: Books) -> None:
-    names = books.queue("aaabb", state="creating", note=queue.NO_TURN)
+    names = books.queue("aaabb", state="creating", note=queues.NO_TURN)
     order = []
     for _ in names:
-        queue.call_first(conn, "lane")
-        [(batch_id, n)] = queue.called(conn, "lane", NOW)
+        queues.call_first(conn, "lane")
+        [(batch_id, n)] = queues.called(conn, "lane", NOW)
         part = parts.get(conn, batch_id, n)
         assert part is not None
         parts.move(conn, part, "running", due_at=NOW + 5)
         order.append(batch_id[0])
     assert order == list("ababa")
-    queue.call_first(conn, "lane")
-    assert queue.called(conn, "lane", NOW) == set()
+    queues.call_first(conn, "lane")
+    assert queues.called(conn, "lane", NOW) == set()
 
 
 def test_a_called_part_that_rests_holds_nobody_up(conn: sqlite3.Connection, books: Books) -> None:
-    [name] = books.queue("a", state="creating", note=queue.NO_TURN)
-    queue.call_first(conn, "lane")
-    assert queue.called(conn, "lane", NOW) == {(name, 0)}
+    [name] = books.queue("a", state="creating", note=queues.NO_TURN)
+    queues.call_first(conn, "lane")
+    assert queues.called(conn, "lane", NOW) == {(name, 0)}
     parts.postpone(conn, name, 0, NOW + 60)
-    assert queue.called(conn, "lane", NOW) == set()
+    assert queues.called(conn, "lane", NOW) == set()
 
 
 ASKED: dict[str, Callable[[sqlite3.Connection], object]] = {
     "what is due": lambda conn: due.rows(conn, NOW, lambda *_: 5),
     "when the next is due": lambda conn: due.next_after(conn, NOW),
-    "the first in the queue": lambda conn: queue.first(conn, "lane"),
-    "whether anybody waits": lambda conn: queue.anybody(conn, "lane"),
-    "how long it is": lambda conn: queue.length(conn, "lane", queue.NO_ROOM, 10),
-    "who was called": lambda conn: queue.called(conn, "lane", NOW),
-    "the first to be created": lambda conn: queue.first(conn, "lane", queue.NO_TURN),
+    "the first in the queue": lambda conn: queues.first(conn, "lane"),
+    "whether anybody waits": lambda conn: queues.anybody(conn, "lane"),
+    "how long it is": lambda conn: queues.length(conn, "lane", queues.NO_ROOM, 10),
+    "who was called": lambda conn: queues.called(conn, "lane", NOW),
+    "the first to be created": lambda conn: queues.first(conn, "lane", queues.NO_TURN),
     "what is in flight": lambda conn: parts.in_flight(conn, "lane"),
-    "a place that falls free": lambda conn: queue.wake_first(conn, "lane"),
+    "a place that falls free": lambda conn: queues.wake_first(conn, "lane"),
 }
 
 
@@ -249,13 +249,13 @@ def test_parts_of_the_schema_before_have_their_turn(tmp_path: Path) -> None:
     files.insert(conn, file_row())
     for n, workspace in enumerate("aab"):
         batches.insert(conn, batch_row(f"{workspace}{n}", workspace=workspace), is_retry=False)
-        row = part_row(f"{workspace}{n}", state="planned", due_at=0.0, mark=str(n), note=queue.NO_ROOM)
+        row = part_row(f"{workspace}{n}", state="planned", due_at=0.0, mark=str(n), note=queues.NO_ROOM)
         names = ", ".join(row.__struct_fields__)
         values = ", ".join(f":{name}" for name in row.__struct_fields__)
         conn.execute(f"INSERT INTO parts ({names}) VALUES ({values})", structs.asdict(row))
     registry.migrate(conn)
     assert {name: len(rows) for name, rows in due.rows(conn, NOW, everything).items()} == {"a": 2, "b": 1}
-    first = queue.first(conn, "lane")
+    first = queues.first(conn, "lane")
     assert first is not None
     assert first[:3] == ("a0", 0, "a")
     conn.close()

@@ -6,7 +6,9 @@ too: `find("openai").under("vendor")`, with the facts in which it differs.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.whole.contract.wire import FOREIGN, Wire
 
 Odd = Literal["error", "missing", "duplicate", "foreign"]
 """How a provider may answer a line: with an error, not at all, twice, with a foreign row (`FOREIGN`) beside it."""
+HALF = re.compile("[\ud800-\udfff]")
 Wires = Mapping[str, Wire]
 """The stand-ins by provider."""
 UNLABELLED = dict.fromkeys(
@@ -50,6 +53,7 @@ class Case:
     write: Callable[[str, str], dict[str, Any]] = chat  # the body of a line: model and user text
     answer: Callable[[Mapping[str, Any]], str] | None = None  # the text that must come back for a body
     wrong: Mapping[str, Any] = field(default_factory=lambda: {"api_key": "sk-nobody-has-this-58c1"})  # nobody's key
+    half: str | None = None  # what half a character becomes on the way; None: it arrives as it is
     error_code: str = "400"  # of the row of a line that is answered with an error
     apart: Mapping[str, Any] = field(default_factory=dict)  # body members that put a line into another job
     pythonpath: Path | None = None  # of an adapter from outside the tree
@@ -73,6 +77,8 @@ class Case:
         """Return the text that must come back for a body."""
         if self.answer is not None:
             return self.answer(body)
+        if self.half is not None:
+            body = json.loads(HALF.sub(self.half, json.dumps(body, ensure_ascii=False)))
         return expected_text(self.stand_in.endpoint, body, self.stand_in.answers)
 
     def virtual_keys(self, wire: Wire) -> dict[str, dict[str, Any]]:
@@ -122,7 +128,7 @@ def marked(text: str, odd: Odd | None) -> str:
 OPENAI = find("openai")
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
-    Case(stand_in=find("anthropic")),
+    Case(stand_in=find("anthropic"), half="\ufffd"),
     Case(
         stand_in=TOY,
         wire=ToyWire,

@@ -98,6 +98,6 @@ def test_a_batch_that_has_ended_cannot_be_cancelled(case: Case, gateway: Client,
     lines = lines_of(case, 3)
     ended = gateway.run(lines)
     status, answer = gateway.ask("POST", f"/batches/{ended['id']}/cancel")
-    assert (status, answer["error"]["code"]) == (409, "conflict")
+    assert (status, answer["error"]["message"]) == (409, "Cannot cancel a batch with status 'completed'.")
     assert gateway.batch(ended["id"]) == ended
     assert wire.cancelled() == []

@@ -111,6 +111,46 @@ async def test_results_that_never_come_are_waited_for_an_hour_and_announced(stan
         assert len(await world.sandbox.log()) == 1
 
 
+EMPTY = {"kind": "status", "on": "batches.results", "status": 200, "body": "", "times": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rules"), [("openai", {"output_late": NEVER}, []), ("anthropic", {}, [EMPTY])]
+)
+async def test_results_are_waited_for_since_the_job_is_over(
+    sandbox: Sandbox, tmp_path: Path, name: str, options: dict[str, Any], rules: list[dict[str, Any]]
+) -> None:
+    """However often they are looked for meanwhile, and the batch says so all the time but for the looks themselves."""
+    sandbox.control.reset()
+    stand, since = Stand(sandbox, find(name)), set[int]()
+    stand.options(**options)
+    stand.faults(*rules)
+    async with opened(tmp_path / "data", sandbox, stand.key()) as world:
+        batch = await world.create(LINES)
+        for _ in range(4):
+            since.add((await _late(world, batch.id))["since"])
+            await world.pass_time(10)
+            await _looked(world)
+        assert len(since) == 1
+
+
+async def _looked(world: World) -> None:
+    before = len(await world.calls("batches.retrieve"))
+    await world.until_true(lambda: _more(world, "batches.retrieve", before - 1))
+
+
+async def _late(world: World, batch_id: str) -> dict[str, Any]:
+    found = list[dict[str, Any]]()
+
+    async def told() -> bool:
+        batch = await world.client.batches.retrieve(batch_id)
+        found[:] = [batch.to_dict().get("x_status") or {}]  # type: ignore[list-item]
+        return found[0].get("waiting_for") == "results_late"
+
+    await world.until_true(told)
+    return found[0]
+
+
 async def _more(world: World, op: str, than: int) -> bool:
     return len(await world.calls(op)) > than + 1
 

@@ -140,6 +140,7 @@ def test_what_was_cut_is_seen_while_the_rest_runs(stand: Stand, gateway: Client)
     assert alone["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
     assert "line 8 of the file" in alone["error"]["message"]
     assert rest["request_counts"]["total"] == COUNT - 1
+    assert gateway.batch(batch_id)["request_counts"] == {"total": COUNT, "completed": 0, "failed": 1}
     rows = gateway.call("GET", f"/batches/{batch_id}/output", headers={"accept": "application/json"})
     assert [json.loads(row)["custom_id"] for row in rows.splitlines()] == ["line 7"]
     stand.sandbox.control.advance(601)

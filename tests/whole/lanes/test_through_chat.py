@@ -30,7 +30,7 @@ def run(gateway: Client, provider: str, url: str, lines: list[Line]) -> tuple[di
     assert batch["status"] == "completed", batch
     rows = []
     for name in ("output_file_id", "error_file_id"):
-        content = gateway.call("GET", f"/files/{batch[name]}/content") if name in batch else b""
+        content = gateway.call("GET", f"/files/{batch[name]}/content") if batch[name] else b""
         rows.append({row["custom_id"]: row for row in map(json.loads, content.splitlines())})
     return rows[0], rows[1]
 
@@ -64,7 +64,7 @@ def test_what_chat_cannot_express_is_an_error_row_in_the_callers_own_words(gatew
     ]
     output, errors = run(gateway, "anthropic", RESPONSES, lines)
     assert list(output) == ["r 0"]
-    messages = {name: row["error"]["message"] for name, row in errors.items()}
+    messages = {name: row["response"]["body"]["error"]["message"] for name, row in errors.items()}
     assert list(messages) == ["r 1", "r 2", "r 3"]
     for custom_id, field in (("r 1", "previous_response_id"), ("r 2", "tools[0]"), ("r 3", "temperature")):
         assert messages[custom_id].startswith(f"{field}: ")

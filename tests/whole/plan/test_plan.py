@@ -177,7 +177,7 @@ def test_refusals_are_those_of_a_create(gateway: Planning) -> None:
         (body | {"input_file_id": "file-unknown"}, {}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": OTHER_KEY}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": "wrong"}, 401, "invalid_api_key"),
-        (body, {"x_portkey_virtual_key": "nobody"}, 400, "invalid_virtual_key"),
+        (body, {"x_portkey_virtual_key": "nobody"}, 400, "x-portkey-virtual-key"),
         (body, {"x_portkey_config": "{"}, 400, "x-portkey-config"),
         (body, {"idempotency_key": "\xff"}, 400, "Idempotency-Key"),
     ]
@@ -230,11 +230,11 @@ def test_every_parameter_of_a_line_that_would_not_be_honoured_is_named(gateway: 
     first, second = plan["errors"]["data"]
     assert (first["line"], second["line"], second["param"]) == (1, 2, "n")
     assert all(name in first["message"] for name in more)
-    assert {each["param"]: each["lines"] for each in plan["refused"]} == {
-        "logit_bias": 1,
-        "presence_penalty": 1,
-        "n": 2,
-        "temperature": 1,
+    assert {each["param"]: (each["code"], each["lines"]) for each in plan["refused"]} == {
+        "logit_bias": ("unsupported_parameter", 1),
+        "presence_penalty": ("unsupported_parameter", 1),
+        "n": ("unsupported_parameter", 2),
+        "temperature": ("invalid_value", 1),
     }
     assert plan["request_counts"] == {"total": 3, "valid": 1, "rejected": 2}
 

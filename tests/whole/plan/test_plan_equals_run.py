@@ -23,6 +23,8 @@ from tests.toy.toy_batch import TARGET, ToyBatch
 from tests.toy.toy_lane import CHAT
 from tests.whole.plan.planning import HAIKU, LINES, MINI, NANO, SONNET, Planning, line, plain, sandbox, started
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 GOOD = [f"@lane/{NANO}", f"@lane/{MINI}", f"@north/{HAIKU}", f"@north/{SONNET}"]
 NAMED = [
     *(*GOOD, *GOOD, f"@narrow/{NANO}", f"@picky/{NANO}", f"@south/{HAIKU}"),

@@ -14,6 +14,8 @@ from proxy_plugin.lines.plan_tokens import Estimate
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 from tests.toy.toy_lane import CHAT
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 FREE = msgspec.structs.replace(TARGET, max_lines=None, max_bytes=None, max_inputs=None, max_line_bytes=None)
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"properties": {"city": {"type": "string"}}}}}

@@ -16,6 +16,8 @@ from proxy_plugin.providers.base import native_id
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import ToyBatch, chat, files_below
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 def split_batch(folder: Path, count: int) -> ToyBatch:
     batch = ToyBatch(folder, [chat(f"id {n}", f"text {n}") for n in range(count)])

@@ -15,6 +15,8 @@ from proxy_plugin.lines.split import split
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import ToyBatch, chat, files_below
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 def test_jobs_and_manifests_travel_between_processes(tmp_path: Path) -> None:
     batch = ToyBatch(tmp_path, [chat(f"{n}") for n in range(9)])
