@@ -18,7 +18,8 @@ from proxy_plugin.access.patterns import Patterns
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.config import Config
 from proxy_plugin.ground.clock import Clock
-from proxy_plugin.ground.workers import Workers
+from proxy_plugin.ground.meter import MEGABYTE
+from proxy_plugin.ground.workers import Terms, Workers
 from proxy_plugin.providers.http import Http
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.registry import Registry
@@ -70,6 +71,11 @@ class Gateway:
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
         self.patterns = Patterns(self.workers)
+
+    def terms(self, workspace: str, size: int, *, times: float = 1.0) -> Terms:
+        """Return what a worker's task may take for so many bytes that it reads. `times`: as much."""
+        engine = self.config.engine
+        return Terms(workspace, (engine.task_seconds + engine.task_seconds_per_mb * size / MEGABYTE) * times)
 
     @property
     def data_dir(self) -> Path:

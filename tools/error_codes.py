@@ -217,6 +217,12 @@ ANSWERS = (
         (400,),
     ),
     Code("virtual_key_retired", "The virtual key takes no new work.", "Use another one.", (400,)),
+    Code(
+        "work_budget_exceeded",
+        "The work on the file takes longer than its size allows (`engine.task_seconds`).",
+        "Make its lines simpler, or split the file.",
+        (400,),
+    ),
 )
 
 FAULTS = (
@@ -272,6 +278,11 @@ FAULTS = (
         "No lane of the batch's targets has this endpoint.",
         "Use another endpoint or another target.",
     ),
+    Code(
+        "work_budget_exceeded",
+        "The work on the file takes longer than its size allows (`engine.task_seconds`).",
+        "Make its lines simpler, or split the file.",
+    ),
 )
 
 ROWS = (
@@ -299,6 +310,11 @@ ROWS = (
     ),
     Code("job_failed", "The provider failed the job without a reason.", "Retry the batch."),
     Code("job_lost", "The provider no longer knows the job that it accepted.", "Look at the provider, then retry."),
+    Code(
+        "line_too_complex",
+        "The translation of the line takes longer than its size allows (`engine.line_seconds`).",
+        "Give it fewer or simpler members or schemas.",
+    ),
     Code(
         "line_too_large",
         "The line is too large for the provider, translated, or for this gateway with the pictures it names or "
@@ -366,5 +382,10 @@ ROWS = (
         "virtual_key_conflict",
         "The line names one virtual key, and the request chose another for all lines.",
         "Take `@slug/` out of the line's model, or send the batch without an account.",
+    ),
+    Code(
+        "work_budget_exceeded",
+        "The results of the job take longer to read than their size allows (`engine.task_seconds`).",
+        "The line may have been paid for. Tell the operator.",
     ),
 )

@@ -37,6 +37,8 @@ _SWITCH = (
 )
 _WAY_OUT = re.compile(rf"(?:, or run the line [^:]*: |\. To leave out what may be left out, ){re.escape(_SWITCH)}\.\Z")
 _NAMED = 20  # refused parameters in one message
+_KEPT = 1_000  # names of one line that are kept, of each kind: a body of 16 MB may have two million members
+_OTHERS = "(others)"
 
 
 class _Refused(NamedTuple):
@@ -53,12 +55,13 @@ class Losses:
     A translation goes on behind a refused parameter, so that one message names them all: `settled` raises it.
     """
 
-    __slots__ = ("_allowed", "_provider", "_refused", "_strict", "names")
+    __slots__ = ("_allowed", "_more", "_names", "_provider", "_refused", "_strict")
 
     def __init__(self, *, allowed: bool, provider: str, strict: bool = False) -> None:
         self._allowed, self._strict, self._provider = allowed, strict, provider
-        self._refused: list[_Refused] = []
-        self.names: list[str] = []
+        self._refused: dict[_Refused, None] = {}
+        self._more = False  # more was refused than is kept
+        self._names: dict[str, None] = {}
 
     def add(self, param: str, reason: str, remedy: str, *, instead: str | int | None = None) -> None:
         """Note that `param` (a path such as `messages[3].name`) is lost, or refuse it where that is not allowed.
@@ -87,7 +90,7 @@ class Losses:
 
     def never(self, param: str, reason: str) -> None:
         """Refuse a parameter that no setting lets be left out; `reason` holds the remedy."""
-        self._refused.append(_Refused(param, f"{param}: {reason}", ""))
+        self._refuse(_Refused(param, f"{param}: {reason}", ""))
 
     def add_unknown(self, given: dict[str, Any], known: AbstractSet[str], path: str = "") -> None:
         """Note every member of `given` that has no place in the translation and says something."""
@@ -106,10 +109,11 @@ class Losses:
     def settled(self) -> tuple[str, ...]:
         """Return what was lost. Raises LineRejected, which names every parameter that is refused."""
         if not self._refused:
-            return tuple(self.names)
+            return tuple(self._names)
         params = tuple(dict.fromkeys(each.param for each in self._refused))
         shown = list(dict.fromkeys(each.text for each in self._refused))
-        more = f". And {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+        least = "at least " if self._more else ""
+        more = f". And {least}{len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
         message = f"{'. '.join(shown[:_NAMED])}{more}{self._way_out()}."
         raise LineRejected(message, code="unsupported_parameter", param=params[0], params=params)
 
@@ -125,14 +129,19 @@ class Losses:
     def _note(self, param: str, reason: str, remedy: str, instead: str | int | None, *, hint: bool) -> None:
         if not self._allowed and (self._strict or not hint):
             without = "without it" if instead is None else "with it told" if instead == TOLD else f"with {instead}"
-            self._refused.append(_Refused(param, f"{param}: {reason}. {remedy}", without))
+            self._refuse(_Refused(param, f"{param}: {reason}. {remedy}", without))
             return
         self._keep(param, instead)
 
+    def _refuse(self, refused: _Refused) -> None:
+        if len(self._refused) < _KEPT:
+            self._refused[refused] = None
+        else:
+            self._more = True
+
     def _keep(self, param: str, instead: str | int | None) -> None:
         name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
-        if name not in self.names:
-            self.names.append(name)
+        self._names[name if len(self._names) < _KEPT or name in self._names else _OTHERS] = None
 
 
 def joined(first: LineRejected, later: LineRejected) -> LineRejected:

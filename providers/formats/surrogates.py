@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from proxy_plugin.providers.formats.losses import join
+
 # Escapes one after the other, so that a backslash is never taken for the beginning of the next one. In the group: half
 # a character alone; two halves that belong together are passed over.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)")
 _HALF = re.compile("[\ud800-\udfff]")
+_LONGEST = 200  # characters of a path
 _ESCAPED = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)")
 
 
@@ -25,13 +28,18 @@ def mended(text: bytes) -> bytes:
 
 
 def places(value: object, path: str = "") -> Iterator[str]:
-    """Yield the path of every text in a decoded value that holds half a character, itself or as a call's JSON."""
+    """Yield the path of every text in a decoded value that holds half a character, itself or as a call's JSON.
+
+    A path ends where it gets long: names and depth are the caller's, and each of a million texts has one.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from places(inner, f"{path}.{key}" if path else key)
+            if isinstance(inner, dict | list | str):
+                yield from places(inner, join(path, key) if len(path) < _LONGEST else path)
     elif isinstance(value, list):
+        at = f"{path}[]" if len(path) < _LONGEST else path
         for inner in value:
-            yield from places(inner, f"{path}[]")
+            yield from places(inner, at)
     elif isinstance(value, str) and (_HALF.search(value) or (path.endswith("arguments") and _escapes_half(value))):
         yield path
 

@@ -17,12 +17,13 @@ import msgspec
 
 from proxy_plugin.access.headers import CONFIG
 from proxy_plugin.ground.errors import TooManyRequests, Unavailable
-from proxy_plugin.ground.workers import WorkerDied, Workers
+from proxy_plugin.ground.workers import OutOfBudget, Terms, WorkerDied, Workers
 from proxy_plugin.routing.patterns import Pattern, refusals
 from proxy_plugin.routing.portkey_config import unusable
 from proxy_plugin.routing.problems import Invalid, Problem
 
 MAX_WAITING = 16  # requests of one workspace whose patterns are being compiled, or wait for it
+COMPILE_SECONDS = 10.0  # of CPU, for the patterns of one config
 _REMEMBERED = 1_024  # configs; 0.3 MB
 _Refusals = tuple[tuple[int, str], ...]
 
@@ -57,7 +58,7 @@ class Patterns:
         if key not in self._known:
             async with self._turn(workspace):
                 if key not in self._known:  # the request before this one may have brought the same
-                    self._remember(key, await self._compiled(texts))
+                    self._remember(key, await self._compiled(workspace, texts))
         self._known.move_to_end(key)
         return self._known[key]
 
@@ -66,10 +67,10 @@ class Patterns:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _compiled(self, texts: list[str]) -> _Refusals:
+    async def _compiled(self, workspace: str, texts: list[str]) -> _Refusals:
         try:
-            return await self._workers.run(refusals, texts)
-        except WorkerDied:
+            return await self._workers.run(Terms(workspace, COMPILE_SECONDS), refusals, texts)
+        except (OutOfBudget, WorkerDied):
             raise Unavailable(
                 "The patterns of the config could not be compiled: the process that did it died."
             ) from None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from proxy_plugin.engine import space
+from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import logs
 from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
@@ -44,21 +45,21 @@ class NotYet(Exception):
         self.seconds = seconds
 
 
-async def gathered(desk: Desk, batch: BatchRow, job: SplitJob) -> Media:
-    """Return where the pictures are once each is there, or the reason why it is not.
+async def gathered(desk: Desk, batch: BatchRow, job: SplitJob, size: int) -> Media:
+    """Return where the pictures are once each is there, or the reason why it is not. `size`: of the file.
 
-    Raises NotYet, Full, OSError (a full disk) and WorkerDied; what has been fetched is kept.
+    Raises NotYet, Full, OSError (a full disk), Unwanted, OutOfBudget and WorkerDied; what has been fetched is kept.
     """
-    workers, limits, folder = desk.gateway.workers, desk.gateway.config.limits, desk.folders.media(batch.id)
+    limits, folder = desk.gateway.config.limits, desk.folders.media(batch.id)
     if not desk.fetching.take(batch.workspace, batch.id):
         raise NotYet(QUEUE_SECONDS)
     try:
         with space.claiming(desk, batch, space.rank_of(desk, batch)) as claim:
             if not await asyncio.to_thread((folder / URLS).exists):
-                await claim.cover(
-                    min(await asyncio.to_thread(size_of, Path(job.source)), limits.max_media_files * MAX_URL)
-                )
-                await workers.run(list_urls, UrlsJob(job, str(folder), limits.max_media_files))
+                await claim.cover(min(size, limits.max_media_files * MAX_URL))
+                listing = UrlsJob(job, str(folder), limits.max_media_files)
+                work = desk.gateway.workers.run(desk.gateway.terms(batch.workspace, size), list_urls, listing)
+                await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
                 claim.wrote(await asyncio.to_thread(size_of, folder / URLS))
             whole = await _fetch(desk, batch, folder, claim)
     finally:

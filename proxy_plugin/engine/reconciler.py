@@ -20,7 +20,7 @@ from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.turns import Slots, Turns
-from proxy_plugin.ground.workers import WorkerDied
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
@@ -168,7 +168,7 @@ class Engine:
                 failpoints.passing(f"{name}.before")
                 await step.run(self._desk, row)
                 failpoints.passing(f"{name}.after")
-        except (TryLater, WorkerDied) as error:
+        except (TryLater, WorkerDied, OutOfBudget) as error:
             return await self._later(name, key, row, error)
         except (RegistryFull, OSError) as error:
             return self._rest(name, key, error, DISK_PAUSE if _no_space(error) else DEFECT_PAUSE / 6)
@@ -191,7 +191,7 @@ class Engine:
             if turns.idle:
                 self._state.transfers.pop(row.slug, None)
 
-    async def _later(self, name: str, key: Key, row: Any, error: TryLater | WorkerDied) -> bool:
+    async def _later(self, name: str, key: Key, row: Any, error: TryLater | WorkerDied | OutOfBudget) -> bool:
         engine = self._gateway.config.engine
         asked = error.after if isinstance(error, TryLater) else None
         pause = max(asked or 0.0, backoff(row.tries, engine.poll_seconds_first, engine.poll_seconds_max))

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground.allowance import Overdrawn, within
 from proxy_plugin.ground.errors import NoSpace
+from proxy_plugin.ground.workers import Terms
 from proxy_plugin.providers.base import TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.room import ENDING, NEW, Claim, Rank, WorkspaceFull
@@ -58,7 +59,15 @@ def claiming(desk: Desk, batch: BatchRow, rank: Rank, weight: int = 1) -> Iterat
 
 
 async def run(
-    desk: Desk, batch: BatchRow, rank: Rank, expected: int, function: Callable[[J], T], job: J, *, weight: int = 1
+    desk: Desk,
+    batch: BatchRow,
+    rank: Rank,
+    expected: int,
+    terms: Terms,
+    function: Callable[[J], T],
+    job: J,
+    *,
+    weight: int = 1,
 ) -> T:
     """Run a worker's function within what is claimed for it: first `expected` bytes, and twice as many each time.
 
@@ -69,7 +78,7 @@ async def run(
         while True:
             await claim.cover(most)
             try:
-                result, written = await desk.gateway.workers.run(within, most, function, job)
+                result, written = await desk.gateway.workers.run(terms, within, most, function, job)
             except (Overdrawn, OSError) as error:
                 await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
                 if isinstance(error, OSError):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from msgspec import structs
 
-from proxy_plugin.engine import pictures, space, waiting
+from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
-from proxy_plugin.ground import failpoints
+from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
-from proxy_plugin.ground.workers import WorkerDied
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
@@ -27,6 +29,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import suspects_of
 from proxy_plugin.storage.tables.parts import PartRow
 
+LOG = logging.getLogger("proxy_plugin.engine")
 UNSPLITTABLE = Fault("internal_error", "The file could not be translated: the process that did it died.", None, None)
 
 
@@ -57,27 +60,46 @@ async def _fail(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:
 
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:
-    """Translate the lines into native documents and write down the manifest, once and for all."""
+    """Translate the lines into native documents and write down the manifest, once and for all.
+
+    A batch that is stopped meanwhile begins again, and has a manifest of lines that are not sent.
+    """
+    if batch.deadline_at is None and tasks.is_late(desk, batch):
+        await desk.write(batches.deadline, batch, desk.now())
+        batch = await desk.batch(batch.id)
     folder = desk.folders.new(batch.id, "split")
-    row = await desk.read(files.get, batch.input_file_id)
-    assert row is not None
-    route = desk.route(batch)
-    limits = desk.gateway.config.limits
-    job = split_job(desk.gateway.blobs, row, batch.endpoint, route, limits, batch_id=batch.id, folder=str(folder))
     try:
-        if route.fetches_media:
-            job = structs.replace(job, media=await pictures.gathered(desk, batch, job))
-        manifest = await space.run(
-            desk, batch, space.rank_of(desk, batch), split_bytes(row, batch.total, job), split, job
-        )
+        manifest = await _manifest(desk, batch, folder)
     except pictures.NotYet as pause:
         await desk.write(_rest_for_pictures, desk, batch, desk.now() + pause.seconds)
-        return
+    except tasks.Unwanted:
+        logs.event(LOG, "split_ended", batch=batch.id)
+    except OutOfBudget as error:
+        logs.event(LOG, "out_of_budget", batch=batch.id, error=error, level=logging.WARNING)
+        await _give_up(desk, batch, [tasks.TOO_MUCH])
     except WorkerDied:
         if batch.tries < WORKER_GIVES_UP:
             raise
         await _give_up(desk, batch, [UNSPLITTABLE])
-        return
+    else:
+        await _settle(desk, batch, folder, manifest)
+
+
+async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
+    row, route = await desk.read(files.get, batch.input_file_id), desk.route(batch)
+    assert row is not None
+    given = (desk.gateway, row, batch.endpoint, route)
+    job = split_job(*given, batch_id=batch.id, folder=str(folder), unsent=batch.stopping)
+    size = row.bytes
+    if route.fetches_media and job.unsent is None:
+        job = structs.replace(job, media=await pictures.gathered(desk, batch, job, size))
+        size += 4 * await asyncio.to_thread(tasks.bytes_in, [desk.folders.media(batch.id)])  # lines may share one
+    terms, expected = desk.gateway.terms(batch.workspace, size), split_bytes(row, batch.total, job)
+    work = space.run(desk, batch, space.rank_of(desk, batch), expected, terms, split, job)
+    return await work if job.unsent else await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
+
+
+async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest) -> None:
     if manifest.faults:
         await _give_up(desk, batch, manifest.faults)
         return
@@ -85,7 +107,7 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
     failpoints.passing("split.acted")
     await desk.write(_commit_manifest, batch, folder.name, manifest, desk.now())
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
-    if route.fetches_media:
+    if desk.route(batch).fetches_media:
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from proxy_plugin.engine import poison, space
+from proxy_plugin.engine import poison, space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import Cutting
 from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, cut_job
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.workers import WorkerDied
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.cut import CutFacts, cut_document
 from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.storage.connection import Connection
@@ -42,9 +43,13 @@ async def cut(desk: Desk, part: PartRow) -> None:
     folder, heirs = desk.folders.new(part.batch_id, what), await desk.read(cuts.of_batch, part.batch_id)
     common = cut_job(desk.gateway.blobs, batch, part, document.path, desk.folder(part), heirs=heirs, folder=folder)
     job = structs.replace(common, out=tuple(line.record for line in plan.out), pieces=plan.pieces)
+    terms = desk.gateway.terms(batch.workspace, part.bytes)
+    work = space.run(desk, batch, RESULTS, part.bytes, terms, cut_document, job)
     try:
-        facts = await space.run(desk, batch, RESULTS, part.bytes, cut_document, job)
-    except (ValueError, BrokenIndex, WorkerDied) as error:
+        facts = await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
+    except tasks.Unwanted:
+        return  # the step begins again, and drops the part
+    except (ValueError, BrokenIndex, OutOfBudget, WorkerDied) as error:
         if isinstance(error, WorkerDied) and part.tries < WORKER_GIVES_UP:
             raise
         logs.event(LOG, "part_not_cut", slug=part.slug, error=error, level=logging.ERROR)

@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from functools import partial
 
 import msgspec
 
+from proxy_plugin.engine import tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.space import Full
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP
-from proxy_plugin.ground import failpoints
+from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.errors import NoSpace
-from proxy_plugin.ground.workers import WorkerDied
-from proxy_plugin.lines.scan import ScanLimits, scan
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
+from proxy_plugin.lines.scan import Facts, ScanLimits, UrlFacts, scan
 from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 
+LOG = logging.getLogger("proxy_plugin.engine")
 SHORTEST_LINE = 3  # bytes, `{}` and its break
 SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
 
 
 async def scan_file(desk: Desk, row: FileRow) -> None:
-    """Learn the envelope facts and the line index of an uploaded file."""
+    """Learn the envelope facts and the line index of an uploaded file, unless it is deleted meanwhile."""
     gateway = desk.gateway
     limits = ScanLimits(gateway.config.limits.max_line_bytes, gateway.config.limits.max_lines)
     scratch = await asyncio.to_thread(gateway.blobs.temp_path)
     source, index = gateway.blobs.path(row.id), gateway.blobs.index_path(row.id)
+    terms = gateway.terms(row.workspace, row.bytes)
     try:
         with Claim(gateway.room, None, rank=ENDING) as claim:
             await claim.cover(min(limits.max_lines, row.bytes // SHORTEST_LINE + 1) * SCANNED_BYTES)
-            facts = await gateway.workers.run(scan, str(source), str(index), str(scratch), limits)
+            work = gateway.workers.run(terms, scan, str(source), str(index), str(scratch), limits)
+            facts = await tasks.while_wanted(partial(tasks.to_be_scanned, desk, row.id), work)
     except NoSpace as error:
         raise Full(error) from None
+    except tasks.Unwanted:
+        logs.event(LOG, "scan_ended", file=row.id)
+        return
+    except OutOfBudget:
+        await desk.write(files.scanned, row.id, "error", msgspec.json.encode(_too_much(row)).decode())
+        return
     except WorkerDied:
         if row.tries < WORKER_GIVES_UP:
             raise
@@ -40,3 +52,20 @@ async def scan_file(desk: Desk, row: FileRow) -> None:
         return
     failpoints.passing("scan.acted")
     await desk.write(files.scanned, row.id, "processed", msgspec.json.encode(facts).decode())
+
+
+def _too_much(row: FileRow) -> Facts:
+    """Return facts that fail every batch of the file."""
+    return Facts(
+        lines=0,
+        bytes=row.bytes,
+        blank_lines=0,
+        faults=(tasks.TOO_MUCH,),
+        fault_count=1,
+        urls={},
+        other_urls=UrlFacts(),
+        models={},
+        other_models=0,
+        longest_line=0,
+        sha256=row.sha256,
+    )

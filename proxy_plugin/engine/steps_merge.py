@@ -12,13 +12,14 @@ import msgspec
 
 from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total, usage_object
-from proxy_plugin.engine import space
+from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.workers import OutOfBudget, Terms
 from proxy_plugin.lines.batch_faults import errors_text
-from proxy_plugin.lines.merge import MergeFacts, merge
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import ENDING
@@ -43,7 +44,14 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
     expected = await asyncio.to_thread(merge_bytes, job, batch.total)
-    facts = await space.run(desk, batch, ENDING, expected, merge, job)
+    try:
+        facts = await space.run(desk, batch, ENDING, expected, await _terms(desk, batch, job), merge, job)
+    except OutOfBudget as error:
+        logs.event(LOG, "out_of_budget", batch=batch.id, error=error, level=logging.WARNING)
+        if batch.tries < tasks.MORE_TRIES:
+            raise
+        await desk.write(batches.end, batch, "failed", desk.now(), errors=errors_text([tasks.TOO_MUCH]))
+        return
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
     failpoints.passing("merge.acted")
@@ -53,6 +61,13 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     logs.event(LOG, "batch_ended", state=ended.state, lines=facts.total)
     await asyncio.to_thread(desk.folders.clear_ended, batch.id)
     await space.measure(desk, {batch.id: batch.workspace})
+
+
+async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
+    """Return what the merge may take: what it brings home is paid for, so each further try may take longer."""
+    source = await desk.read(files.get, batch.input_file_id)
+    size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()])
+    return desk.gateway.terms(batch.workspace, size + (source.bytes if source else 0), times=2.0**batch.tries)
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:
@@ -151,6 +166,8 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
     The rows tell, not the words of the jobs: a job that was cancelled while it wrote its results has them all.
     """
     cut = {row.end_reason for row in rows} if facts.outcomes.keys() & UNANSWERED else set()
+    if not rows and facts.outcomes.keys() & UNANSWERED:  # it was stopped before its lines were translated
+        cut = {batch.stopping}
     if batch.stopping == "batch_cancelled" and cut & {"cancelled", "batch_cancelled", "batch_expired"}:
         return "cancelled"
     if cut & {"expired", "batch_expired"} or (batch.stopping == "batch_expired" and "cancelled" in cut):

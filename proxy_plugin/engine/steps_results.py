@@ -15,15 +15,16 @@ from pathlib import Path
 
 from msgspec import structs
 
-from proxy_plugin.engine import space, waiting
+from proxy_plugin.engine import space, tasks, waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.polls import poll_pause
 from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.engine.worker_jobs import collect_bytes, heirs_of
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
+from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import LONGEST_ROW_BYTES, CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
@@ -47,6 +48,15 @@ NOT_NAMED = "the provider says that the job is over, and does not name all of it
 RESULTS_EXPIRED = Refused(
     "The provider no longer has the results of this job: they were deleted there or expired.", code="results_expired"
 )
+
+UNREADABLE = StoredRefusal.of(
+    Refused(
+        "The results of this job take longer to read than their size allows (engine.task_seconds and"
+        " engine.task_seconds_per_mb). This line may have been paid for.",
+        code=tasks.TOO_MUCH.code,
+    )
+).text()
+NOTHING = CollectFacts(rows=0, ok=0, failed=0, foreign=0, corrupt=0)
 
 
 async def fetch(desk: Desk, part: PartRow) -> None:
@@ -244,9 +254,14 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
+        allowance=desk.gateway.config.engine.allowance,
     )
-    expected = await asyncio.to_thread(collect_bytes, job, part.lines)
-    facts = await space.run(desk, batch, ENDING, expected, collect, job, weight=WEIGHTS[ROWS])
+    facts = await _collected(desk, part, batch, job)
+    if facts is None:
+        await asyncio.to_thread(empty_folder, folder)
+        known = structs.replace(known, rows=folder.name, stopping=batch.stopping, held=(0, 0))
+        await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
+        return
     failpoints.passing("collect.acted")
     if _promises_more(part, known, facts) and part.refusal is None and not _over(known, desk.now()):
         readings = known.readings if known.unnamed else known.readings + 1
@@ -275,6 +290,23 @@ async def _forget_results(desk: Desk, part: PartRow, batch: BatchRow, folder: Pa
     desk.gateway.room.working.add(batch.workspace, part.batch_id, -size * WEIGHTS[STORED])
 
 
+async def _collected(desk: Desk, part: PartRow, batch: BatchRow, job: CollectJob) -> CollectFacts | None:
+    """Have the rows written; None where they take too long. What is paid for has twice the time at each of a few tries.
+
+    Raises OutOfBudget where there is a further one.
+    """
+    size = await asyncio.to_thread(tasks.bytes_in, [job.results])
+    terms = desk.gateway.terms(batch.workspace, size, times=2.0 ** min(part.tries, tasks.MORE_TRIES))
+    try:
+        expected = await asyncio.to_thread(collect_bytes, job, part.lines)
+        return await space.run(desk, batch, ENDING, expected, terms, collect, job, weight=WEIGHTS[ROWS])
+    except OutOfBudget as error:
+        logs.event(LOG, "out_of_budget", slug=part.slug, error=error, level=logging.WARNING)
+        if part.tries < tasks.MORE_TRIES:
+            raise
+        return None
+
+
 def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> bool:
     """Tell whether the provider has announced rows that its results do not hold.
 
@@ -291,9 +323,12 @@ def _too_few(known: StoredResults, facts: CollectFacts) -> str:
     return f"{said}, and shows {facts.lines} so far; they are looked for again"
 
 
-def _commit_rows(conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts) -> None:
+def _commit_rows(
+    conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts, refusal: str | None = None
+) -> None:
     failed, audit_at = part.lines - facts.ok, desk.now() if submissions.guessed(conn, part) else None
-    parts.move(conn, part, "collected", results=text, completed=facts.ok, failed=max(failed, 0), due_at=audit_at)
+    counts = {"completed": facts.ok, "failed": max(failed, 0), "refusal": refusal or part.refusal}
+    parts.move(conn, part, "collected", results=text, due_at=audit_at, **counts)
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Raw, structs
 
-from proxy_plugin.config.sections import Limits
+from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.body_changes import Growth
 from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
@@ -31,9 +31,17 @@ WORKER_GIVES_UP = 5  # tries in which three workers died each
 
 
 def split_job(
-    blobs: Blobs, row: FileRow, endpoint: str, route: Route, limits: Limits, *, batch_id: str, folder: str
+    gateway: Gateway,
+    row: FileRow,
+    endpoint: str,
+    route: Route,
+    *,
+    batch_id: str,
+    folder: str,
+    unsent: str | None = None,
 ) -> SplitJob:
-    """Return what the split of a file needs to know."""
+    """Return what the split of a file needs to know; `unsent`: why nothing of it is sent any more."""
+    blobs, config = gateway.blobs, gateway.config
     return SplitJob(
         batch_id=batch_id,
         source=str(blobs.path(row.id)),
@@ -43,8 +51,10 @@ def split_job(
         endpoint=endpoint,
         targets=tuple(map(target_spec, route.targets)),
         rules=route.rules or EVERYTHING,
-        max_jobs=limits.max_jobs_per_batch,
-        growth=Growth(limits.max_line_bytes, limits.max_file_bytes),
+        max_jobs=config.limits.max_jobs_per_batch,
+        growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
+        allowance=config.engine.allowance,
+        unsent=unsent,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -30,9 +30,12 @@ class RoundRobin(Generic[T]):
         """Put an item at the end of its workspace's queue."""
         self._queues.setdefault(workspace, deque()).append(item)
 
-    def pop(self) -> T:
-        """Take the first of the workspace whose turn it is. Raises KeyError where nothing waits."""
-        workspace, queue = self._queues.popitem(last=False)
+    def pop(self, barred: Container[str] = ()) -> T:
+        """Take the first of the workspace whose turn it is. Raises KeyError where none but the barred wait."""
+        workspace = next((each for each in self._queues if each not in barred), None)
+        if workspace is None:
+            raise KeyError("nothing waits")
+        queue = self._queues.pop(workspace)
         item = queue.popleft()
         if queue:
             self._queues[workspace] = queue
@@ -49,11 +52,14 @@ class RoundRobin(Generic[T]):
 
 
 class Turns:
-    """So many at once; the others wait for their turn."""
+    """So many at once, of one workspace at most so many; the others wait for their turn."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, most_each: int | None = None) -> None:
         self._count = self._free = count
-        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
+        self._most = count if most_each is None else most_each
+        self._held: Counter[str] = Counter()
+        self._full: set[str] = set()  # workspaces that have as much as they may
+        self._waiting: RoundRobin[tuple[str, asyncio.Future[None]]] = RoundRobin()
 
     @property
     def idle(self) -> bool:
@@ -67,29 +73,46 @@ class Turns:
         try:
             yield
         finally:
-            self._leave()
+            self._leave(workspace)
 
     async def _enter(self, workspace: str) -> None:
-        if self._free:
-            self._free -= 1
+        if self._free and workspace not in self._full:  # where a place is free, only those wait that are full
+            self._take(workspace)
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.push(workspace, called)
+        self._waiting.push(workspace, (workspace, called))
         try:
             await called
         except asyncio.CancelledError:
             if called.done() and not called.cancelled():
-                self._leave()  # the turn came as its owner went
-            self._waiting.discard(workspace, called)
+                self._leave(workspace)  # the turn came as its owner went
+            self._waiting.discard(workspace, (workspace, called))
             raise
 
-    def _leave(self) -> None:
-        while self._waiting:
-            called = self._waiting.pop()
-            if not called.done():
-                called.set_result(None)
-                return
+    def _take(self, workspace: str) -> None:
+        self._free -= 1
+        self._held[workspace] += 1
+        if self._held[workspace] >= self._most:
+            self._full.add(workspace)
+
+    def _leave(self, workspace: str) -> None:
         self._free += 1
+        self._full.discard(workspace)
+        self._held[workspace] -= 1
+        if not self._held[workspace]:
+            del self._held[workspace]
+        self._call()
+
+    def _call(self) -> None:
+        """Call who is next, as long as there are places for those that wait."""
+        while self._free:
+            try:
+                workspace, called = self._waiting.pop(self._full)
+            except KeyError:
+                return
+            if not called.done():
+                self._take(workspace)
+                called.set_result(None)
 
 
 class Places(Generic[T]):

@@ -3,30 +3,49 @@
 Spawned, never forked: a forked worker keeps the listening socket and a restart fails with EADDRINUSE. A worker leaves
 within 0.1 s of the gateway's death (it watches its parent), and runs at a lower priority than the event loop. Pebble
 is used because a crashed worker fails its one task there; `concurrent.futures` loses the whole pool.
+
+No task is without bounds. It has so many seconds of CPU, which the kernel counts and ends it by, wherever it hangs;
+and some times that of the clock, for one that waits. Workspaces take turns, and one alone never has all workers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import os
+import resource
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from proxy_plugin.ground.environment import forget_secrets
+from proxy_plugin.ground.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
 TRIES = 3  # a task whose worker died is run again twice
 NICENESS = 5
+PATIENCE = 8  # seconds of the clock for each of CPU: other tasks and a slow disk take the rest
 
 
 class WorkerDied(Exception):
     """The worker was killed or crashed in every try of this task."""
+
+
+class OutOfBudget(Exception):
+    """The task has used up what it may; doing it again would use up as much."""
+
+
+class Terms(NamedTuple):
+    """Whose task it is, and how many seconds of CPU it may take."""
+
+    workspace: str
+    seconds: float
 
 
 def default_count() -> int:
@@ -40,6 +59,8 @@ def _enter() -> None:
     forget_secrets()
     with suppress(OSError):
         os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -50,30 +71,61 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-class Workers:
-    """A pool that starts on first use and leaves after `idle_seconds` without work."""
+def _bounded(seconds: float, function: Callable[..., T], args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
+    """Run a function in a worker that the kernel ends (SIGXCPU) after so many further seconds of CPU."""
+    used, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
+    soft = math.ceil(used.ru_utime + used.ru_stime + max(seconds, 1.0))
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
-    def __init__(self, count: int | None = None, *, idle_seconds: float = 20.0) -> None:
+
+class Workers:
+    """A pool that starts on first use and leaves after `idle_seconds` without work.
+
+    `shared`: by several workspaces, so none may have all of them at once. With one worker in all they take turns.
+    """
+
+    def __init__(self, count: int | None = None, *, shared: bool = True, idle_seconds: float = 20.0) -> None:
         self.count = count or default_count()
+        self._turns = Turns(self.count, max(1, self.count - shared))
         self._idle_seconds = idle_seconds
         self._pool: ProcessPool | None = None
         self._starting = asyncio.Lock()
         self._running = 0
         self._leave: asyncio.TimerHandle | None = None
 
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a module-level function in a worker. Raises what it raises, or WorkerDied after three dead workers."""
-        self._enter_task()
-        try:
-            for _ in range(TRIES):
-                with suppress(ProcessExpired):
+    async def run(self, terms: Terms, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a module-level function in a worker, when it is the workspace's turn. A cancelled task is killed.
+
+        Raises what the function raises, OutOfBudget, or WorkerDied after three dead workers.
+        """
+        async with self._turns.turn(terms.workspace):
+            self._enter_task()
+            try:
+                return await self._tried(terms.seconds, function, args, kwargs)
+            finally:
+                self._leave_task()
+
+    async def _tried(self, seconds: float, function: Callable[..., T], args: Sequence[Any], kwargs: Any) -> T:
+        for _ in range(TRIES):
+            limit = asyncio.timeout(seconds * PATIENCE)
+            try:
+                async with limit:
                     pool = await self._living_pool()
-                    future = pool.schedule(function, args=list(args), kwargs=dict(kwargs))
+                    future = pool.schedule(_bounded, args=[seconds, function, args, kwargs])
                     result: T = await asyncio.wrap_future(future)
                     return result
-            raise WorkerDied(f"{function.__name__}: the worker died {TRIES} times")
-        finally:
-            self._leave_task()
+            except ProcessExpired as expired:
+                if expired.exitcode == -signal.SIGXCPU:
+                    raise OutOfBudget(f"{function.__name__}: {seconds:.0f} s of CPU were not enough") from None
+            except TimeoutError:
+                if not limit.expired():  # the function's own
+                    raise
+                raise OutOfBudget(f"{function.__name__}: {seconds * PATIENCE:.0f} s were not enough") from None
+        raise WorkerDied(f"{function.__name__}: the worker died {TRIES} times")
 
     async def close(self) -> None:
         """Stop all workers; tasks that still run are killed."""

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.providers import catalog
@@ -50,6 +51,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     heirs: tuple[Heir, ...] = ()
     secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
     longest_row_bytes: int = LONGEST_ROW_BYTES
+    allowance: Allowance = Allowance()  # what the reading of a row may take
 
 
 class CollectFacts(msgspec.Struct, frozen=True):
@@ -77,8 +79,8 @@ def collect(job: CollectJob) -> CollectFacts:
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
     answered, known, ran, echoes = _Lines(), _Lines(), _Lines(), Echoes(job.secrets)
-    with Assignment(Path(job.assignment), job.heirs) as assignment:
-        for row in map(_believed, _native_rows(job, provider, seen)):
+    with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter:
+        for row in map(_believed, _native_rows(job, provider, seen, meter)):
             ordinal = _own_ordinal(row, job, assignment)
             if ordinal is None:
                 seen["foreign"] += 1
@@ -123,12 +125,13 @@ class _Lines:
         return new
 
 
-def _native_rows(job: CollectJob, provider: BatchProvider, seen: Counter[str]) -> Iterator[Row]:
+def _native_rows(job: CollectJob, provider: BatchProvider, seen: Counter[str], meter: Meter) -> Iterator[Row]:
     for name in job.names:
         for line in bounded_lines(Path(job.results, name), job.longest_row_bytes):
             try:
-                row = provider.row(_present(line), name, job.endpoint)
-            except ValueError:
+                with meter.line(len(line or b"")):
+                    row = provider.row(_present(line), name, job.endpoint)
+            except (ValueError, TooCostly):
                 seen["corrupt"] += 1
                 continue
             if row is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
 from proxy_plugin.providers import catalog
@@ -23,6 +24,7 @@ from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
 _MODELS_NAMED = 10
 _LANES_KEPT = 10_000  # choices whose lane is remembered
 _REFUSALS_TOLD = 20  # of one line
+_BYTES_TRIED = 4 * 2**20  # of translations to find them all: of a line of 16 MB the first must do
 _Body = dict[str, Any]
 _PLACE = re.compile(r"([A-Za-z0-9_-]+)(?:\[(\d+)\])?(?:\.([A-Za-z0-9_-]+))?(.*)")
 # Without these there is no request: nothing may be wrong with what stands in their place while the rest is looked at.
@@ -36,13 +38,17 @@ _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("functio
 Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
 
 
+_UNMETERED = Meter(Allowance())  # nothing is, until it is entered
+
+
 class TargetLane:
     """One target of the route with its adapter, for the lines of one endpoint. `listed`: models are allow-listed."""
 
-    def __init__(self, spec: TargetSpec, endpoint: str, *, listed: bool = False) -> None:
+    def __init__(self, spec: TargetSpec, endpoint: str, meter: Meter = _UNMETERED, *, listed: bool = False) -> None:
         self.spec = spec
         self._listed = listed or spec.models is not None
         self.endpoint = endpoint
+        self._meter = meter
         self.provider: BatchProvider = catalog.load(spec.provider)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
@@ -66,14 +72,29 @@ class TargetLane:
         """Return the body as the route wants it, and what was removed from it. Raises LineRejected."""
         if self._listed:
             _require_one_model(body)
-        return (body, ()) if self._editor is None else self._editor.edit(body)
+        if self._editor is None:
+            return body, ()
+        try:
+            with self._meter.line(len(body)):
+                return self._editor.edit(body)
+        except TooCostly as error:
+            raise _too_costly(error) from None
 
-    def translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
+    def translate(self, identity: str, body: bytes, model: str, own: str, *, metered: bool = True) -> Native:
         """Return the native line; `own` is the model that the body names.
 
-        Raises LineRejected, which names all that is refused, and ValueError for an adapter that would break the
-        document.
+        Raises LineRejected, which names all that is refused, or says that it takes too long, and ValueError for an
+        adapter that would break the document. `metered`: not once more where it was quick enough a moment ago.
         """
+        if not metered:
+            return self._translate(identity, body, model, own)
+        try:
+            with self._meter.line(len(body)):
+                return self._translate(identity, body, model, own)
+        except TooCostly as error:
+            raise _too_costly(error) from None
+
+    def _translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
         target = self._target(model if self.spec.model is not None or model != own else None)
         line = LineIn(identity, self.endpoint, body, model)
         try:
@@ -122,8 +143,8 @@ def _require_one_model(body: bytes) -> None:
 class Lanes:
     """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
 
-    def __init__(self, endpoint: str, targets: Sequence[TargetSpec], rules: Rules) -> None:
-        self._endpoint, self._mixed = endpoint, is_mixed(endpoint)
+    def __init__(self, endpoint: str, targets: Sequence[TargetSpec], rules: Rules, meter: Meter = _UNMETERED) -> None:
+        self._endpoint, self._mixed, self._meter = endpoint, is_mixed(endpoint), meter
         self.chooser = Chooser(targets, rules)
         self._lanes: dict[tuple[int, int, str], TargetLane] = {}
         self._checked: dict[tuple[Choice, str], TargetLane] = {}
@@ -144,8 +165,14 @@ class Lanes:
         key = (choice.target, choice.rule, endpoint)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, listed=self.chooser.listed)
+            known = self.chooser.listed
+            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, self._meter, listed=known)
         return lane
+
+
+def _too_costly(error: TooCostly) -> LineRejected:
+    message = f"The translation of this line takes too long: {error}. Give it fewer or simpler members, or schemas."
+    return LineRejected(message, code="line_too_complex", param="body")
 
 
 def _compare(size: int, limit: int | None, unit: str, name: str) -> None:
@@ -159,10 +186,11 @@ def _whole_refusal(first: LineRejected, line: LineIn, translate: Callable[[LineI
 
     A translation ends at the first thing that it cannot go on without. So what was refused is taken out and the rest
     translated again, until nothing more is refused or what is refused cannot be taken out: a translation a parameter,
-    and only lines that are refused pay it.
+    and only lines that are refused pay it. Long lines have fewer tries.
     """
-    body, found, params = _read(line.body), [first], dict.fromkeys(first.params)
-    while body is not None and len(found) < _REFUSALS_TOLD and _taken_out(body, found[-1].params):
+    most = min(_REFUSALS_TOLD, 1 + _BYTES_TRIED // max(len(line.body), 1))
+    body, found, params = _read(line.body) if most > 1 else None, [first], dict.fromkeys(first.params)
+    while body is not None and len(found) < most and _taken_out(body, found[-1].params):
         try:
             translate(replace(line, body=_written(body)))
             break

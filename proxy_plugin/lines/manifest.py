@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
+from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
-from proxy_plugin.providers.base import PartFile
+from proxy_plugin.providers.base import Framing, Native, PartFile
 
 MANIFEST = "manifest.json"
 ASSIGNMENT = "assignment"
@@ -59,6 +63,88 @@ class PartSpec(msgspec.Struct, frozen=True):
             model=self.model,
             partition=self.partition,
         )
+
+
+class Document(Protocol):
+    """The native document of one part, while it grows."""
+
+    def append(self, *pieces: bytes) -> None:
+        """Add bytes to the end."""
+
+    def sync(self) -> None:
+        """Complete the document."""
+
+
+class OpenPart:
+    """A part that still takes lines."""
+
+    def __init__(
+        self, n: int, mark: str, lane: TargetLane, *, model: str | None, partition: str, document: Document
+    ) -> None:
+        self.n, self.mark, self.lane = n, mark, lane
+        self._model, self._partition, self._document = model, partition, document
+        self._first = self._last = -1
+        self._lines = self._inputs = 0
+        self._framing: Framing = lane.provider.capabilities.framing
+        self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
+        self._hash = hashlib.sha256()
+        self._dropped: Counter[str] = Counter()
+
+    def takes(self, native: Native) -> bool:
+        """Tell whether the document stays within the lane's limits with this line."""
+        spec = self.lane.spec
+        size = self._bytes + len(self._framing.separator) + len(native.data)
+        return not (
+            (spec.max_lines is not None and self._lines >= spec.max_lines)
+            or (spec.max_bytes is not None and size > spec.max_bytes)
+            or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
+        )
+
+    def add(self, ordinal: int, native: Native) -> None:
+        """Append the line to the document."""
+        if self._lines:
+            self._grow(self._framing.separator, native.data)
+            self._bytes += len(self._framing.separator)
+        else:
+            self._grow(self._framing.prefix, native.data)
+            self._first = ordinal
+        self._bytes += len(native.data)
+        self._lines += 1
+        self._inputs += native.inputs
+        self._last = ordinal
+        if native.dropped:
+            self._dropped.update(native.dropped)
+
+    def close(self) -> PartSpec:
+        """Complete the document durably and return its facts."""
+        self._grow(self._framing.suffix)
+        self._document.sync()
+        return PartSpec(
+            n=self.n,
+            slug=self.lane.spec.slug,
+            provider=self.lane.spec.provider,
+            endpoint=self.lane.endpoint,
+            model=self._model,
+            partition=self._partition,
+            lines=self._lines,
+            bytes=self._bytes,
+            inputs=self._inputs,
+            sha256=self._hash.hexdigest(),
+            mark=self.mark,
+            file=document_name(self.n),
+            first=self._first,
+            last=self._last,
+            dropped=dict(sorted(self._dropped.items())),
+        )
+
+    def _grow(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+        self._document.append(*pieces)
+
+
+def document_name(n: int) -> str:
+    return f"{PARTS}/{n:05d}.native"
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.meter import Meter
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex
@@ -31,8 +32,9 @@ def list_urls(job: UrlsJob) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
     split, part = job.split, folder / f"{URLS}.{os.getpid()}"
-    lanes = Lanes(split.endpoint, split.targets, split.rules)
-    with LineIndex(Path(split.index)) as index, create(part) as stream:
+    meter = Meter(split.allowance)
+    lanes = Lanes(split.endpoint, split.targets, split.rules, meter)
+    with LineIndex(Path(split.index)) as index, create(part) as stream, meter:
         for _, _, line in index.lines(Path(split.source)):
             for picture in _pictures(lanes, line):
                 name = name_of(picture.url)

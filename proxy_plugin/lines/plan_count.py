@@ -17,13 +17,15 @@ from msgspec import structs
 
 from proxy_plugin.costs import prices
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.meter import Meter
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
+from proxy_plugin.lines.manifest import Document, OpenPart
 from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
 from proxy_plugin.lines.plan_warnings import Warned, Warnings
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
-from proxy_plugin.lines.split import Cut, Document, OpenPart, SplitJob
+from proxy_plugin.lines.split import Cut, SplitJob
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineRejected, Native, Usage
 
@@ -102,9 +104,9 @@ class Figures(msgspec.Struct, frozen=True):
 
 def count(job: PlanJob) -> Figures:
     """Return what a batch would come to. Raises what `split` raises, but for a full disk."""
-    tally, warnings = _Tally(), Warnings()
-    cut = Cut(job.split, tally)
-    with LineIndex(Path(job.split.index)) as index:
+    tally, warnings, meter = _Tally(), Warnings(), Meter(job.split.allowance)
+    cut = Cut(job.split, tally, meter)
+    with LineIndex(Path(job.split.index)) as index, meter:
         for ordinal, number, line in _lines(job, index):
             while cut.total < ordinal:  # lines too long to be read
                 cut.skip()

@@ -12,9 +12,7 @@ turns would then become a job for every line of it, each with its own calls, pol
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +21,10 @@ import msgspec
 
 from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
 from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
+from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
 from proxy_plugin.lines.line_index import LineIndex
@@ -33,15 +33,18 @@ from proxy_plugin.lines.manifest import (
     PARTS,
     REJECTED,
     REMARKS,
+    Document,
     Manifest,
+    OpenPart,
     PartSpec,
+    document_name,
     entries,
     write_manifest,
 )
 from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
-from proxy_plugin.providers.base import Framing, LineRejected, Native, make_mark, native_id
+from proxy_plugin.providers.base import LineRejected, Native, make_mark, native_id
 from proxy_plugin.routing.route import EVERYTHING, Rules
 
 _ENTRIES_WAITING = 16_384
@@ -65,6 +68,8 @@ class SplitJob(msgspec.Struct, frozen=True):
     media: Media | None = None  # the pictures that were fetched; None for a plan and where no target wants any
     max_jobs: int = MAX_PARTS  # that the batch may have
     growth: Growth | None = None  # how large the route may make the lines
+    allowance: Allowance = Allowance()  # what the translation of a line may take
+    unsent: str | None = None  # why nothing is sent any more: batch_cancelled or batch_expired
 
 
 def split(job: SplitJob) -> Manifest:
@@ -76,8 +81,11 @@ def split(job: SplitJob) -> Manifest:
     """
     folder = Path(job.folder)
     empty_folder(folder)
-    cut = Cut(job, _Files(folder, job.max_jobs))
-    with LineIndex(Path(job.index)) as index:
+    files, meter = _Files(folder, job.max_jobs), Meter(job.allowance)
+    if job.unsent is not None:
+        return _unsent(job, files, job.unsent)
+    cut = Cut(job, files, meter)
+    with LineIndex(Path(job.index)) as index, meter:
         for ordinal, number, line in index.lines(Path(job.source)):
             cut.take(ordinal, number, decode_envelope(line))
             passing("split.row")
@@ -91,14 +99,17 @@ def split(job: SplitJob) -> Manifest:
     return manifest
 
 
-class Document(Protocol):
-    """The native document of one part, while it grows."""
-
-    def append(self, *pieces: bytes) -> None:
-        """Add bytes to the end."""
-
-    def sync(self) -> None:
-        """Complete the document."""
+def _unsent(job: SplitJob, files: _Files, why: str) -> Manifest:
+    """Write a manifest without parts: nothing is translated, and each line is told why it was not sent."""
+    rejection, meta = LineRejected(WHY_NOT_RUN[why], code=why), RowMeta(code=why)
+    with LineIndex(Path(job.index)) as index:
+        for ordinal, record in enumerate(index.records()):
+            files.rejected(ordinal, record.number, rejection, meta)
+        total = len(index)
+    files.finished()
+    manifest = Manifest(job.batch_id, total, total, ())
+    write_manifest(Path(job.folder), manifest)
+    return manifest
 
 
 class Sink(Protocol):
@@ -139,7 +150,7 @@ class _Files:
         self._remarks = RowWriter(folder / REMARKS)
 
     def document(self, n: int) -> Document:
-        return self._files.file(self._folder / _document_name(n)) if n < self._most else _Nowhere()
+        return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
 
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
         self._assign(part.n)
@@ -175,84 +186,12 @@ def _same(first: Native, second: Native) -> Native:
     return second
 
 
-class OpenPart:
-    """A part that still takes lines."""
-
-    def __init__(
-        self, n: int, mark: str, lane: TargetLane, *, model: str | None, partition: str, document: Document
-    ) -> None:
-        self.n, self.mark, self.lane = n, mark, lane
-        self._model, self._partition, self._document = model, partition, document
-        self._first = self._last = -1
-        self._lines = self._inputs = 0
-        self._framing: Framing = lane.provider.capabilities.framing
-        self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
-        self._hash = hashlib.sha256()
-        self._dropped: Counter[str] = Counter()
-
-    def takes(self, native: Native) -> bool:
-        """Tell whether the document stays within the lane's limits with this line."""
-        spec = self.lane.spec
-        size = self._bytes + len(self._framing.separator) + len(native.data)
-        return not (
-            (spec.max_lines is not None and self._lines >= spec.max_lines)
-            or (spec.max_bytes is not None and size > spec.max_bytes)
-            or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
-        )
-
-    def add(self, ordinal: int, native: Native) -> None:
-        """Append the line to the document."""
-        if self._lines:
-            self._grow(self._framing.separator, native.data)
-            self._bytes += len(self._framing.separator)
-        else:
-            self._grow(self._framing.prefix, native.data)
-            self._first = ordinal
-        self._bytes += len(native.data)
-        self._lines += 1
-        self._inputs += native.inputs
-        self._last = ordinal
-        if native.dropped:
-            self._dropped.update(native.dropped)
-
-    def close(self) -> PartSpec:
-        """Complete the document durably and return its facts."""
-        self._grow(self._framing.suffix)
-        self._document.sync()
-        return PartSpec(
-            n=self.n,
-            slug=self.lane.spec.slug,
-            provider=self.lane.spec.provider,
-            endpoint=self.lane.endpoint,
-            model=self._model,
-            partition=self._partition,
-            lines=self._lines,
-            bytes=self._bytes,
-            inputs=self._inputs,
-            sha256=self._hash.hexdigest(),
-            mark=self.mark,
-            file=_document_name(self.n),
-            first=self._first,
-            last=self._last,
-            dropped=dict(sorted(self._dropped.items())),
-        )
-
-    def _grow(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
-        self._document.append(*pieces)
-
-
-def _document_name(n: int) -> str:
-    return f"{PARTS}/{n:05d}.native"
-
-
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
-    def __init__(self, job: SplitJob, sink: Sink) -> None:
+    def __init__(self, job: SplitJob, sink: Sink, meter: Meter) -> None:
         self._job, self._sink = job, sink
-        self._lanes = Lanes(job.endpoint, job.targets, job.rules)
+        self._lanes = Lanes(job.endpoint, job.targets, job.rules, meter)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
         self._grown = Grown(job.growth)
@@ -345,7 +284,7 @@ class Cut:
         part = self._part_for(native, lane, group, ordinal, number)
         self._latest[group] = native.partition
         if part.mark != mark:
-            native = _same(native, lane.translate(native_id(part.mark, ordinal), body, model, own))
+            native = _same(native, lane.translate(native_id(part.mark, ordinal), body, model, own, metered=False))
         if removed:
             native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
         part.add(ordinal, native)

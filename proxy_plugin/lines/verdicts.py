@@ -156,6 +156,8 @@ def _verdict(row: StoredRow) -> Verdict:
 def _rejected(row: StoredRow) -> Verdict:
     """Return what OpenAI writes of a request that its checks refuse: programs read `response.body.error` of it."""
     said = _said(row.text)
+    if said.code in _ENDED_EARLY:
+        return Verdict(_NULL, row.text, _ENDED_EARLY[said.code], said.code)
     return Verdict(_answer(400, said.message, row.meta.param, said.code), _NULL, "rejected", said.code)
 
 

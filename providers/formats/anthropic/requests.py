@@ -10,6 +10,7 @@ that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ _TOOLING = frozenset(
 )  # fmt: skip
 _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _STOPS = frozenset({"stop", "stop_sequences"})
+_PLACES_TOLD = 100  # of half characters in one line
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
 _NEVER = {
     "n": "Anthropic gives one answer to a request; repeat the line under other custom_ids",
@@ -109,9 +111,19 @@ def _whole(native: bytes, chat: Block, losses: Losses) -> bytes:
     """Return a native body without halves of characters: the API refuses a whole job for one."""
     made = mended(native)
     if made is not native:
-        for path in dict.fromkeys(places(chat)) or ("body",):
+        for path in _some(places(chat)) or ("body",):
             losses.hint(path, "holds half of a character", "Cut texts between characters", instead="U+FFFD")
     return made
+
+
+def _some(found: Iterator[str]) -> dict[str, None]:
+    """Return the first of some paths, each once."""
+    kept: dict[str, None] = {}
+    for path in found:
+        kept[path] = None
+        if len(kept) >= _PLACES_TOLD:
+            break
+    return kept
 
 
 def read_options(chat: Block, facts: ModelFacts, losses: Losses, turns: Turns, *, form: Form = Form.BEDROCK) -> Block:

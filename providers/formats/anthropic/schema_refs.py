@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ def resolve(root: Block, pointer: str) -> object | None:
     found: object = root
     for step in unquote(pointer[2:]).split("/"):
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+        if isinstance(found, list) and name.isdecimal() and len(name) < 10 and int(name) < len(found):
             found = found[int(name)]
         elif isinstance(found, dict) and name in found:
             found = found[name]
@@ -29,34 +29,36 @@ def resolve(root: Block, pointer: str) -> object | None:
 
 
 def circular(root: Block) -> bool:
-    """Whether some part of a schema holds itself."""
-    edges: dict[str, set[str]] = {}
-    left = _references(root)
-    while left:
-        pointer = left.pop()
-        if pointer in edges:
-            continue
-        edges[pointer] = _references(resolve(root, pointer))
-        left |= edges[pointer] - edges.keys()
-    try:
-        TopologicalSorter(edges).prepare()
-    except CycleError:
-        return True
+    """Whether some part of a schema holds itself.
+
+    Every part is entered once, however many references lead to it and however they spell the way: the cost follows the
+    bytes. It walks without recursion, whatever the depth.
+    """
+    entered, left = {id(root)}, set[int]()
+    way: list[tuple[int, Iterator[object]]] = [(id(root), _held(root, root))]
+    while way:
+        here, parts = way[-1]
+        part = next(parts, None)
+        if part is None:
+            left.add(here)
+            way.pop()
+        elif id(part) not in entered:
+            entered.add(id(part))
+            way.append((id(part), _held(root, part)))
+        elif id(part) not in left:
+            return True
     return False
 
 
-def _references(schema: object) -> set[str]:
-    """Return every `$ref` in a schema."""
-    found, left = set[str](), [schema]
-    for part in left:  # grows on the way: no recursion, whatever the depth
-        if isinstance(part, dict):
-            for key, value in part.items():
-                if key in _NAMED and isinstance(value, dict):
-                    left += value.values()
-                elif key not in _VALUES:
-                    left.append(value)
-            if isinstance(target := part.get("$ref"), str):
-                found.add(target)
-        elif isinstance(part, list):
-            left += part
-    return found
+def _held(root: Block, part: object) -> Iterator[object]:
+    """Yield what a part of a schema holds: its own parts, and what it refers to."""
+    if isinstance(part, list):
+        yield from (each for each in part if isinstance(each, dict | list))
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in _NAMED and isinstance(value, dict):
+                yield from (each for each in value.values() if isinstance(each, dict | list))
+            elif isinstance(value, dict | list) and key not in _VALUES:
+                yield value
+        if isinstance(target := part.get("$ref"), str) and (found := resolve(root, target)) is not None:
+            yield found

@@ -51,6 +51,7 @@ _ABOUT = frozenset(
 _UNTOLD = frozenset({"$schema", "$id", "id", "$anchor"})  # say nothing to a model
 _BESIDE_REF = frozenset({"title", "description", "default", *_NAMED, *_ABOUT})
 _LATER = frozenset({"$ref", "properties", "items", "required", "additionalProperties", *_NAMED, *_MARRIED})
+_FINDINGS = 1_000  # of each kind that are kept of a schema
 _CLOSED = "Anthropic enforces closed objects only, and this one may hold anything"
 
 
@@ -69,12 +70,8 @@ class Rewritten(NamedTuple):
     """A schema as it can be enforced, what was found on the way, and whether that is worth having."""
 
     schema: Block
-    findings: list[Finding]
-
-    @property
-    def usable(self) -> bool:
-        """Whether every answer that the caller allows can still be given, but for bounds that are told."""
-        return not any(finding.fatal for finding in self.findings)
+    findings: tuple[Finding, ...]
+    usable: bool  # every answer that the caller allows can still be given, but for bounds that are told
 
     def note(self, losses: Losses) -> None:
         """Note all that was found."""
@@ -108,26 +105,33 @@ def rewrite(schema: Block, path: str) -> Rewritten:
         walk.fatal(f"{path}.$ref", "Anthropic takes no recursive schema", "Write the levels out that are needed")
     made = walk.schema(schema, path)
     if "$ref" in made and "description" in unwrapped(schema):
-        walk.findings.append(Finding(f"{path}.description", "a reference stands alone", "Move it there", hint=True))
-    return Rewritten(made, walk.findings)
+        walk.found(Finding(f"{path}.description", "a reference stands alone", "Move it there", hint=True))
+    return Rewritten(made, tuple(walk.findings), usable=not walk.counts[True])
 
 
 class _Walk:
     """One schema on its way. `root`: where references point into."""
 
-    __slots__ = ("findings", "root")
+    __slots__ = ("counts", "findings", "root")
 
     def __init__(self, root: Block) -> None:
         self.root = root
-        self.findings: list[Finding] = []
+        self.findings: dict[Finding, None] = {}
+        self.counts = {True: 0, False: 0}  # of findings that are fatal, and of others
+
+    def found(self, finding: Finding) -> None:
+        """Note something, once: a schema of a million members repeats itself."""
+        if finding not in self.findings and self.counts[finding.fatal] < _FINDINGS:
+            self.counts[finding.fatal] += 1
+            self.findings[finding] = None
 
     def lose(self, path: str, reason: str, remedy: str, *, instead: str | None = None) -> None:
         """Note what is told, or said in another way."""
-        self.findings.append(Finding(path, reason, remedy, instead))
+        self.found(Finding(path, reason, remedy, instead))
 
     def fatal(self, path: str, reason: str, remedy: str) -> None:
         """Note what nothing else can say."""
-        self.findings.append(Finding(path, reason, remedy, fatal=True))
+        self.found(Finding(path, reason, remedy, fatal=True))
 
     def schema(self, given: object, path: str, *, joined: bool = False) -> Block:
         """Rewrite a schema; `joined`: what it describes has other schemas to satisfy too, so it cannot be closed."""
@@ -181,7 +185,7 @@ class _Walk:
             elif name == "oneOf":
                 self._one_of(made, given, path)
             elif name in _ABOUT:
-                self.findings.append(Finding(f"{path}.{name}", "Anthropic knows no such word", "Remove it", hint=True))
+                self.found(Finding(f"{path}.{name}", "Anthropic knows no such word", "Remove it", hint=True))
                 if name not in _UNTOLD:
                     told.append(f"{name}: {write(value).decode()}")
             elif name == "prefixItems" and "items" in given and value != [given["items"]]:
@@ -256,7 +260,7 @@ class _Walk:
             self.fatal(f"{path}.required", "names a member that properties does not describe", "Describe it")
         elif more is None:
             closing = Finding(f"{path}.additionalProperties", "Anthropic closes it", "Send false", "false", hint=True)
-            self.findings.append(closing)
+            self.found(closing)
         at = f"{path}.properties"
         made["properties"] = {key: self._child(each, at, key, told) for key, each in properties.items()}
         made["additionalProperties"] = False
@@ -266,13 +270,19 @@ class _Walk:
 
 def unwrapped(given: Block) -> Block:
     """Return a schema without an `allOf` of one, which is no more than another way to write the same."""
+    layers, said = list[Block](), set[str]()  # merged at the end: a copy a layer would cost the depth times the width
     while isinstance(only := given.get("allOf"), list) and len(only) == 1 and isinstance(only[0], dict):
-        rest = {key: value for key, value in given.items() if key != "allOf"}
-        inner = only[0]
-        if any(key in inner and key not in ("title", "description") for key in rest):
-            return given
-        given = {**inner, **rest}
-    return given
+        said |= given.keys() - {"allOf"}
+        if not said.isdisjoint(only[0].keys() - {"title", "description"}):
+            break
+        layers.append(given)
+        given = only[0]
+    if not layers:
+        return given
+    made = dict(given)
+    for layer in reversed(layers):
+        made.update((key, value) for key, value in layer.items() if key != "allOf")
+    return made
 
 
 def _with_told(made: Block, told: list[str]) -> Block:

@@ -24,6 +24,7 @@ _FORCED = ("any", "tool")
 _WORDS = {"auto": "auto", "none": "none", "required": "any"}
 _MARK = frozenset({"cache_control"})
 _NOT_AT_TOP = ("anyOf", "oneOf", "allOf")
+_STEPS = 32  # references that are followed from the top of a schema
 _MEMBER = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
@@ -123,7 +124,7 @@ def _input_schema(schema: Block | None, path: str, losses: Losses) -> tuple[Bloc
 def _at_top(schema: Block) -> Block:
     """Return a schema whose top is not a reference: the API reads type and properties there."""
     seen = set[str]()
-    while isinstance(target := schema.get("$ref"), str) and target not in seen:
+    while isinstance(target := schema.get("$ref"), str) and target not in seen and len(seen) < _STEPS:
         seen.add(target)
         if not isinstance(found := resolve(schema, target), dict):
             return schema

@@ -146,12 +146,13 @@ def to_prompt(
 
 
 class _Talk(Reader):
-    __slots__ = ("dialect", "said")
+    __slots__ = ("begun", "dialect", "said")
 
     def __init__(self, dialect: Dialect, losses: Losses) -> None:
         super().__init__(losses)
         self.dialect = dialect
         self.said: Said = []
+        self.begun = False  # somebody but the system has spoken
 
     def hear(self, role: object, content: object) -> bool:
         """Take a message of nothing but a role and a text; False leaves it, and refusals, to the readers."""
@@ -159,6 +160,7 @@ class _Talk(Reader):
             return False
         if self.dialect.control.search(content) or (self.dialect.alternates and self._repeats(str(role))):
             return False
+        self.begun = True
         self.said.append((str(role), content))
         return True
 
@@ -171,8 +173,9 @@ class _Talk(Reader):
             raise rejected(path, "this model's prompt has no system messages; put the text into the user's message")
         if self.dialect.alternates and self._repeats(role):
             raise rejected(path, "user and assistant must take turns in this model's prompt; join the messages")
-        if role == "system" and self.dialect.hoists and any(each != "system" for each, _ in self.said):
+        if role == "system" and self.dialect.hoists and self.begun:
             self.losses.hint(path, "this model has system texts before all others only", "Move it", instead="first")
+        self.begun = self.begun or role != "system"
         self.said.append((role, text))
 
     def instruct(self, text: str) -> None:

@@ -110,7 +110,7 @@ class _Talk(Talk):
         super().__init__(losses)
         self.facts = facts
         self.messages: list[Block] = []
-        self.documents: set[str] = set()
+        self.documents: dict[str, int] = {}  # names, with the last number that was tried behind each
 
     def hear(self, role: object, content: object) -> bool:
         """Take a message of nothing but a role and a text; False for any other."""
@@ -143,11 +143,12 @@ class _Talk(Talk):
             raise rejected(f"{path}.file.filename", "must be a text", "invalid_type")
         words = _NO_NAME.sub(" ", (given or "").rpartition(".")[0] or given or "").strip()
         plain = words[:_MAX_NAME].strip() or "document"
-        name, number = plain, 1
+        name, number = plain, self.documents.get(plain, 1)
         while name in self.documents:
             number += 1
             name = f"{plain} {number}"
-        self.documents.add(name)
+        self.documents[plain] = number
+        self.documents.setdefault(name, 1)
         return name
 
     def content(self, message: Block, path: str, role: str) -> list[Block]:

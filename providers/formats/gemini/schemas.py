@@ -36,12 +36,13 @@ _REWRITTEN = frozenset({"const", "allOf", "definitions", "nullable"})
 _REASON, _REMEDY = "Gemini passes over it", "Remove it, or ask for it in the description"
 
 
-def readable(schema: Block, path: str, losses: Losses) -> Block:
+def readable(schema: Block, path: str, losses: Losses, *, top: bool = True) -> Block:
     """Return the schema in words that Gemini knows; what it passes over is noted as a hint.
 
-    Paths leave out the names of properties: `response_format.json_schema.schema.properties.pattern`.
+    Paths leave out the names of properties: `response_format.json_schema.schema.properties.pattern`. References start
+    at the `top`, so only definitions that stand there have to be renamed where they are referred to.
     """
-    made = schema if _REWRITTEN.isdisjoint(schema) else _reworded(schema)
+    made = schema if _REWRITTEN.isdisjoint(schema) else _reworded(schema, top=top)
     made = _with_ref_alone(made) if "$ref" in made and len(made) > 1 else made
     if not made.keys() <= _PLAIN or "enum" in made:
         _note(made, path, losses)
@@ -78,10 +79,10 @@ def _inner(name: str, value: object, path: str, losses: Losses) -> object:
 
 
 def _each(schema: object, path: str, losses: Losses) -> object:
-    return readable(schema, path, losses) if isinstance(schema, dict) else schema
+    return readable(schema, path, losses, top=False) if isinstance(schema, dict) else schema
 
 
-def _reworded(schema: Block) -> Block:
+def _reworded(schema: Block, *, top: bool) -> Block:
     """Say the same in other words: a constant, a sole alternative, an older name, an older form of null."""
     made = dict(schema)
     if isinstance(const := made.get("const"), str | int | float) and not isinstance(const, bool) and "enum" not in made:
@@ -93,7 +94,10 @@ def _reworded(schema: Block) -> Block:
     if isinstance(alone, list) and len(alone) == 1 and "anyOf" not in made:
         made["anyOf"] = made.pop("allOf")
     if isinstance(made.get("definitions"), dict) and "$defs" not in made:
-        made = _renamed(made)
+        if top:
+            made = _renamed(made)
+        else:
+            made["$defs"] = made.pop("definitions")
     if isinstance(nullable := made.get("nullable"), bool) and isinstance(kind := made.get("type"), str):
         del made["nullable"]
         made["type"] = [kind, "null"] if nullable else kind

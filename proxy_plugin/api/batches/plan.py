@@ -20,12 +20,13 @@ from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
+from proxy_plugin.engine.tasks import TOO_MUCH
 from proxy_plugin.engine.worker_jobs import split_job
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import Clock
-from proxy_plugin.ground.errors import GatewayError, TooManyRequests, Unavailable
+from proxy_plugin.ground.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
 from proxy_plugin.ground.turns import Turns
-from proxy_plugin.ground.workers import WorkerDied, Workers
+from proxy_plugin.ground.workers import OutOfBudget, WorkerDied, Workers
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts
@@ -48,13 +49,13 @@ REPEATED = "duplicate_custom_id"
 
 
 class Plans:
-    """Lets half of the workers make plans at once, at least one: the engine has need of the others.
+    """Lets as many plans be made at once as there are workers, of one workspace one fewer: the engine needs the others.
 
     Workspaces take turns, and each may have so many plans at a time: what waits holds a connection.
     """
 
     def __init__(self, workers: Workers, most_each: int) -> None:
-        self._turns, self._most = Turns(max(1, workers.count // 2)), most_each
+        self._turns, self._most = Turns(workers.count, max(1, workers.count - 1)), most_each
         self._asked: Counter[str] = Counter()  # by workspace
 
     @contextmanager
@@ -118,7 +119,7 @@ async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn(asked.workspace):
-            figures = await _counted(gateway.workers, _job(gateway, asked, file, facts))
+            figures = await _counted(gateway, asked.workspace, file.bytes, _job(gateway, asked, file, facts))
     return plan_object(Found(endpoint, facts, tuple(faults), figures))
 
 
@@ -146,18 +147,20 @@ def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJo
     limits = gateway.config.limits
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway.blobs, file, asked.wanted.endpoint, asked.route, limits, batch_id="plan", folder=""),
+        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limits.max_line_bytes if facts.longest_line > limits.max_line_bytes else None,
         repeated=frozenset(repeated),
     )
 
 
-async def _counted(workers: Workers, job: PlanJob) -> Figures:
+async def _counted(gateway: Gateway, workspace: str, size: int, job: PlanJob) -> Figures:
     try:
-        return await workers.run(count, job)
+        return await gateway.workers.run(gateway.terms(workspace, size), count, job)
     except FileNotFoundError:  # deleted, or expired, since it was looked up
         raise no_input_file(job.split.source.rpartition("/")[2]) from None
+    except OutOfBudget:
+        raise BadRequest(TOO_MUCH.message, code=TOO_MUCH.code, param="input_file_id") from None
     except WorkerDied:
         raise GatewayError("The plan could not be made: the process that translated the file died.") from None
 

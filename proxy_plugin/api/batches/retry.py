@@ -38,7 +38,8 @@ from proxy_plugin.config.sections import Limits
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
-from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.ground.errors import BadRequest, Conflict, Unavailable
+from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
@@ -151,18 +152,21 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
         max_line_bytes=gateway.config.limits.max_line_bytes,
     )
     try:
-        size = await gateway.workers.run(measure, failed)
+        terms = gateway.terms(row.workspace, source.bytes)
+        size = await gateway.workers.run(terms, measure, failed)
         if not size.bytes:
             raise _known_to_fail(size.left_out)
         with Claim(store.room, row.workspace) as claim:
             await claim.cover(size.bytes)
-            copied = await gateway.workers.run(copy, failed, str(temp))
+            copied = await gateway.workers.run(terms, copy, failed, str(temp))
             await claim.cover(copied.file.bytes)  # escapes may have made it longer
             claim.wrote(copied.file.bytes)
             file = _file(source, copied.file, int(store.clock.now()))
             text = await gateway.registry.read(_suspects, original.id, copied.together)
             row = msgspec.structs.replace(row, suspects=text)
             return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
+    except OutOfBudget:
+        raise Unavailable("The failed lines could not be copied in time; ask for the retry again later.") from None
     except FileNotFoundError:
         raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:

@@ -17,15 +17,18 @@ from aiohttp import web
 
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground.errors import Unavailable
 from proxy_plugin.ground.turns import Turns
+from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.merge import merge_so_far
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.states import PART_ENDS
-from proxy_plugin.storage.tables import parts, submissions
+from proxy_plugin.storage.tables import files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 
+TOO_SLOW = "The rows could not be put together in time; ask for them again later."
 LINGER_SECONDS = 5.0  # that a file waits for another reader
 
 Known = tuple[str, frozenset[int]]  # a batch and its ended parts
@@ -38,14 +41,14 @@ class _Shared:
 
 
 class SoFar:
-    """The files there are now. They are made one at a time: each occupies a worker that the engine must spare.
+    """The files there are now. Two are made at a time, of one workspace one: each occupies a worker.
 
     Workspaces take turns.
     """
 
     def __init__(self) -> None:
         self._files: dict[Known, _Shared] = {}
-        self._turns = Turns(1)
+        self._turns = Turns(2, most_each=1)
         self._removing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -86,10 +89,15 @@ class SoFar:
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
             lines = batch.rejected + sum(row.lines for row in rows if row.n in job.fates)
             size = await gateway.blobs.read(merge_bytes, job, lines)
+            source = await gateway.registry.read(files.get, batch.input_file_id)
+            terms = gateway.terms(batch.workspace, size + (source.bytes if source else 0))
             with Claim(gateway.room, batch.workspace, rank=ENDING) as claim:
                 await claim.cover(size)
                 try:
-                    await gateway.workers.run(merge_so_far, job, str(path))
+                    await gateway.workers.run(terms, merge_so_far, job, str(path))
+                except OutOfBudget:
+                    await gateway.blobs.write(path.unlink, missing_ok=True)
+                    raise Unavailable(TOO_SLOW) from None
                 except BaseException:
                     await gateway.blobs.write(path.unlink, missing_ok=True)
                     raise

@@ -14,7 +14,7 @@ from proxy_plugin.ground.workers import Workers
 
 @pytest.fixture
 async def plans() -> Plans:
-    return Plans(Workers(2), 3)
+    return Plans(Workers(1), 3)
 
 
 async def test_plans_of_one_workspace_are_bounded_and_others_are_not_touched(plans: Plans) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -156,3 +157,45 @@ def test_equals_take_turns() -> None:
         order.append(begun[0])
         slots.end(begun)
     assert order == list("abcabcabc")
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 4), st.randoms())
+async def test_no_workspace_has_more_turns_than_it_may(came: list[str], count: int, chance: Random) -> None:
+    most = max(1, count - 1)
+    turns, having, highest = Turns(count, most), Counter[str](), Counter[str]()
+    end = asyncio.Event()
+
+    async def work(workspace: str) -> None:
+        async with turns.turn(workspace):
+            having[workspace] += 1
+            highest[workspace] = max(highest[workspace], having[workspace])
+            assert having.total() <= count
+            await end.wait()
+            for _ in range(chance.randrange(3)):
+                await asyncio.sleep(0)
+            having[workspace] -= 1
+
+    tasks = [asyncio.create_task(work(each)) for each in came]
+    await asyncio.sleep(0)
+    wanted = Counter(came)
+    assert having.total() == min(count, sum(min(each, most) for each in wanted.values())), "a turn was left unused"
+    end.set()
+    await asyncio.gather(*tasks)
+    assert all(each <= most for each in highest.values())
+    assert turns.idle
+
+
+async def test_a_workspace_that_is_full_holds_no_other_up() -> None:
+    turns = Turns(2, 1)
+    async with turns.turn("a"):
+        waiting = asyncio.create_task(enter(turns, "a"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(60), turns.turn("b"):
+            assert not waiting.done()
+    await waiting
+    assert turns.idle
+
+
+async def enter(turns: Turns, workspace: str) -> None:
+    async with turns.turn(workspace):
+        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,13 @@ class Holding:
         self.reached, self.go = asyncio.Event(), asyncio.Event()
         run = Workers.run
 
-        async def held(workers: Workers, function: Callable[..., Any], *args: Any) -> Any:
-            if function is not cut_document:
-                return await run(workers, function, *args)
-            found = await run(workers, function, *args) if behind else None
+        async def held(workers: Workers, *args: Any) -> Any:
+            if cut_document not in args:
+                return await run(workers, *args)
+            found = await run(workers, *args) if behind else None
             self.reached.set()
             await self.go.wait()
-            return found if behind else await run(workers, function, *args)
+            return found if behind else await run(workers, *args)
 
         monkeypatch.setattr(Workers, "run", held)
 
@@ -88,9 +87,9 @@ async def test_a_gateway_that_comes_back_behind_the_window_ends_what_was_being_c
     lines, clock, data = poisoned(NAMED, 3), SystemClock(), tmp_path / "data"
     run, died = Workers.run, asyncio.Event()
 
-    async def dying(workers: Workers, function: Callable[..., Any], *args: Any) -> Any:
-        if function is not cut_document:
-            return await run(workers, function, *args)
+    async def dying(workers: Workers, *args: Any) -> Any:
+        if cut_document not in args:
+            return await run(workers, *args)
         died.set()
         raise WorkerDied("cut")
 

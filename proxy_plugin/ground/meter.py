@@ -1,0 +1,93 @@
+"""What one line may take of a worker: so many seconds of CPU, and so many more for each megabyte.
+
+A timer of the process looks a few times a second of CPU how long the line under way has taken, and raises in the middle
+of it where that is too much. So only pure work may be metered: nothing is half done that anybody sees. What does not
+come back to the interpreter meanwhile is not ended so; the task's own bound ends it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Self
+
+import msgspec
+
+LOOK = 0.1  # seconds of CPU between looks
+MEGABYTE = 2**20
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """Seconds of CPU for one line."""
+
+    seconds: float = 5.0
+    seconds_per_mb: float = 2.0
+
+
+class TooCostly(Exception):
+    """A line has taken more than it may."""
+
+
+class _Stop(BaseException):
+    """Ends the work. No error, so that nothing on the way takes it for one of its own."""
+
+
+class Meter:
+    """Meters one line after the other: `with meter: with meter.line(size): ...`.
+
+    Signals reach the main thread only, where tasks of a worker run. Elsewhere nothing is metered.
+    """
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._until: float | None = None
+        self._works = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Self:
+        if self._works:
+            signal.signal(signal.SIGVTALRM, self._look)
+            signal.setitimer(signal.ITIMER_VIRTUAL, LOOK, LOOK)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._works:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, signal.SIG_IGN)  # one more may be on its way
+
+    def line(self, size: int) -> _Line:
+        """Meter what is done within: a line of so many bytes. Raises TooCostly."""
+        return _Line(self, self._allowance.seconds + self._allowance.seconds_per_mb * size / MEGABYTE)
+
+    def begin(self, seconds: float) -> None:
+        """Let something be stopped after so many seconds of CPU."""
+        self._until = time.process_time() + seconds
+
+    def end(self) -> None:
+        """Let nothing be stopped."""
+        self._until = None
+
+    def _look(self, _number: int, frame: FrameType | None) -> None:
+        """Stop what takes too long, once more at each look: a destructor swallows what is raised in it."""
+        late = self._until is not None and time.process_time() > self._until
+        if late and (frame is None or frame.f_code not in _AT_THE_END):
+            raise _Stop
+
+
+class _Line:
+    __slots__ = ("_meter", "_seconds")
+
+    def __init__(self, meter: Meter, seconds: float) -> None:
+        self._meter, self._seconds = meter, seconds
+
+    def __enter__(self) -> None:
+        self._meter.begin(self._seconds)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._meter.end()
+        if kind is _Stop:
+            raise TooCostly(f"{self._seconds:.0f} s of CPU were not enough") from None
+
+
+_AT_THE_END = frozenset({Meter.end.__code__, _Line.__exit__.__code__})  # whoever has come so far is done
