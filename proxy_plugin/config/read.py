@@ -41,6 +41,7 @@ from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import condition_bounds, portkey_config
+from proxy_plugin.routing.config_text import Invalid
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 from proxy_plugin.routing.patterns import refusals
 
@@ -237,7 +238,7 @@ class _Parse:
     def _check_config(self, found: Mapping[str, Any], path: str, slugs: set[str]) -> None:
         try:
             node = portkey_config.read(found)
-        except portkey_config.Invalid as invalid:
+        except Invalid as invalid:
             self.problems += [
                 f"{path}.{where}: {what}" if where else f"{path}: {what}" for where, what in invalid.problems
             ]
@@ -345,7 +346,7 @@ def _accounts_of(raw: Mapping[str, Any]) -> list[NamedAccount | None]:
     """Return the accounts that lines of a saved config can come to; none for one that has problems of its own."""
     try:
         return [each.settings.account for each in portkey_config.read(raw).targets()]
-    except portkey_config.Invalid:
+    except Invalid:
         return []
 
 
