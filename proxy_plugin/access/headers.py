@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from multidict import CIMultiDict, MultiMapping
@@ -34,6 +35,7 @@ _MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _ECHOED = 64
 _AT_ONCE = 4 * 1024  # characters of a config that are read on the event loop, in 1 ms
+_READER = ThreadPoolExecutor(1, "configs")  # one: several would share the interpreter's lock with the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +181,10 @@ def find_virtual_key(slug: str, caller: Caller, config: Config, param: str | Non
 
 
 async def config_node(text: str, config: Config) -> Node:
-    """Return what a request's config says; a large one is read on a thread. Raises ConfigError."""
+    """Return what a request's config says; a large one is read on a thread, one at a time. Raises ConfigError."""
     if len(text) <= _AT_ONCE:
         return read_header(text, config.configs, CONFIG)
-    return await asyncio.to_thread(read_header, text, config.configs, CONFIG)
+    return await asyncio.get_running_loop().run_in_executor(_READER, read_header, text, config.configs, CONFIG)
 
 
 def default_node(config: Config, caller: Caller) -> Node | None:

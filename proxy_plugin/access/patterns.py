@@ -18,9 +18,8 @@ import msgspec
 from proxy_plugin.access.headers import CONFIG
 from proxy_plugin.ground.errors import TooManyRequests, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget, Terms, WorkerDied, Workers
+from proxy_plugin.routing.config_text import Invalid, Problem, unusable
 from proxy_plugin.routing.patterns import Pattern, refusals
-from proxy_plugin.routing.portkey_config import unusable
-from proxy_plugin.routing.problems import Invalid, Problem
 
 MAX_WAITING = 16  # requests of one workspace whose patterns are being compiled, or wait for it
 COMPILE_SECONDS = 10.0  # of CPU, for the patterns of one config

@@ -27,9 +27,9 @@ from proxy_plugin.config.sections import ModelEntry
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.condition_bounds import patterns_of
+from proxy_plugin.routing.config_text import is_saved
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
 from proxy_plugin.routing.patterns import Pattern
-from proxy_plugin.routing.portkey_config import is_saved
 from proxy_plugin.routing.route import (
     EVERYTHING,
     NOT_ALLOWED,

@@ -42,9 +42,9 @@ from proxy_plugin.ground.masking import REFERENCE, Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import condition_bounds, portkey_config
+from proxy_plugin.routing.config_text import Invalid
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 from proxy_plugin.routing.patterns import refusals
-from proxy_plugin.routing.problems import Invalid
 
 SECTION = "proxy_plugin"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"

@@ -18,8 +18,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing import condition_bounds, conditions, words
+from proxy_plugin.routing.config_text import Invalid, Problem, object_in, unusable
 from proxy_plugin.routing.config_tree import (
     CONDITIONAL,
     LOADBALANCE,
@@ -32,7 +32,6 @@ from proxy_plugin.routing.config_tree import (
     Slug,
     TargetSettings,
 )
-from proxy_plugin.routing.problems import Invalid, Problem
 from proxy_plugin.routing.route import NOT_SLUGS
 from proxy_plugin.routing.suggestions import Suggestions
 
@@ -40,7 +39,6 @@ MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
 FALLBACK = "fallback"
 SAVED_PREFIX = "pc-"
-INVALID_ID = "Invalid config id passed"
 
 _STEERING = {
     *("strategy", "targets", "weight", "name", "provider", "virtual_key", "api_key"),
@@ -51,8 +49,6 @@ _STRATEGY = {"mode", "conditions", "default"}
 _OTHER_STRATEGY = {"on_status_codes"}  # of fallback alone
 _HEAVIEST = 10**15  # of all weights: sums of them stay exact
 _NEAR = 0.8  # of `Suggestions.near`: "stategy" is near, "metadata" is not
-_JSON = ("{", "[", '"')  # what a header begins with that holds a config
-_HALF = "holds half of a character, such as \\ud83d without the half that follows it; write both, or leave it out"
 _FALLBACK = (
     "fallback is not served for batches: a line that failed at one target is not sent to another. Use loadbalance or "
     "conditional, or create a second batch of the lines that failed"
@@ -71,49 +67,12 @@ def read(config: Mapping[str, Any]) -> Node:
     return node
 
 
-def is_saved(text: str) -> bool:
-    """Tell whether what a header holds is the id of a saved config, whose patterns were compiled at the start."""
-    return not text.strip().startswith(_JSON)
-
-
 def read_header(text: str, saved: Mapping[str, Mapping[str, Any]], header: str) -> Node:
     """Read what a request's header holds: JSON, or the id of a saved config. Raises ConfigError."""
     try:
-        return read(_object(text.strip(), saved, header))
+        return read(object_in(text.strip(), saved, header))
     except Invalid as invalid:
         raise unusable(invalid, header) from None
-
-
-def unusable(invalid: Invalid, header: str) -> ConfigError:
-    """Return the answer to a request whose config cannot be used."""
-    return ConfigError(f"Invalid config passed: {invalid}.", param=header)
-
-
-def _object(text: str, saved: Mapping[str, Mapping[str, Any]], header: str) -> Mapping[str, Any]:
-    if is_saved(text):
-        if text not in saved:
-            raise ConfigError(f"{INVALID_ID}: {header} takes JSON, or the id of a saved config (pc-...).", param=header)
-        return saved[text]
-    try:
-        found = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # it could be stored nowhere, and shown in no answer
-        raise Invalid([Problem("", _HALF)]) from None
-    except (ValueError, RecursionError):
-        message = f"Invalid config passed. You need to pass a valid json: {header} cannot be read as one."
-        raise ConfigError(message, param=header) from None
-    if not isinstance(found, dict):
-        raise Invalid([Problem("", "must be a JSON object")])
-    return found
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(word)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
 
 
 class _Reader:

@@ -438,3 +438,16 @@ def test_any_name_is_taken_or_refused_and_no_value_is_repeated(name: str, value:
     except BadRequest as error:
         refusal = error.message
     assert "v41u3" not in refusal
+
+
+@pytest.mark.parametrize("holder", [None, "portkey_options", "provider_options"])
+def test_the_names_of_a_request_are_bounded(holder: str | None) -> None:
+    sent = CIMultiDict({"x-portkey-virtual-key": "red"})
+    for number, refused in ((steering.MAX_FIELDS - 1, False), (steering.MAX_FIELDS + 1, True)):
+        names: dict[str, Any] = {f"x-portkey-{each}": None for each in range(number)}
+        body = names if holder is None else {holder: names}
+        if not refused:
+            assert steering.asked(headers.read(sent), sent, body)
+            continue
+        with pytest.raises(BadRequest, match=f"at most {steering.MAX_FIELDS} fields"):
+            steering.asked(headers.read(sent), sent, body)

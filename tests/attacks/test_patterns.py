@@ -6,14 +6,15 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
-from tests.attacks.rig import MOST_HEALTHZ, Seen, Tenant, Town, check, show
+from tests.attacks.rig import MOST_HEALTHZ, Seen, Tenant, Town, show
 
 BODY = {"model": "gpt-4.1-nano", "messages": [{"role": "user", "content": "x"}]}
 LINE = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
@@ -81,19 +82,26 @@ def searching(*patterns: str) -> dict[str, Any]:
 
 def asked(who: Tenant, config: object, path: str = "/batches") -> tuple[int, str]:
     """Ask for a batch, or a plan, with a config; return the status and what was said."""
+    return answered(who, {}, path, {"x-portkey-config": json.dumps(config, separators=(",", ":"))})
+
+
+def answered(
+    who: Tenant, more: dict[str, Any], path: str = "/batches", headers: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Ask with a body that has more than it needs."""
     file = "file-that-is-not-there"
-    body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | more
     try:
-        who.call("POST", path, body, headers={"x-portkey-config": json.dumps(config, separators=(",", ":"))})
+        who.call("POST", path, body, headers=headers)
     except HTTPError as refusal:
         return refusal.code, str(json.loads(refusal.read())["error"]["message"])
     return 200, ""
 
 
-def attack(who: Tenant, configs: Iterator[object]) -> Counter[int]:
-    """Ask with all of these at once; return how often each status came."""
+def attack(ask: Callable[[Any], tuple[int, str]], with_each: Sequence[object]) -> Counter[int]:
+    """Ask with each of these, several at once; return how often each status came."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return Counter(status for status, _ in pool.map(lambda config: asked(who, config), configs))
+        return Counter(status for status, _ in pool.map(ask, with_each))
 
 
 def hostile(rounds: int) -> Iterator[object]:
@@ -104,7 +112,7 @@ def hostile(rounds: int) -> Iterator[object]:
 
 
 def check_loop(quiet: Seen, seen: Seen) -> None:
-    """The event loop is everybody's."""
+    """The event loop is everybody's. What a batch takes is only printed: the attacker's own process has a core too."""
     assert not seen.failed, f"the victim was not served: {seen}"
     assert seen.worst("healthz") < MOST_HEALTHZ, f"{quiet} / {seen}"
 
@@ -116,11 +124,11 @@ def calm(town: Town) -> Seen:
 
 
 def test_patterns_hold_up_nobody_else(town: Town, campaign: bool) -> None:
-    quiet = calm(town)
+    costing, quiet = [*hostile(20 if campaign else 1)], calm(town)
     with town.watching() as seen:
-        statuses = attack(town.attacker, hostile(20 if campaign else 1))
+        statuses = attack(partial(asked, town.attacker), costing)
     show(f"{statuses.total()} configs with patterns that cost, answered {dict(statuses)}", quiet, seen)
-    check(quiet, seen)
+    check_loop(quiet, seen)
     assert set(statuses) <= {400, 404, 429}, "404: the pattern is taken, the file is not there"
 
 
@@ -182,12 +190,36 @@ def filled(names: dict[str, Any], spare: int = 0) -> dict[str, Any]:
 
 
 def test_headers_full_of_names_hold_up_nobody_else(town: Town, campaign: bool) -> None:
-    quiet = calm(town)
+    costing, quiet = [*crowded(50 if campaign else 16)], calm(town)
     with town.watching() as seen:
-        statuses = attack(town.attacker, crowded(50 if campaign else 4))
+        statuses = attack(partial(asked, town.attacker), costing)
     show(f"{statuses.total()} headers full of names, answered {dict(statuses)}", quiet, seen)
-    check(quiet, seen)
+    check_loop(quiet, seen)
     assert set(statuses) <= {400, 404}
+
+
+def bodies(rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield what makes a body nearly as large as one may be, in names or in a config that it brings."""
+    many = {f"k{each}": 1 for each in range(70_000)}
+    long = {"a_model_b_" * 50_000: 1}
+    for _ in range(rounds):
+        yield many
+        yield long
+        yield {"provider_options": many}
+        yield {"portkey_options": {f"x-portkey-{each}": "1" for each in range(35_000)}}
+        yield {"portkey_options": {"x-portkey-config": many}}
+        yield {"portkey_options": {"x-portkey-config": when([{"params.x": {"$in": [*range(90_000)]}}])}}
+        yield {"portkey_options": {"x-portkey-config": searching("a" * 800_000)}}
+        yield {"portkey_options": {"x-portkey-config": searching(*["a"] * 12_000)}}
+
+
+def test_bodies_full_of_names_hold_up_nobody_else(town: Town, campaign: bool) -> None:
+    costing, quiet = [*bodies(10 if campaign else 2)], calm(town)
+    with town.watching() as seen:
+        statuses = attack(partial(answered, town.attacker), costing)
+    show(f"{statuses.total()} bodies full of names, answered {dict(statuses)}", quiet, seen)
+    check_loop(quiet, seen)
+    assert set(statuses) <= {400, 404}, "404: a long name steers nothing"
 
 
 def test_searches_read_the_beginning_of_a_text(town: Town, campaign: bool) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from proxy_plugin.ground.errors import ConfigError
+from proxy_plugin.routing.config_text import Invalid
 from proxy_plugin.routing.config_tree import Node, OwnAccount, Slug
 from proxy_plugin.routing.portkey_config import read, read_header
-from proxy_plugin.routing.problems import Invalid
 
 SECRET = "sk-5up3r-s3cr3t-key"
 HEADER = "x-portkey-config"
@@ -225,6 +225,7 @@ def test_a_weight_may_be_any_number() -> None:
         ('{"weight": 1e999}', "Invalid config passed. You need to pass a valid json"),
         ('{"a":' * 5000, "Invalid config passed. You need to pass a valid json"),
         ("[]", "Invalid config passed: the config: must be a JSON object"),
+        ('{"x": "' + "y" * 65_536 + '"}', "Invalid config passed: the config: may have at most 65536 characters"),
         ('{"virtual_key": "\\ud83d"}', "Invalid config passed: the config: holds half of a character"),
         ('{"x": {"\\udc00": 1}}', "Invalid config passed: the config: holds half of a character"),
         ('{"strategy": {"mode": "x"}, "targets": [{}]}', "Invalid config passed: strategy.mode: must be one of single"),
