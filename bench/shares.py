@@ -14,7 +14,7 @@ from statistics import median
 from bench import report
 from bench.lines import MEGABYTE, write_lines
 from bench.memory import Accepted
-from bench.probe import Sample, Watch, largest
+from bench.probe import ControlServer, Sample, Watch, largest
 from bench.rig import SETTLE_SECONDS, Rig
 from bench.status import create_many
 from proxy_plugin.storage.states import BATCH_ENDS
@@ -36,13 +36,17 @@ class Through:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Jobs that run and are polled: polls a second, on average and in the busiest second; largest gap; PSS in bytes."""
+    """Jobs that run and are polled: polls a second, on average and in the busiest second; largest gap; PSS in bytes.
+
+    `control` is the largest gap of a server that does nothing, at the same time.
+    """
 
     what: str
     jobs: int
     polls: float
     busiest: int
     gap: float
+    control: float
     memory: int
 
 
@@ -56,7 +60,15 @@ def run(home: Path, counts: list[int], jobs: int, poll_seconds: float = POLL_SEC
     report.say(report.table(("batches", "CPU seconds", "CPU per batch, ms", "batches/s"), rows))
     report.note(f"shares: {jobs} jobs")
     found = [_waiting_row(each) for each in waiting(home, jobs, poll_seconds)]
-    head = ("jobs in progress", "jobs", "polls/s", "busiest second", "largest gap, ms", "memory, MB")
+    head = (
+        "jobs in progress",
+        "jobs",
+        "polls/s",
+        "busiest second",
+        "largest gap, ms",
+        "of the control, ms",
+        "memory, MB",
+    )
     report.say("### Jobs that wait")
     report.say(report.table(head, found))
     report.say(
@@ -71,8 +83,8 @@ def _through_row(each: Through) -> tuple[str, ...]:
 
 
 def _waiting_row(each: Waiting) -> tuple[str, ...]:
-    told = f"{each.polls:.0f}", str(each.busiest), f"{each.gap * 1000:.0f}", f"{each.memory / MEGABYTE:.0f}"
-    return each.what, f"{each.jobs:,}", *told
+    gaps = (f"{gap * 1000:.0f}" for gap in (each.gap, each.control))
+    return each.what, f"{each.jobs:,}", f"{each.polls:.0f}", str(each.busiest), *gaps, f"{each.memory / MEGABYTE:.0f}"
 
 
 def through(home: Path, count: int) -> Through:
@@ -115,19 +127,27 @@ def waiting(home: Path, jobs: int, poll_seconds: float) -> Iterator[Waiting]:
 
 def _watched(rig: Rig, what: str, jobs: int, seconds: float) -> Waiting:
     """Watch the gateway for the time in which each job is polled once."""
-    name = what.replace(" ", "-")
-    watches = [Watch(kind, at, rig.home / f"{name}-{kind}") for kind, at in _targets(rig)]
-    start = time.monotonic()
-    time.sleep(seconds)
-    end = time.monotonic()
-    gaps, memory = (watch.stop().during(start, end) for watch in watches)
+    name, control = what.replace(" ", "-"), ControlServer()
+    try:
+        targets = (("gaps", rig.gateway.port), ("gaps", control.port), ("memory", rig.pid))
+        watches = [Watch(kind, at, rig.home / f"{name}-{kind}-{at}") for kind, at in targets]
+        start = time.monotonic()
+        time.sleep(seconds)
+        end = time.monotonic()
+        gaps, others, memory = (watch.stop().during(start, end) for watch in watches)
+    finally:
+        control.stop()
     polls = [each["at"] for each in rig.sandbox.control.requests() if each["op"] == "batches.retrieve"]
     busy = Counter(int(at - start) for at in polls if start <= at < end)
-    return Waiting(what, jobs, busy.total() / seconds, max(busy.values(), default=0), largest(gaps), _usual(memory))
-
-
-def _targets(rig: Rig) -> tuple[tuple[str, int], tuple[str, int]]:
-    return ("gaps", rig.gateway.port), ("memory", rig.pid)
+    return Waiting(
+        what,
+        jobs,
+        busy.total() / seconds,
+        max(busy.values(), default=0),
+        largest(gaps),
+        largest(others),
+        _usual(memory),
+    )
 
 
 def _usual(samples: list[Sample]) -> int:

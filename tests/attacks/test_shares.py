@@ -108,12 +108,12 @@ def test_a_restart_spreads_what_is_overdue_and_loses_nothing(town: Town, sandbox
     """Jobs that ended while no gateway ran are all collected, and polls begin one after the other."""
     sandbox.control.options(run_seconds=0.5)
     attacker = town.attacker
-    file_id = attacker.upload(jsonl(chat_lines(LINES)))
+    file_id, before = attacker.upload(jsonl(chat_lines(LINES))), len(sandbox.control.jobs())
     made = [create(attacker, file_id, n) for n in range(PLACES)]
-    until(lambda: len(sandbox.control.jobs()) == PLACES, "all jobs were created")
+    until(lambda: len(sandbox.control.jobs()) == before + PLACES, "all jobs were created")
     town.kill()
     town.start()
     until(lambda: ended(attacker, made), "all batches end", seconds=120)
-    assert len(sandbox.control.jobs()) == PLACES
+    assert len(sandbox.control.jobs()) == before + PLACES
     started = [json.loads(each) for each in town.log.read_text().splitlines() if '"engine_started"' in each]
     assert len(started) == 2
