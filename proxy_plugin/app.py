@@ -87,11 +87,6 @@ def _configuration(config: Config | Path | str | Mapping[str, Any]) -> Config:
     return parse(config, os.environ) if isinstance(config, Mapping) else load(Path(config))
 
 
-def _is_shared(config: Config) -> bool:
-    """Tell whether there may be several workspaces; without keys of the gateway's own, every caller is one."""
-    return len({key.workspace for key in config.api_keys}) != 1
-
-
 def _gateway(config: Config, clock: Clock) -> Gateway:
     data_dir, server = config.storage.data_dir, config.server
     proxy = server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None
@@ -102,7 +97,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         clock=clock,
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
-        workers=Workers(config.engine.workers, shared=_is_shared(config)),
+        workers=Workers(config.engine.workers, shared=config.shared),
         http=Http(
             HttpSettings(
                 outgoing_proxy=proxy,

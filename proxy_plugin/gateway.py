@@ -66,7 +66,7 @@ class Gateway:
     def __post_init__(self) -> None:
         """Join what callers bring, and all that is written, to the parts that keep it."""
         limits = self.config.limits
-        shares = Shares(limits.max_workspace_bytes, limits.max_workspace_share, limits.disk_reserve_bytes)
+        shares = Shares(limits.max_workspace_bytes, self.config.workspace_share, limits.disk_reserve_bytes)
         self.room = Room(self.registry, self.blobs.space, shares)
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come

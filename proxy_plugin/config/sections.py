@@ -159,6 +159,9 @@ class EngineSettings(Settings):
         return self
 
 
+SHARE_OF_SEVERAL = 0.33  # of the disk, for one of several workspaces; its results may take half as much again
+
+
 class Limits(Settings):
     """What one request, one workspace and the disk may bear. `max_uploads` run at the same time.
 
@@ -172,7 +175,7 @@ class Limits(Settings):
     max_line_bytes: Positive = 16 * 2**20
     max_lines: Positive = 5_000_000
     max_workspace_bytes: Positive = 64 * 2**30
-    max_workspace_share: Annotated[float, Field(gt=0, le=1)] = 0.33  # of the disk under data_dir
+    max_workspace_share: Annotated[float, Field(gt=0, le=1)] | None = None  # of the disk; None: 0.33, of one alone all
     max_workspace_files: Positive = 100_000  # kept here, parts of uploads included
     max_workspace_uploads: Positive | None = None  # that run at the same time; None: three quarters of max_uploads
     max_open_batches: Positive = 10_000  # of one workspace
@@ -256,3 +259,13 @@ class Config:
     models: tuple[ModelEntry, ...] = ()
     drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be several workspaces; without keys of the gateway's own, every caller is one."""
+        return len({key.workspace for key in self.api_keys}) != 1
+
+    @property
+    def workspace_share(self) -> float:
+        """The part of the disk that one workspace may fill."""
+        return self.limits.max_workspace_share or (SHARE_OF_SEVERAL if self.shared else 1.0)

@@ -38,7 +38,7 @@ MEGABYTE = 2**20
 
 async def test_the_reserve_of_the_disk_is_left_alone(small_disk: Path) -> None:
     """48 MB, of which the registry takes 8 at once: 20 MB fit beside a reserve of 16 MB, 30 MB do not."""
-    app = build(small_disk / "data", {"disk_reserve_bytes": 16 * MEGABYTE})
+    app = build(small_disk / "data", {"disk_reserve_bytes": 16 * MEGABYTE, "max_workspace_share": 1})
     async with serving(app) as port:
         status, body = await send(port, form(bytes(30 * MEGABYTE)))
         assert (status, body["error"]["code"]) == (507, "insufficient_storage")
@@ -49,7 +49,7 @@ async def test_the_reserve_of_the_disk_is_left_alone(small_disk: Path) -> None:
 
 
 async def test_a_disk_that_fills_up_under_an_upload(small_disk: Path) -> None:
-    app = build(small_disk / "data")
+    app = build(small_disk / "data", {"max_workspace_share": 1})
     async with serving(app) as port:
         gateway = app[GATEWAY]
         async with connected(port) as (reader, writer):

@@ -82,7 +82,7 @@ def test_everything_has_a_default() -> None:
     assert (config.engine.poll_seconds_first, config.engine.poll_seconds_max, config.engine.workers) == (5, 300, None)
     assert (config.limits.max_file_bytes, config.limits.max_line_bytes) == (2147483648, 16777216)
     assert (config.limits.max_lines, config.limits.max_workspace_bytes) == (5_000_000, 64 * 2**30)
-    assert (config.limits.max_workspace_share, config.limits.max_workspace_files) == (0.33, 100_000)
+    assert (config.workspace_share, config.limits.max_workspace_files) == (0.33, 100_000)
     assert (config.limits.max_open_batches, config.limits.uploads_of_one) == (10_000, 75)
     assert config.limits.disk_reserve_bytes == 268435456
     assert (config.limits.max_media_files, config.limits.max_media_bytes) == (10_000, 12 * 2**20)

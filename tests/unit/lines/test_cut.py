@@ -21,6 +21,7 @@ from proxy_plugin.lines.manifest import ASSIGNMENT, Assignment, Heir, Manifest, 
 from proxy_plugin.providers.base import Framing, native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 
+pytestmark = pytest.mark.usefixtures("toys")
 LINES_FRAMING, ARRAY_FRAMING = Framing(), Framing(b'{"requests":[', b",", b"]}")
 TEXTS = st.text(alphabet=st.sampled_from('ab"\\{}[],:\n\té🙂\ud83d'), max_size=30)
 VALUES = st.recursive(TEXTS | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)

@@ -246,7 +246,10 @@ def test_parts_of_the_schema_before_have_their_turn(tmp_path: Path) -> None:
     for number in (1, 2):
         conn.executescript((scripts / f"000{number}.sql").read_text())
         conn.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
-    files.insert(conn, file_row())
+    file = file_row()
+    names = ", ".join(file.__struct_fields__)
+    values = ", ".join(f":{name}" for name in file.__struct_fields__)
+    conn.execute(f"INSERT INTO files ({names}) VALUES ({values})", structs.asdict(file))
     for n, workspace in enumerate("aab"):
         batches.insert(conn, batch_row(f"{workspace}{n}", workspace=workspace), is_retry=False)
         row = part_row(f"{workspace}{n}", state="planned", due_at=0.0, mark=str(n), note=queues.NO_ROOM)
