@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.ground.clock import SystemClock
-from proxy_plugin.ground.workers import WorkerDied, Workers
+from proxy_plugin.ground.workers import Terms, WorkerDied, Workers
 from proxy_plugin.lines.cut import cut_document
 from proxy_plugin.storage.tables import batches, parts
 from tests.whole.lanes.rig import CANCELLED, EXPIRED, Line, Stand, chat, check_rows, read_ledger
@@ -28,13 +28,13 @@ class Holding:
         self.reached, self.go = asyncio.Event(), asyncio.Event()
         run = Workers.run
 
-        async def held(workers: Workers, function: Callable[..., Any], *args: Any) -> Any:
+        async def held(workers: Workers, terms: Terms, function: Callable[..., Any], *args: Any) -> Any:
             if function is not cut_document:
-                return await run(workers, function, *args)
-            found = await run(workers, function, *args) if behind else None
+                return await run(workers, terms, function, *args)
+            found = await run(workers, terms, function, *args) if behind else None
             self.reached.set()
             await self.go.wait()
-            return found if behind else await run(workers, function, *args)
+            return found if behind else await run(workers, terms, function, *args)
 
         monkeypatch.setattr(Workers, "run", held)
 
@@ -88,9 +88,9 @@ async def test_a_gateway_that_comes_back_behind_the_window_ends_what_was_being_c
     lines, clock, data = poisoned(NAMED, 3), SystemClock(), tmp_path / "data"
     run, died = Workers.run, asyncio.Event()
 
-    async def dying(workers: Workers, function: Callable[..., Any], *args: Any) -> Any:
+    async def dying(workers: Workers, terms: Terms, function: Callable[..., Any], *args: Any) -> Any:
         if function is not cut_document:
-            return await run(workers, function, *args)
+            return await run(workers, terms, function, *args)
         died.set()
         raise WorkerDied("cut")
 
