@@ -17,6 +17,7 @@ Kind = Literal[
     "truncate",
     "truncate_chunked",
     "slow",
+    "endless",
 ]
 
 

@@ -178,8 +178,10 @@ def _always(reply: Reply) -> Act:
 
 
 def _shape(rule: Rule | None) -> Shape:
-    if rule is None or rule.kind not in {"truncate", "truncate_chunked", "slow"}:
+    if rule is None or rule.kind not in {"truncate", "truncate_chunked", "slow", "endless"}:
         return Shape()
+    if rule.kind == "endless":
+        return Shape(chunked=True, endless=True)
     if rule.kind == "slow":
         return Shape(rate=rule.rate)
     return Shape(limit=rule.size, chunked=rule.kind == "truncate_chunked")

@@ -58,11 +58,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a body is sent. `limit`: bytes really sent; `rate`: bytes a second; `chunked`: no Content-Length."""
+    """How a body is sent. `limit`: bytes really sent; `rate`: bytes a second; `chunked`: no Content-Length.
+
+    `endless`: it begins again whenever it has ended, until nobody listens.
+    """
 
     limit: int | None = None
     rate: int | None = None
     chunked: bool = False
+    endless: bool = False
 
 
 async def send(request: web.Request, reply: Reply, shape: Shape) -> web.StreamResponse:
@@ -76,6 +80,8 @@ async def send(request: web.Request, reply: Reply, shape: Shape) -> web.StreamRe
     await response.prepare(request)
     with contextlib.suppress(ConnectionError):
         await _write(response, reply, sent, shape.rate)
+        while shape.endless:
+            await _write(response, reply, sent, None)
         if sent < reply.length and not shape.chunked:
             await response.write(b"")  # the headers at least, also when no byte of the body is wanted
             hang_up(request)

@@ -159,7 +159,7 @@ class EngineSettings(Settings):
         return self
 
 
-SHARE_OF_SEVERAL = 0.33  # of the disk, for one of several workspaces; its results may take half as much again
+SHARE_OF_SEVERAL, SHARE_OF_ONE = 0.33, 0.6  # of the disk; results may take half as much again, and need room to end
 
 
 class Limits(Settings):
@@ -175,7 +175,7 @@ class Limits(Settings):
     max_line_bytes: Positive = 16 * 2**20
     max_lines: Positive = 5_000_000
     max_workspace_bytes: Positive = 64 * 2**30
-    max_workspace_share: Annotated[float, Field(gt=0, le=1)] | None = None  # of the disk; None: 0.33, of one alone all
+    max_workspace_share: Annotated[float, Field(gt=0, le=1)] | None = None  # of the disk; None: 0.33, alone 0.6
     max_workspace_files: Positive = 100_000  # kept here, parts of uploads included
     max_workspace_uploads: Positive | None = None  # that run at the same time; None: three quarters of max_uploads
     max_open_batches: Positive = 10_000  # of one workspace
@@ -268,4 +268,4 @@ class Config:
     @property
     def workspace_share(self) -> float:
         """The part of the disk that one workspace may fill."""
-        return self.limits.max_workspace_share or (SHARE_OF_SEVERAL if self.shared else 1.0)
+        return self.limits.max_workspace_share or (SHARE_OF_SEVERAL if self.shared else SHARE_OF_ONE)

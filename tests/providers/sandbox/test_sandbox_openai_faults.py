@@ -130,6 +130,18 @@ def test_a_chunked_download_ends_early_without_a_sign(client: OpenAI, sandbox: S
     assert answer.content == b"x" * 300_000
 
 
+def test_an_endless_download_begins_again(client: OpenAI, sandbox: Sandbox, upload: Make) -> None:
+    file_id, got = upload(b"0123456789"), b""
+    sandbox.control.faults([{"on": "files.content", "kind": "endless"}])
+    with client.files.with_streaming_response.content(file_id) as answer:
+        for piece in answer.iter_bytes():
+            got += piece
+            if len(got) > 100_000:
+                break
+    assert got == (b"0123456789" * (len(got) // 10 + 1))[: len(got)]
+    assert client.files.content(file_id).content == b"0123456789"
+
+
 def test_a_slow_download_is_slow(client: OpenAI, sandbox: Sandbox, upload: Make) -> None:
     """At the first rate the whole would take minutes, so what comes first is a small part."""
     file_id = upload(b"x" * 40_000)
