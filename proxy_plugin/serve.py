@@ -47,9 +47,9 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
     limit = raise_file_limit()
     runner, asked_to_stop = Runner(app, config, shutdown_timeout=LAST_SECONDS), _stop_signal()
     _log_doubts(config)
-    logs.event(LOG, "bounds", open_files=limit.now, connections=most_open(config))
     try:
         await _listen(runner, host, config.server.port if port is None else port, "gateway")
+        logs.event(LOG, "bounds", open_files=limit.now, connections=most_open(config))
         if metrics is not None:
             await _listen(metrics, host, config.server.metrics_port or 0, "metrics")
         await asked_to_stop.wait()

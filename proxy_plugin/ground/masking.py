@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from urllib.parse import quote
 
-from pydantic import BaseModel, SecretStr
-
 HIDDEN = "***"
 REFERENCE = "os.environ/"  # a value that starts like this names an environment variable, as in LiteLLM
 _WHOLE_WORD_BELOW = 8  # shorter secrets are hidden as whole words only, or "dev" would eat half of "device"
@@ -81,6 +79,8 @@ def secrets_in(value: object, name: str = "") -> Iterator[str]:
 
     The second kind is for what is kept as written: saved configs and LiteLLM's model list.
     """
+    from pydantic import SecretStr  # noqa: PLC0415 - workers mask texts too, and go without it
+
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, str):
@@ -95,6 +95,8 @@ def secrets_in(value: object, name: str = "") -> Iterator[str]:
 
 
 def _members(value: object) -> Iterator[tuple[str, object]]:
+    from pydantic import BaseModel  # noqa: PLC0415
+
     if isinstance(value, Mapping):
         yield from ((str(key), item) for key, item in value.items())
     elif isinstance(value, BaseModel):

@@ -17,7 +17,6 @@ from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
-from proxy_plugin.providers.formats.members import members
 from proxy_plugin.routing.endpoints import is_mixed
 from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
 
@@ -134,6 +133,8 @@ def _require_one_model(body: bytes) -> None:
     """
     if len(_MODEL_KEY.findall(body)) < 2:
         return
+    from proxy_plugin.providers.formats.members import members  # noqa: PLC0415 - not for the gateway's own process
+
     names = [key for key, _, _ in members(body) if key.lower() == "model"]
     if names != ["model"]:
         message = "body has 'model' twice, or also in another case; where models are allow-listed it is written once."

@@ -15,7 +15,7 @@ from tests.support.uploads import MEGABYTE, Client
 
 async def test_joining_keeps_the_reserve_of_the_disk(small_disk: Path) -> None:
     """48 MB with 8 for the registry: parts of 20 MB fit, and another 20 for the file do not."""
-    app = build(small_disk / "data")
+    app = build(small_disk / "data", {"max_workspace_share": 1})
     async with serving(app) as port, aiohttp.ClientSession() as session:
         client = Client(port, session)
         upload = await client.announce(20 * MEGABYTE)

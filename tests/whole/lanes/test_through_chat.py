@@ -59,7 +59,7 @@ def test_what_chat_cannot_express_is_an_error_row_in_the_callers_own_words(gatew
     lines = [
         line(RESPONSES, 0),
         line(RESPONSES, 1, previous_response_id="resp_1"),
-        line(RESPONSES, 2, tools=[{"type": "web_search"}]),
+        line(RESPONSES, 2, tools=[{"type": "image_generation"}]),
         line(RESPONSES, 3, temperature=1.7),
     ]
     output, errors = run(gateway, "anthropic", RESPONSES, lines)

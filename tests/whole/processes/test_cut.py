@@ -13,6 +13,8 @@ from proxy_plugin.lines.manifest import ASSIGNMENT
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import ToyBatch, chat, files_below
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> CutJob:
