@@ -14,7 +14,7 @@ from proxy_plugin.access import patterns as access
 from proxy_plugin.access.patterns import MAX_WAITING, Patterns
 from proxy_plugin.config import parse
 from proxy_plugin.ground.errors import ConfigError, TooManyRequests, Unavailable
-from proxy_plugin.ground.workers import WorkerDied
+from proxy_plugin.ground.workers import Terms, WorkerDied
 from proxy_plugin.routing.patterns import Pattern, refusals
 from tests.support.rows import put_file
 from tests.support.served import KEY, WANTED, WHO, count, running
@@ -40,7 +40,7 @@ class Asked:
         self.let = asyncio.Event()
         self.let.set()
 
-    async def run(self, function: Callable[[list[str]], Any], texts: list[str]) -> Any:
+    async def run(self, _terms: Terms, function: Callable[[list[str]], Any], texts: list[str]) -> Any:
         self.texts.append(texts)
         self.together += 1
         self.most = max(self.most, self.together)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.attacks.rig import Tenant, Town, check, key_of, show
+from tests.attacks.rig import MOST_HEALTHZ, Tenant, Town, check, key_of, show
 from tests.support.waiting import until
 
 MEGABYTE = 2**20
@@ -255,7 +255,8 @@ def test_results_without_end(town: Town, sandbox: Sandbox, slug: str, campaign: 
         assert town.bystander.upload(lines(3))
         ended = attacker.until(batch)
     show(f"{slug}: results without end, {seen_bytes.most / MEGABYTE:.0f} MB at most", quiet, seen)
-    check(quiet, seen)
+    assert not seen.failed, "the victim was served"
+    assert seen.worst("healthz") < MOST_HEALTHZ  # its batch may meet the endless answers itself
     assert ended["request_counts"] == {"total": 3, "completed": 3, "failed": 0}, "and what was paid for came in the end"
     assert seen_bytes.most < 2 * share + 32 * MEGABYTE
 
