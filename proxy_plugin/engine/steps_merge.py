@@ -17,7 +17,7 @@ from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
-from proxy_plugin.ground.workers import OutOfBudget, Terms
+from proxy_plugin.ground.workers import Terms
 from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
@@ -28,6 +28,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of
 
+MOST_DOUBLED = 6  # times that a further try of a merge has twice the budget of the one before
 LOG = logging.getLogger("proxy_plugin.engine")
 OUTPUT_KEPT = 30 * 86_400  # seconds, unless the client asked for less
 UNNAMED = "(other)"  # no workspace and no virtual key can be called so
@@ -44,14 +45,7 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
     expected = await asyncio.to_thread(merge_bytes, job, batch.total)
-    try:
-        facts = await space.run(desk, batch, ENDING, expected, await _terms(desk, batch, job), merge, job)
-    except OutOfBudget as error:
-        logs.event(LOG, "out_of_budget", batch=batch.id, error=error, level=logging.WARNING)
-        if batch.tries < tasks.MORE_TRIES:
-            raise
-        await desk.write(batches.end, batch, "failed", desk.now(), errors=errors_text([tasks.TOO_MUCH]))
-        return
+    facts = await space.run(desk, batch, ENDING, expected, await _terms(desk, batch, job), merge, job)
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
     failpoints.passing("merge.acted")
@@ -64,10 +58,10 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
 
 
 async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
-    """Return what the merge may take: what it brings home is paid for, so each further try may take longer."""
+    """Return what the merge may take: more at each try, and it is never given up, as what it brings home is paid for."""
     source = await desk.read(files.get, batch.input_file_id)
-    size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()])
-    return desk.gateway.terms(batch.workspace, size + (source.bytes if source else 0), times=2.0**batch.tries)
+    size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()]) + (source.bytes if source else 0)
+    return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, MOST_DOUBLED))
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:
