@@ -58,7 +58,7 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
 
 
 async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
-    """Return what the merge may take: more at each try, and it is never given up, as what it brings home is paid for."""
+    """Return what the merge may take: more at each try. It is never given up: what it brings home is paid for."""
     source = await desk.read(files.get, batch.input_file_id)
     size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()]) + (source.bytes if source else 0)
     return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, MOST_DOUBLED))
