@@ -28,7 +28,6 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of
 
-MOST_DOUBLED = 6  # times that a further try of a merge has twice the budget of the one before
 LOG = logging.getLogger("proxy_plugin.engine")
 OUTPUT_KEPT = 30 * 86_400  # seconds, unless the client asked for less
 UNNAMED = "(other)"  # no workspace and no virtual key can be called so
@@ -61,7 +60,7 @@ async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
     """Return what the merge may take: more at each try. It is never given up: what it brings home is paid for."""
     source = await desk.read(files.get, batch.input_file_id)
     size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()]) + (source.bytes if source else 0)
-    return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, MOST_DOUBLED))
+    return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, tasks.MORE_TRIES))
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:

@@ -14,7 +14,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.5  # between looks whether a task is still wanted
-MORE_TRIES = 2  # of a task that brings home what is paid for; each has twice the time of the one before
+MORE_TRIES = 6  # of a task that brings home what is paid for; each has twice the time of the one before
 TOO_MUCH = Fault(
     "work_budget_exceeded",
     "The work on this file takes longer than its size allows (engine.task_seconds and engine.task_seconds_per_mb). Make"
