@@ -8,14 +8,13 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.outgoing import http_of
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.vault import Vault
 from proxy_plugin.api import models as models_api
@@ -28,12 +27,11 @@ from proxy_plugin.api.files import routes as files_api
 from proxy_plugin.config import Config, load, parse
 from proxy_plugin.engine.reconciler import Engine
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.ground import hosts, logs
+from proxy_plugin.ground import logs
 from proxy_plugin.ground.clock import Clock, SystemClock
 from proxy_plugin.ground.errors import ConfigError, NotFound
 from proxy_plugin.ground.fingerprints import gateway_secret
 from proxy_plugin.ground.workers import Workers
-from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import StorageError
@@ -88,8 +86,7 @@ def _configuration(config: Config | Path | str | Mapping[str, Any]) -> Config:
 
 
 def _gateway(config: Config, clock: Clock) -> Gateway:
-    data_dir, server = config.storage.data_dir, config.server
-    proxy = server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None
+    data_dir = config.storage.data_dir
     secret = gateway_secret(data_dir)
     return Gateway(
         config=config,
@@ -98,22 +95,10 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers, shared=config.shared),
-        http=Http(
-            HttpSettings(
-                outgoing_proxy=proxy,
-                ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
-                may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
-            )
-        ),
+        http=http_of(config),
         secret=secret,
         vault=Vault(config.secrets.seal_key),
     )
-
-
-def _own_hosts(config: Config) -> frozenset[str]:
-    """Return the hosts of the operator's own accounts, which may be private."""
-    values = (value for key in config.virtual_keys.values() for _, value in key.credentials)
-    return frozenset(urlsplit(each).hostname or "" for each in values if isinstance(each, str) and "://" in each)
 
 
 async def _refuse_new_work(app: web.Application) -> None:

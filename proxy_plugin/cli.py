@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy_plugin import __version__
 from proxy_plugin.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from proxy_plugin.config import Config
 
 OK, FAILED, NOT_STARTED = 0, 1, 2
 
@@ -45,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on, instead of server.host")
     serve.add_argument("--port", type=_port, help="port to listen on, instead of server.port; 0 takes a free one")
     check = commands.add_parser("check", help="validate a configuration and show what it serves")
+    check.add_argument("--live", action="store_true", help="ask each account for its newest job: key, host and path")
+    check.add_argument("--strict", action="store_true", help="exit with 1 when an account cannot be used")
+    check.add_argument("--json", action="store_true", help="print the accounts and warnings as JSON")
     for each in (serve, check):
         each.add_argument("--config", type=Path, required=True, help="the YAML file")
     commands.add_parser("demo", help="the main job, end to end, on stand-ins for the providers", add_help=False)
@@ -89,10 +97,21 @@ def _check(command: argparse.Namespace) -> int:
     from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
 
     try:
-        print(config.render_check(config.load(command.config)))
+        settings = config.load(command.config)
     except ConfigError as error:
         return _complain(str(error), FAILED)
-    return OK
+    live = _asked(settings) if command.live else None
+    facts = config.check_facts(settings, live)
+    print(json.dumps(facts, indent=2) if command.json else config.render_check(settings, live))
+    return FAILED if command.strict and not facts["ok"] else OK
+
+
+def _asked(settings: Config) -> dict[str, str]:
+    import asyncio  # noqa: PLC0415
+
+    from proxy_plugin.access.live import look  # noqa: PLC0415
+
+    return {slug: found.reason for slug, found in asyncio.run(look(settings)).items()}
 
 
 def _demo(arguments: list[str]) -> int:

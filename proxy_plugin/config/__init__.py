@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy_plugin.config.check import render_check
+from proxy_plugin.config.check import check_facts, render_check
 from proxy_plugin.config.read import load, parse
 from proxy_plugin.config.sections import OWN_KEY_PREFIX, ApiKey, Config, ModelEntry, Options, Server, VirtualKey
 
@@ -14,6 +14,7 @@ __all__ = [
     "Options",
     "Server",
     "VirtualKey",
+    "check_facts",
     "load",
     "parse",
     "render_check",

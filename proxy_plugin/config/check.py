@@ -16,8 +16,11 @@ from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slu
 _EVERYBODY = "  everybody on this machine  workspace default; virtual keys *"
 
 
-def render_check(config: Config) -> str:
-    """Return what `proxy-plugin check` prints: what is served, for whom, by which accounts. Shows no secret."""
+def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
+    """Return what `proxy-plugin check` prints: what is served, for whom, by which accounts. Shows no secret.
+
+    `live` has, by virtual key, why an account cannot be used, and an empty text where it can.
+    """
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     mask = Masker(secrets_in(config)).mask  # not of names: a dummy key may be the same common word
@@ -32,13 +35,38 @@ def render_check(config: Config) -> str:
             or ["  everybody on this machine  workspace default; virtual keys *"]
         ),
         "virtual keys",
-        *[f"  {slug}  enabled: {_described(key, mask)}" for slug, key in config.virtual_keys.items()],
+        *[f"  {slug}  {_state(slug, live)}: {_described(key, mask)}" for slug, key in config.virtual_keys.items()],
         *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
         *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
     ]
     return "\n".join(lines)
+
+
+def check_facts(config: Config, live: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the same as JSON: `ok` is False where an account is disabled or, asked, cannot be used."""
+    mask = Masker(secrets_in(config)).mask
+    asked = live or {}
+    keys: list[dict[str, Any]] = [
+        {"virtual_key": slug, "provider": key.provider, "enabled": True}
+        | ({"usable": not asked[slug], "reason": asked[slug] or None} if slug in asked else {})
+        for slug, key in config.virtual_keys.items()
+    ]
+    keys += [
+        {"virtual_key": slug, "enabled": False, "reason": mask(reason)} for slug, reason in config.disabled.items()
+    ]
+    return {
+        "ok": not config.disabled and not any(asked.values()),
+        "virtual_keys": keys,
+        "warnings": [mask(warning) for warning in config.warnings],
+    }
+
+
+def _state(slug: str, live: Mapping[str, str] | None) -> str:
+    if live is None:
+        return "enabled"
+    return f"unusable ({live[slug]})" if live[slug] else "usable"
 
 
 def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:

@@ -1,0 +1,85 @@
+"""Whether accounts can be used: one cheap call to each, the one that reads its newest job, which costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy_plugin.access.outgoing import http_of
+from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.ground.masking import Masker, secrets_in
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import Account, ProviderError, Refused, TryLater
+from proxy_plugin.providers.http import Http
+
+AT_ONCE = 8  # accounts that are asked at the same time
+SECONDS = 30.0  # for one account
+ASKED_TO_WAIT = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one call told of one account. `reason` is for an operator, without secrets; empty where it is usable."""
+
+    usable: bool
+    reason: str = ""
+
+
+async def look(config: Config) -> Mapping[str, Finding]:
+    """Ask every account of the configuration for its newest job and return what that tells, by virtual key."""
+    http, places, mask = http_of(config), asyncio.Semaphore(AT_ONCE), Masker(secrets_in(config)).mask
+
+    async def asked(slug: str, key: VirtualKey) -> Finding:
+        async with places:
+            found = await _asked(http, slug, key)
+        return Finding(found.usable, mask(found.reason))
+
+    try:
+        found = await asyncio.gather(*(asked(slug, key) for slug, key in config.virtual_keys.items()))
+    finally:
+        await http.close()
+    return dict(zip(config.virtual_keys, found, strict=True))
+
+
+async def _asked(http: Http, slug: str, key: VirtualKey) -> Finding:
+    lane = catalog.load(key.provider)
+    try:
+        async with asyncio.timeout(SECONDS):
+            await lane.fence(Account(slug, key.credentials, http, slug))
+    except TimeoutError:
+        return Finding(usable=False, reason=f"{_host(key)} does not answer within {SECONDS:.0f} s")
+    except ProviderError as error:
+        return _told(error, key)
+    except ValueError as error:  # of an address or header that cannot be sent; it shows no value
+        return Finding(usable=False, reason=str(error))
+    return Finding(usable=True)
+
+
+def _told(error: ProviderError, key: VirtualKey) -> Finding:
+    said = error if isinstance(error, Refused) else error.said
+    status = error.status if isinstance(error, (Refused, TryLater)) else None
+    words = f" The provider says: {said.message}" if said is not None and said.message != said.code else ""
+    if status == ASKED_TO_WAIT:
+        return Finding(usable=True)  # it knows the account
+    if status in {401, 403}:
+        return Finding(usable=False, reason=f"{_host(key)} refuses the key (HTTP {status}).{words}")
+    if status in {404, 405, 410} or (status is None and not error.unreachable):
+        return Finding(usable=False, reason=f"{_host(key)} has no batch API at this path{_path(key)}.{words}")
+    if error.unreachable:
+        return Finding(usable=False, reason=f"{_host(key)} cannot be reached: {error}")
+    return Finding(usable=False, reason=f"{_host(key)} answers with HTTP {status}.{words}")
+
+
+def _path(key: VirtualKey) -> str:
+    """Say what a host of the operator's lacks, compared with the provider's own."""
+    host, usual = key.credentials.custom_host, catalog.load(key.provider).capabilities.default_host
+    wanted, given = urlsplit(usual).path.rstrip("/"), urlsplit(host or "").path.rstrip("/")
+    if host is None or given.endswith(wanted):
+        return ""
+    return f": custom_host has the path {given or '/'!r}, and the provider's own addresses end with {wanted!r}"
+
+
+def _host(key: VirtualKey) -> str:
+    return key.credentials.custom_host or catalog.load(key.provider).capabilities.default_host

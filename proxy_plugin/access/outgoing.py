@@ -1,0 +1,28 @@
+"""The client of all calls to providers, as the configuration wants it."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urlsplit
+
+from proxy_plugin.config import Config
+from proxy_plugin.ground import hosts
+from proxy_plugin.providers.http import Http, HttpSettings
+
+
+def http_of(config: Config) -> Http:
+    """Return the client. It is used on the event loop only, and closed there."""
+    server = config.server
+    return Http(
+        HttpSettings(
+            outgoing_proxy=server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None,
+            ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
+            may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
+        )
+    )
+
+
+def _own_hosts(config: Config) -> frozenset[str]:
+    """Return the hosts of the operator's own accounts, which may be private."""
+    values = (value for key in config.virtual_keys.values() for _, value in key.credentials)
+    return frozenset(urlsplit(each).hostname or "" for each in values if isinstance(each, str) and "://" in each)

@@ -1,0 +1,101 @@
+"""`check --live`: one call that costs nothing tells an operator which account cannot be used, and why."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import find
+from tests.support.ports import free_port
+
+WRONG = "sk-nobody-has-this-58c1"
+
+
+def checked(home: Path, virtual_keys: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    ours = {"storage": {"data_dir": str(home / "data")}, "virtual_keys": virtual_keys}
+    (home / "c.yaml").write_text(yaml.safe_dump({"proxy_plugin": ours}))
+    command = [sys.executable, "-m", "proxy_plugin", "check", "--config", str(home / "c.yaml"), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def wrong_keys(sandbox: Sandbox) -> dict[str, tuple[dict[str, Any], str]]:
+    """Return accounts that cannot be used, with what is said of each."""
+    lane = find("openai").virtual_key
+    base = sandbox.url("openai")
+    host = base.removesuffix("/v1")
+    return {
+        "stranger": (lane(base) | {"api_key": WRONG}, "refuses the key (HTTP 401)"),
+        "pathless": (lane(host), "custom_host has the path '/openai', and the provider's own addresses end with '/v1'"),
+        "elsewhere": (lane(f"{base}/v1"), "has no batch API at this path"),
+        "nobody": (lane(f"http://127.0.0.1:{free_port()}/v1"), "cannot be reached"),
+    }
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_an_account_that_answers_is_usable(tmp_path: Path, sandbox: Sandbox, provider: str) -> None:
+    sandbox.control.reset()
+    key = find(provider).virtual_key(sandbox.url(provider))
+    shown = checked(tmp_path, {"lane": key}, "--live", "--strict")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "  lane  usable: " in shown.stdout
+    calls = sandbox.control.requests()
+    assert [each["op"] for each in calls] == ["batches.list"], "one call, which makes nothing"
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_that_does_not_is_named_with_what_to_mend(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.control.reset()
+    wrong = wrong_keys(sandbox)
+    keys = {slug: key for slug, (key, _) in wrong.items()}
+    keys |= {"lane": find("openai").virtual_key(sandbox.url("openai"))}
+    keys |= {"off": {"provider": "openai", "api_key": "os.environ/NOT_SET_ANYWHERE"}}
+    shown = checked(tmp_path, keys, "--live", "--strict", "--json")
+    assert (shown.returncode, shown.stderr) == (1, "")
+    told = json.loads(shown.stdout)
+    found = {each["virtual_key"]: each for each in told["virtual_keys"]}
+    assert told["ok"] is False
+    assert found["lane"] == {
+        "virtual_key": "lane",
+        "provider": "openai",
+        "enabled": True,
+        "usable": True,
+        "reason": None,
+    }
+    assert found["off"]["enabled"] is False
+    assert "NOT_SET_ANYWHERE" in found["off"]["reason"]
+    for slug, (_, says) in wrong.items():
+        assert found[slug]["usable"] is False
+        assert says in found[slug]["reason"], slug
+    assert WRONG not in shown.stdout
+    assert checked(tmp_path, keys, "--live").returncode == 0, "without --strict it only tells"
+
+
+def test_without_live_nothing_is_called(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        port = server.getsockname()[1]
+        key = find("openai").virtual_key(f"http://127.0.0.1:{port}/v1")
+        assert checked(tmp_path, {"lane": key}, "--strict").returncode == 0
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize(
+    ("status", "usable"), [(429, True), (500, False), (503, False), (403, False), (404, False), (200, False)]
+)
+def test_what_each_answer_means(tmp_path: Path, sandbox: Sandbox, status: int, usable: bool) -> None:
+    sandbox.control.reset()
+    fault = {"kind": "truncate", "bytes": 4} if status == 200 else {"kind": "status", "status": status}
+    sandbox.control.faults([{"on": "*", "times": None, **fault}])
+    key = find("openai").virtual_key(sandbox.url("openai"))
+    told = json.loads(checked(tmp_path, {"lane": key}, "--live", "--json").stdout)
+    assert told["virtual_keys"][0]["usable"] is usable, told
+    sandbox.control.reset()
