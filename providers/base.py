@@ -131,10 +131,14 @@ class Account:
     fingerprint: str = ""
 
     def origin(
-        self, base_url: str, secret_headers: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self,
+        base_url: str,
+        secret_headers: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> Origin:
         """Bind calls to a base URL, see `Http.origin`. Accounts of different callers may share a slug, no pause."""
-        return self.http.origin(f"{self.slug}\x1f{self.fingerprint}", base_url, secret_headers, headers)
+        return self.http.origin(f"{self.slug}\x1f{self.fingerprint}", base_url, secret_headers, headers, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +199,12 @@ class Sighting:
 
     `jobs`, newest first, carry our mark where the lane accepts a label; where it does not, they are the jobs behind
     the fence that could be ours, and `Confirms.confirm` tells which is. `control` is True only if this very lookup also
-    saw something of ours that the same account must show; without it an empty `jobs` proves nothing. `listed`: the jobs
-    could be read at all.
+    saw something of ours that the same account must show; without it an empty `jobs` proves nothing.
     """
 
     jobs: tuple[str, ...]
     control: bool
-    listed: bool = True
+    listed: bool = True  # could the jobs be read at all?
 
 
 class JobState(Enum):
@@ -255,13 +258,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One native result as OpenAI's output row: `response` and `error` are JSON texts, exactly one is not None.
-
-    `ok` says which file the row belongs to: True only for an answer with a 2xx status.
-    """
+    """One native result as OpenAI's output row: `response` and `error` are JSON texts, exactly one is not None."""
 
     native_id: str
-    ok: bool
+    ok: bool  # which file the row belongs to: True only for an answer with a 2xx status
     response: bytes | None = None
     error: bytes | None = None
     code: str | None = None  # of a row that is not ok, for the ledger: the error code or the HTTP status

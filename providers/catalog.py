@@ -17,7 +17,22 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "dashscope": "proxy_plugin.providers.lanes.openai.services.dashscope:DASHSCOPE",
+    "deepinfra": "proxy_plugin.providers.lanes.openai.services.deepinfra:DEEPINFRA",
+    "doubleword": "proxy_plugin.providers.lanes.openai.services.doubleword:DOUBLEWORD",
+    "groq": "proxy_plugin.providers.lanes.openai.services.groq:GROQ",
+    "moonshot": "proxy_plugin.providers.lanes.openai.services.moonshot:MOONSHOT",
+    "nebius": "proxy_plugin.providers.lanes.openai.services.nebius:NEBIUS",
+    "novita-ai": "proxy_plugin.providers.lanes.openai.services.novita_ai:NOVITA_AI",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
+    "openai-compatible": "proxy_plugin.providers.lanes.openai.services.openai_compatible:OPENAI_COMPATIBLE",
+    "parasail": "proxy_plugin.providers.lanes.openai.services.parasail:PARASAIL",
+    "perplexity-ai": "proxy_plugin.providers.lanes.openai.services.perplexity_ai:PERPLEXITY_AI",
+    "qianfan": "proxy_plugin.providers.lanes.openai.services.qianfan:QIANFAN",
+    "siliconflow": "proxy_plugin.providers.lanes.openai.services.siliconflow:SILICONFLOW",
+    "watsonx": "proxy_plugin.providers.lanes.openai.services.watsonx:WATSONX",
+    "z-ai": "proxy_plugin.providers.lanes.openai.services.zhipu:Z_AI",
+    "zhipu": "proxy_plugin.providers.lanes.openai.services.zhipu:ZHIPU",
 }
 ALIASES = {  # LiteLLM's names
     "azure": "azure-openai",
@@ -27,6 +42,10 @@ ALIASES = {  # LiteLLM's names
     "together_ai": "together-ai",
     "fireworks_ai": "fireworks-ai",
     "xai": "x-ai",
+    "novita": "novita-ai",
+    "perplexity": "perplexity-ai",
+    "zai": "z-ai",
+    "openai_like": "openai-compatible",
 }
 
 

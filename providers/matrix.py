@@ -20,7 +20,9 @@ def _row(name: str) -> str:
     lane = catalog.load(name)
     facts: Capabilities = lane.capabilities
     endpoints = ", ".join(sorted(f"`{path}`" for path in facts.endpoints))
-    found = "our mark in its list" if facts.accepts_label else "marks in its results"
+    found = getattr(facts, "found_by", "") or (
+        "our mark in its list" if facts.accepts_label else "marks in its results"
+    )
     found += ", revocable" if isinstance(lane, Revokes) else ""
     names = ", ".join(f"`{each}`" for each in (name, *catalog.aliases(name)))
     cells = [facts.title, names, endpoints, _number(facts.max_lines), _number(facts.max_bytes), found]

@@ -14,11 +14,16 @@ class Http(Connections):
     """The client of all adapters: every call goes to an `Origin`."""
 
     def origin(
-        self, account: str, base_url: str, secret_headers: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self,
+        account: str,
+        base_url: str,
+        secret_headers: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> Origin:
-        """Bind calls to `base_url`. Equal `account` texts share the retry gate.
+        """Bind calls to `base_url`, with these `params` in the query of each. Equal `account` texts share the gate.
 
         The values of `secret_headers` are masked wherever a provider repeats them. Raises ValueError, without
         showing a value, for a base URL that is not plain http(s) and for a header that cannot be sent.
         """
-        return Origin(self, account, base_url, secret_headers, headers or {})
+        return Origin(self, account, base_url, secret_headers, headers or {}, params)

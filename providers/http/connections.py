@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
@@ -56,7 +57,7 @@ class Connections:
         self.settings = settings or HttpSettings()
         self.now = now
         self._monotonic = monotonic
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
         self._held: dict[str, float] = {}
         self._tls = _tls(self.settings.ca_bundle)
         self.carried: Mapping[str, str] = {}  # headers that the client of the gateway wants the provider to get
@@ -85,22 +86,26 @@ class Connections:
         """Return for how many seconds `account` must not be called, 0.0 if it may."""
         return max(0.0, self._held.get(account, -math.inf) - self._monotonic())
 
-    def session(self, *, fresh: bool) -> aiohttp.ClientSession:
-        """Return the session that reuses connections, or the one that never does."""
-        if fresh not in self._sessions:
+    def session(self, *, fresh: bool = False, public: bool = False) -> aiohttp.ClientSession:
+        """Return the session that reuses connections, or the one that never does.
+
+        `public`: for an address that a provider names; a name that leads into a private network is not called.
+        """
+        kind = (fresh, public)
+        if kind not in self._sessions:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_note_connection)
-            may_reach = self.settings.may_reach
+            may_reach = _is_public if public else self.settings.may_reach
             resolver = None if may_reach is None else _Guarded(may_reach)
             connector = aiohttp.TCPConnector(ssl=self._tls, force_close=fresh, resolver=resolver)
-            self._sessions[fresh] = aiohttp.ClientSession(
+            self._sessions[kind] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one account must not travel with another's call
                 headers={"User-Agent": "proxy-plugin"},
                 auto_decompress=False,  # what comes packed is refused, before anything of it is unpacked
                 trace_configs=[trace],
             )
-        return self._sessions[fresh]
+        return self._sessions[kind]
 
     def proxy(self, url: URL) -> str | None:
         """Return the proxy that leads to `url`, None for the direct way."""
@@ -130,6 +135,18 @@ class _Guarded(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def may_be_public(host: str) -> bool:
+    """Tell whether a host may be called that a provider names: no private address, whatever a name leads to."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return True  # a name, whose addresses are looked at when it is resolved
+
+
+def _is_public(_host: str, _port: int, address: str) -> bool:
+    return ip_address(address).is_global
 
 
 async def _note_connection(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:

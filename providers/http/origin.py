@@ -27,7 +27,7 @@ from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.http.bodies import Beyond, form_frame, json_body, packing, read, sent, store
 from proxy_plugin.providers.http.complaints import read_complaint
-from proxy_plugin.providers.http.connections import Connections
+from proxy_plugin.providers.http.connections import Connections, may_be_public
 from proxy_plugin.providers.http.outcomes import (
     BROKEN,
     LONGEST_WAIT,
@@ -41,6 +41,9 @@ from proxy_plugin.providers.kept import publish
 
 MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
+_MOVED = frozenset({302, 303, 307})
+_OVER = frozenset({401, 403, 404, 410})  # what stores answer to a signed URL that has expired
+_LINK = "signed-link"  # what messages call it: its path and query are nobody's business
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
@@ -80,8 +83,9 @@ class Origin:
         base_url: str,
         secret_headers: Mapping[str, str],
         headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
     ) -> None:
-        self._base = plain_url(base_url)
+        self._base, self._params, self._public = plain_url(base_url), params or {}, False
         self._http, self._account = http, account
         carried = _beneath(http.carried, _PLAIN, headers, secret_headers)
         self._headers = _sendable({**carried, **_PLAIN, **headers, **secret_headers})
@@ -123,6 +127,12 @@ class Origin:
         kind = f"multipart/form-data; boundary={boundary}"
         return await self._send_file(call, file, form_frame(boundary, fields, filename), kind)
 
+    async def linked(self, path: str) -> str | None:
+        """Return the signed URL that is answered in place of content, None where content is answered."""
+        call = Call("GET", path, asyncio.timeout(self._http.settings.request_timeout))
+        async with self._exchange(call, moved=True) as response:
+            return response.headers.get("Location") if response.status in _MOVED else None
+
     async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
@@ -159,6 +169,10 @@ class Origin:
             head = await read(response, self._http.settings.max_reply_bytes, one_line=True)
         return head.lstrip().partition(b"\n")[0]
 
+    def link(self, url: str) -> Link:
+        """Bind calls to a signed URL that the provider gave. Raises TryLater for what is none. See `Link`."""
+        return Link(self._http, self._account, self._base, url)
+
     def clean(self, text: str) -> str:
         """Return a provider's words fit to be shown: our credentials masked, on one line, at most 500 characters."""
         text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
@@ -175,16 +189,27 @@ class Origin:
 
     @asynccontextmanager
     async def _exchange(
-        self, call: Call, *, fresh: bool = False, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        call: Call,
+        *,
+        fresh: bool = False,
+        moved: bool = False,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a 2xx response, or raise what its absence means. Covers what is done with the body, too."""
+        """Yield a 2xx response, or with `moved` a redirect, or raise what its absence means.
+
+        Covers what is done with the body, too.
+        """
         if held := self._http.held(self._account):
             raise TryLater(f"{call}: not sent, the provider asked for a pause", after=held)
-        url = self._url(call.path)
-        request = self._http.session(fresh=fresh).request(
+        url, asked = self._url(call.path), {**self._params, **(params or {})}
+        request = self._http.session(fresh=fresh, public=self._public).request(
             call.method,
             url,
             headers={**self._headers, **(headers or {})},
+            params=asked or None,
             allow_redirects=False,
             proxy=self._http.proxy(url),
             timeout=self._timeouts(call),
@@ -193,7 +218,7 @@ class Origin:
         )
         try:
             async with call.deadline, request as response:
-                if not 200 <= response.status < 300:
+                if response.status // 100 != 2 and not (moved and response.status in _MOVED):
                     raise await self._failure(call, response)
                 if packed := packing(response):
                     raise no_answer(call, f"{call}: HTTP {response.status} as {packed}, which was not asked for")
@@ -246,12 +271,48 @@ class Origin:
         return self.refusal(body, response.status, code=f"http_{response.status}")
 
 
+class Link(Origin):
+    """One signed URL of a store: it is its own credential, so headers of the account and of its caller stay behind.
+
+    It is at the provider's own host, or called by TLS and in no private network. One that is refused as expired is
+    `TryLater`: whoever gave it gives another.
+    """
+
+    def __init__(self, http: Connections, account: str, base: str, url: str) -> None:
+        link = _joined(base, url)
+        at_home = bool(link.host) and link.origin() == URL(base).origin()
+        if not link.host or link.user or not (at_home or (link.scheme == "https" and may_be_public(link.host))):
+            raise TryLater("the provider gave a link that cannot be followed")
+        super().__init__(http, f"{account}\x1f{link.host}", str(link.origin()), {}, {})
+        self._link, self._headers, self._public = link, dict(_PLAIN), not at_home
+        self._echoes = Echoes(link.query.values())
+
+    async def get(self, to: Path, expect_bytes: int | None = None) -> int:
+        """Store what is there as `to`. See `Origin.download`."""
+        return await self.download(_LINK, to, expect_bytes)
+
+    def _url(self, path: str) -> URL:  # noqa: ARG002 - there is one
+        return self._link
+
+    async def _failure(self, call: Call, response: aiohttp.ClientResponse) -> ProviderError:
+        found = await super()._failure(call, response)
+        over = isinstance(found, Refused) and response.status in _OVER
+        return TryLater(f"{call}: HTTP {response.status}, the link is over") if over else found
+
+
 def plain_url(text: str) -> str:
     """Return a base URL without its last slash. Raises ValueError, which does not show it, for any other text."""
     url = URL(text)
     if url.scheme not in {"http", "https"} or not url.host or url.user or url.query_string or url.fragment:
         raise ValueError("a base URL is http(s)://host[:port][/path], without user, query and fragment")
     return str(url).rstrip("/")
+
+
+def _joined(base: str, url: str) -> URL:
+    try:
+        return URL(base).join(URL(url, encoded=True))
+    except ValueError:
+        return URL()
 
 
 def _beneath(carried: Mapping[str, str], *own: Mapping[str, str]) -> dict[str, str]:

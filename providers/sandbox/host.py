@@ -23,7 +23,7 @@ from proxy_plugin.providers.sandbox.faults import Faults, Rule
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY
 from proxy_plugin.providers.sandbox.records import AcceptedCreates, Accounts, Requests, extension_headers, violations_of
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, Shape, hang_up, send
-from proxy_plugin.providers.sandbox.stand_ins import every
+from proxy_plugin.providers.sandbox.stand_ins import copies, every
 from proxy_plugin.providers.sandbox.work import Work
 
 DIALECTS = {each.provider: each.dialect for each in every()}
@@ -55,7 +55,8 @@ class Host:
         services = Services(name, self.clock, self.work, self.accepted[name], self.accounts, folder, self.spawn)
         module, _, attribute = DIALECTS[dialect].partition(":")
         build = getattr(importlib.import_module(module), attribute)
-        self.dialects[name] = cast("Dialect", build(services, options))
+        traits = copies()[name].traits if name in copies() else {}
+        self.dialects[name] = cast("Dialect", build(services, {**traits, **options}))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run in the background until done or `reset`. A failure is a bug of the sandbox and shows on stderr."""
@@ -260,9 +261,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _served(text: str) -> tuple[str, str]:
     """The name under which a dialect is served, and whose dialect it is."""
     name, _, dialect = text.partition("=")
-    if (dialect or name) not in DIALECTS:
-        raise argparse.ArgumentTypeError(f"no stand-in is called {dialect or name}; there are {', '.join(DIALECTS)}")
-    return name, dialect or name
+    dialect = dialect or (copies()[name].like if name in copies() else name)
+    if dialect not in DIALECTS:
+        known = ", ".join([*DIALECTS, *copies()])
+        raise argparse.ArgumentTypeError(f"no stand-in is called {dialect}; there are {known}")
+    return name, dialect
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -48,6 +48,7 @@ class StandIn:
     late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
+    traits: Mapping[str, Any] = field(default_factory=dict)  # options in which a vendor's copy differs from the start
     quick: Mapping[str, Any]  # options with which a job takes a small part of a second
     late: tuple[str, ...] = ()  # options: so many looks at the results of a job that has ended find none yet
     counters: tuple[str, str] = ("completed", "failed")  # of a job, as the option `told_counts` has them
@@ -89,13 +90,24 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> StandIn:
-    """The record of a stand-in. Raises `LookupError`."""
+    """The record of a stand-in, also of one that is another's under a vendor's name. Raises `LookupError`."""
     if name not in names():
-        raise LookupError(f"the sandbox has no stand-in for {name}; it has {', '.join(names())}")
+        if copy := copies().get(name):
+            return copy
+        known = ", ".join(sorted([*names(), *copies()]))
+        raise LookupError(f"the sandbox has no stand-in for {name}; it has {known}")
     module = import_module(f"proxy_plugin.providers.sandbox.{name.replace('-', '_')}.stand_in")
     return cast("StandIn", module.STAND_IN)
 
 
+@cache
+def copies() -> Mapping[str, StandIn]:
+    """The records of vendors that copy an API, by name: `COPIES` of a module `copies.py` beside a `stand_in.py`."""
+    folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/copies.py"))
+    modules = (import_module(f"proxy_plugin.providers.sandbox.{folder}.copies") for folder in folders)
+    return {each.provider: each for module in modules for each in module.COPIES}
+
+
 def every() -> tuple[StandIn, ...]:
-    """The records of all stand-ins, by name."""
+    """The records of all stand-ins of their own, by name."""
     return tuple(map(find, names()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -82,11 +83,15 @@ def check_refused_alone(row: Mapping[str, Any], number: int) -> None:
 
 
 def our_mark(job: Mapping[str, Any]) -> str | None:
-    """Return whose part a job is by the sandbox's records, None for a stranger's: by label, or by its custom ids."""
+    """Return whose part a job is by the sandbox's records, None for a stranger's.
+
+    By its label, by the name of its input where it has none, or by its custom ids.
+    """
     if "mark" in job:
         return None if job.get("stranger") else str(job["mark"])
     mark: str | None = (job.get("metadata") or {}).get("proxy_plugin")
-    return mark
+    named = re.fullmatch(r"pp-([a-z0-9]+)\.jsonl", job.get("input_filename") or "")
+    return mark or (named[1] if named else None)
 
 
 def check_paid_once(

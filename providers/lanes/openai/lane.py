@@ -9,19 +9,18 @@ together with the id of its input file, in the list, which is newest first.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
     Content,
     Credentials,
-    InputMode,
     JobEnd,
     JobState,
     JobStatus,
@@ -40,63 +39,21 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently
-from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.kept import note, noted
-from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
-from proxy_plugin.providers.lanes.openai import refusals
+from proxy_plugin.providers.lanes.openai import jobs, refusals
+from proxy_plugin.providers.lanes.openai.loose import tightened
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
-from proxy_plugin.providers.listing import Listing, identifier, unix_seconds
+from proxy_plugin.providers.lanes.openai.service import Service
+from proxy_plugin.providers.listing import identifier
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 11 MB
     from proxy_plugin.providers.http import Origin
 
-MARK_KEY = "proxy_plugin"
-BATCHES = Listing("batches", 100, "after", unix_seconds)  # the most that a list of batches returns at once
-STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
-    "validating": (JobState.VALIDATING, None),
-    "in_progress": (JobState.RUNNING, None),
-    "finalizing": (JobState.FINALIZING, None),
-    "cancelling": (JobState.CANCELLING, None),
-    "completed": (JobState.ENDED, JobEnd.COMPLETED),
-    "expired": (JobState.ENDED, JobEnd.EXPIRED),
-    "cancelled": (JobState.ENDED, JobEnd.CANCELLED),
-    "failed": (JobState.FAILED, None),
-}
-# Failures for want of quota, when nothing ran: the cap on enqueued tokens frees itself as other jobs end. The first is
-# OpenAI's and Azure's (many user reports, no page lists it); the others are the names copies of the API give the same.
-QUOTA_CODES = frozenset({"token_limit_exceeded", "request_limit_exceeded", "rate_limit_exceeded"})
-# UNVERIFIED: no reference page lists them. They are what OpenAI's error bodies are known to hold when credit, a hard
-# limit or the account's payment is the reason; one that is never sent costs nothing, one that is missing ends its part.
-BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+__all__ = ["OpenAICompatible", "Service"]
 
-
-# A base with its version, such as https://api.openai.com/v1, as OpenAI's client takes it; or the whole URL of a call
-# (litellm 1.106.2, `llms/openai/chat/gpt_transformation.py`, `get_complete_url`).
-OPENAIS_BASE = ApiBase(cut=("/chat/completions", "/completions", "/embeddings", "/responses"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service(Capabilities):
-    """One service that speaks OpenAI's Files and Batches API. What is left out is as at OpenAI.
-
-    `accepts_label`: metadata is accepted at create and shown in the list.
-    """
-
-    input_mode: InputMode = InputMode.FILE
-    api_base: ApiBase = OPENAIS_BASE
-    one_model_per_job: bool = True
-    accepts_label: bool = True
-    min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts
-    billing_codes: frozenset[str] = BILLING_CODES
-    credentials: type[KeyCredentials] = KeyCredentials
-    headers: Mapping[str, str] = field(default_factory=dict)  # further ones, sent where they are set -> credential
-    purpose: str = "batch"  # of the uploaded file
-    file_purposes: frozenset[str] = frozenset()  # of other files that the service keeps
-    window: str | None = "24h"  # completion_window, None: not sent
-    first_line: int | None = 1  # the number of a file's first line in validation errors, None: numbers mean nothing
-    urls: Mapping[str, str] = field(default_factory=dict)  # our endpoint -> the service's, where they differ
-    words: Mapping[str, str] = field(default_factory=dict)  # the service's status word in lower case -> OpenAI's
+ERRORS = "error.jsonl"
 
 
 class OpenAICompatible:
@@ -107,11 +64,10 @@ class OpenAICompatible:
         self.capabilities: Capabilities = service
         self.credentials: type[Credentials] = service.credentials
         self.file_purposes = service.file_purposes
-        self._files = Listing("files", 1000, "after", unix_seconds, {"purpose": service.purpose, "order": "desc"})
 
     def account_key(self, credentials: Credentials) -> str:
         """Return host, key and what else the service is told of the account."""
-        more = self._more(credentials).values()
+        more = _told(self.service.headers, credentials).values()
         return "\x1f".join((self._host(credentials), key_of(credentials), *more))
 
     def translate(self, line: LineIn, target: Target) -> Native:
@@ -119,20 +75,21 @@ class OpenAICompatible:
         if line.endpoint not in self.service.endpoints:
             message = f"{self.service.title} does not run {line.endpoint} in batches"
             raise LineRejected(message, code="unsupported_endpoint", param="url")
-        return request_line(line, target, self._url(line.endpoint))
+        url = None if self.service.bare_lines else self._url(line.endpoint)
+        return request_line(line, target, url, self.service.stripped)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go
         """Read a row; its status alone tells whether it is an answer, not the file it was in."""
-        return result_row(line)
+        return result_row(tightened(line) if self.service.loose_rows and line.strip() else line)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
         """Upload the part as `pp-<mark>.jsonl`, or find the upload of an interrupted run."""
-        origin = self._origin(account)
-        if again and (found := await self._staged(origin, part)):
+        origin, service = self._origin(account), self.service.of(account.credentials)
+        if again and (found := await self._staged(origin, part, service)):
             return {"file": found}
-        fields = {"purpose": self.service.purpose}
+        fields = {"purpose": service.purpose} if service.purpose else {}
         try:
-            stored = (await origin.upload("files", fields, part.path, _filename(part))).fields()
+            stored = jobs.record(await origin.upload("files", fields, part.path, _filename(part)))
         except Refused as refused:
             raise refusals.of_upload(refused, first_line=self.service.first_line) from None
         file = identifier(stored)
@@ -142,61 +99,68 @@ class OpenAICompatible:
 
     async def fence(self, account: Account) -> str | None:
         """Return the newest batch of the account."""
-        newest = await BATCHES.newest(self._origin(account))
+        newest = await self.service.listing.newest(self._origin(account))
         return newest.records[0].id if newest.records else None
 
     async def create(self, account: Account, submission: Submission) -> str:
         """Create the batch. Its metadata carries our mark alone."""
-        part = submission.part
-        order: dict[str, object] = {"input_file_id": submission.staged["file"], "endpoint": self._url(part.endpoint)}
-        if self.service.window:
-            order["completion_window"] = self.service.window
-        if self.service.accepts_label:
-            order["metadata"] = {MARK_KEY: part.mark}
+        service, part, file = self.service.of(account.credentials), submission.part, submission.staged["file"]
+        order: dict[str, object] = {"input_file_id": file, "endpoint": self._url(part.endpoint), **service.order}
+        if service.window:
+            order["completion_window"] = service.window
+        if service.accepts_label and service.sends_label:
+            order["metadata"] = {service.label: part.mark}
+        more = {service.idempotency: _key(submission)} if service.idempotency else {}
         try:
-            reply = await self._origin(account).create("batches", json=order)
+            reply = await self._origin(account, more).create("batches", json=order)
         except Refused as refused:
             raise refusals.of_create(refused, first_line=self.service.first_line) from None
-        job = identifier(reply.fields())
+        job = identifier(jobs.record(reply))
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a batch id")
         return job
 
     async def find(self, account: Account, submission: Submission) -> Sighting:
-        """Read the list down to the fence; the control is our input file, seen under its name by the same key."""
-        origin, jobs = self._origin(account), list[str]()
+        """Read the list down to the fence; the control is our input file, seen under its name by the same key.
+
+        Where jobs are known by their input alone, all that are listed must show theirs.
+        """
+        origin, service, found = self._origin(account), self.service.of(account.credentials), list[str]()
+        control = True
         try:
-            async for page in BATCHES.since(origin, submission.fence):
-                jobs += [job.id for job in page.records if self._ours(job.fields, submission)]
+            async for page in service.listing.since(origin, submission.fence):
+                found += [job.id for job in page.records if _is_ours(job.fields, submission, service)]
+                control &= service.labelled or all(identifier(job.fields, "input_file_id") for job in page.records)
         except Refused:
-            return Sighting(tuple(jobs), control=False, listed=False)
+            return Sighting(tuple(found), control=False, listed=False)
         try:
-            control = await self._shows_file(origin, submission)
+            control &= await self._shows_file(origin, submission)
         except Refused:
             control = False
-        return Sighting(tuple(jobs), control)
+        return Sighting(tuple(found), control)
 
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
-        origin = self._origin(account)
+        origin, service = self._origin(account), self.service.of(account.credentials)
         found = await _read(origin, f"batches/{job}")
-        state, end = self._state(found)
-        completed, failed = _counts(found, part)
-        if state is JobState.FAILED and _ran(found, failed):
+        state, end = jobs.state(found, service.words)
+        completed, failed = jobs.counts(found, part)
+        if state is JobState.FAILED and jobs.ran(found, failed):
             state, end = JobState.ENDED, JobEnd.COMPLETED
         names = {"output": found.get("output_file_id"), "error": found.get("error_file_id")}
         results = {name: id_ for name in names if (id_ := identifier(names, name))}
         refusal = self._refusal(origin, found) if state is JobState.FAILED else None
         return JobStatus(
             state=state,
-            mark=_mark(found),
+            mark=jobs.mark(found, service.label) or (None if service.labelled else part.mark),
             end=end,
             completed=completed,
             failed=failed,
             results=results,
             refusal=refusal,
-            retryable=refusal is not None and refusal.code in QUOTA_CODES,
-            unnamed=state is JobState.ENDED and _unnamed(results, end, completed, failed),
+            retryable=refusal is not None and refusal.code in jobs.QUOTA_CODES,
+            poll_after=service.pause(self._host(account.credentials)),
+            unnamed=state is JobState.ENDED and jobs.unnamed(results, end, completed, failed),
         )
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:  # noqa: ARG002
@@ -206,8 +170,8 @@ class OpenAICompatible:
         """
         origin, names = self._origin(account), []
         for name, file in status.results.items():
-            names.append(f"{name}.jsonl")
-            await _bring(origin, file, folder / names[-1], status)
+            if await self._bring(origin, file, folder / f"{name}.jsonl", status):
+                names.append(f"{name}.jsonl")
         return tuple(names)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -215,7 +179,7 @@ class OpenAICompatible:
         origin = self._origin(account)
 
         async def look() -> JobState:
-            return self._state(await _read(origin, f"batches/{job}"))[0]
+            return jobs.state(await _read(origin, f"batches/{job}"), self.service.words)[0]
 
         await ask_to_cancel(origin.request("POST", f"batches/{job}/cancel"), look)
 
@@ -239,14 +203,14 @@ class OpenAICompatible:
         """Delete a stored file."""
         await openai_files.delete(self._origin(account), file)
 
-    def _origin(self, account: Account) -> Origin:
-        credentials = account.credentials
-        secret = {"Authorization": f"Bearer {key_of(credentials)}"}
-        more = {name: value for name, value in self._more(credentials).items() if value}
-        return account.origin(self._host(credentials), secret, more)
-
-    def _more(self, credentials: Credentials) -> dict[str, str]:
-        return {name: getattr(credentials, of) or "" for name, of in self.service.headers.items()}
+    def _origin(self, account: Account, more: Mapping[str, str] | None = None) -> Origin:
+        credentials, service = account.credentials, self.service
+        header = service.of(credentials).key_header
+        bearer = "Bearer " if header.lower() == "authorization" else ""
+        secret = {header: f"{bearer}{key_of(credentials)}"}
+        told = {name: value for name, value in _told(service.headers, credentials).items() if value}
+        params = _told(service.params, credentials)
+        return account.origin(self._host(credentials), secret, {**told, **(more or {})}, params)
 
     def _host(self, credentials: Credentials) -> str:
         return credentials.custom_host or self.service.default_host
@@ -258,10 +222,12 @@ class OpenAICompatible:
         first_line, one_model = self.service.first_line, self.service.one_model_per_job
         return refusals.of_job(origin, job, first_line=first_line, one_model=one_model)
 
-    async def _staged(self, origin: Origin, part: PartFile) -> str | None:
+    async def _staged(self, origin: Origin, part: PartFile, service: Service) -> str | None:
         """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
+        params = {"purpose": service.purpose} if service.files.params and service.purpose else {}
+        listing = replace(service.files, params={**params, **service.files.params})
         try:
-            async for page in self._files.pages(origin):
+            async for page in listing.pages(origin):
                 for file in page.records:
                     if _is_of(file.fields, part) and not await gone(origin.request("GET", f"files/{file.id}")):
                         return file.id  # a list may still show a file that was deleted a moment ago
@@ -269,42 +235,46 @@ class OpenAICompatible:
             return None
         return None
 
-    def _ours(self, job: Mapping[str, Any], submission: Submission) -> bool:
-        file = submission.staged.get("file")
-        marked = _mark(job) == submission.part.mark if self.service.accepts_label else file is not None
-        return marked and file in (None, job.get("input_file_id"))
-
     async def _shows_file(self, origin: Origin, submission: Submission) -> bool:
         file = submission.staged.get("file")
         if file is None:
             return False
         reply = await patiently(lambda: origin.request("GET", f"files/{file}"))
-        return bool(reply.fields().get("filename") == _filename(submission.part))
+        shown, name = jobs.record(reply), _filename(submission.part)
+        return bool(shown.get("id") == file and shown.get("filename", name) == name)
 
-    def _state(self, job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-        word = str(job.get("status", "")).lower()
-        state = STATES.get(self.service.words.get(word, word))
-        if state is None:
-            raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-        return state
+    async def _bring(self, origin: Origin, file: str, to: Path, status: JobStatus) -> bool:
+        """Make `to` hold a file whole. Each call that has succeeded is not made again in the same reading.
+
+        Tells whether it does: of errors a service may name a file that holds none.
+        """
+        facts: dict[str, Any] = {"file": file, "reading": status.reading}
+        found = await asyncio.to_thread(noted, to)
+        if not facts.items() <= found.items():
+            facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes")
+            keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
+            await asyncio.to_thread(note, to, facts, keep=keep)
+            found = facts
+        if to.name == ERRORS and found.get("bytes") == 0:
+            return False
+        if not await asyncio.to_thread(to.exists):
+            size = found.get("bytes") if not status.last else None
+            size = size if isinstance(size, int) else None
+            await self._download(origin, f"files/{file}/content", to, size)
+        return True
+
+    async def _download(self, origin: Origin, path: str, to: Path, size: int | None) -> None:
+        """Store content, or what a signed URL leads to: two calls, each made again by itself."""
+        url = await patiently(lambda: origin.linked(path)) if self.service.signed_content else None
+        if url is None:
+            await origin.download(path, to, size)
+        else:
+            link = origin.link(url)
+            await patiently(lambda: link.get(to, size))
 
 
 async def _read(origin: Origin, path: str) -> dict[str, Any]:
-    return (await known(origin.request("GET", path), path)).fields()
-
-
-async def _bring(origin: Origin, file: str, to: Path, status: JobStatus) -> None:
-    """Make `to` hold a file whole. Each call that has succeeded is not made again in the same reading."""
-    facts: dict[str, Any] = {"file": file, "reading": status.reading}
-    found = await asyncio.to_thread(noted, to)
-    if not facts.items() <= found.items():
-        facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes")
-        keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
-        await asyncio.to_thread(note, to, facts, keep=keep)
-        found = facts
-    if not await asyncio.to_thread(to.exists):
-        size = found.get("bytes") if not status.last else None
-        await origin.download(f"files/{file}/content", to, size if isinstance(size, int) else None)
+    return jobs.record(await known(origin.request("GET", path), path))
 
 
 def _has_size(path: Path, size: object) -> bool:
@@ -321,38 +291,19 @@ def _is_of(file: Mapping[str, Any], part: PartFile) -> bool:
     return same and file.get("status") != "error"
 
 
-def _mark(job: Mapping[str, Any]) -> str | None:
-    metadata = job.get("metadata")
-    mark = metadata.get(MARK_KEY) if isinstance(metadata, dict) else None
-    return mark if isinstance(mark, str) else None
+def _is_ours(job: Mapping[str, Any], submission: Submission, service: Service) -> bool:
+    """Whether a listed job is this submission's: by its input file, which no other part has, and by a mark it shows."""
+    file, mark = submission.staged.get("file"), jobs.mark(job, service.label)
+    if file is None:
+        return mark == submission.part.mark
+    return file == job.get("input_file_id") and mark in (None, submission.part.mark)
 
 
-def _counts(job: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:
-    completed, failed = (believed(_counted(job, name), part.lines) for name in ("completed", "failed"))
-    return completed, failed
+def _key(submission: Submission) -> str:
+    """The text of one create; a part that is created again after a job that failed for want of quota has another."""
+    told = f"{submission.staged['file']}\x1f{submission.fence}".encode()
+    return f"{submission.part.mark}-{hashlib.sha256(told).hexdigest()[:22]}"
 
 
-def _ran(job: Mapping[str, Any], failed: int | None) -> bool:
-    """Tell whether lines of a job ran, although it is called failed: paid answers may exist, whatever the word says.
-
-    OpenAI's own jobs fail in validation alone, with counts of 0. Of failures that are counted, a named file tells more
-    than the reason of the job does; without a reason they are none of the validation's.
-    """
-    if _counted(job, "completed"):
-        return True
-    return bool(failed) and (identifier(job, "error_file_id") is not None or not refusals.told(job))
-
-
-def _counted(job: Mapping[str, Any], name: str) -> Any:
-    counts = job.get("request_counts")
-    return counts.get(name) if isinstance(counts, dict) else None
-
-
-def _unnamed(results: Mapping[str, str], end: JobEnd | None, completed: int | None, failed: int | None) -> bool:
-    """Tell whether a job has ended before the ids of its files are there, as users have seen.
-
-    An id is null for good where its file would be empty (captured); a job that completed has one of the two.
-    """
-    if not results and end is JobEnd.COMPLETED:
-        return True
-    return bool((completed and "output" not in results) or (failed and "error" not in results))
+def _told(names: Mapping[str, str], credentials: Credentials) -> dict[str, str]:
+    return {name: getattr(credentials, of) or "" for name, of in names.items()}

@@ -57,15 +57,33 @@ class _OddAnswer(msgspec.Struct):
     body: Any = None
 
 
-def request_line(line: LineIn, target: Target, url: str) -> Native:
-    """Return the line of a batch input file. Raises LineRejected for a body that is no JSON object."""
+def request_line(line: LineIn, target: Target, url: str | None, stripped: frozenset[str] = frozenset()) -> Native:
+    """Return the line of a batch input file. Raises LineRejected for a body that is no JSON object.
+
+    `url` None: the line names neither url nor method. `stripped`: members of the body that stay behind.
+    """
     if not line.body.lstrip().startswith(b"{"):
         raise LineRejected("body must be a JSON object", code="invalid_type", param="body")
     body = line.body if target.model is None else replace_model(line.body, target.model)
-    head = msgspec.json.encode({"custom_id": line.native_id, "method": "POST", "url": url})
+    body, dropped = without(body, stripped) if stripped else (body, ())
+    envelope = {"custom_id": line.native_id} | ({} if url is None else {"method": "POST", "url": url})
+    head = msgspec.json.encode(envelope)
     # A newline inside a JSON text is whitespace between tokens: strings cannot hold a raw one.
     data = head[:-1] + b',"body":' + body.strip().replace(b"\n", b" ").replace(b"\r", b" ") + b"}"
-    return Native(data, inputs=count_inputs(body) if line.endpoint == _EMBEDDINGS else 1)
+    return Native(data, inputs=count_inputs(body) if line.endpoint == _EMBEDDINGS else 1, dropped=dropped)
+
+
+def without(body: bytes, names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
+    """Return a JSON object without the members of these names, every other byte of a value as it was, and which went.
+
+    A body that has none of them, by its bytes, is given back as it came; one with an escape is looked into.
+    """
+    if b"\\u" not in body and not any(b'"%s"' % name.encode() in body for name in names):
+        return body, ()
+    found = list(members(body))
+    gone = dict.fromkeys(key for key, _, _ in found if key in names)
+    kept = [msgspec.json.encode(key) + b":" + body[start:end] for key, start, end in found if key not in names]
+    return (b"{" + b",".join(kept) + b"}", tuple(gone)) if gone else (body, ())
 
 
 def replace_model(body: bytes, model: str) -> bytes:

@@ -1,7 +1,7 @@
 """One OpenAI batch: the checked create request, and its state by the sandbox clock."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from proxy_plugin.providers.sandbox.openai.checks import (
     wrong_type,
     wrong_value,
 )
-from proxy_plugin.providers.sandbox.openai.lines import Assembled, Examined, Problem
+from proxy_plugin.providers.sandbox.openai.differences import Differences, batch_object
+from proxy_plugin.providers.sandbox.openai.lines import Assembled, Examined
 from proxy_plugin.providers.sandbox.openai.options import Options
+from proxy_plugin.providers.sandbox.openai.validation import Problem
 
 OUTPUT_EXPIRY = 30 * 86400
 TERMINAL = frozenset({"failed", "completed", "expired", "cancelled"})
@@ -40,6 +42,8 @@ class Order:
     endpoint: str
     metadata: dict[str, str] | None = None
     output_expiry: int = OUTPUT_EXPIRY
+    window: str = "24h"
+    deletes_input: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +58,7 @@ class Batch:
     created: float
     stranger: bool
     folder: Path
+    input_filename: str | None = None
     status: str = "validating"
     stamps: dict[str, float] = field(default_factory=dict)
     problem: Problem | None = None
@@ -103,16 +108,17 @@ class Batch:
         }
 
     def facts(self, now: float) -> dict[str, Any]:
-        """OpenAI's Batch object, with null for what is absent, as the service answers."""
+        """The Batch object, with null for what is absent, as the service answers."""
         stamps = {name: int(self.stamps[name]) if name in self.stamps else None for name in _STAMPS}
-        return {
+        noted = [self.problem] if self.problem else [*self.examined.noted]
+        facts = {
             "id": self.id,
             "object": "batch",
             "endpoint": self.order.endpoint,
             "model": self.examined.model,
-            "errors": _errors(self.problem),
+            "errors": _errors(noted),
             "input_file_id": self.order.input_file_id,
-            "completion_window": "24h",
+            "completion_window": self.order.window,
             "status": self.status,
             "output_file_id": self.output_file_id if self.looks >= self.options.output_late else None,
             "error_file_id": self.error_file_id if self.looks >= self.options.error_late else None,
@@ -123,13 +129,14 @@ class Batch:
             "usage": _usage(self.assembled),
             "metadata": self.order.metadata,
         }
+        return batch_object(facts, self.options.differs)
 
 
-def _errors(problem: Problem | None) -> dict[str, Any] | None:
-    if problem is None:
-        return None
-    entry = {"code": problem.code, "message": problem.message, "param": problem.param, "line": problem.line}
-    return {"object": "list", "data": [entry]}
+def _errors(problems: Sequence[Problem]) -> dict[str, Any] | None:
+    entries = [
+        {"code": each.code, "message": each.message, "param": each.param, "line": each.line} for each in problems
+    ]
+    return {"object": "list", "data": entries} if entries else None
 
 
 def _usage(assembled: Assembled | None) -> dict[str, Any] | None:
@@ -144,19 +151,30 @@ def _usage(assembled: Assembled | None) -> dict[str, Any] | None:
     }
 
 
-def read_order(body: Mapping[str, Any]) -> Order:
+def read_order(body: Mapping[str, Any], differs: Differences) -> Order:
     """Check a create request's body against `CreateBatchRequest`. Raises `Refused`."""
-    check_known(body, ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"))
+    body = {**differs.members, **body}
+    known = {"input_file_id", "endpoint", "completion_window", *differs.members}
+    check_known(body, known | _optional(differs))
     for name in ("input_file_id", "endpoint", "completion_window"):
-        if name not in body:
+        if name not in body and (name != "completion_window" or differs.window_needed):
             raise missing_parameter(name)
-        if not isinstance(body[name], str):
+        if not isinstance(body.get(name, ""), str):
             raise wrong_type(name, str, body[name])
-    if body["endpoint"] not in ENDPOINTS:
-        raise wrong_value("endpoint", ENDPOINTS)
-    if body["completion_window"] != "24h":
-        raise wrong_value("completion_window", ("24h",))
-    return Order(body["input_file_id"], body["endpoint"], _metadata(body), _output_expiry(body))
+    if differs.path(body["endpoint"]) is None:
+        raise wrong_value("endpoint", differs.endpoints or ENDPOINTS)
+    window = body.get("completion_window", "24h")
+    if not differs.hours(window):
+        raise wrong_value("completion_window", tuple(f"{hours}h" for hours in dict.fromkeys(differs.windows)))
+    metadata, deletes = _metadata(body), body.get("auto_delete_input_file", False)
+    if metadata and differs.metadata_keys is not None:
+        metadata = {key: value for key, value in metadata.items() if key in differs.metadata_keys}
+    return Order(body["input_file_id"], body["endpoint"], metadata, _output_expiry(body), window, deletes)
+
+
+def _optional(differs: Differences) -> set[str]:
+    metadata = set() if differs.metadata == "refused" else {"metadata"}
+    return metadata | ({"output_expires_after"} if differs.expiries else set())
 
 
 def _output_expiry(body: Mapping[str, Any]) -> int:

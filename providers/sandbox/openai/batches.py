@@ -28,17 +28,9 @@ from proxy_plugin.providers.sandbox.openai.checks import (
     refused,
 )
 from proxy_plugin.providers.sandbox.openai.files import File, Files
-from proxy_plugin.providers.sandbox.openai.lines import (
-    CANCELLED,
-    EXPIRED,
-    Assignment,
-    Examined,
-    Problem,
-    assemble,
-    examine,
-    no_such_file,
-)
+from proxy_plugin.providers.sandbox.openai.lines import CANCELLED, EXPIRED, Examined, assemble, examine
 from proxy_plugin.providers.sandbox.openai.options import Settings, Window
+from proxy_plugin.providers.sandbox.openai.validation import Assignment, Problem, no_such_file
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 
@@ -52,6 +44,7 @@ class Batches:
     def reset(self) -> None:
         self._batches: dict[str, Batch] = {}
         self._creates = Window(3600)
+        self._first: dict[tuple[str, str], str] = {}  # account and Idempotency-Key -> batch
 
     def routes(self) -> list[Route]:
         return [
@@ -73,6 +66,7 @@ class Batches:
                 "lines_run": batch.examined.ran(batch.progress(now)),
                 "metadata": batch.order.metadata,
                 "input_file_id": batch.order.input_file_id,
+                "input_filename": batch.input_filename,
                 "output_file_id": batch.output_file_id,
                 "error_file_id": batch.error_file_id,
                 "created_at": batch.created,
@@ -84,13 +78,20 @@ class Batches:
     # Routes
 
     async def _create(self, request: web.Request, account: str) -> Act:
-        order = read_order(await json_object(request))
+        differs = self._settings.current.differs
+        order = read_order(await json_object(request), differs)
+        key = (account, request.headers.get("idempotency-key", "")) if differs.idempotency else (account, "")
 
         async def act() -> Reply:
             now = self._services.clock.now()
+            if key[1] and key in self._first:
+                return self._reply(self._batches[self._first[key]])
+            if differs.needs_file and self._files.find(account, order.input_file_id) is None:
+                raise refused(404, f"No such File object: {order.input_file_id}", None, "input_file_id")
             if not self._creates.admits(account, now, self._settings.current.creates_per_hour):
                 raise rate_limited("batch creations per hour")
             batch = await self._accept(account, order)
+            self._first[key] = batch.id
             return self._reply(batch)
 
         return act
@@ -103,6 +104,7 @@ class Batches:
             "account": account,
             "batch_id": batch.id,
             "input_file_id": order.input_file_id,
+            "input_filename": batch.input_filename,
             "metadata": order.metadata,
             "lines": file.lines if file else None,
         })  # fmt: skip
@@ -113,7 +115,9 @@ class Batches:
         batch_id = f"batch_{secrets.token_hex(16)}"
         folder = self._services.directory / "batches" / batch_id
         now, options = self._services.clock.now(), self._settings.current
-        return Batch(batch_id, account, order, options, len(self._batches), now, stranger, folder)
+        file = self._files.find(account, order.input_file_id)
+        name = file.filename if file else None
+        return Batch(batch_id, account, order, options, len(self._batches), now, stranger, folder, name)
 
     def start(self, batch: Batch) -> asyncio.Task[None]:
         self._batches[batch.id] = batch
@@ -131,14 +135,19 @@ class Batches:
         return json_reply(batch.facts(self._services.clock.now()), subject=batch.id)
 
     async def _list(self, request: web.Request, account: str) -> Act:
-        check_query(request, ("after", "limit"))
+        cursors = self._settings.current.differs.cursors
+        check_query(request, ("cursor", "id") if cursors else ("after", "limit"))
         limit = query_limit(request, 20, 100)
 
         async def act() -> Reply:
             mine = [batch for batch in reversed(self._batches.values()) if batch.account == account]
-            shown, more = page(request, mine, limit)
+            shown, more = page(request, mine, limit, "cursor" if cursors else "after")
             now = self._services.clock.now()
-            return list_reply([batch.facts(now) for batch in shown], more)
+            data = [batch.facts(now) for batch in shown]
+            if not cursors:
+                return list_reply(data, more)
+            following = {"next_cursor": data[-1]["id"]} if more else {}
+            return json_reply({"object": "list", "data": data, "paging": following})
 
         return act
 
@@ -199,7 +208,8 @@ class Batches:
         task = Assignment(
             source=file.path,
             folder=batch.folder,
-            endpoint=batch.order.endpoint,
+            endpoint=options.differs.path(batch.order.endpoint) or "",
+            url=batch.order.endpoint,
             identity=hashlib.sha256(batch.id.encode()).hexdigest()[:16],
             created=int(batch.validated),
             seed=options.seed * 1_000_003 + batch.number,
@@ -207,6 +217,7 @@ class Batches:
             max_embedding_inputs=options.max_embedding_inputs,
             unknown_models=frozenset(options.unknown_models),
             style=options.answers,
+            differs=options.differs,
         )
         examined = await self._services.work.run(file.size, examine, task)
         gone = None if self._input(batch) else no_such_file()
@@ -256,7 +267,7 @@ class Batches:
         batch.done = batch.progress(moment)
         lost = min(batch.options.cancel_loses, batch.done) if status == "cancelled" else 0
         reason = CANCELLED if status == "cancelled" else EXPIRED
-        output, errors = self._files.new_path(), self._files.new_path()
+        output, errors = self._result_paths(batch)
         size = sum(path.stat().st_size for path in batch.folder.iterdir())
         made = await self._services.work.run(size, assemble, batch.folder, batch.done, lost, reason, output, errors)
         batch.assembled = made
@@ -265,9 +276,17 @@ class Batches:
             await asyncio.to_thread(output.touch)
         if answers or made.output_bytes:
             batch.output_file_id = self._add_result(batch, "output", output, made.output_bytes, moment)
-        if made.error_bytes:
+        if batch.options.differs.always_error_file and not made.error_bytes:
+            await asyncio.to_thread(errors.touch)
+        if made.error_bytes or batch.options.differs.always_error_file:
             batch.error_file_id = self._add_result(batch, "error", errors, made.error_bytes, moment)
         await self._end(batch, status, moment)
+
+    def _result_paths(self, batch: Batch) -> tuple[Path, Path]:
+        output, errors = self._files.new_path(), self._files.new_path()
+        if batch.options.differs.always_error_file:
+            return output.with_name(f"{batch.id}_output"), errors.with_name(f"{batch.id}_error")
+        return output, errors
 
     def _add_result(self, batch: Batch, kind: str, path: Path, size: int, moment: float) -> str:
         name = f"{batch.id}_{kind}.jsonl"
@@ -277,6 +296,8 @@ class Batches:
 
     async def _end(self, batch: Batch, status: str, moment: float, problem: Problem | None = None) -> None:
         await asyncio.to_thread(shutil.rmtree, batch.folder, ignore_errors=True)
+        if batch.order.deletes_input and (file := self._files.find(batch.account, batch.order.input_file_id)):
+            self._files.delete(file)
         batch.status, batch.problem = status, problem
         batch.stamps[f"{status}_at"] = moment
 

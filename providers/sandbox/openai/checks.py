@@ -145,13 +145,13 @@ def check_query(request: web.Request, known: Collection[str]) -> None:
             raise unknown_parameter(name)
 
 
-def page(request: web.Request, items: Sequence[T], limit: int) -> tuple[list[T], bool]:
-    """At most `limit` of `items` behind the `after` cursor, and whether there are more."""
+def page(request: web.Request, items: Sequence[T], limit: int, cursor: str = "after") -> tuple[list[T], bool]:
+    """At most `limit` of `items` behind the one that the parameter `cursor` names, and whether there are more."""
     start = 0
-    if (after := request.query.get("after")) is not None:
+    if (after := request.query.get(cursor)) is not None:
         places = (place for place, item in enumerate(items) if item.id == after)
         if (found := next(places, None)) is None:
-            raise refused(400, "Invalid 'after': no such object in this list.", "invalid_value", "after")
+            raise refused(400, f"Invalid '{cursor}': no such object in this list.", "invalid_value", cursor)
         start = found + 1
     return list(items[start : start + limit]), start + limit < len(items)
 

@@ -26,7 +26,9 @@ from proxy_plugin.providers.sandbox.openai.checks import (
     wrong_type,
     wrong_value,
 )
+from proxy_plugin.providers.sandbox.openai.differences import Differences, timed
 from proxy_plugin.providers.sandbox.openai.options import Settings, Window
+from proxy_plugin.providers.sandbox.openai.validation import check_upload
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -51,16 +53,16 @@ class File:
     lines: int
     deleted: bool = False
 
-    def facts(self) -> dict[str, Any]:
-        """OpenAI's File object."""
+    def facts(self, differs: Differences) -> dict[str, Any]:
+        """The File object."""
         return {
             "object": "file",
             "id": self.id,
             "purpose": self.purpose,
             "filename": self.filename,
             "bytes": self.size,
-            "created_at": int(self.created),
-            "expires_at": None if self.expires is None else int(self.expires),
+            "created_at": timed(int(self.created), differs),
+            "expires_at": None if self.expires is None else timed(int(self.expires), differs),
             "status": "processed",
             "status_details": None,
         }
@@ -97,6 +99,7 @@ class Files:
             Route("GET", "/files", "files.list", self._list),
             Route("GET", "/files/{file_id}", "files.retrieve", self._retrieve),
             Route("GET", "/files/{file_id}/content", "files.content", self._content),
+            Route("GET", "/signed/{file_id}", "files.signed", self._signed),
             Route("DELETE", "/files/{file_id}", "files.delete", self._delete),
         ]
 
@@ -107,6 +110,15 @@ class Files:
     def add(self, file: File) -> File:
         self._files[file.id] = file
         return file
+
+    def delete(self, file: File) -> None:
+        file.deleted = True
+        file.path.unlink(missing_ok=True)
+
+    def signed_for(self, file_id: str) -> str | None:
+        """Whose file a signed address leads to, where there are such addresses."""
+        file = self._files.get(file_id) if self._differs.signed_content else None
+        return file.account if file else None
 
     def find(self, account: str, file_id: str, moment: float | None = None) -> File | None:
         """The file, unless it is unknown, deleted, another account's, or expired at `moment` (now)."""
@@ -124,6 +136,7 @@ class Files:
         try:
             upload = await self._receive(request, path)
             lifetime = self._check(upload)
+            await self._check_lines(upload)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -135,7 +148,8 @@ class Files:
             expires = None if lifetime is None else now + lifetime
             name, purpose = upload.filename or "", upload.fields["purpose"]
             file = File(path.name, account, name, purpose, upload.size, now, expires, path, upload.lines)
-            return json_reply(self.add(file).facts(), subject=file.id)
+            facts = self.add(file).facts(self._differs)
+            return json_reply({"data": facts} if self._differs.wrapped_uploads else facts, subject=file.id)
 
         return act
 
@@ -159,10 +173,13 @@ class Files:
             handle = await asyncio.to_thread(upload.path.open, "wb")
             with handle:
                 await self._store(form, handle, upload)
-        elif head.name in _FIELDS and head.name not in upload.fields:
+        elif head.name in self._known_fields() and head.name not in upload.fields:
             upload.fields[head.name] = await _text(form, head.name)
         else:
             raise unknown_parameter(head.name)
+
+    def _known_fields(self) -> tuple[str, ...]:
+        return _FIELDS if self._differs.expiries else _FIELDS[:1]
 
     async def _store(self, form: Form, handle: BinaryIO, upload: _Upload) -> None:
         limit = self._settings.current.max_file_bytes
@@ -188,6 +205,20 @@ class Files:
         given = _expires_after(upload.fields)
         return given if given is not None or purpose != "batch" else DEFAULT_BATCH_EXPIRY
 
+    async def _check_lines(self, upload: _Upload) -> None:
+        """Where lines are checked already here, the first that is no good is named in the refusal."""
+        if not self._differs.checks_uploads or upload.fields.get("purpose") != "batch":
+            return
+        limit = self._settings.current.max_lines
+        problem = await self._services.work.run(upload.size, check_upload, upload.path, self._differs, limit)
+        if problem:
+            where = "" if problem.line is None else f"Line {problem.line}: "
+            raise refused(400, f"{where}{problem.message}", problem.code, problem.param)
+
+    @property
+    def _differs(self) -> Differences:
+        return self._settings.current.differs
+
     def _check_batch_input(self, upload: _Upload) -> None:
         if not (upload.filename or "").endswith(".jsonl"):
             raise refused(400, "Invalid file format for Batch API. Must be .jsonl", None, "file")
@@ -197,7 +228,7 @@ class Files:
     # The other routes
 
     async def _list(self, request: web.Request, account: str) -> Act:
-        check_query(request, ("after", "limit", "order", "purpose"))
+        check_query(request, () if self._differs.listed_whole else ("after", "limit", "order", "purpose"))
         limit = query_limit(request, 10_000, 10_000)
         order, purpose = request.query.get("order", "desc"), request.query.get("purpose")
         if order not in {"asc", "desc"}:
@@ -208,7 +239,7 @@ class Files:
             mine = [file for file in mine if purpose in {None, file.purpose}]
             mine.sort(key=lambda file: file.created)
             shown, more = page(request, mine if order == "asc" else mine[::-1], limit)
-            return list_reply([file.facts() for file in shown], more)
+            return list_reply([file.facts(self._differs) for file in shown], more)
 
         return act
 
@@ -220,27 +251,43 @@ class Files:
 
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
-            return json_reply(self._wanted(request, account).facts())
+            return json_reply(self._wanted(request, account).facts(self._differs))
 
         return act
 
     async def _content(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
             file = self._wanted(request, account)
-            headers = {"content-type": "application/octet-stream", "content-disposition": _attachment(file.filename)}
-            span = _span(request, file.size) if self._settings.current.ranges else None
-            if span is None:
-                return Reply(200, headers=headers, path=file.path, size=file.size)
-            headers["content-range"] = f"bytes {span[0]}-{span[-1]}/{file.size}"
-            return Reply(206, headers=headers, path=file.path, size=len(span), start=span.start)
+            if self._differs.signed_content:
+                url = request.url.origin().with_path(f"/{self._services.name}/{self._differs.base}/signed/{file.id}")
+                return Reply(302, headers={"location": str(url.with_query(expires=int(file.created)))})
+            return self._bytes(request, file)
 
         return act
 
+    async def _signed(self, request: web.Request, account: str) -> Act:
+        """Content at an address that says by itself who may read it."""
+
+        async def act() -> Reply:
+            return self._bytes(request, self._wanted(request, account))
+
+        return act
+
+    def _bytes(self, request: web.Request, file: File) -> Reply:
+        headers = {"content-type": "application/octet-stream", "content-disposition": _attachment(file.filename)}
+        span = _span(request, file.size) if self._settings.current.ranges else None
+        if span is None:
+            return Reply(200, headers=headers, path=file.path, size=file.size)
+        headers["content-range"] = f"bytes {span[0]}-{span[-1]}/{file.size}"
+        return Reply(206, headers=headers, path=file.path, size=len(span), start=span.start)
+
     async def _delete(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
+            file_id = request.match_info["file_id"]
+            if self._differs.deletes_anything and self.find(account, file_id) is None:
+                return json_reply({"id": file_id, "object": "file", "deleted": True})
             file = self._wanted(request, account)
-            file.deleted = True
-            file.path.unlink(missing_ok=True)
+            self.delete(file)
             return json_reply({"id": file.id, "object": "file", "deleted": True})
 
         return act

@@ -12,14 +12,23 @@ import random
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from proxy_plugin.providers.sandbox.answers import POISON, Style, UnknownMarker, markers, poison, user_text
-from proxy_plugin.providers.sandbox.openai.bodies import error_body, input_count, response_body
+from proxy_plugin.providers.sandbox.answers import UnknownMarker, markers, user_text
+from proxy_plugin.providers.sandbox.openai.bodies import error_body, response_body
+from proxy_plugin.providers.sandbox.openai.validation import (
+    Assignment,
+    Bad,
+    Problem,
+    Seen,
+    checked,
+    no_such_file,
+    numbered,
+)
 
 RAN_WELL, RAN_BADLY, NOT_RUN = range(3)
 
@@ -34,45 +43,17 @@ TIMED_OUT = ("request_timeout", "The model did not answer in time.")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """The first thing wrong with an input file, as in `batch.errors.data[]`; `line` is 1-based."""
-
-    code: str
-    message: str
-    param: str | None = None
-    line: int | None = None
-
-
-class _Bad(Exception):
-    def __init__(self, code: str, message: str, param: str | None = None, line: int | None = None) -> None:
-        self.problem = Problem(code, message, param, line)
-        super().__init__(code)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What `examine` needs to know. `seed` shuffles, `identity` makes row ids, `created` is in Unix seconds."""
-
-    source: Path
-    folder: Path
-    endpoint: str
-    identity: str
-    created: int
-    seed: int
-    max_lines: int
-    max_embedding_inputs: int
-    unknown_models: frozenset[str]
-    style: Style
-
-
-@dataclass(frozen=True, slots=True)
 class Examined:
-    """`outcomes` has one byte a line, in the order in which they run: RAN_WELL, RAN_BADLY or NOT_RUN."""
+    """`outcomes` has one byte a line, in the order in which they run: RAN_WELL, RAN_BADLY or NOT_RUN.
+
+    `noted` are problems of lines that failed by themselves.
+    """
 
     problem: Problem | None = None
     model: str | None = None
     input_tokens: int = 0
     outcomes: bytes = b""
+    noted: tuple[Problem, ...] = ()
 
     def ran(self, done: int) -> int:
         """How many of the first `done` lines the model really saw."""
@@ -92,15 +73,6 @@ class Assembled:
     output_tokens: int
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What one line leaves behind for the judgement of the next."""
-
-    ids: set[str] = field(default_factory=set)
-    model: str | None = None
-    embedding_inputs: int = 0
-
-
 def examine(task: Assignment) -> Examined:
     """Validate and answer every line of `task.source`. A vanished file is a `Problem`, as are all faults of lines."""
     task.folder.mkdir(parents=True, exist_ok=True)
@@ -108,103 +80,33 @@ def examine(task: Assignment) -> Examined:
         return _examine(task)
     except FileNotFoundError:
         return Examined(problem=no_such_file())
-    except _Bad as bad:
-        return Examined(problem=bad.problem)
-
-
-def no_such_file() -> Problem:
-    """Unknown, deleted, foreign and wrong-purpose files are told apart by nobody (reference page, table)."""
-    return Problem("invalid_request", "The input file could not be found or cannot be used for a batch.", "file_id")
+    except Bad as bad:
+        return Examined(problem=numbered(bad.problem, task.differs))
 
 
 def _examine(task: Assignment) -> Examined:
-    seen = _Seen()
+    seen = Seen()
     records: list[bytes] = []
+    noted: list[Problem] = []
     offset = tokens = 0
     with task.source.open("rb") as lines, (task.folder / "rows").open("wb") as rows:
         for number, raw in enumerate(lines, 1):
-            line = _checked(raw, number, seen, task)
-            row = _run(line, f"{task.identity}{number:x}", task)
+            try:
+                row = _run(checked(raw, number, seen, task), f"{task.identity}{number:x}", task)
+            except Bad as bad:
+                if not task.differs.bad_lines_alone or bad.problem.code == "too_many_tasks":
+                    raise
+                noted.append(numbered(bad.problem, task.differs))
+                row = _refused(raw, f"{task.identity}{number:x}", bad.problem)
             records.append(row.record(offset))
             tokens += row.input_tokens
             offset += rows.write(row.head + row.tail + row.stranger)
     if not records:
-        raise _Bad("empty_file", "The input file is empty. Please ensure that the batch contains requests.")
+        raise Bad("empty_file", "The input file is empty. Please ensure that the batch contains requests.")
     order = random.Random(task.seed)
     order.shuffle(records)
     (task.folder / "index").write_bytes(b"".join(records))
-    return Examined(None, seen.model, tokens, bytes(record[-1] for record in records))
-
-
-# Validation: the first bad line ends it (reference page, "Validation errors").
-
-
-def _checked(raw: bytes, number: int, seen: _Seen, task: Assignment) -> dict[str, Any]:
-    if number > task.max_lines:
-        raise _Bad("too_many_tasks", f"The batch has more than {task.max_lines} requests.")
-    line = _parsed(raw, number)
-    _check_envelope(line, number, seen, task.endpoint)
-    _check_body(line["body"], number, seen, task)
-    if b"[[sandbox:poison" in raw and (way := poison(task.endpoint, line["body"])):
-        raise _Bad("invalid_request", POISON, "body.messages", None if way == "silent" else number)
-    return line
-
-
-def _parsed(raw: bytes, number: int) -> dict[str, Any]:
-    """The standard library reads what orjson refuses or alters: lone surrogates, integers beyond 64 bits."""
-    try:
-        line = json.loads(raw.decode(), parse_constant=_not_json)
-    except (ValueError, RecursionError):
-        line = None
-    if not isinstance(line, dict):
-        raise _Bad("invalid_json_line", "This line is not parseable as valid JSON.", None, number)
-    return line
-
-
-def _not_json(word: str) -> None:
-    raise ValueError(word)
-
-
-def _check_envelope(line: dict[str, Any], number: int, seen: _Seen, endpoint: str) -> None:
-    for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
-        if line.get(name) in (None, ""):
-            raise _Bad("missing_required_parameter", f"Missing required parameter: '{name}'.", name, number)
-        if not isinstance(line[name], kind):
-            raise _Bad("invalid_request", f"Invalid type for '{name}'.", name, number)
-        if name == "custom_id":
-            _check_unique(line[name], number, seen)
-    if line["method"] != "POST":
-        raise _Bad("invalid_request", "The method of a batch request must be POST.", "method", number)
-    if line["url"] != endpoint:
-        message = "The URL provided for this request does not match the batch endpoint."
-        raise _Bad("invalid_url", message, "url", number)
-
-
-def _check_unique(custom_id: str, number: int, seen: _Seen) -> None:
-    if custom_id in seen.ids:
-        message = "The custom_id for this request is a duplicate of another request."
-        raise _Bad("duplicate_custom_id", message, "custom_id", number)
-    seen.ids.add(custom_id)
-
-
-def _check_body(body: dict[str, Any], number: int, seen: _Seen, task: Assignment) -> None:
-    model = body.get("model", "omni-moderation-latest" if task.endpoint == "/v1/moderations" else None)
-    if not isinstance(model, str) or not model:
-        raise _Bad("invalid_request", "The model of this request is missing.", "body.model", number)
-    if seen.model is not None and model != seen.model:
-        message = "The model of this request differs from the other requests of the batch."
-        raise _Bad("mismatched_model", message, "body.model", number)
-    if model == "no-such-model" or model in task.unknown_models:
-        message = "The provided model does not exist or is not supported by the Batch API."
-        raise _Bad("model_not_found", message, "body.model", number)
-    if body.get("stream"):
-        raise _Bad("streaming_unsupported", "Streaming is not supported in the Batch API.", "body.stream", number)
-    seen.model = model
-    if task.endpoint == "/v1/embeddings":
-        seen.embedding_inputs += input_count(body)
-        if seen.embedding_inputs > task.max_embedding_inputs:
-            message = f"The batch has more than {task.max_embedding_inputs} embedding inputs."
-            raise _Bad("too_many_tasks", message, "body.input", number)
+    return Examined(None, seen.model, tokens, bytes(record[-1] for record in records), tuple(noted))
 
 
 # Execution.
@@ -243,6 +145,17 @@ def _head(identity: str, custom_id: str) -> bytes:
     return b'{"id":"batch_req_%s","custom_id":%s' % (identity.encode(), _dumps(custom_id))
 
 
+def _refused(raw: bytes, identity: str, problem: Problem) -> _Row:
+    """The row of a line that is no good, where that fails the line alone. Its shape is UNVERIFIED."""
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        line = None
+    custom_id = line.get("custom_id") if isinstance(line, dict) else None
+    head = _head(identity, custom_id if isinstance(custom_id, str) else "")
+    return _failed(head, _unanswered(problem.code, problem.message), NOT_RUN)
+
+
 def _failed(head: bytes, tail: bytes, outcome: int = RAN_BADLY) -> _Row:
     return _Row(head, tail, outcome=outcome, flags=_IN_ERRORS)
 
@@ -256,8 +169,13 @@ def _outcome(body: dict[str, Any], wanted: dict[str, str], head: bytes, identity
     if status == 0:
         # Users report such rows, counted as completed (reference page, "Output and error files").
         return _Row(head, _answered(0, identity, {}))
+    if task.differs.streams_fail and {"stream", "stream_options"} & body.keys():
+        status = 500
     if not 200 <= status < 300:
         failure = error_body(status, f"The line asked the sandbox for an error {status}.")
+        if task.differs.error_rows == "error":
+            plain = {"code": str(status), "message": failure["error"]["message"], "param": None, "type": None}
+            return _failed(head, b',"response":null,"error":%s}\n' % _dumps(plain))
         return _failed(head, _answered(status, identity, failure))
     made, given, spent = response_body(task.endpoint, body, identity=identity, created=task.created, style=task.style)
     return _Row(head, _answered(status, identity, made), input_tokens=given, output_tokens=spent)

@@ -8,6 +8,7 @@ import msgspec
 
 from proxy_plugin.providers.sandbox import settings
 from proxy_plugin.providers.sandbox.answers import Style
+from proxy_plugin.providers.sandbox.openai.differences import Differences
 from proxy_plugin.providers.sandbox.strangers import Crowd
 
 
@@ -35,6 +36,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     uploads_per_minute: int = 1000
     strangers_on_list: Crowd | None = None
     answers: Style = "digest"
+    differs: Differences = Differences()  # of the vendor whose copy of the API this is
     seed: int = 0  # of the order in which lines run and rows are written
 
 

@@ -73,6 +73,7 @@ async def test_coroutines_log_on_disk_and_options_at_start(tmp_path: Path) -> No
             "account": "team",
             "batch_id": batch.id,
             "input_file_id": file.id,
+            "input_filename": "a.jsonl",
             "metadata": {"m": "🙂"},
             "lines": 1,
         }

@@ -1,7 +1,7 @@
 """Every provider the suite runs for. A new provider adds one `Case` to `CASES`, and nothing else changes here.
 
 The facts of a provider that its stand-in knows stand in the stand-in's record. A vendor that copies an API has a record
-too: `find("openai").under("vendor")`, with the facts in which it differs.
+too, in `copies.py` beside that API's stand-in, and with it its case.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
-from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
+from proxy_plugin.providers.sandbox.stand_ins import StandIn, copies, find
 from tests.toy.toy_service import answer_text
 from tests.whole.contract.client import Client, Keeper
 from tests.whole.contract.sandbox_wire import SandboxWire
@@ -37,6 +37,11 @@ UNLABELLED = dict.fromkeys(
     ),
     "without a label a lost job is known as ours, and may be cancelled, only when it has ended",
 )
+
+
+def respond(model: str, text: str) -> dict[str, Any]:
+    """Return the body of a line of the Responses API."""
+    return {"model": model, "input": [{"role": "user", "content": text}]}
 
 
 def chat(model: str, text: str) -> dict[str, Any]:
@@ -127,8 +132,19 @@ def marked(text: str, odd: Odd | None) -> str:
 
 
 OPENAI = find("openai")
+
+
+def _apart(stand_in: StandIn) -> dict[str, Any]:
+    return {"apart": {"model": stand_in.models[1]}}
+
+
+_COPIES: Mapping[str, Mapping[str, Any]] = {  # cases of copies of an API that are not like its own
+    "groq": {},  # many models a job
+    "perplexity-ai": {"write": respond, **_apart(find("perplexity-ai"))},
+}
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}, whole=True),  # one model a job
+    *(Case(stand_in=each, **_COPIES.get(name, _apart(each))) for name, each in copies().items()),
     Case(stand_in=find("anthropic"), half="\ufffd", whole=True),
     Case(
         stand_in=TOY,
