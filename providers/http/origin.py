@@ -25,7 +25,17 @@ from yarl import URL
 
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
-from proxy_plugin.providers.http.bodies import Beyond, form_frame, json_body, packing, read, sent, store
+from proxy_plugin.providers.http.bodies import (
+    Beyond,
+    form_end,
+    form_fields,
+    form_frame,
+    json_body,
+    packing,
+    read,
+    sent,
+    store,
+)
 from proxy_plugin.providers.http.complaints import read_complaint
 from proxy_plugin.providers.http.connections import Connections
 from proxy_plugin.providers.http.outcomes import (
@@ -41,6 +51,9 @@ from proxy_plugin.providers.kept import publish
 
 MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
+_MOVED = frozenset({302, 303, 307})
+_OVER = frozenset({401, 403, 404, 410})  # what stores answer to a signed URL that has expired
+_LINK = "signed-link"  # what messages call it: its path and query are nobody's business
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
@@ -98,7 +111,14 @@ class Origin:
         async with self._exchange(call, params=params, **json_body(json)) as response:
             return await self._reply(call, response)
 
-    async def create(self, path: str, *, json: object = None, document: Path | None = None) -> Reply:
+    async def create(
+        self,
+        path: str,
+        *,
+        json: object = None,
+        document: Path | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
         """POST what must not be sent twice: a JSON value, or the JSON document in a file.
 
         Raises `TryLater` when no connection was made, for 429 and while the account is held; `Refused` for other
@@ -110,18 +130,35 @@ class Origin:
             call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=True)
             return await self._send_file(call, document, (b"", b""), "application/json")
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.create_timeout), create=True)
-        async with self._exchange(call, fresh=True, **json_body(json)) as response:
+        async with self._exchange(call, fresh=True, params=params, **json_body(json)) as response:
             return await self._reply(call, response)
 
+    async def pointed(self, path: str, fields: Mapping[str, str]) -> Reply:
+        """POST a form that is answered with a redirect, and return that answer. Nobody goes where it leads."""
+        call = Call("POST", path, asyncio.timeout(self._http.settings.request_timeout))
+        boundary = secrets.token_hex(16)
+        body = form_fields(boundary, fields).encode().removesuffix(b"\r\n") + form_end(boundary)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        async with self._exchange(call, moved=True, headers=headers, data=body) as response:
+            return Reply(response.status, response.headers, None)
+
     async def upload(
-        self, path: str, fields: Mapping[str, str], file: Path, filename: str, *, once: bool = False
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        file: Path,
+        filename: str,
+        *,
+        once: bool = False,
+        field: str = "file",
+        params: Mapping[str, str] | None = None,
     ) -> Reply:
-        """POST a multipart form, `file` last, from disk with a Content-Length. `once`: raises like `create`."""
+        """POST a multipart form, the file last, from disk with a Content-Length. `once`: raises like `create`."""
         limits = self._http.settings
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=once)
         boundary = secrets.token_hex(16)
         kind = f"multipart/form-data; boundary={boundary}"
-        return await self._send_file(call, file, form_frame(boundary, fields, filename), kind)
+        return await self._send_file(call, file, form_frame(boundary, fields, filename, field), kind, params=params)
 
     async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
@@ -159,25 +196,46 @@ class Origin:
             head = await read(response, self._http.settings.max_reply_bytes, one_line=True)
         return head.lstrip().partition(b"\n")[0]
 
+    def link(self, url: str) -> Link:
+        """Bind calls to a signed URL that the provider gave. Raises TryLater for what is none. See `Link`."""
+        return Link(self._http, self._account, self._base, url)
+
     def clean(self, text: str) -> str:
         """Return a provider's words fit to be shown: our credentials masked, on one line, at most 500 characters."""
         text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
         return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:MAX_MESSAGE]
 
-    async def _send_file(self, call: Call, path: Path, frame: tuple[bytes, bytes], content_type: str) -> Reply:
+    async def _send_file(
+        self,
+        call: Call,
+        path: Path,
+        frame: tuple[bytes, bytes],
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
             size = len(frame[0]) + os.fstat(file.fileno()).st_size + len(frame[1])
-            headers = {"Content-Type": content_type, "Content-Length": str(size)}
+            headers = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
             body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=headers, data=body) as response:
+            async with self._exchange(call, fresh=True, headers=headers, data=body, params=params) as response:
                 return await self._reply(call, response)
 
     @asynccontextmanager
     async def _exchange(
-        self, call: Call, *, fresh: bool = False, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        call: Call,
+        *,
+        fresh: bool = False,
+        moved: bool = False,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a 2xx response, or raise what its absence means. Covers what is done with the body, too."""
+        """Yield a 2xx response, or with `moved` a redirect, or raise what its absence means.
+
+        Covers what is done with the body, too.
+        """
         if held := self._http.held(self._account):
             raise TryLater(f"{call}: not sent, the provider asked for a pause", after=held)
         url = self._url(call.path)
@@ -193,7 +251,7 @@ class Origin:
         )
         try:
             async with call.deadline, request as response:
-                if not 200 <= response.status < 300:
+                if response.status // 100 != 2 and not (moved and response.status in _MOVED):
                     raise await self._failure(call, response)
                 if packed := packing(response):
                     raise no_answer(call, f"{call}: HTTP {response.status} as {packed}, which was not asked for")
@@ -244,6 +302,39 @@ class Origin:
         except BROKEN:
             body = b""
         return self.refusal(body, response.status, code=f"http_{response.status}")
+
+
+class Link(Origin):
+    """One signed URL of a store: it is its own credential, so headers of the account and of its caller stay behind.
+
+    One that is refused as expired is `TryLater`: whoever gave it gives another.
+    """
+
+    def __init__(self, http: Connections, account: str, base: str, url: str) -> None:
+        link = URL(url, encoded=True)
+        at_home = link.scheme == "http" and link.authority == URL(base).authority
+        if not link.host or link.user or not (link.scheme == "https" or at_home):
+            raise TryLater("the provider gave a link that cannot be followed")
+        super().__init__(http, f"{account}\x1f{link.host}", str(link.origin()), {}, {})
+        self._link, self._headers, self._echoes = link, dict(_PLAIN), Echoes(link.query.values())
+
+    async def put(self, file: Path, headers: Mapping[str, str] | None = None) -> Reply:
+        """Store a file there, whole or not at all; `headers` are those that were signed. It may be repeated freely."""
+        limits = self._http.settings
+        call = Call("PUT", _LINK, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
+        return await self._send_file(call, file, (b"", b""), "application/octet-stream", headers=headers)
+
+    async def get(self, to: Path, expect_bytes: int | None = None) -> int:
+        """Store what is there as `to`. See `Origin.download`."""
+        return await self.download(_LINK, to, expect_bytes)
+
+    def _url(self, path: str) -> URL:  # noqa: ARG002 - there is one
+        return self._link
+
+    async def _failure(self, call: Call, response: aiohttp.ClientResponse) -> ProviderError:
+        found = await super()._failure(call, response)
+        over = isinstance(found, Refused) and response.status in _OVER
+        return TryLater(f"{call}: HTTP {response.status}, the link is over") if over else found
 
 
 def plain_url(text: str) -> str:
