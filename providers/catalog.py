@@ -18,6 +18,7 @@ ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as i
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
+    "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
 }
 ALIASES = {  # LiteLLM's names
     "azure": "azure-openai",

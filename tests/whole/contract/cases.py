@@ -125,10 +125,18 @@ def marked(text: str, odd: Odd | None) -> str:
     return text if odd is None else f"{text} [[sandbox:{odd}{values.get(odd, '')}]]"
 
 
-OPENAI = find("openai")
+OPENAI, TOGETHER = find("openai"), find("together-ai")
+UNCOUNTED = dict.fromkeys(
+    (
+        "test_results_that_stay_empty_are_read_so_often_and_no_more",
+        "test_a_result_that_never_comes_is_said_to_have_been_announced",
+    ),
+    "jobs tell no counts, so no result is announced",
+)
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
     Case(stand_in=find("anthropic"), half="\ufffd"),
+    Case(stand_in=TOGETHER, apart={"model": TOGETHER.models[1]}, skips=UNCOUNTED),
     Case(
         stand_in=TOY,
         wire=ToyWire,
