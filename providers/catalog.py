@@ -17,6 +17,7 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "fireworks-ai": "proxy_plugin.providers.lanes.fireworks_ai.lane:FIREWORKS",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
     "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
 }

@@ -7,7 +7,7 @@ refuses a second way to authenticate.
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from proxy_plugin.providers.sandbox.uploads.lines import survey
 
 LONGEST_BODY = 1024 * 1024  # bytes of a JSON request
 LONGEST_FIELD = 1024
-SIGNED = "/signed/{token}"
+SIGNED, BESIDE = "/signed/{token}", "/signed/beside/{token}"
 
 Complain = Callable[[int, str], Refused]
 """An error in the provider's own shape: status and words."""
@@ -41,7 +41,15 @@ class Blob:
     lines: int = 0
     mark: str | None = None
     whole: bool = False
+    ready: bool = False  # where somebody has to say that it is whole
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    blob: Blob
+    until: float
+    headers: Mapping[str, str]
 
 
 class Blobs:
@@ -56,7 +64,7 @@ class Blobs:
 
     def reset(self) -> None:
         self.all: dict[str, Blob] = {}
-        self._links: dict[str, tuple[Blob, float]] = {}
+        self._links: dict[str, _Link] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
@@ -149,30 +157,42 @@ class Blobs:
 
     # Signed URLs
 
-    def sign(self, request: web.Request, blob: Blob) -> str:
-        """A URL for this document, good for the next minutes."""
+    def sign(
+        self, request: web.Request, blob: Blob, headers: Mapping[str, str] | None = None, *, beside: bool = False
+    ) -> str:
+        """A URL for this document, good for the next minutes, with these `headers` alone.
+
+        `beside`: for what lies beside results, so that faults of those do not meet it.
+        """
         token, until = secrets.token_urlsafe(12), self._services.clock.now() + self._seconds
-        self._links[token] = (blob, until)
-        return f"{request.scheme}://{request.host}{self._signed}{token}?expires={until:.0f}"
+        self._links[token] = _Link(blob, until, headers or {})
+        aside = "beside/" if beside else ""
+        return f"{request.scheme}://{request.host}{self._signed}{aside}{token}?expires={until:.0f}"
 
     def bearer(self, request: web.Request) -> str | None:
         """The account of a signed URL; None for any other. Raises `Refused`."""
-        token = request.path.removeprefix(self._signed)
-        if token == request.path:
+        if not request.path.startswith(self._signed):
             return None
+        token = request.match_info["token"]
         if "authorization" in request.headers:
             raise Refused(Reply(400, b"<Error><Code>InvalidArgument</Code></Error>"))
-        blob, until = self._links.get(token, (None, 0.0))
-        if blob is None or self._services.clock.now() > until:
+        link = self._links.get(token)
+        if link is None or self._services.clock.now() > link.until:
             raise Refused(Reply(403, b"<Error><Code>AccessDenied</Code></Error>"))
-        return blob.account
+        if any(request.headers.get(name) != value for name, value in link.headers.items()):
+            raise Refused(Reply(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>"))
+        return link.blob.account
 
     def routes(self) -> list[Route]:
         """Those behind signed URLs."""
-        return [Route("PUT", SIGNED, "store.put", self._put), Route("GET", SIGNED, "store.get", self._get)]
+        return [
+            Route("PUT", SIGNED, "store.put", self._put),
+            Route("GET", SIGNED, "store.get", self._get),
+            Route("GET", BESIDE, "store.get_beside", self._get),
+        ]
 
     async def _put(self, request: web.Request, _: str) -> Act:
-        blob = self._links[request.match_info["token"]][0]
+        blob = self._links[request.match_info["token"]].blob
         if request.content_length is None:
             raise Refused(Reply(411, b"<Error><Code>MissingContentLength</Code></Error>"))
         await self.fill(blob, request.content.iter_any())
@@ -183,7 +203,7 @@ class Blobs:
         return act
 
     async def _get(self, request: web.Request, _: str) -> Act:
-        blob = self._links[request.match_info["token"]][0]
+        blob = self._links[request.match_info["token"]].blob
 
         async def act() -> Reply:
             return self.content(blob)
