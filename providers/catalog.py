@@ -17,6 +17,7 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "cohere": "proxy_plugin.providers.lanes.cohere.lane:COHERE",
     "fireworks-ai": "proxy_plugin.providers.lanes.fireworks_ai.lane:FIREWORKS",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
     "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
@@ -29,6 +30,7 @@ ALIASES = {  # LiteLLM's names
     "together_ai": "together-ai",
     "fireworks_ai": "fireworks-ai",
     "xai": "x-ai",
+    "cohere_chat": "cohere",
 }
 
 

@@ -120,10 +120,19 @@ def _answer(line: Mapping[str, Any], identity: str, task: Task) -> Answer:
     if status != 200:
         message = f"The line asked the sandbox for an error {status}." if status else ""
         return Answer(custom_id, status, message=message, rows=rows, foreign=foreign)
-    asked = body if task.model is None else {"model": task.model, **body}
-    made, _, _ = response_body(task.endpoint, body, identity=identity, created=task.created, style=task.style)
-    made["model"] = asked.get("model")
+    made, _, _ = response_body(
+        task.endpoint, _as_openais(body), identity=identity, created=task.created, style=task.style
+    )
+    made["model"] = body.get("model", task.model)
     return Answer(custom_id, 200, dumps(made), rows=rows, foreign=foreign)
+
+
+def _as_openais(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Cohere's inputs as OpenAI's; any other body as it is."""
+    if "inputs" not in body:
+        return body
+    texts = [part["text"] for each in body["inputs"] for part in each["content"] if part["type"] == "text"]
+    return {"input": texts, "dimensions": body.get("output_dimension")}
 
 
 def dumps(value: Any) -> bytes:

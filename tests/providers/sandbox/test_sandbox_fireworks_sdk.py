@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ OCTETS = "application/octet-stream"
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Any:
+def client(sandbox: Sandbox) -> Iterator[Any]:
     url = sandbox.url("fireworks-ai")
-    return fireworks.Fireworks(api_key=DEFAULT_KEY, account_id="sandbox", base_url=url, max_retries=0)
+    with fireworks.Fireworks(api_key=DEFAULT_KEY, account_id="sandbox", base_url=url, max_retries=0) as made:
+        yield made
 
 
 def document(*texts: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ def line(custom_id: str, text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Any:
+def client(sandbox: Sandbox) -> Iterator[Any]:
     root = sandbox.url("together-ai").removesuffix("/v1")
-    return together.Together(api_key=DEFAULT_KEY, base_url=root, max_retries=0)
+    with together.Together(api_key=DEFAULT_KEY, base_url=root, max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture

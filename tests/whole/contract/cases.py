@@ -125,7 +125,7 @@ def marked(text: str, odd: Odd | None) -> str:
     return text if odd is None else f"{text} [[sandbox:{odd}{values.get(odd, '')}]]"
 
 
-OPENAI, TOGETHER, FIREWORKS = find("openai"), find("together-ai"), find("fireworks-ai")
+OPENAI, TOGETHER, FIREWORKS, COHERE = map(find, ("openai", "together-ai", "fireworks-ai", "cohere"))
 UNCOUNTED = dict.fromkeys(
     (
         "test_results_that_stay_empty_are_read_so_often_and_no_more",
@@ -136,6 +136,7 @@ UNCOUNTED = dict.fromkeys(
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
     Case(stand_in=find("anthropic"), half="\ufffd"),
+    Case(stand_in=COHERE, apart={"model": COHERE.models[1]}),
     Case(stand_in=FIREWORKS, apart={"model": FIREWORKS.models[1]}),
     Case(stand_in=TOGETHER, apart={"model": TOGETHER.models[1]}, skips=UNCOUNTED),
     Case(
