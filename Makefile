@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-oracles check fix docs bench kills upgrade fuzz attacks audit clients clean
+.PHONY: help demo test test-fast test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
@@ -15,6 +15,7 @@ help:
 	@echo "make fix     apply what the linter and the formatter can"
 	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
+	@echo "make contract  every test of the contract for every lane (the test suite runs a part for lanes that are alike)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
@@ -66,6 +67,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+contract: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract
 
 kills: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign tests/whole/kills

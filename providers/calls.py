@@ -17,7 +17,7 @@ from proxy_plugin.providers.base import JobState
 from proxy_plugin.providers.errors import Refused, TryLater
 
 T = TypeVar("T")
-TOO_MANY = 429
+TOO_MANY, SERVER_ERROR = 429, 500
 PAUSES = (0.25, 1.0, 4.0)  # seconds before a refused call of several is made again, each at least
 LONGEST_PAUSE = 10.0  # a provider that asks for more is asked everything again, later
 NOTHING_TO_CANCEL = frozenset({JobState.ENDED, JobState.FAILED, JobState.CANCELLING})
@@ -54,17 +54,18 @@ async def ask_to_cancel(call: Awaitable[object], look: Callable[[], Awaitable[Jo
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Return the answer of a call that is made again where it is refused for being one too many.
+    """Return the answer of a call that is made again where it is refused for being one too many, once after a 5xx.
 
     For steps that keep nothing of their calls until the last: where every second one is refused, a step that is begun
     again with each would never get through two.
     """
-    for pause in PAUSES:
+    for number, pause in enumerate(PAUSES):
         try:
             return await call()
         except TryLater as error:
             wait = max(pause, error.after or 0.0)
-            if error.status != TOO_MANY or wait > LONGEST_PAUSE:
+            once = not number and (error.status or 0) >= SERVER_ERROR
+            if wait > LONGEST_PAUSE or not (once or error.status == TOO_MANY):
                 raise
         await asyncio.sleep(wait)
     return await call()

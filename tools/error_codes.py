@@ -312,7 +312,8 @@ ROWS = (
     Code("job_lost", "The provider no longer knows the job that it accepted.", "Look at the provider, then retry."),
     Code(
         "line_too_complex",
-        "The translation of the line takes longer than its size allows (`engine.line_seconds`).",
+        "The translation of the line takes longer than its size allows (`engine.line_seconds`), or its body has so "
+        "many values that they would take more than 24 MB of memory.",
         "Give it fewer or simpler members or schemas.",
     ),
     Code(

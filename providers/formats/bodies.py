@@ -8,6 +8,7 @@ from typing import Any
 from proxy_plugin.providers.errors import LineRejected
 from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly
 from proxy_plugin.providers.formats.losses import Losses
+from proxy_plugin.providers.formats.weight import require_light
 
 Block = dict[str, Any]
 _NOTHING: tuple[object, ...] = (None, "", [], {})
@@ -15,6 +16,7 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 def read_object(body: bytes, exact: Collection[str] = ()) -> Block:
     """Read a body; long numbers in its members `exact` keep every digit (`json_text.Literal`). Raises LineRejected."""
+    require_light(body)
     try:
         given = read(body)
         if isinstance(given, dict):

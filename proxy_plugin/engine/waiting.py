@@ -12,6 +12,7 @@ from proxy_plugin.engine.desk import AccountMissing, CredentialsMissing, Desk, K
 from proxy_plugin.engine.space import Full
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.providers.base import ProviderError, Refused, TryLater
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
@@ -50,6 +51,8 @@ def cause_of(error: BaseException, step: str, billing_codes: frozenset[str]) -> 
     full = next((each for each in chain if isinstance(each, Full)), None)
     if full is not None or any(each.disk_full for each in chain):
         return Cause(waits.DISK_FULL if full is None else full.reason)
+    if isinstance(error, OutOfBudget):
+        return Cause(waits.WORK_BUDGET, detail=f"{step}: {error}; the next try has more time")
     if not chain:  # a defect, whose own words may quote what users sent
         return Cause(waits.INTERNAL_ERROR, detail=f"{step} failed with {type(error).__name__}")
     said = next((found for each in chain if (found := _said(each)) is not None), None)

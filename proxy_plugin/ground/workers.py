@@ -120,12 +120,12 @@ class Workers:
                     return result
             except ProcessExpired as expired:
                 if expired.exitcode == -signal.SIGXCPU:
-                    raise OutOfBudget(f"{function.__name__}: {seconds:.0f} s of CPU were not enough") from None
+                    raise OutOfBudget(f"{seconds:.2g} s of CPU in a worker were not enough") from None
             except TimeoutError:
                 if not limit.expired():  # the function's own
                     raise
-                raise OutOfBudget(f"{function.__name__}: {seconds * PATIENCE:.0f} s were not enough") from None
-        raise WorkerDied(f"{function.__name__}: the worker died {TRIES} times")
+                raise OutOfBudget(f"{seconds * PATIENCE:.2g} s in a worker were not enough") from None
+        raise WorkerDied(f"the worker died {TRIES} times")
 
     async def close(self) -> None:
         """Stop all workers; tasks that still run are killed."""

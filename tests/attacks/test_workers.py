@@ -18,6 +18,7 @@ from tests.support.waiting import until
 Json = dict[str, Any]
 CLAUDE = "claude-haiku-4-5"
 LONG = {False: 10_000, True: 1_000_000}  # lines of a file that is planned
+PAID = 20_000  # lines whose answers take a worker about a second
 WHILE = 40_000  # lines whose translation takes a while
 HEAVY = {False: 1, True: 10}  # megabytes of a line
 BATCHES = {False: 2, True: 20}
@@ -196,6 +197,25 @@ def test_a_line_without_budget_becomes_an_error_row_and_others_go_on(town: Town)
     assert batch["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
     row = json.loads(attacker.call("GET", f"/files/{batch['error_file_id']}/content"))
     assert row["response"]["body"]["error"]["code"] == "line_too_complex"
+
+
+@pytest.mark.parametrize("step", ["collect", "merge"])
+def test_what_is_paid_for_is_brought_home_with_more_time_at_each_try(town: Town, step: str) -> None:
+    town.kill()
+    town.start(fail=f"{step}.before:1")
+    lines = chat_lines(PAID)
+    batch_id = town.attacker.create(town.attacker.upload(jsonl(lines)))["id"]
+    until(lambda: not town.alive(), "the answers are paid for")
+    town.engine = {"task_seconds": 0.02, "task_seconds_per_mb": 0.0001}
+    town.write_config()
+    town.start()
+    ended = town.attacker.until(batch_id, seconds=300)
+    assert (ended["status"], ended["request_counts"]["completed"]) == ("completed", PAID)
+    rows = town.attacker.call("GET", f"/files/{ended['output_file_id']}/content").splitlines()
+    assert [json.loads(row)["custom_id"] for row in rows] == [line["custom_id"] for line in lines]
+    events = (json.loads(line) for line in town.log.read_text().splitlines() if line.startswith("{"))
+    waits = [each["reason"] for each in events if each["event"] == "waiting"]
+    assert "work_budget" in waits, "no try was too short"
 
 
 def splits(town: Town) -> bool:

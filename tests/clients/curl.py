@@ -23,7 +23,7 @@ from aiohttp import web
 import proxy_plugin
 from tests.clients.scene import ENDS, PATIENCE, Scene, rows_of
 from tests.clients.sheet import Sheet
-from tests.support.stack import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 JSON = "content-type: application/json"

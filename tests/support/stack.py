@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
+from tests.support.ports import free_port
 from tests.support.signals import heard
 
 KEY = "gateway-key-for-tests"
@@ -28,13 +28,6 @@ METRICS_KEY = "metrics-key-for-tests"
 MAY_READ_METRICS = {"Authorization": f"Bearer {METRICS_KEY}"}
 ENDS = {"completed", "failed", "expired", "cancelled"}
 HEADERS = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "lane"}
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class GatewayGone(Exception):

@@ -20,9 +20,10 @@ import yaml
 
 from proxy_plugin import __version__, cli
 from tests.support.lines import chat_lines, jsonl
+from tests.support.ports import free_port
 from tests.support.served import configuration
 from tests.support.signals import heard
-from tests.support.stack import MAY_READ_METRICS, Gateway, free_port
+from tests.support.stack import MAY_READ_METRICS, Gateway
 from tests.support.waiting import until
 
 LANE = {"provider": "openai", "api_key": "sk-sandbox-key", "custom_host": "http://127.0.0.1:9/v1"}

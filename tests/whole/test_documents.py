@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.stack import free_port
+from tests.support.ports import free_port
 from tools.tables import README, rendered
 
 ROOT = README.parent

@@ -14,6 +14,8 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.NEEDS_CREDENTIALS: "The gateway no longer has the provider key of this batch. Retrieve it with the same key.",
     waits.KEY_MISSING: "{account} cannot be used.",
     waits.INTERNAL_ERROR: "A defect of the gateway holds this up; its log says more.",
+    waits.WORK_BUDGET: "Its work takes longer than its bytes allow (engine.task_seconds, engine.task_seconds_per_mb);"
+    " what is paid for is brought home with more time at each try.",
     waits.OUTCOME_UNKNOWN: "The answer to a create was lost. The provider is asked whether it made the job, and"
     " nothing is sent again before that is certain.",
     waits.JOB_UNREADABLE: "The provider does not show the job that it accepted, or its results.",

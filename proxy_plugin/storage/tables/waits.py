@@ -18,6 +18,7 @@ BILLING = "billing"
 NEEDS_CREDENTIALS = "needs_credentials"
 KEY_MISSING = "key_missing"
 INTERNAL_ERROR = "internal_error"
+WORK_BUDGET = "work_budget"
 OUTCOME_UNKNOWN = "outcome_unknown"
 JOB_UNREADABLE = "job_unreadable"
 PROVIDER_QUOTA = "provider_quota"
@@ -32,7 +33,7 @@ PICTURES = "pictures"
 WORKSPACE_FULL = "workspace_full"
 DISK_FULL = "disk_full"
 REASONS = (  # what a person can end comes first; a batch shows the oldest of the first reason that it has
-    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR),
+    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR, WORK_BUDGET),
     *(OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
     *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
 )

@@ -25,12 +25,20 @@ class Calls:
 async def test_a_call_that_is_one_too_many_is_made_again() -> None:
     assert await patiently(Calls()) == 1
     assert await patiently(Calls(TryLater("later", status=429, after=0.1))) == 2
+    assert await patiently(Calls(TryLater("the provider is down", status=503))) == 2
+
+
+async def test_a_second_5xx_is_the_steps() -> None:
+    calls = Calls(*(TryLater("the provider is down", status=503) for _ in range(2)))
+    with pytest.raises(TryLater):
+        await patiently(calls)
+    assert calls.made == 2
 
 
 @pytest.mark.parametrize(
     "failure",
     [
-        TryLater("the provider is down", status=503),
+        TryLater("a long outage", status=503, after=LONGEST_PAUSE + 1),
         TryLater("no connection was made"),
         TryLater("not found", status=404),
         TryLater("a long pause", status=429, after=LONGEST_PAUSE + 1),

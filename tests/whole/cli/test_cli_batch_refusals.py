@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.cli_batch import Asked, Cli, Handler, StandIn, one_line
 from tests.support.lines import chat_lines, jsonl
-from tests.support.stack import KEY, free_port
+from tests.support.ports import free_port
+from tests.support.stack import KEY
 
 BATCH = {"id": "batch_1", "object": "batch", "status": "completed", "request_counts": {"total": 2, "completed": 2}}
 NOWHERE = Cli("http://127.0.0.1:9/v1")

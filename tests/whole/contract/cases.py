@@ -56,6 +56,7 @@ class Case:
     half: str | None = None  # what half a character becomes on the way; None: it arrives as it is
     error_code: str = "400"  # of the row of a line that is answered with an error
     apart: Mapping[str, Any] = field(default_factory=dict)  # body members that put a line into another job
+    whole: bool = False  # does the suite run all tests for it? See slices.py
     pythonpath: Path | None = None  # of an adapter from outside the tree
     skips: Mapping[str, str] = field(default_factory=dict)  # test name -> reason, never empty
 
@@ -134,13 +135,14 @@ UNCOUNTED = dict.fromkeys(
     "jobs tell no counts, so no result is announced",
 )
 CASES = [
-    Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
-    Case(stand_in=find("anthropic"), half="\ufffd"),
+    Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}, whole=True),  # one model a job
+    Case(stand_in=find("anthropic"), half="\ufffd", whole=True),
     Case(stand_in=COHERE, apart={"model": COHERE.models[1]}),
     Case(stand_in=FIREWORKS, apart={"model": FIREWORKS.models[1]}),
     Case(stand_in=TOGETHER, apart={"model": TOGETHER.models[1]}, skips=UNCOUNTED),
     Case(
         stand_in=TOY,
+        whole=True,
         wire=ToyWire,
         answer=lambda body: answer_text(body["model"], body["messages"][-1]["content"]),
         apart={"max_tokens": 2000},  # long answers have a queue of their own

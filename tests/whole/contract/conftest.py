@@ -6,15 +6,36 @@ The gateway has the providers of all cases, each with virtual keys of its own. T
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.whole.contract.cases import CASES, Case, Wires, keeper_of
 from tests.whole.contract.client import Client, Keeper
 from tests.whole.contract.sandbox_wire import SandboxWire, served
+from tests.whole.contract.slices import in_suite
 from tests.whole.contract.wire import Wire
 
 PARAMS = [pytest.param(case, marks=pytest.mark.xdist_group(case.name), id=case.name) for case in CASES]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the suite runs for other cases."""
+    if config.getoption("--campaign"):
+        return
+    here = Path(__file__).parent
+    others = [each for each in items if here in each.path.parents and not _runs(each)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [each for each in items if each not in set(others)]
+
+
+def _runs(item: pytest.Item) -> bool:
+    values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    case = values.get("case")
+    if not isinstance(case, Case) or "gateway" not in getattr(item, "fixturenames", ()):
+        return True
+    return in_suite(case, getattr(item, "originalname", item.name), values)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 
 from proxy_plugin.providers import catalog
 from tests.whole.contract.cases import CASES, Case, environment
+from tests.whole.contract.slices import FACTS, GATEWAY
 
 HERE = Path(__file__).parent
 LOADED = """
@@ -47,6 +48,12 @@ def test_a_provider_that_is_not_of_this_tree_has_a_case_too() -> None:
 def test_every_skip_has_a_reason_and_names_a_test(case: Case) -> None:
     assert all(reason.strip() for reason in case.reasons.values())
     assert case.reasons.keys() <= {name for name in _tests() if name.startswith("test_")}
+
+
+def test_the_slices_name_tests() -> None:
+    assert _tests() >= GATEWAY | FACTS
+    assert not GATEWAY & FACTS
+    assert {case.stand_in.labelled for case in CASES if case.whole} == {True, False}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -132,7 +132,7 @@ def test_an_account_that_cannot_be_looked_at_holds_no_batch_up_and_is_looked_at_
     gateway = start(settle_seconds=0.3, **GUESS)
     batch_id = submit(gateway, ONE_JOB)
     until(lambda: ask(gateway, "SELECT 1 FROM parts WHERE state = 'running'"), "the second create's job")
-    sandbox.control.faults([{"on": "batches.list", "kind": "status", "status": 503, "times": 2}])
+    sandbox.control.faults([{"on": "batches.list", "kind": "status", "status": 503, "times": 4}])  # each asked twice
     check_end(gateway, batch_id, ONE_JOB)
     until_sample(gateway, "doubled_jobs_total", 1)
     assert gateway.log.read_text().count('"event": "audit_failed"') == 2

@@ -198,7 +198,7 @@ async def test_a_wait_explains_itself(
         told = warnings(log, case.reason)
         assert len(told) == 1, "once, not with every try"
         assert (told[0]["batch"], told[0]["virtual_key"]) == (batch.id, "lane")
-        await told_in_metrics(world, case, status)
+        await told_in_metrics(world, case, later)  # the code is that of the newest refusal
 
 
 async def told_in_metrics(world: World, case: Case, status: Mapping[str, Any]) -> None:
