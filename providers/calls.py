@@ -4,6 +4,7 @@ known           of what must exist: that it is not found is TryLater, the gatewa
 gone            of what may be gone: that it is not found is an answer
 ask_to_cancel   of a cancellation: that it comes too late is no error
 patiently       one call of several that are worth something together: a refused one does not undo the others
+ready           what the provider is still at work on: looked at a few times
 """
 
 from __future__ import annotations
@@ -68,3 +69,14 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
                 raise
         await asyncio.sleep(wait)
     return await call()
+
+
+async def ready(look: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """Return what a look finds; while it finds nothing it is repeated a few times. Then raises TryLater."""
+    for pause in (*PAUSES, None):
+        found = await patiently(look)
+        if found is not None:
+            return found
+        if pause is not None:
+            await asyncio.sleep(pause)
+    raise TryLater(f"{what} is not ready yet", after=LONGEST_PAUSE)

@@ -17,9 +17,11 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "cohere": "proxy_plugin.providers.lanes.cohere.lane:COHERE",
     "dashscope": "proxy_plugin.providers.lanes.openai.services.dashscope:DASHSCOPE",
     "deepinfra": "proxy_plugin.providers.lanes.openai.services.deepinfra:DEEPINFRA",
     "doubleword": "proxy_plugin.providers.lanes.openai.services.doubleword:DOUBLEWORD",
+    "fireworks-ai": "proxy_plugin.providers.lanes.fireworks_ai.lane:FIREWORKS",
     "groq": "proxy_plugin.providers.lanes.openai.services.groq:GROQ",
     "moonshot": "proxy_plugin.providers.lanes.openai.services.moonshot:MOONSHOT",
     "nebius": "proxy_plugin.providers.lanes.openai.services.nebius:NEBIUS",
@@ -30,6 +32,7 @@ BUILT_IN = {
     "perplexity-ai": "proxy_plugin.providers.lanes.openai.services.perplexity_ai:PERPLEXITY_AI",
     "qianfan": "proxy_plugin.providers.lanes.openai.services.qianfan:QIANFAN",
     "siliconflow": "proxy_plugin.providers.lanes.openai.services.siliconflow:SILICONFLOW",
+    "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
     "watsonx": "proxy_plugin.providers.lanes.openai.services.watsonx:WATSONX",
     "z-ai": "proxy_plugin.providers.lanes.openai.services.zhipu:Z_AI",
     "zhipu": "proxy_plugin.providers.lanes.openai.services.zhipu:ZHIPU",
@@ -46,6 +49,7 @@ ALIASES = {  # LiteLLM's names
     "perplexity": "perplexity-ai",
     "zai": "z-ai",
     "openai_like": "openai-compatible",
+    "cohere_chat": "cohere",
 }
 
 

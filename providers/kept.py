@@ -6,9 +6,10 @@ lies a note of what it was read for (`.output.jsonl.note`), which is durable bef
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def note(to: Path, facts: Mapping[str, object], *, keep: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
     publish(beside, _note(to))
+
+
+async def bring(to: Path, facts: Mapping[str, object], get: Callable[[], Awaitable[object]]) -> None:
+    """Make `to` hold what `get` stores there, unless it is there already and was stored for the same facts."""
+    if await asyncio.to_thread(noted, to) != facts:
+        await asyncio.to_thread(note, to, facts, keep=False)
+    if not await asyncio.to_thread(to.exists):
+        await get()
 
 
 def publish(part: Path, to: Path) -> None:

@@ -28,13 +28,23 @@ def json_body(json: object) -> dict[str, Any]:
     return {"data": msgspec.json.encode(json), "headers": {"Content-Type": "application/json"}}
 
 
-def form_frame(boundary: str, fields: Mapping[str, str], filename: str) -> tuple[bytes, bytes]:
-    """Return the bytes before and after the file of a multipart form."""
+def form_fields(boundary: str, fields: Mapping[str, str]) -> str:
+    """Return the fields of a multipart form, without its end."""
+    part = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    return "".join(f'{part}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+
+
+def form_frame(boundary: str, fields: Mapping[str, str], filename: str, field: str = "file") -> tuple[bytes, bytes]:
+    """Return the bytes before and after the file of a multipart form, which is in `field`."""
     filename = filename.translate(_IN_QUOTES)
-    disposition = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    head = "".join(f'{disposition}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
-    head += f'{disposition}"file"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'
-    return head.encode(), f"\r\n--{boundary}--\r\n".encode()
+    head = f'{form_fields(boundary, fields)}--{boundary}\r\nContent-Disposition: form-data; name="{field}"; '
+    head += f'filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'
+    return head.encode(), form_end(boundary)
+
+
+def form_end(boundary: str) -> bytes:
+    """Return the end of a multipart form."""
+    return f"\r\n--{boundary}--\r\n".encode()
 
 
 async def sent(

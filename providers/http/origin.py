@@ -25,7 +25,17 @@ from yarl import URL
 
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
-from proxy_plugin.providers.http.bodies import Beyond, form_frame, json_body, packing, read, sent, store
+from proxy_plugin.providers.http.bodies import (
+    Beyond,
+    form_end,
+    form_fields,
+    form_frame,
+    json_body,
+    packing,
+    read,
+    sent,
+    store,
+)
 from proxy_plugin.providers.http.complaints import read_complaint
 from proxy_plugin.providers.http.connections import Connections, may_be_public
 from proxy_plugin.providers.http.outcomes import (
@@ -102,7 +112,14 @@ class Origin:
         async with self._exchange(call, params=params, **json_body(json)) as response:
             return await self._reply(call, response)
 
-    async def create(self, path: str, *, json: object = None, document: Path | None = None) -> Reply:
+    async def create(
+        self,
+        path: str,
+        *,
+        json: object = None,
+        document: Path | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
         """POST what must not be sent twice: a JSON value, or the JSON document in a file.
 
         Raises `TryLater` when no connection was made, for 429 and while the account is held; `Refused` for other
@@ -114,18 +131,35 @@ class Origin:
             call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=True)
             return await self._send_file(call, document, (b"", b""), "application/json")
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.create_timeout), create=True)
-        async with self._exchange(call, fresh=True, **json_body(json)) as response:
+        async with self._exchange(call, fresh=True, params=params, **json_body(json)) as response:
             return await self._reply(call, response)
 
+    async def pointed(self, path: str, fields: Mapping[str, str]) -> Reply:
+        """POST a form that is answered with a redirect, and return that answer. Nobody goes where it leads."""
+        call = Call("POST", path, asyncio.timeout(self._http.settings.request_timeout))
+        boundary = secrets.token_hex(16)
+        body = form_fields(boundary, fields).encode().removesuffix(b"\r\n") + form_end(boundary)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        async with self._exchange(call, moved=True, headers=headers, data=body) as response:
+            return Reply(response.status, response.headers, None)
+
     async def upload(
-        self, path: str, fields: Mapping[str, str], file: Path, filename: str, *, once: bool = False
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        file: Path,
+        filename: str,
+        *,
+        once: bool = False,
+        field: str = "file",
+        params: Mapping[str, str] | None = None,
     ) -> Reply:
-        """POST a multipart form, `file` last, from disk with a Content-Length. `once`: raises like `create`."""
+        """POST a multipart form, the file last, from disk with a Content-Length. `once`: raises like `create`."""
         limits = self._http.settings
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=once)
         boundary = secrets.token_hex(16)
         kind = f"multipart/form-data; boundary={boundary}"
-        return await self._send_file(call, file, form_frame(boundary, fields, filename), kind)
+        return await self._send_file(call, file, form_frame(boundary, fields, filename, field), kind, params=params)
 
     async def linked(self, path: str) -> str | None:
         """Return the signed URL that is answered in place of content, None where content is answered."""
@@ -178,13 +212,21 @@ class Origin:
         text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
         return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:MAX_MESSAGE]
 
-    async def _send_file(self, call: Call, path: Path, frame: tuple[bytes, bytes], content_type: str) -> Reply:
+    async def _send_file(
+        self,
+        call: Call,
+        path: Path,
+        frame: tuple[bytes, bytes],
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
             size = len(frame[0]) + os.fstat(file.fileno()).st_size + len(frame[1])
-            headers = {"Content-Type": content_type, "Content-Length": str(size)}
+            headers = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
             body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=headers, data=body) as response:
+            async with self._exchange(call, fresh=True, headers=headers, data=body, params=params) as response:
                 return await self._reply(call, response)
 
     @asynccontextmanager
@@ -286,6 +328,12 @@ class Link(Origin):
         super().__init__(http, f"{account}\x1f{link.host}", str(link.origin()), {}, {})
         self._link, self._headers, self._public = link, dict(_PLAIN), not at_home
         self._echoes = Echoes(link.query.values())
+
+    async def put(self, file: Path, headers: Mapping[str, str] | None = None) -> Reply:
+        """Store a file there, whole or not at all; `headers` are those that were signed. It may be repeated freely."""
+        limits = self._http.settings
+        call = Call("PUT", _LINK, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
+        return await self._send_file(call, file, (b"", b""), "application/octet-stream", headers=headers)
 
     async def get(self, to: Path, expect_bytes: int | None = None) -> int:
         """Store what is there as `to`. See `Origin.download`."""

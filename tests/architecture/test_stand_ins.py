@@ -45,7 +45,7 @@ def test_every_stand_in_is_that_of_a_case() -> None:
 def test_lane_and_stand_in_agree(stand_in: StandIn) -> None:
     lane = catalog.load(stand_in.provider)
     assert lane.capabilities.accepts_label == stand_in.labelled
-    assert isinstance(lane, Revokes) == bool(stand_in.uploads)
+    assert isinstance(lane, Revokes) == bool(stand_in.uploads and stand_in.revoked)
     assert stand_in.endpoint in lane.capabilities.endpoints
 
 
