@@ -39,7 +39,9 @@ class StandIn:
     endpoint: str = "/v1/chat/completions"
     settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
+    root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
+    newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     create: str = "batches.create"
     cancel: str = "batches.cancel"
@@ -55,6 +57,7 @@ class StandIn:
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?
     errors_paid: bool = True  # is a line that is answered with an error paid for?
+    lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
 
     @property
