@@ -71,7 +71,8 @@ def check_marked(lines: Lines, errors: Mapping[str, Mapping[str, Any]]) -> None:
 def _ending(row: Mapping[str, Any]) -> str:
     """Return `code_of` a row; a line refused with its job has a status where that was refused at its create."""
     poisoned = not row["error"] and POISON in row["response"]["body"]["error"]["message"]
-    return "invalid_request" if poisoned else code_of(row)
+    code = "invalid_request" if poisoned else code_of(row)
+    return {"request_failed": "400", "batch_failed": "invalid_request"}.get(code, code)  # of those that tell no status
 
 
 def check_refused_alone(row: Mapping[str, Any], number: int) -> None:

@@ -49,13 +49,18 @@ class Files:
         file_id = self._new_id()
         return File(file_id, account, self._folder / file_id, filename)
 
-    async def receive(self, request: web.Request, account: str, known: Collection[str], refuse: Refuse) -> File:
-        """Read a form with these text fields and one `file`; nobody sees it yet. Memory holds one chunk."""
+    async def receive(
+        self, request: web.Request, account: str, known: Collection[str], refuse: Refuse, *, last: bool = False
+    ) -> File:
+        """Read a form with these text fields and one `file`; nobody sees it yet. Memory holds one chunk.
+
+        `last`: fields behind the file are refused.
+        """
         file = self.new(account)
         try:
             form = Form(request.content.iter_any(), boundary_of(request.headers.get("content-type", "")))
             while (head := await form.next_part()) is not None:
-                await _part(form, head, file, known, refuse)
+                await _part(form, head, file, () if last and file.path.exists() else known, refuse)
             if not file.path.exists():
                 _fail(refuse(422, "file: Field required"))
         except Malformed as wrong:
