@@ -19,6 +19,7 @@ BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
     "mistral-ai": "proxy_plugin.providers.lanes.mistral_ai.lane:MISTRAL",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
+    "voyage": "proxy_plugin.providers.lanes.voyage.lane:VOYAGE",
     "x-ai": "proxy_plugin.providers.lanes.x_ai.lane:XAI",
 }
 ALIASES = {  # LiteLLM's names

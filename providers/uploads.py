@@ -2,7 +2,7 @@
 
 FileStore   stages a part as `pp-<mark>.jsonl`, finds the upload of an interrupted run, takes it away again; and
             looks for a lost create, with the file as the control: the same key must show it under its name
-bring       stores a result file whole, each call that has succeeded once in a reading
+named_results, bring   which result files a job names; one of them stored whole
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.base import JobStatus, PartFile, Refused, Sighting, Submission, TryLater
+from proxy_plugin.providers.base import JobEnd, JobStatus, PartFile, Refused, Sighting, Submission, TryLater
 from proxy_plugin.providers.calls import gone, known, patiently
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.listing import Listed, Listing, Page, identifier
@@ -86,6 +86,19 @@ class FileStore:
 def filename(part: PartFile) -> str:
     """Return the name under which a part is uploaded."""
     return f"pp-{part.mark}.jsonl"
+
+
+def named_results(
+    ids: Mapping[str, str | None], end: JobEnd | None, completed: int | None, failed: int | None, *, suffix: str = ""
+) -> tuple[dict[str, str], bool]:
+    """Return which of the files `output` and `error` a job names, and whether it must name one more.
+
+    A job may be over before its files are there; one without rows is never named. `suffix` goes into our names.
+    """
+    found = {f"{name}{suffix}": id_ for name, id_ in ids.items() if id_ is not None}
+    nothing = not found and end is JobEnd.COMPLETED
+    missing = (completed and ids.get("output") is None) or (failed and ids.get("error") is None)
+    return found, bool(nothing or missing)
 
 
 async def bring(origin: Origin, file: str, to: Path, status: JobStatus) -> None:

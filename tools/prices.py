@@ -20,7 +20,7 @@ FAMILIES = (  # litellm's names of providers that have batch lanes
         "bedrock",
         "bedrock_converse",
     ),
-    *("gemini", "mistral", "groq", "together_ai", "fireworks_ai", "cohere", "cohere_chat", "xai"),
+    *("gemini", "mistral", "groq", "together_ai", "fireworks_ai", "cohere", "cohere_chat", "xai", "voyage"),
 )
 
 

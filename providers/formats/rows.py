@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import Row, Usage
 from proxy_plugin.providers.formats.json_text import read, write
+from proxy_plugin.providers.formats.members import pieces
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, count
 
 # OpenAI's texts, "Batch API" guide, copy of 2026-06-27.
@@ -18,6 +20,31 @@ EXPIRED = ("batch_expired", "This request could not be executed before the compl
 EMPTY = ("empty_result", "The provider returned neither a response nor an error for this request.")
 _WORDS = ("message", "detail", "msg", "error", "title")
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+
+
+def read_row(line: bytes, answer: Callable[[bytes], Answer | ErrorAnswer]) -> Row | None:
+    """Read `{"id", "custom_id", "response": {"status_code", "body"}, "error"}`; None for a blank line.
+
+    `answer` reads the body of a success. The body of an error may be JSON inside of a text. Raises ValueError: corrupt.
+    """
+    if not line.strip():
+        return None
+    row = pieces(line)
+    native_id, request_id = text_of(row.get("custom_id", b"")), text_of(row.get("id", b""))
+    if not native_id:
+        raise ValueError("not a result row with a custom_id")
+    response = pieces(row.get("response", b"null"))
+    body, digits = response.get("body", b"null"), response.get("status_code", b"").strip(b'"')
+    status = int(digits[:4]) if digits.isdigit() else 0
+    if 200 <= status <= 299 and body.startswith(b"{"):
+        found = answer(body)
+        return answered(native_id, request_id, found) if isinstance(found, Answer) else failed(native_id, "", found)
+    if status:
+        return failed(native_id, request_id, error_of(status, read(body)))
+    error = row.get("error", b"null")
+    if error not in {b"null", b'""', b"{}"}:
+        return failed(native_id, request_id, error_of(500, read(error)))
+    return unanswered(native_id, *EMPTY)
 
 
 def text_of(raw: bytes) -> str:

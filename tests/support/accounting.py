@@ -9,7 +9,8 @@ from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
-from proxy_plugin.providers.sandbox.answers import POISON, Style, expected_text
+from proxy_plugin.providers.sandbox.answers import POISON, Style, expected_text, user_text
+from proxy_plugin.providers.sandbox.openai.bodies import DIMENSIONS, vector
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.stack import Gateway
 
@@ -38,6 +39,10 @@ def check_own_answer(row: Mapping[str, Any], line: Mapping[str, Any], style: Sty
     """The answer in a row is the answer to this very line."""
     assert row["error"] is None
     assert row["response"]["status_code"] == 200
+    if line["url"] == "/v1/embeddings":
+        (entry,) = row["response"]["body"]["data"]
+        assert entry["embedding"] == vector(line["body"]["input"], DIMENSIONS)
+        return
     message = row["response"]["body"]["choices"][0]["message"]
     text = message.get("content") or message.get("refusal") or message["tool_calls"][0]["function"]["arguments"]
     assert text == expected_text(line["url"], line["body"], style)
@@ -56,7 +61,7 @@ def check_marked(lines: Lines, errors: Mapping[str, Mapping[str, Any]]) -> None:
     """Lines with a sandbox marker, and no others, are errors that say what happened."""
     expected = {}
     for number, line in enumerate(lines, 1):
-        text = line["body"]["messages"][-1]["content"]
+        text = user_text(line["url"], line["body"])
         if "sandbox:error=400" in text:
             expected[line["custom_id"]] = "400"
         elif "sandbox:missing" in text:

@@ -42,7 +42,7 @@ from proxy_plugin.providers.lanes.mistral_ai import refusals
 from proxy_plugin.providers.lanes.mistral_ai.rows import BASE64, EMBEDDINGS, ENDPOINTS, request_line, result_row
 from proxy_plugin.providers.listing import Listed, identifier, unix_seconds
 from proxy_plugin.providers.paging import PagedListing
-from proxy_plugin.providers.uploads import FileStore, bring
+from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
@@ -157,20 +157,20 @@ class Mistral:
         state, end = _state(found)
         completed = believed(found.get("succeeded_requests"), part.lines)  # `completed_requests` has failures in it
         failed = believed(found.get("failed_requests"), part.lines)
-        suffix = f"-{BASE64}" if part.partition == BASE64 else ""
-        names = {f"{name}{suffix}": id_ for name in ("output", "error") if (id_ := identifier(found, f"{name}_file"))}
-        if state is JobState.FAILED and (found.get("succeeded_requests") or names):
+        ids = {name: identifier(found, f"{name}_file") for name in ("output", "error")}
+        if state is JobState.FAILED and (found.get("succeeded_requests") or any(ids.values())):
             state, end = JobState.ENDED, JobEnd.COMPLETED  # paid answers may exist, whatever the word says
-        ended = state is JobState.ENDED
+        suffix = f"-{BASE64}" if part.partition == BASE64 else ""
+        results, missing = named_results(ids, end, completed, failed, suffix=suffix)
         return JobStatus(
             state=state,
             mark=_mark(found),
             end=end,
             completed=completed,
             failed=failed,
-            results=names,
+            results=results,
             refusal=refusals.of_job(origin, found) if state is JobState.FAILED else None,
-            unnamed=ended and _unnamed({name.partition("-")[0] for name in names}, end, completed, failed),
+            unnamed=state is JobState.ENDED and missing,
         )
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:  # noqa: ARG002
@@ -217,13 +217,6 @@ def _mark(job: Mapping[str, Any]) -> str | None:
     metadata = job.get("metadata")
     mark = metadata.get(MARK_KEY) if isinstance(metadata, dict) else None
     return mark if isinstance(mark, str) else None
-
-
-def _unnamed(names: set[str], end: JobEnd | None, completed: int | None, failed: int | None) -> bool:
-    """Tell whether a job has ended before the ids of its files are there: one without rows is null for good."""
-    if not names and end is JobEnd.COMPLETED:
-        return True
-    return bool((completed and "output" not in names) or (failed and "error" not in names))
 
 
 MISTRAL = Mistral()

@@ -44,6 +44,11 @@ def chat(model: str, text: str) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}]}
 
 
+def embed(model: str, text: str) -> dict[str, Any]:
+    """Return the body of a line of embeddings."""
+    return {"model": model, "input": text}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What the suite must know about one provider beyond the record of its stand-in."""
@@ -129,6 +134,7 @@ OPENAI = find("openai")
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
     Case(stand_in=find("anthropic"), half="\ufffd"),
+    Case(stand_in=find("voyage"), write=embed, apart={"input_type": "query"}),
     Case(stand_in=find("x-ai"), half="\ufffd", error_code="request_failed"),
     Case(stand_in=find("mistral-ai"), half="\ufffd", apart={"model": find("mistral-ai").models[1]}),
     Case(
