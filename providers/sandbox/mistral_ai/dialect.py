@@ -22,6 +22,7 @@ from proxy_plugin.providers.sandbox.mistral_ai.lines import CHAT, Lines
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 MOST_INLINE = 9_999
+MOST_BYTES = 512 * 10**6
 PURPOSES = frozenset({"fine-tune", "batch", "ocr", "agentic_safety"})
 ENDPOINTS = frozenset(
     {
@@ -95,6 +96,9 @@ class Mistral(Wire):
     async def _upload(self, request: web.Request, account: str) -> Act:
         file = await self.files.receive(request, account, ("purpose", "expiry", "visibility"), self.refused)
         purpose = file.fields.get("purpose", "fine-tune")
+        if file.path.stat().st_size > MOST_BYTES:
+            file.path.unlink()
+            raise self.refused(413, "The file is too large")
         if purpose not in PURPOSES:
             raise self.refused(422, "purpose: Input should be one of " + ", ".join(sorted(PURPOSES)))
         wrong = await self.services.work.run(file.path.stat().st_size, judge, file.path, self.form, {})

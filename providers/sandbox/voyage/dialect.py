@@ -24,6 +24,7 @@ ENDPOINTS = frozenset({EMBEDDINGS, "/v1/contextualizedembeddings", "/v1/rerank"}
 MODELS = ("voyage-", "strangers-model")
 PARAMS = frozenset({"model", "input_type", "truncation", "output_dimension", "output_dtype"})
 ORDER = ("endpoint", "input_file_id", "completion_window", "request_params", "metadata")
+MOST_LINES, MOST_BYTES = 100_000, 2**30
 MOST_TEXTS, MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 1000, 16, 64, 512
 WORDS = {"running": "in_progress"}
 
@@ -126,6 +127,8 @@ class Voyage(Wire):
         async def act() -> Reply:
             if (file := self.files.find(account, order["input_file_id"])) is None:
                 raise self.refused(404, f"File {order['input_file_id']} not found")
+            if file.size > MOST_BYTES or file.lines > MOST_LINES:
+                raise self.refused(400, f"The file has more than {MOST_LINES} requests or {MOST_BYTES} bytes")
             entry = {"input_file_id": file.id, "metadata": order.get("metadata"), "lines": file.lines}
             job = await self.jobs_.accept(account, order, file.path, self.current, entry)
             return json_reply(self._facts(job), subject=job.id)

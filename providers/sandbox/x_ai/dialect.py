@@ -28,7 +28,7 @@ CODES = {400: "Client specified an invalid argument", 404: "Some requested entit
 PAGED = ("limit", "pagination_token")
 LINE = frozenset({"custom_id", "method", "url", "body"})
 BATCH_LIFE = 30 * 86400
-MOST_LINES, MOST_BYTES, MOST_LINE_BYTES = 50_000, 200 * 10**6, 25 * 10**6
+MOST_LINES, MOST_BYTES = 50_000, 200 * 10**6
 
 
 class XAIOptions(Options, frozen=True, kw_only=True):
@@ -159,6 +159,8 @@ class XAI(Wire):
         async def act() -> Reply:
             if (file := self.files.find(account, order["input_file_id"])) is None:
                 raise self.refused(404, f"File {order['input_file_id']} not found.")
+            if file.size > MOST_BYTES or file.lines > MOST_LINES:
+                raise self.refused(400, f"The file has more than {MOST_LINES} lines or {MOST_BYTES} bytes.")
             entry = {"input_file_id": file.id, "mark": order["name"][-10:], "lines": file.lines}
             job = await self.jobs_.accept(account, order, file.path, self.current, entry)
             return json_reply(self._facts(job), subject=job.id)
