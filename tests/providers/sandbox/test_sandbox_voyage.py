@@ -31,7 +31,7 @@ def order(file: str, **changes: Any) -> Json:
 def stored(voyage: Plain, lines: list[Json]) -> str:
     status, file = voyage.upload(jsonl(lines), ("purpose", "batch"))
     assert status == 200, file
-    assert datetime.fromisoformat(file["created_at"])
+    assert datetime.fromisoformat(file["created_at"]).tzinfo is not None
     return str(file["id"])
 
 

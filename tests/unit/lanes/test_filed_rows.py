@@ -101,7 +101,7 @@ def test_an_error_is_a_text_or_the_other_protocols_object(error: Any, code: str,
 
 
 def test_tokens_of_thoughts_are_paid_beside_those_of_the_answer() -> None:
-    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 17}
+    usage: Json = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 17}
     usage |= {"completion_tokens_details": {"reasoning_tokens": 10}}
     row = xai({"response": {"x": COMPLETION | {"usage": usage}}})
     assert row.usage is not None
