@@ -47,6 +47,7 @@ class StandIn:
     cancel: str = "batches.cancel"
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
+    stop: str = "/cancel"  # behind the path of a job: it is cancelled
     late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
