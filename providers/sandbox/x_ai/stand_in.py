@@ -26,6 +26,11 @@ STAND_IN = StandIn(
     counters=("num_success", "num_error"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05, "recount_seconds": 0.1},
     answers="digest",
+    unlike={
+        "test_answers_that_an_expired_job_counts_and_leaves_out_are_missing": "only the calendar tells that it expired",
+        "test_results_that_never_come_are_waited_for_an_hour_and_announced": "results are there when a job is over",
+        "test_a_late_reading_that_is_cut_is_not_the_last": "an error of a line has no status",
+    },
     lacks={
         "test_an_acceptance_later_than_the_settle_time_runs_nothing": "without its file a late create is a 404",
         "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "no job fails for lack of quota",
