@@ -23,6 +23,7 @@ BUILT_IN = {
     "doubleword": "proxy_plugin.providers.lanes.openai.services.doubleword:DOUBLEWORD",
     "fireworks-ai": "proxy_plugin.providers.lanes.fireworks_ai.lane:FIREWORKS",
     "groq": "proxy_plugin.providers.lanes.openai.services.groq:GROQ",
+    "mistral-ai": "proxy_plugin.providers.lanes.mistral_ai.lane:MISTRAL",
     "moonshot": "proxy_plugin.providers.lanes.openai.services.moonshot:MOONSHOT",
     "nebius": "proxy_plugin.providers.lanes.openai.services.nebius:NEBIUS",
     "novita-ai": "proxy_plugin.providers.lanes.openai.services.novita_ai:NOVITA_AI",
@@ -33,7 +34,9 @@ BUILT_IN = {
     "qianfan": "proxy_plugin.providers.lanes.openai.services.qianfan:QIANFAN",
     "siliconflow": "proxy_plugin.providers.lanes.openai.services.siliconflow:SILICONFLOW",
     "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
+    "voyage": "proxy_plugin.providers.lanes.voyage.lane:VOYAGE",
     "watsonx": "proxy_plugin.providers.lanes.openai.services.watsonx:WATSONX",
+    "x-ai": "proxy_plugin.providers.lanes.x_ai.lane:XAI",
     "z-ai": "proxy_plugin.providers.lanes.openai.services.zhipu:Z_AI",
     "zhipu": "proxy_plugin.providers.lanes.openai.services.zhipu:ZHIPU",
 }

@@ -21,7 +21,7 @@ FAMILIES = (  # litellm's names of providers that have batch lanes
         "bedrock_converse",
     ),
     *("gemini", "mistral", "groq", "together_ai", "fireworks_ai", "cohere", "cohere_chat", "xai"),
-    *("dashscope", "deepinfra", "moonshot", "nebius", "novita", "perplexity", "watsonx", "zai"),
+    *("dashscope", "deepinfra", "moonshot", "nebius", "novita", "perplexity", "voyage", "watsonx", "zai"),
 )
 
 

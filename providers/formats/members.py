@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 _TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
 _SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")
 
@@ -45,3 +47,18 @@ def read_slowly(line: bytes, what: str) -> tuple[str, dict[str, Any], dict[str, 
     if not isinstance(custom_id, str):
         raise ValueError(f"not a {what} with a custom_id")  # noqa: TRY004 - the contract's word for a corrupt line
     return custom_id, fields, {key: line[start:end] for key, start, end in members(line)}
+
+
+def pieces(text: bytes) -> dict[str, bytes]:
+    """Return the members of a JSON object as they are written; {} for what is no object. Raises ValueError: no JSON."""
+    try:
+        return {key: bytes(raw) for key, raw in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}
+    except msgspec.ValidationError:
+        return {}
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        whole = isinstance(json.loads(text), dict)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return {key: text[start:end] for key, start, end in members(text)} if whole else {}

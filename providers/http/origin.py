@@ -167,7 +167,9 @@ class Origin:
         async with self._exchange(call, moved=True) as response:
             return response.headers.get("Location") if response.status in _MOVED else None
 
-    async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
+    async def download(
+        self, path: str, to: Path, expect_bytes: int | None = None, params: Mapping[str, str] | None = None
+    ) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
         A broken body and a full disk are `TryLater`. One that has not `expect_bytes`, or more than the intake takes, is
@@ -178,7 +180,7 @@ class Origin:
         bounds = [bound for bound in (expect_bytes, taken) if bound is not None]
         part = to.with_name(to.name + ".part")
         try:
-            async with self._exchange(call) as response:
+            async with self._exchange(call, params=params) as response:
                 size = await store(response, part, min(bounds, default=None), intake)
                 if expect_bytes not in (None, size):
                     raise Short(f"{call}: {size} bytes arrived, {expect_bytes} were announced")

@@ -20,6 +20,7 @@ import orjson
 
 JSON = dict[str, Any]
 
+EMBEDDINGS = "/v1/embeddings"
 LONGEST_ID = 200  # characters
 _PLAIN_JSON_EVERY = 5  # every fifth line is written as Python's json module does, with \u escapes and spaces
 _ODD_EVERY = 1000
@@ -83,7 +84,7 @@ def lines(count: int, model: str, endpoint: str) -> Iterator[bytes]:
             "custom_id": custom_id(ordinal),
             "method": "POST",
             "url": endpoint,
-            "body": body(ordinal, model),
+            "body": embedded(ordinal, model) if endpoint == EMBEDDINGS else body(ordinal, model),
         }
         plain = ordinal % _PLAIN_JSON_EVERY == 0
         yield (json.dumps(entry).encode() if plain else orjson.dumps(entry)) + b"\n"
@@ -100,6 +101,14 @@ def body(ordinal: int, model: str) -> JSON:
     if marker := _MARKERS.get(ordinal % _ODD_EVERY):
         request = _chat(_user(f"This line asks the sandbox for something odd: [[sandbox:{marker}]]"))
     return {"model": model, **request}
+
+
+def embedded(ordinal: int, model: str) -> JSON:
+    """Return an embeddings request: one text, or a few."""
+    if marker := _MARKERS.get(ordinal % _ODD_EVERY):
+        return {"model": model, "input": f"This text asks the sandbox for something odd: [[sandbox:{marker}]]"}
+    texts = [_pick(_SENTENCES, ordinal), _pick(_SCRIPTS, ordinal)]
+    return {"model": model, "input": texts if ordinal % 3 == 0 else texts[ordinal % 2]}
 
 
 def _padded(ordinal: int) -> str:

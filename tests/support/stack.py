@@ -51,6 +51,7 @@ class Gateway:
     asks: dict[str, str] = field(default_factory=dict)  # headers of every call, over HEADERS
     before: Path | None = None  # a checkout of an earlier version: every life that has a failpoint runs it
     data_dir: Path | None = None
+    endpoint: str = "/v1/chat/completions"  # of its batches
     wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
     process: subprocess.Popen[bytes] | None = None
 
@@ -162,7 +163,7 @@ class Gateway:
 
     def create(self, file_id: str, *, retry: int = 0, **more: Any) -> dict[str, Any]:
         """Create a batch of a file."""
-        body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | more
+        body = {"input_file_id": file_id, "endpoint": self.endpoint, "completion_window": "24h"} | more
         answer = self.call("POST", "/batches", body, headers={"x-stainless-retry-count": str(retry)})
         assert isinstance(answer, dict)
         return answer

@@ -25,6 +25,7 @@ from proxy_plugin.providers.formats.bodies import read_object
 from proxy_plugin.providers.formats.json_text import read, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
+from proxy_plugin.providers.formats.surrogates import mended
 
 MAX_INPUTS = 2048
 ENDPOINT_PARAMS = frozenset({"model", "input", "dimensions", "encoding_format"})
@@ -129,6 +130,12 @@ def word(wanted: Wanted, name: str, allowed: frozenset[str] | None = None) -> st
     if allowed is not None and value not in allowed:
         raise rejected(name, f"must be one of {', '.join(sorted(allowed))}")
     return value
+
+
+def whole_texts(native: bytes, dropped: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """Return a native body without halves of characters, which refuse a whole file, and the losses with that one."""
+    made = mended(native)
+    return made, dropped if made is native else (*dropped, "input=U+FFFD")
 
 
 def join(

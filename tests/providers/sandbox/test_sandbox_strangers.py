@@ -34,7 +34,8 @@ def listed(sandbox: Sandbox, provider: str) -> list[str]:
     with urllib.request.urlopen(request, timeout=10) as answer:
         found: Any = json.load(answer)
     records = found if isinstance(found, list) else next(each for each in found.values() if isinstance(each, list))
-    return [each["id"] if "id" in each else each["name"].rpartition("/")[2] for each in records]
+    ids = (each.get("batch_id") or each.get("id") for each in records)
+    return [each or record["name"].rpartition("/")[2] for each, record in zip(ids, records, strict=True)]
 
 
 @pytest.mark.parametrize("provider", names())

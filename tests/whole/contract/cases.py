@@ -49,6 +49,11 @@ def chat(model: str, text: str) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}]}
 
 
+def embed(model: str, text: str) -> dict[str, Any]:
+    """Return the body of a line of embeddings."""
+    return {"model": model, "input": text}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What the suite must know about one provider beyond the record of its stand-in."""
@@ -156,6 +161,9 @@ CASES = [
     Case(stand_in=COHERE, apart={"model": COHERE.models[1]}),
     Case(stand_in=FIREWORKS, apart={"model": FIREWORKS.models[1]}),
     Case(stand_in=TOGETHER, apart={"model": TOGETHER.models[1]}, skips=UNCOUNTED),
+    Case(stand_in=find("voyage"), write=embed, apart={"input_type": "query"}),
+    Case(stand_in=find("x-ai"), half="\ufffd", error_code="request_failed"),
+    Case(stand_in=find("mistral-ai"), half="\ufffd", apart={"model": find("mistral-ai").models[1]}),
     Case(
         stand_in=TOY,
         whole=True,

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from proxy_plugin.providers.sandbox.openai.bodies import DIMENSIONS, vector
 from tests.support.accounting import code_of
-from tests.whole.contract.cases import Case, Odd
+from tests.whole.contract.cases import HALF, Case, Odd
 from tests.whole.contract.client import Client
 from tests.whole.contract.wire import Wire
 
@@ -61,6 +62,10 @@ def check_own_answer(case: Case, row: Mapping[str, Any], body: Mapping[str, Any]
     if case.stand_in.endpoint == "/v1/responses":
         assert answer["object"] == "response"
         assert answer["output"][-1]["content"][0]["text"] == case.expected(body)
+        return
+    if case.stand_in.endpoint == "/v1/embeddings":
+        (entry,) = answer["data"]
+        assert entry["embedding"] == vector(HALF.sub("\ufffd", body["input"]), DIMENSIONS)
         return
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"] == case.expected(body)

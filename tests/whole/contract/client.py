@@ -27,7 +27,6 @@ class Client(Gateway):
     """
 
     api_keys: list[dict[str, Any]] = field(default_factory=_other_workspace)
-    endpoint: str = "/v1/chat/completions"
     prefix: str = ""
     answers: list[str] = field(default_factory=list, repr=False)
     _read: int = 0  # bytes of the log

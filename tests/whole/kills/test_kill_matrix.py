@@ -86,6 +86,7 @@ def test_kill(
     sandbox.control.faults(list(what.faults))
     key = own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)
     gateway = Gateway(tmp_path, {"lane": key}, before=pytestconfig.getoption("--before"))
+    gateway.endpoint = own.stand_in.endpoint
     try:
         check_scene(own, what, f"{point}:1", times, gateway, sandbox)
     finally:
@@ -93,7 +94,10 @@ def test_kill(
 
 
 def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gateway, sandbox: Sandbox) -> None:
-    lines, least = chat_lines(COUNT, marker=what.marked, model=own.stand_in.model), 1 + bool(what.first)
+    lines, least = (
+        chat_lines(COUNT, marker=what.marked, model=own.stand_in.model, url=own.stand_in.endpoint),
+        1 + bool(what.first),
+    )
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
     until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
     batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)

@@ -45,12 +45,12 @@ def own(request: pytest.FixtureRequest, sandbox: Sandbox) -> Campaign:
 
 @pytest.fixture
 def lines(own: Campaign) -> Lines:
-    return chat_lines(3 * PER_JOB, model=own.stand_in.model)
+    return chat_lines(3 * PER_JOB, model=own.stand_in.model, url=own.stand_in.endpoint)
 
 
 @pytest.fixture
 def gateway(own: Campaign, sandbox: Sandbox, tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path, {"lane": own.key(sandbox, max_lines_per_job=PER_JOB)})
+    made = Gateway(tmp_path, {"lane": own.key(sandbox, max_lines_per_job=PER_JOB)}, endpoint=own.stand_in.endpoint)
     made.start()
     yield made
     made.close()
@@ -185,7 +185,7 @@ def test_a_stranger_in_the_same_account_is_neither_counted_nor_cancelled(
 def test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch(
     own: Campaign, lines: Lines, gateway: Gateway, sandbox: Sandbox
 ) -> None:
-    lines = chat_lines(5, model=own.stand_in.model)
+    lines = chat_lines(5, model=own.stand_in.model, url=own.stand_in.endpoint)
     for line in lines:
         line["body"]["model"] = "no-such-model"
     batch = gateway.create(gateway.upload(jsonl(lines)))
@@ -202,6 +202,7 @@ def test_a_wrong_provider_key_is_said_in_every_row(
     own: Campaign, lines: Lines, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     gateway = Gateway(tmp_path, {"lane": own.key(sandbox, api_key="sk-wrong-key-1234567890")})
+    gateway.endpoint = own.stand_in.endpoint
     gateway.start()
     try:
         ended = run(gateway, lines)

@@ -51,12 +51,16 @@ def trace(own: Campaign, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     with Sandbox() as sandbox:
         wrap = [strace, "-f", "-y", "-s", "120", "-o", str(log), "-e", f"trace={CALLS}"]
         own.prepare(sandbox)
-        gateway = Gateway(home, {"lane": own.key(sandbox)}, wrap=wrap)
+        gateway = Gateway(home, {"lane": own.key(sandbox)}, wrap=wrap, endpoint=own.stand_in.endpoint)
         gateway.start()
         if not gateway.alive():
             pytest.skip("processes cannot be traced here")
         try:
-            gateway.until(gateway.create(gateway.upload(jsonl(chat_lines(5, model=own.stand_in.model))))["id"])
+            gateway.until(
+                gateway.create(
+                    gateway.upload(jsonl(chat_lines(5, model=own.stand_in.model, url=own.stand_in.endpoint)))
+                )["id"]
+            )
             assert gateway.process is not None
             for child in psutil.Process(gateway.process.pid).children():
                 child.send_signal(signal.SIGTERM)

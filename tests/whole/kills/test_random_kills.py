@@ -57,8 +57,8 @@ def test_kill_at_random(provider: str, policy: str, seed: int, sandbox: Sandbox,
         kind = chance.choice(["drop_after", "drop", "late", "stall"])
         sandbox.control.faults([{"on": "batches.create", "kind": kind, "seconds": 0.2, "times": None, "chance": 0.3}])
     options = {"max_lines_per_job": PER_JOB, "max_jobs_in_flight": 3, "on_unknown": policy, "settle_seconds": SETTLE}
-    gateway = Gateway(tmp_path, {"lane": own.key(sandbox, **options)})
-    lines = chat_lines(COUNT, tag=str(seed), model=own.stand_in.model)
+    gateway = Gateway(tmp_path, {"lane": own.key(sandbox, **options)}, endpoint=own.stand_in.endpoint)
+    lines = chat_lines(COUNT, tag=str(seed), model=own.stand_in.model, url=own.stand_in.endpoint)
     gateway.start()
     try:
         batch_id = gateway.create(gateway.upload(jsonl(lines)))["id"]

@@ -35,12 +35,12 @@ def refused(gateway: Client, batch: dict[str, Any], lines: Sequence[Line]) -> di
 
 def message_of(row: dict[str, Any]) -> str:
     error = row["error"] or row["response"]["body"]["error"]
-    assert code_of(row) in {"invalid_request", "400"}
+    assert code_of(row) in {"invalid_request", "400", "422", "batch_failed"}
     return str(error["message"])
 
 
 def creates(stand: Stand) -> int:
-    return len(stand.calls(stand.stand_in.create))
+    return len(stand.calls(stand.stand_in.judges))
 
 
 def paid(stand: Stand) -> int:
@@ -119,7 +119,7 @@ def test_where_too_many_lines_are_bad_few_creates_tell(what: str, stand: Stand, 
 def test_refusals_that_are_about_no_line_are_not_looked_into(stand: Stand, gateway: Client) -> None:
     stand.faults(
         {
-            "on": "batches.create",
+            "on": stand.stand_in.judges,
             "kind": "status",
             "status": 400,
             "times": None,
