@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from proxy_plugin.providers.calls import patiently
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 100
 LISTING_SLACK = 60.0  # seconds: many machines give the times, so a job made after the fence may be listed just below it
+PROVEN = 10  # records, newest first, after which a list is taken for one that is, where no page says so
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,255}")
 
 
@@ -40,6 +42,12 @@ def rfc_3339(created: object) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
+def passed(times: Sequence[float], fence: float) -> bool:
+    """Tell whether a list has come past a time, by the records seen: of one in another order more must be read."""
+    descends = len(times) >= PROVEN and all(later >= earlier for later, earlier in pairwise(times))
+    return descends and times[0] > times[-1] and times[-1] < fence - LISTING_SLACK
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A record of a list. `created` is in Unix seconds, 0.0 where the list does not tell."""
@@ -55,18 +63,28 @@ class Page:
 
     records: tuple[Listed, ...]
     more: bool
+    after: str  # what the next page is asked for with
     headers: Mapping[str, str] = field(repr=False)
+
+
+def plain(record: Mapping[str, Any]) -> tuple[str | None, object]:
+    """Return id and time of a record as OpenAI and its copies write them."""
+    return identifier(record), record.get("created_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How a provider shows a list. `created` reads `created_at` as Unix seconds; None: a list that makes no sense."""
+    """How a provider shows a list. `created` reads a time as Unix seconds; None: a list that makes no sense."""
 
     path: str
     limit: int  # of the records of a page
-    after: str  # the parameter that names the record behind which a page begins
+    after: str  # the parameter that names the record behind which a page begins, or the page
     created: Callable[[object], float | None]
     params: Mapping[str, str] = field(default_factory=dict)
+    size: str = "limit"  # the parameter that bounds a page
+    records: str = "data"  # the member that holds them
+    token: str = ""  # the member that names the next page, absent from the last; "": the last record's id does
+    read: Callable[[Mapping[str, Any]], tuple[str | None, object]] = plain  # id and time of a record
 
     async def newest(self, origin: Origin) -> Page:
         """Return the head of the list: one record, or none."""
@@ -78,9 +96,9 @@ class Listing:
         for _ in range(MOST_PAGES):
             page = await self._page(origin, self.limit, cursor)
             yield page
-            if not page.more or not page.records:
+            if not page.more or not (page.records or self.token):
                 return
-            cursor = {self.after: page.records[-1].id}
+            cursor = {self.after: page.after}
         raise Refused("the list is too long to be read", code="list_too_long")
 
     async def since(self, origin: Origin, fence: str | None, created: float = 0.0) -> AsyncIterator[Page]:
@@ -99,18 +117,23 @@ class Listing:
             yield page
 
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
-        params = {**self.params, "limit": str(limit), **cursor}
+        params = {**self.params, self.size: str(limit), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
-        data, more = reply.fields().get("data"), reply.fields().get("has_more")
+        data, more = reply.fields().get(self.records, [] if self.token else None), reply.fields().get("has_more")
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
+        records = tuple(map(self._listed, data))
+        if self.token:
+            after = reply.fields().get(self.token)
+            return Page(records, bool(after), str(after), reply.headers)
         more = more if isinstance(more, bool) else len(data) >= limit
-        return Page(tuple(map(self._listed, data)), more, reply.headers)
+        return Page(records, more, records[-1].id if records else "", reply.headers)
 
     def _listed(self, record: object) -> Listed:
         """A record that cannot be understood makes the list unreadable: it would look like one that is not there."""
         fields = record if isinstance(record, dict) else {}
-        name, created = identifier(fields), self.created(fields.get("created_at"))
+        name, time = self.read(fields)
+        created = self.created(time)
         if name is None or created is None:
             raise TryLater("a list without usable records")
         return Listed(name, created, fields)

@@ -91,11 +91,19 @@ class Origin:
         return f"Origin({self._base})"
 
     async def request(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Make a call that may be repeated freely."""
         call = Call(method, path, asyncio.timeout(self._http.settings.request_timeout))
-        async with self._exchange(call, params=params, **json_body(json)) as response:
+        body = json_body(json)
+        more = {**body.pop("headers", {}), **(headers or {})}
+        async with self._exchange(call, params=params, headers=more, **body) as response:
             return await self._reply(call, response)
 
     async def create(self, path: str, *, json: object = None, document: Path | None = None) -> Reply:
@@ -123,7 +131,18 @@ class Origin:
         kind = f"multipart/form-data; boundary={boundary}"
         return await self._send_file(call, file, form_frame(boundary, fields, filename), kind)
 
-    async def download(self, path: str, to: Path, expect_bytes: int | None = None) -> int:
+    async def send(
+        self, path: str, file: Path, *, start: int, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> Reply:
+        """POST the bytes of a file from `start` on, from disk with a Content-Length: a call that may be repeated."""
+        limits = self._http.settings
+        call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
+        kind = "application/octet-stream"
+        return await self._send_file(call, file, (b"", b""), kind, start=start, headers=headers, params=params)
+
+    async def download(
+        self, path: str, to: Path, expect_bytes: int | None = None, *, params: Mapping[str, str] | None = None
+    ) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
         A broken body and a full disk are `TryLater`. One that has not `expect_bytes`, or more than the intake takes, is
@@ -134,7 +153,7 @@ class Origin:
         bounds = [bound for bound in (expect_bytes, taken) if bound is not None]
         part = to.with_name(to.name + ".part")
         try:
-            async with self._exchange(call) as response:
+            async with self._exchange(call, params=params) as response:
                 size = await store(response, part, min(bounds, default=None), intake)
                 if expect_bytes not in (None, size):
                     raise Short(f"{call}: {size} bytes arrived, {expect_bytes} were announced")
@@ -164,13 +183,24 @@ class Origin:
         text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
         return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:MAX_MESSAGE]
 
-    async def _send_file(self, call: Call, path: Path, frame: tuple[bytes, bytes], content_type: str) -> Reply:
+    async def _send_file(
+        self,
+        call: Call,
+        path: Path,
+        frame: tuple[bytes, bytes],
+        content_type: str,
+        *,
+        start: int = 0,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
-            size = len(frame[0]) + os.fstat(file.fileno()).st_size + len(frame[1])
-            headers = {"Content-Type": content_type, "Content-Length": str(size)}
+            file.seek(start)
+            size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
+            more = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
             body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=headers, data=body) as response:
+            async with self._exchange(call, fresh=True, headers=more, data=body, params=params) as response:
                 return await self._reply(call, response)
 
     @asynccontextmanager
