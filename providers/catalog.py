@@ -17,6 +17,7 @@ GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
+    "google": "proxy_plugin.providers.lanes.google.lane:GOOGLE",
     "openai": "proxy_plugin.providers.lanes.openai.services.openai:OPENAI",
 }
 ALIASES = {  # LiteLLM's names

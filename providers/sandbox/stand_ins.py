@@ -39,12 +39,19 @@ class StandIn:
     endpoint: str = "/v1/chat/completions"
     settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
+    root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
+    creates: str = ""  # that of a create, where it is another
+    newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     create: str = "batches.create"
     cancel: str = "batches.cancel"
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
+    stop: str = "/cancel"  # behind the path of a job: it is cancelled
+    files: str = "files"  # the path of the files, where results are some
+    expires_empty: bool = False  # does a job that its provider lets expire show nothing of what it did?
+    says_cancelling: bool = True  # does a job tell that it is being cancelled?
     late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
@@ -55,6 +62,7 @@ class StandIn:
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?
     errors_paid: bool = True  # is a line that is answered with an error paid for?
+    lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
 
     @property

@@ -129,6 +129,7 @@ OPENAI = find("openai")
 CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}),  # one model a job
     Case(stand_in=find("anthropic"), half="\ufffd"),
+    Case(stand_in=find("google"), apart={"model": find("google").models[1]}),
     Case(
         stand_in=TOY,
         wire=ToyWire,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -237,5 +237,12 @@ def unlabelled(stand_in: StandIn) -> Campaign:
     )
 
 
-CAMPAIGNS = {each.provider: (labelled if each.labelled else unlabelled)(each) for each in every()}
+def campaign(stand_in: StandIn) -> Campaign:
+    """Return the campaign of a stand-in, without what its record says that it lacks."""
+    made, lacks = (labelled if stand_in.labelled else unlabelled)(stand_in), stand_in.lacks
+    scenes = {name: scene for name, scene in made.scenes.items() if name not in lacks}
+    return replace(made, scenes=scenes, without={**made.without, **lacks})
+
+
+CAMPAIGNS = {each.provider: campaign(each) for each in every()}
 OPENAI, ANTHROPIC = CAMPAIGNS["openai"], CAMPAIGNS["anthropic"]

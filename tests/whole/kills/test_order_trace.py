@@ -23,10 +23,11 @@ class Wire:
     """How the calls of a stand-in look on the wire. `document` takes the native document to the provider."""
 
     def __init__(self, stand_in: StandIn) -> None:
-        base = f"/{stand_in.provider}/v1"
+        base = f"/{stand_in.provider}{stand_in.root}"
         jobs = f"{base}/{stand_in.jobs}"
-        self.fence, self.create, self.poll = f"GET {jobs}?limit=1", f"POST {jobs} ", f"GET {jobs}/"
-        self.document = f"POST {base}/{stand_in.uploads} " if stand_in.uploads else self.create
+        self.fence = f"GET {jobs}{stand_in.newest}" if stand_in.newest else ""
+        self.create, self.poll = f"POST {base}/{stand_in.creates or stand_in.jobs}", f"GET {jobs}/"
+        self.document = f"POST {base}/{stand_in.uploads}" if stand_in.uploads else self.create
 
 
 @pytest.fixture(scope="module", params=CAMPAIGNS)
@@ -94,7 +95,7 @@ def first(trace: list[str], *words: str, start: int = 0) -> int:
 
 
 def test_the_intent_is_synced_before_the_first_byte_of_the_create(trace: list[str], wire: Wire) -> None:
-    fence = first(trace, wire.fence)
+    fence = first(trace, wire.fence) if wire.fence else 0
     create = first(trace, wire.create)
     wal = [n for n in range(create) if "registry.sqlite3-wal" in trace[n]]
     written = [n for n in wal if trace[n].startswith("pwrite64(")]

@@ -79,7 +79,7 @@ class Stand:
     def cancel_there(self) -> None:
         """Cancel the only job, not for the gateway."""
         (job,) = self.jobs()
-        self.ask("POST", f"{self.stand_in.jobs}/{job['id']}/cancel")
+        self.ask("POST", f"{self.stand_in.jobs}/{job['id']}{self.stand_in.stop}")
 
     def cancels(self) -> list[str]:
         """Return the ids of the jobs that were asked to be cancelled, one entry a request."""
