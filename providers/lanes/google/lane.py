@@ -182,18 +182,18 @@ class Google:
         reply = await known(origin.request("GET", path), path)
         found, facts = reply.fields(), facts_of(reply.fields())
         (state, end), (completed, failed) = _state(facts), _counts(facts, part)
-        if state is JobState.FAILED and completed:  # paid answers may exist, whatever the word says
+        results = _results(found, facts)
+        if state is JobState.FAILED and (completed or results):  # paid answers may exist, whatever the word says
             state, end = JobState.ENDED, JobEnd.COMPLETED
         failure = found.get("error") or facts.get("error")
         refusal = refusals.of_status(origin, failure, "batch_failed") if state is JobState.FAILED else None
-        results = _results(found, facts) if state is JobState.ENDED else {}
         return JobStatus(
             state=state,
             mark=_mark(facts),
             end=end,
             completed=completed,
             failed=failed,
-            results=results,
+            results=results if state is JobState.ENDED else {},
             refusal=refusal,
             retryable=refusal is not None and refusal.code == refusals.QUOTA,
             poll_after=reply.pause(),

@@ -455,13 +455,12 @@ async def test_a_job_without_quota_may_be_sent_again(sandbox: Sandbox, account: 
 
 
 async def test_answers_of_a_failed_job_are_taken(sandbox: Sandbox, account: Account, part: PartFile) -> None:
-    facts = {
-        "state": "BATCH_STATE_FAILED",
-        "batchStats": {"successfulRequestCount": "2"},
-        "output": {"responsesFile": "files/b"},
-    }
-    status = await polled(sandbox, account, part, {"metadata": facts, "error": {"code": 13}})
-    assert (status.state, status.refusal, status.results["file"]) == (JobState.ENDED, None, "b")
+    for stats in ({"successfulRequestCount": "2"}, {"failedRequestCount": "3"}):
+        facts = {"state": "BATCH_STATE_FAILED", "batchStats": stats, "output": {"responsesFile": "files/b"}}
+        status = await polled(sandbox, account, part, {"metadata": facts, "error": {"code": 13}})
+        assert (status.state, status.refusal, status.results["file"]) == (JobState.ENDED, None, "b")
+    silent = await polled(sandbox, account, part, {"metadata": {"state": "BATCH_STATE_FAILED"}, "error": {"code": 13}})
+    assert (silent.state, silent.refusal is None) == (JobState.FAILED, False)
 
 
 async def test_a_job_that_is_not_there_is_waited_for(account: Account, part: PartFile) -> None:
