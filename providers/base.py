@@ -300,8 +300,8 @@ class BatchProvider(Protocol):
     async def create(self, account: Account, submission: Submission) -> str:
         """Create the job and return its id.
 
-        Raises `TryLater` only when the provider provably did not accept (no connection, 429), `Refused`, or
-        `OutcomeUnknown` for everything else, a 5xx included.
+        Raises `TryLater` only when the provider provably did not accept (no connection, 429; with status 404 the part
+        is staged anew), `Refused`, or `OutcomeUnknown` for everything else, a 5xx included.
         """
 
     async def find(self, account: Account, submission: Submission) -> Sighting:

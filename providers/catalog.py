@@ -22,6 +22,7 @@ BUILT_IN = {
     "deepinfra": "proxy_plugin.providers.lanes.openai.services.deepinfra:DEEPINFRA",
     "doubleword": "proxy_plugin.providers.lanes.openai.services.doubleword:DOUBLEWORD",
     "fireworks-ai": "proxy_plugin.providers.lanes.fireworks_ai.lane:FIREWORKS",
+    "google": "proxy_plugin.providers.lanes.google.lane:GOOGLE",
     "groq": "proxy_plugin.providers.lanes.openai.services.groq:GROQ",
     "mistral-ai": "proxy_plugin.providers.lanes.mistral_ai.lane:MISTRAL",
     "moonshot": "proxy_plugin.providers.lanes.openai.services.moonshot:MOONSHOT",
@@ -55,6 +56,13 @@ ALIASES = {  # LiteLLM's names
     "cohere_chat": "cohere",
 }
 
+WITHOUT = {  # providers whose batches cannot be served honestly -> why; their facts are of 2026-11-29
+    "openrouter": (
+        "OpenRouter's batches carry no mark of ours and cannot be cancelled, so a create whose reply is lost can "
+        "neither be told from another job of its size before it is paid for, nor be stopped"
+    ),
+}
+
 
 class UnknownProvider(LookupError):
     """No adapter is registered under this name."""
@@ -80,6 +88,12 @@ def canonical(name: str) -> str:
 def aliases(name: str) -> tuple[str, ...]:
     """Return LiteLLM's names for a provider, where they differ from Portkey's."""
     return tuple(alias for alias, own in ALIASES.items() if own == name)
+
+
+def refusal(name: str) -> str:
+    """Return why a provider has no lane, as a sentence behind another; "" where that is not known."""
+    reason = WITHOUT.get(canonical(name))
+    return f" {reason}." if reason else ""
 
 
 @cache

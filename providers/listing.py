@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from proxy_plugin.providers.calls import patiently
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 100
 LISTING_SLACK = 60.0  # seconds: many machines give the times, so a job made after the fence may be listed just below it
+PROVEN = 10  # records, newest first, after which a list is taken for one that is, where no page says so
 MILLISECONDS = 1e11  # as seconds these are in the year 5138, as milliseconds in 1973
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,255}")
 
@@ -50,6 +52,12 @@ def rfc_3339(created: object) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
+def passed(times: Sequence[float], fence: float) -> bool:
+    """Tell whether a list has come past a time, by the records seen: of one in another order more must be read."""
+    descends = len(times) >= PROVEN and all(later >= earlier for later, earlier in pairwise(times))
+    return descends and times[0] > times[-1] and times[-1] < fence - LISTING_SLACK
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A record of a list. `created` is in Unix seconds, 0.0 where the list does not tell."""
@@ -65,13 +73,24 @@ class Page:
 
     records: tuple[Listed, ...]
     more: bool
-    cursor: str | None  # the name of the next page, where pages have names
+    after: str  # what the next page is asked for with
     headers: Mapping[str, str] = field(repr=False)
+
+
+Read = Callable[[Mapping[str, Any]], tuple[str | None, object]]
+
+
+def named(name: str, when: str) -> Read:
+    """Return what reads id and time of a record from these members."""
+    return lambda record: (identifier(record, name), record.get(when))
+
+
+USUAL = named("id", "created_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How a provider shows a list. `created` reads `created_at` as Unix seconds; None: a list that makes no sense."""
+    """How a provider shows a list. `created` reads a time as Unix seconds; None: a list that makes no sense."""
 
     path: str
     limit: int | None  # of the records of a page; None: it cannot be chosen
@@ -79,7 +98,12 @@ class Listing:
     created: Callable[[object], float | None]
     params: Mapping[str, str] = field(default_factory=dict)
     newest_first: bool = True  # does a page say so? Without it times alone tell what is older than a fence
+    size: str = "limit"  # the parameter that bounds a page
+    records: str = "data"  # the member of an answer that holds them
+    omits_empty: bool = False  # has an answer without records no such member?
     paging: tuple[str, ...] = ()  # the path to the next page's name in an answer; (): pages have none
+    numbered: bool = False  # are pages asked for by their number, from 0?
+    read: Read = USUAL  # id and time of a record
 
     async def newest(self, origin: Origin) -> Page:
         """Return the head of the list: one record, or none."""
@@ -88,12 +112,12 @@ class Listing:
     async def pages(self, origin: Origin) -> AsyncIterator[Page]:
         """Yield the list page by page. Raises Refused when it does not end, TryLater when it cannot be understood."""
         cursor: dict[str, str] = {}
-        for _ in range(MOST_PAGES):
+        for number in range(MOST_PAGES):
             page = await self._page(origin, self.limit or 0, cursor)
             yield page
-            if not page.more or not page.records:
+            if not page.more or not (page.records or self.paging):
                 return
-            cursor = {self.after: page.cursor or page.records[-1].id}
+            cursor = {self.after: str(number + 1) if self.numbered else page.after}
         raise Refused("the list is too long to be read", code="list_too_long")
 
     async def since(self, origin: Origin, fence: str | None, created: float = 0.0) -> AsyncIterator[Page]:
@@ -112,30 +136,30 @@ class Listing:
             yield page
 
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
-        params = {**self.params, **({} if self.limit is None else {"limit": str(limit)}), **cursor}
+        params = {**self.params, **({} if self.limit is None else {self.size: str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
-        bare = isinstance(reply.json, list)
-        data, more = reply.json if bare else reply.fields().get("data"), reply.fields().get("has_more")
+        fields, bare = reply.fields(), isinstance(reply.json, list)
+        data = reply.json if bare else fields.get(self.records, [] if self.omits_empty else None)
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
-        following = self._following(reply.fields())
+        records = tuple(map(self._listed, data))
         if bare or self.paging:
-            more = bool(following)
-        elif not isinstance(more, bool):
-            more = len(data) >= limit
-        return Page(tuple(map(self._listed, data)), more, following, reply.headers)
+            after = self._following(fields)
+            return Page(records, bool(after), after, reply.headers)
+        more = fields.get("has_more")
+        more = more if isinstance(more, bool) and not self.numbered else len(data) >= limit
+        return Page(records, more, records[-1].id if records else "", reply.headers)
 
-    def _following(self, found: Any) -> str | None:
-        if not self.paging:
-            return None
+    def _following(self, found: Any) -> str:
         for name in self.paging:
             found = found.get(name) if isinstance(found, dict) else None
-        return found if isinstance(found, str) and found else None
+        return found if isinstance(found, str) and self.paging else ""
 
     def _listed(self, record: object) -> Listed:
         """A record that cannot be understood makes the list unreadable: it would look like one that is not there."""
         fields = record if isinstance(record, dict) else {}
-        name, created = identifier(fields), self.created(fields.get("created_at"))
+        name, time = self.read(fields)
+        created = self.created(time)
         if name is None or created is None:
             raise TryLater("a list without usable records")
         return Listed(name, created, fields)

@@ -12,7 +12,8 @@ _WORDS = ("message", "detail", "msg", "error", "title")
 def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
     """Return (code, message, param) of an error body in any common shape; never raises.
 
-    Known: OpenAI's envelope, `{"error": "text"}`, `{"message"}`, `{"detail": text | object | list}`, plain text.
+    Known: OpenAI's envelope, Google's (`status`, and the `reason` among its `details`), `{"error": "text"}`,
+    `{"message"}`, `{"detail": text | object | list}`, plain text.
     """
     try:
         data = msgspec.json.decode(body)
@@ -20,7 +21,7 @@ def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
         text = body.decode("utf-8", "replace").strip()
         return None, "" if text.startswith("<") else text, None
     facts = _innermost(data)
-    code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None)
+    code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None) or _googles(facts)
     param = facts.get("param")
     return code or None, _words(data), param if isinstance(param, str) else None
 
@@ -31,6 +32,13 @@ def _innermost(data: object) -> dict[str, Any]:
         if isinstance(facts.get(name), dict):
             facts = facts[name]
     return facts
+
+
+def _googles(facts: dict[str, Any]) -> str | None:
+    """Return the word of a google.rpc.Status, whose `code` is a number: the reason of its ErrorInfo, or its status."""
+    details = facts.get("details")
+    reasons = [each.get("reason") for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+    return next((word for word in (*reasons, facts.get("status")) if isinstance(word, str) and word.isupper()), None)
 
 
 def _words(node: object, depth: int = 5) -> str:

@@ -105,11 +105,19 @@ class Origin:
         return f"Origin({self._base})"
 
     async def request(
-        self, method: str, path: str, *, json: object = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Make a call that may be repeated freely."""
         call = Call(method, path, asyncio.timeout(self._http.settings.request_timeout))
-        async with self._exchange(call, params=params, **json_body(json)) as response:
+        body = json_body(json)
+        more = {**body.pop("headers", {}), **(headers or {})}
+        async with self._exchange(call, params=params, headers=more, **body) as response:
             return await self._reply(call, response)
 
     async def create(
@@ -167,6 +175,15 @@ class Origin:
         async with self._exchange(call, moved=True) as response:
             return response.headers.get("Location") if response.status in _MOVED else None
 
+    async def send(
+        self, path: str, file: Path, *, start: int, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> Reply:
+        """POST the bytes of a file from `start` on, from disk with a Content-Length: a call that may be repeated."""
+        limits = self._http.settings
+        call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
+        kind = "application/octet-stream"
+        return await self._send_file(call, file, (b"", b""), kind, start=start, headers=headers, params=params)
+
     async def download(
         self, path: str, to: Path, expect_bytes: int | None = None, params: Mapping[str, str] | None = None
     ) -> int:
@@ -220,15 +237,18 @@ class Origin:
         path: Path,
         frame: tuple[bytes, bytes],
         content_type: str,
+        *,
+        start: int = 0,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
-            size = len(frame[0]) + os.fstat(file.fileno()).st_size + len(frame[1])
-            headers = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
+            file.seek(start)
+            size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
+            more = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
             body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=headers, data=body, params=params) as response:
+            async with self._exchange(call, fresh=True, headers=more, data=body, params=params) as response:
                 return await self._reply(call, response)
 
     @asynccontextmanager

@@ -41,6 +41,7 @@ class StandIn:
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
     root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
+    creates: str = ""  # that of a create, where it is another
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     revoked: bool = True  # of what is uploaded: is it taken away before a lost create is sent again?
@@ -50,6 +51,9 @@ class StandIn:
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
     stop: str = "/cancel"  # behind the path of a job: it is cancelled
+    files: str = "files"  # the path of the files, where results are some
+    expires_empty: bool = False  # does a job that its provider lets expire show nothing of what it did?
+    says_cancelling: bool = True  # does a job tell that it is being cancelled?
     late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown

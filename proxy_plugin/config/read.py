@@ -211,7 +211,8 @@ class _Parse:
             return catalog.load(catalog.canonical(name))
         except catalog.UnknownProvider:
             near = _suggestion(name, catalog.names())
-            self.problems.append(f"{path}: unknown provider; known: {', '.join(catalog.names())}{near}")
+            known = f"known: {', '.join(catalog.names())}{near}{catalog.refusal(name)}"
+            self.problems.append(f"{path}: unknown provider; {known}")
         except (ImportError, AttributeError) as error:
             self.problems.append(f"{path}: its adapter cannot be loaded ({type(error).__name__})")
         return None

@@ -166,13 +166,14 @@ def _accepted(
 
 
 def _not_accepted(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, error: TryLater) -> None:
-    """The provider provably took nothing: the same part may be sent again, later."""
+    """The provider provably took nothing: the same part may be sent again, later; what is gone there is staged anew."""
     now, engine = desk.now(), desk.gateway.config.engine
     submissions.move(conn, row, "refused", reason=f"{submissions.NOT_TAKEN}{error}"[:200], ended_at=now)
     queues.call_first(conn, part.slug)
     pause = max(error.after or 0.0, backoff(part.tries, engine.poll_seconds_first, engine.poll_seconds_max))
     if not drop_if_stopping(conn, part):
-        parts.move(conn, part, "staged", due_at=now + pause, tries=part.tries + 1)
+        state, staged = ("staging", None) if error.status in waiting.GONE else ("staged", part.staged)
+        parts.move(conn, part, state, staged=staged, due_at=now + pause, tries=part.tries + 1)
         cause = waiting.cause_of(error, "send", desk.lane(part).capabilities.billing_codes)
         waiting.store(conn, waiting.of_part(desk, part, cause, now + pause))
 

@@ -445,6 +445,16 @@ async def test_a_create_sends_a_document_from_disk_with_its_length(world: World,
     assert peer.seen[0].headers["content-type"] == "application/json"
 
 
+async def test_the_rest_of_a_file_is_sent_as_it_is(world: World, document: Path) -> None:
+    peer = await world.peer(answer(200, {"ok": True}))
+    headers, params = {"X-Some-Offset": "3"}, {"upload_id": "a/b"}
+    await world.origin(peer.url).send("files", document, start=3, headers=headers, params=params)
+    (seen,) = peer.seen
+    assert seen.body == document.read_bytes()[3:]
+    assert (seen.headers["content-length"], seen.headers["x-some-offset"]) == (str(len(seen.body)), "3")
+    assert "?upload_id=a" in seen.line
+
+
 async def test_an_upload_that_the_peer_stops_reading_ends(world: World, tmp_path: Path) -> None:
     big = tmp_path / "big"
     with big.open("wb") as file:
@@ -640,6 +650,9 @@ def test_any_retry_after_is_a_finite_time_or_none(seconds: str, date: str) -> No
         (b'{"detail":{"message":"m","code":"c"}}', ("c", "m", None)),
         (b'{"detail":[{"loc":["a"],"msg":"one","input":"user text"},{"msg":"two"}]}', (None, "one; two", None)),
         (b'{"error":{"code":400,"message":{"detail":"deep"}}}', (None, "deep", None)),
+        (b'{"error":{"code":404,"message":"m","status":"NOT_FOUND"}}', ("NOT_FOUND", "m", None)),
+        (b'{"error":{"code":400,"message":"m","status":"S","details":[7,{"reason":"KEY"}]}}', ("KEY", "m", None)),
+        (b'{"error":{"message":"m","status":"broken","details":{"reason":"KEY"}}}', (None, "m", None)),
         (b"rate limited", (None, "rate limited", None)),
         (b"<html>busy</html>", (None, "", None)),
         (b"", (None, "", None)),

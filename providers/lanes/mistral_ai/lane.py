@@ -45,8 +45,7 @@ from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
 from proxy_plugin.providers.lanes.mistral_ai.rows import BASE64, EMBEDDINGS, ENDPOINTS, request_line, result_row
-from proxy_plugin.providers.listing import Listed, identifier, unix_seconds
-from proxy_plugin.providers.paging import PagedListing
+from proxy_plugin.providers.listing import Listed, Listing, identifier, unix_seconds
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
@@ -54,9 +53,10 @@ if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs eac
 
 MARK_KEY = "proxy_plugin"
 BATCHES, CHAT = "batch/jobs", "/v1/chat/completions"
-JOBS = PagedListing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}, size="page_size")
+JOBS = Listing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}, size="page_size", numbered=True)
 FILES = FileStore(
-    PagedListing("files", 100, "page", unix_seconds, {"purpose": "batch"}, size="page_size"), {"purpose": "batch"}
+    Listing("files", 100, "page", unix_seconds, {"purpose": "batch"}, size="page_size", numbered=True),
+    {"purpose": "batch"},
 )
 MOST_INLINE, INLINE_BYTES = 9_999, 8 << 20  # lines ("< 10,000"); bytes are our caution, the page names no bound
 HOURS = 24  # of `timeout_hours`, 1 to 168: our batches' window

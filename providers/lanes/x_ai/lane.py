@@ -46,8 +46,7 @@ from proxy_plugin.providers.kept import note, noted, publish
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.x_ai import refusals
 from proxy_plugin.providers.lanes.x_ai.rows import ENDPOINTS, read_page, request_line, result_row
-from proxy_plugin.providers.listing import Listed, identifier, rfc_3339, unix_seconds
-from proxy_plugin.providers.paging import PagedListing
+from proxy_plugin.providers.listing import Listed, Listing, identifier, named, rfc_3339, unix_seconds
 from proxy_plugin.providers.uploads import FileStore
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
@@ -56,11 +55,14 @@ if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs eac
 NAME = "proxy-plugin-"  # and the mark
 NEXT_PAGE = "pagination_token"
 FILE_KEPT = 30 * 86400  # seconds, as long as a batch: files cost money by the day
-JOBS = PagedListing(
-    "batches", 100, NEXT_PAGE, rfc_3339, token=NEXT_PAGE, records="batches", name="batch_id", when="create_time"
+JOBS = Listing(
+    *("batches", 100, NEXT_PAGE, rfc_3339),
+    records="batches",
+    paging=(NEXT_PAGE,),
+    read=named("batch_id", "create_time"),
 )
 FILES = FileStore(
-    PagedListing("files", 100, NEXT_PAGE, unix_seconds, token=NEXT_PAGE), {"expires_after": str(FILE_KEPT)}
+    Listing("files", 100, NEXT_PAGE, unix_seconds, paging=(NEXT_PAGE,)), {"expires_after": str(FILE_KEPT)}
 )
 RESULTS, PAGE = "results.jsonl", ".page-"
 PAGE_ROWS, MOST_PAGES = 250, 1000  # 1,000 rows are allowed; a page is held in memory

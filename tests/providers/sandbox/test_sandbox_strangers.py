@@ -33,7 +33,8 @@ def listed(sandbox: Sandbox, provider: str) -> list[str]:
     request = urllib.request.Request(f"{sandbox.url(provider)}/{what.jobs}", headers=dict(what.headers(DEFAULT_KEY)))
     with urllib.request.urlopen(request, timeout=10) as answer:
         found: Any = json.load(answer)
-    records = found if isinstance(found, list) else next(each for each in found.values() if isinstance(each, list))
+    lists = [found] if isinstance(found, list) else [each for each in found.values() if isinstance(each, list)]
+    records = lists[0] if lists else []  # Google leaves out what is empty
     ids = (each.get("batch_id") or each.get("id") for each in records)
     return [each or record["name"].rpartition("/")[2] for each, record in zip(ids, records, strict=True)]
 

@@ -207,6 +207,12 @@ def test_an_unknown_provider_is_answered_with_the_known_ones() -> None:
     assert line.endswith("did you mean acme-ai?")
 
 
+def test_a_provider_without_a_lane_is_answered_with_the_reason() -> None:
+    (line,) = problems(section(virtual_keys={"a": {"provider": "openrouter", "api_key": SECRET}}))
+    assert line.startswith("proxy_plugin.virtual_keys.a.provider: unknown provider; known: ")
+    assert line.endswith("nor be stopped.")
+
+
 def test_an_adapter_that_cannot_be_imported_stops_the_start_by_name() -> None:
     (line,) = problems(section(virtual_keys={"a": {"provider": "broken-ai"}}))
     assert line == "proxy_plugin.virtual_keys.a.provider: its adapter cannot be loaded (AttributeError)"

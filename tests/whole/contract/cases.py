@@ -164,6 +164,7 @@ CASES = [
     Case(stand_in=find("voyage"), write=embed, apart={"input_type": "query"}),
     Case(stand_in=find("x-ai"), half="\ufffd", error_code="request_failed"),
     Case(stand_in=find("mistral-ai"), half="\ufffd", apart={"model": find("mistral-ai").models[1]}),
+    Case(stand_in=find("google"), apart={"model": find("google").models[1]}),
     Case(
         stand_in=TOY,
         whole=True,

@@ -26,7 +26,7 @@ class Wire:
         base = f"/{stand_in.provider}{stand_in.root}"
         jobs = f"{base}/{stand_in.jobs}"
         self.fence = f"GET {jobs}{stand_in.newest}" if stand_in.newest else ""
-        self.create, self.poll = f"POST {jobs}", f"GET {jobs}/"
+        self.create, self.poll = f"POST {base}/{stand_in.creates or stand_in.jobs}", f"GET {jobs}/"
         self.document = f"POST {base}/{stand_in.uploads}" if stand_in.uploads else self.create
 
 

@@ -125,6 +125,8 @@ async def test_answers_that_a_job_counts_and_leaves_out_at_the_deadline_are_miss
 
 async def test_answers_that_an_expired_job_counts_and_leaves_out_are_missing(stand: Stand, world: World) -> None:
     """The provider's own window is over before ours."""
+    if stand.stand_in.expires_empty:
+        pytest.skip("an expired job counts nothing and gives nothing")
     stand.options(run_seconds=2000, window_seconds=1010)
     lines = LOST[:10]
     batch = await world.create(lines)

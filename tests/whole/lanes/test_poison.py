@@ -16,7 +16,8 @@ from tests.whole.lanes.rig import Line, Stand, chat, chats, check_rows, read_led
 
 NAMED, SILENT = "[[sandbox:poison]]", "[[sandbox:poison=silent]]"
 COUNT, MOST = 40, 20
-STATUS = {"invalid_request_error": {"code": "400"}}  # the ledger has the provider's word where the row has its status
+ANSWERED = {"code": "400"}  # the ledger has the provider's word where the row has its status
+STATUS = {"invalid_request_error": ANSWERED, "INVALID_ARGUMENT": ANSWERED}
 
 
 def poisoned(count: int, bad: Collection[int], marker: str) -> list[Line]:

@@ -1,0 +1,349 @@
+"""Google's Gemini API: a file of lines goes up, a job names it and carries our mark, the results are a file again.
+
+Sources: "Batch API", "Files API" and "Rate limits", ai.google.dev; google-genai 3.6.1; litellm 1.110.2,
+`llms/gemini/batches` and `llms/gemini/files`; all as read for the reference page of 2026-11-29. There is no idempotency
+key and no search: a job is found again by its display name together with its input file.
+
+Every job gets a file, however small: what a lost create would read can then be deleted, and the file under its name
+proves that the same project answers. Lines that travel in the create have neither. Results are read in both forms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from proxy_plugin.providers.api_base import ApiBase
+from proxy_plugin.providers.base import (
+    Account,
+    Capabilities,
+    Credentials,
+    InputMode,
+    JobEnd,
+    JobState,
+    JobStatus,
+    LineIn,
+    LineRejected,
+    Native,
+    OutcomeUnknown,
+    PartFile,
+    ProviderError,
+    Refused,
+    Row,
+    Sighting,
+    Submission,
+    Target,
+    TryLater,
+)
+from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
+from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.kept import note, noted
+from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.lanes.google import files, inline, refusals
+from proxy_plugin.providers.lanes.google.records import FILES, JOBS, facts_of, id_in, number
+from proxy_plugin.providers.lanes.google.rows import EMBEDDINGS, model_path, request_line, result_row, results_name
+from proxy_plugin.providers.listing import passed, rfc_3339
+
+if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
+    from proxy_plugin.providers.http import Origin
+
+VERSIONS = ("v1beta", "v1")
+STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {  # behind BATCH_STATE_, or JOB_STATE_ as the SDK has them
+    "QUEUED": (JobState.VALIDATING, None),
+    "PENDING": (JobState.VALIDATING, None),
+    "RUNNING": (JobState.RUNNING, None),
+    "CANCELLING": (JobState.CANCELLING, None),
+    "SUCCEEDED": (JobState.ENDED, JobEnd.COMPLETED),
+    "PARTIALLY_SUCCEEDED": (JobState.ENDED, JobEnd.COMPLETED),
+    "CANCELLED": (JobState.ENDED, JobEnd.CANCELLED),
+    "EXPIRED": (JobState.ENDED, JobEnd.EXPIRED),
+    "FAILED": (JobState.FAILED, None),
+}
+FILE_LASTS = 86_400.0  # seconds that an upload must have left of its 48 hours to be used for a new job
+
+
+class GoogleCredentials(KeyCredentials):
+    """An API key of one project, and the version of the API, where neither the default nor that of the host is meant.
+
+    Whether v1 has batches is UNVERIFIED; Google's SDK has used it since version 3.
+    """
+
+    api_version: Literal["v1beta", "v1"] | None = None
+
+
+CAPABILITIES = Capabilities(
+    provider="google",
+    title="Google Gemini API",
+    endpoints=ENDPOINTS | {EMBEDDINGS},
+    input_mode=InputMode.FILE,
+    default_host="https://generativelanguage.googleapis.com/v1beta",
+    api_base=ApiBase(cut=("/models",)),
+    max_bytes=2 * 10**9,  # "2 GB" a file, not said whether 2**30: the smaller reading costs one more part at most
+    one_model_per_job=True,  # it stands in the path of the create
+    accepts_label=True,
+    min_poll_seconds=0.0,  # no page names a bound; the operator's poll_seconds_first counts
+    settle_seconds=900.0,  # our caution, no page names a bound
+    results_kept_seconds=48 * 3600,  # of every file; UNVERIFIED for those of results
+    discount=0.5,
+    billing_codes=frozenset({"BILLING_DISABLED"}),  # UNVERIFIED: google.rpc's word, on no page of this API
+    caveats=(
+        "Uploads are deleted after 48 hours, and so may results be; our uploads go as soon as results are here.",
+        "A job that neither ran nor ended within 48 hours expires without results.",
+        "Embeddings take one text a line.",
+        "Whether a cancelled job keeps the answers it has is not documented; what it shows is taken.",
+        "Limits of enqueued tokens by model and tier are answered with 429 and waited for.",
+        "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name.",
+    ),
+)
+
+
+class Google:
+    """The batch lane of the Gemini API."""
+
+    credentials: type[Credentials] = GoogleCredentials
+    capabilities = CAPABILITIES
+
+    def account_key(self, credentials: Credentials) -> str:
+        """Return host and key."""
+        return "\x1f".join((self._base(credentials)[0], key_of(credentials)))
+
+    def translate(self, line: LineIn, target: Target) -> Native:
+        """Return one line of an input file, a generateContent or an embedding request under our id."""
+        if line.endpoint not in self.capabilities.endpoints:
+            message = f"Gemini does not run {line.endpoint} in batches"
+            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        return request_line(line, target)
+
+    def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
+        """Read a result; responses become what the endpoint answers, errors OpenAI's."""
+        return result_row(line, source, endpoint)
+
+    async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
+        """Upload the part as `pp-<mark>`, or find the upload of an earlier run. What is not ready yet is TryLater."""
+        origin = self._origin(account)
+        file = await _staged(origin, part) if again else None
+        if file is None:
+            file = await files.upload(self._origin(account, "/upload"), part, _name(part))
+        name, state = id_in(file.get("name")), file.get("state")
+        if name is None or number(file, "sizeBytes") not in (None, part.bytes):
+            raise TryLater(f"upload of {_name(part)}: the reply names no file of {part.bytes} bytes")
+        if state == "FAILED":
+            raise refusals.of_status(origin, file.get("error"), "file_failed")
+        if state not in (None, "ACTIVE"):
+            raise TryLater(f"files/{name}: the upload is still being processed")
+        return {"file": name}
+
+    async def fence(self, account: Account) -> str | None:
+        """Return a job of the account, the newest where the list begins with it, and when it was made: `id|created`."""
+        page = await JOBS.newest(self._origin(account))
+        return f"{page.records[0].id}|{page.records[0].created!r}" if page.records else None
+
+    async def create(self, account: Account, submission: Submission) -> str:
+        """Create the job under the name `pp-<mark>`. An input that is gone is TryLater with status 404."""
+        part, file, origin = submission.part, submission.staged["file"], self._origin(account)
+        verb = "asyncBatchEmbedContent" if part.endpoint == EMBEDDINGS else "batchGenerateContent"
+        order = {"batch": {"displayName": _name(part), "inputConfig": {"fileName": f"files/{file}"}}}
+        try:
+            reply = await origin.create(f"{model_path(part.model or '')}:{verb}", json=order)
+        except Refused as refused:
+            if await _is_gone(origin, file):
+                raise TryLater(f"files/{file}: the upload is not there any more", status=404) from None
+            raise refusals.of_create(refused) from None
+        job = id_in(reply.fields().get("name"))
+        if job is None:
+            raise OutcomeUnknown(f"HTTP {reply.status} to a create, without the name of a batch")
+        return job
+
+    async def find(self, account: Account, submission: Submission) -> Sighting:
+        """Read the list; the control is our upload, seen under its name by the same key, or the fence."""
+        origin, jobs, control = self._origin(account), list[str](), False
+        fence, _, created = (submission.fence or "").partition("|")
+        seen = list[float]()
+        try:
+            async for page in JOBS.pages(origin):
+                control = control or any(job.id == fence for job in page.records)
+                jobs += [job.id for job in page.records if _is_ours(job.fields, submission)]
+                seen += [job.created for job in page.records]
+                if created and passed(seen, float(created)):
+                    break
+        except Refused:
+            return Sighting(tuple(jobs), control=False, listed=False)
+        return Sighting(tuple(jobs), control or await _shows_file(origin, submission))
+
+    async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
+        """Poll. A job that is not found is `TryLater` with status 404."""
+        origin, path = self._origin(account), f"batches/{job}"
+        reply = await known(origin.request("GET", path), path)
+        found, facts = reply.fields(), facts_of(reply.fields())
+        (state, end), (completed, failed) = _state(facts), _counts(facts, part)
+        results = _results(found, facts)
+        if state is JobState.FAILED and (completed or results):  # paid answers may exist, whatever the word says
+            state, end = JobState.ENDED, JobEnd.COMPLETED
+        failure = found.get("error") or facts.get("error")
+        refusal = refusals.of_status(origin, failure, "batch_failed") if state is JobState.FAILED else None
+        return JobStatus(
+            state=state,
+            mark=_mark(facts),
+            end=end,
+            completed=completed,
+            failed=failed,
+            results=results if state is JobState.ENDED else {},
+            refusal=refusal,
+            retryable=refusal is not None and refusal.code == refusals.QUOTA,
+            poll_after=reply.pause(),
+            unnamed=end is JobEnd.COMPLETED and not {"file", "inline"} & results.keys(),
+        )
+
+    async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
+        """Store the results, then delete the input: uploads of 20 GB fill the project, which then takes no more."""
+        results = status.results
+        if not {"file", "inline"} & results.keys():
+            return ()
+        origin, to = self._origin(account), folder / results_name(results.get("ended", ""), results.get("model", ""))
+        if "file" in results:
+            await _bring(origin, self._origin(account, "/download"), to, status)
+        else:
+            await inline.bring(origin, f"batches/{job}", to, status)
+        with suppress(ProviderError):
+            await origin.request("DELETE", f"files/{results['input']}") if "input" in results else None
+        return (to.name,)
+
+    async def cancel(self, account: Account, job: str) -> None:
+        """Ask for cancellation."""
+        origin = self._origin(account)
+
+        async def look() -> JobState:
+            return _state(facts_of((await origin.request("GET", f"batches/{job}")).fields()))[0]
+
+        await ask_to_cancel(origin.request("POST", f"batches/{job}:cancel"), look)
+
+    async def revoke(self, account: Account, submission: Submission) -> None:
+        """Delete the upload: a create that comes late is refused, for it names a file that is not there."""
+        file, origin = submission.staged["file"], self._origin(account)
+        deleted = await files.absent(origin.request("DELETE", f"files/{file}"))
+        if not deleted and not await files.absent(origin.request("GET", f"files/{file}")):
+            raise TryLater(f"files/{file} is still there after its deletion")
+
+    def _origin(self, account: Account, service: str = "") -> Origin:
+        """Return the calls of the API, or of its "/upload" and "/download", which stand before the version."""
+        host, version = self._base(account.credentials)
+        return account.origin(f"{host}{service}/{version}", {"x-goog-api-key": key_of(account.credentials)})
+
+    def _base(self, credentials: Credentials) -> tuple[str, str]:
+        """Return the host without version, and the version: the account's own, that of the host, or the default."""
+        given = credentials.custom_host or self.capabilities.default_host
+        host, _, last = given.rpartition("/")
+        chosen = cast("GoogleCredentials", credentials).api_version
+        return (host, chosen or last) if last in VERSIONS else (given, chosen or VERSIONS[0])
+
+
+async def _staged(origin: Origin, part: PartFile) -> dict[str, Any] | None:
+    """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
+    try:
+        async for page in FILES.pages(origin):
+            for file in page.records:
+                if file.fields.get("displayName") == _name(part) and number(file.fields, "sizeBytes") == part.bytes:
+                    found = (await patiently(partial(origin.request, "GET", f"files/{file.id}"))).fields()
+                    expires = rfc_3339(found.get("expirationTime"))
+                    if expires is None or expires > time.time() + FILE_LASTS:
+                        return found
+    except Refused:
+        return None
+    return None
+
+
+async def _is_gone(origin: Origin, file: str) -> bool:
+    try:
+        return await files.absent(origin.request("GET", f"files/{file}"))
+    except Refused:
+        return False
+
+
+async def _shows_file(origin: Origin, submission: Submission) -> bool:
+    path = f"files/{submission.staged.get('file')}"
+    try:
+        reply = await patiently(lambda: origin.request("GET", path))
+    except Refused:
+        return False
+    return bool(reply.fields().get("displayName") == _name(submission.part))
+
+
+async def _bring(origin: Origin, downloads: Origin, to: Path, status: JobStatus) -> None:
+    """Make `to` hold the result file whole. A call that has succeeded is not made again in the same reading."""
+    file = status.results["file"]
+    facts: dict[str, Any] = {"file": file, "reading": status.reading}
+    found = await asyncio.to_thread(noted, to)
+    if not facts.items() <= found.items():
+        found = {**facts, "bytes": await _size(origin, file)}
+        await asyncio.to_thread(note, to, found, keep=False)
+    if not await asyncio.to_thread(to.exists):
+        size = None if status.last else found["bytes"]
+        await downloads.download(f"files/{file}:download", to, size, params={"alt": "media"})
+
+
+async def _size(origin: Origin, file: str) -> int | None:
+    """Return the size of a file in bytes; None where it is not told, as may be for files of results (UNVERIFIED)."""
+    try:
+        return number((await origin.request("GET", f"files/{file}")).fields(), "sizeBytes")
+    except Refused:
+        return None
+
+
+def _name(part: PartFile) -> str:
+    return f"pp-{part.mark}"
+
+
+def _mark(facts: Mapping[str, Any]) -> str | None:
+    name = facts.get("displayName")
+    return name.removeprefix("pp-") if isinstance(name, str) and name.startswith("pp-") else None
+
+
+def _is_ours(operation: Mapping[str, Any], submission: Submission) -> bool:
+    facts = facts_of(operation)
+    file = _input(facts)
+    return _mark(facts) == submission.part.mark and file in (None, submission.staged.get("file"))
+
+
+def _input(facts: Mapping[str, Any]) -> str | None:
+    config = facts.get("inputConfig")
+    return id_in(config.get("fileName")) if isinstance(config, dict) else None
+
+
+def _state(facts: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
+    word = str(facts.get("state", ""))
+    state = STATES.get(word.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"))
+    if state is None:
+        raise TryLater(f"unknown batch state {word if word.isidentifier() else ''}")
+    return state
+
+
+def _counts(facts: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:
+    """Return how many lines have an answer and an error. Counts are texts, and those of 0 may be left out."""
+    stats = facts.get("batchStats")
+    if not isinstance(stats, dict):
+        return None, None
+    told = (number(stats, name, 0) for name in ("successfulRequestCount", "failedRequestCount"))
+    completed, failed = (believed(count, part.lines) for count in told)
+    return completed, failed
+
+
+def _results(found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return where an ended job's results are, told in its metadata or as its response, and what no row says."""
+    results, ended, file = dict[str, str](), rfc_3339(facts.get("endTime")), _input(facts)
+    for place in (facts.get("output"), found.get("response")):
+        output = place if isinstance(place, dict) else {}
+        if (name := id_in(output.get("responsesFile"))) is not None:
+            results["file"] = name
+        elif inline.elements(output) is not None:
+            results["inline"] = "yes"
+    more = {"ended": ended and str(int(ended)), "model": facts.get("model"), "input": file}
+    return results | {name: value for name, value in more.items() if isinstance(value, str) and results}
+
+
+GOOGLE = Google()
