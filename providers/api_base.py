@@ -15,10 +15,15 @@ class ApiBase:
 
     cut: tuple[str, ...] = ()
     added: str = ""
+    ahead_of: str = ""  # a path from which on everything goes, the query too
 
     def host(self, text: str) -> str:
         """Return the base URL, without a slash at its end."""
         url = text.strip().rstrip("/")
+        if self.ahead_of:
+            scheme, _, rest = url.partition("://")
+            host, slash, path = rest.partition("/")
+            url = f"{scheme}://{host}{(slash + path).partition(self.ahead_of)[0]}".rstrip("/")
         while (end := next((each for each in self.cut if url.endswith(each)), None)) is not None:
             url = url.removesuffix(end).rstrip("/")
         return url + self.added

@@ -7,7 +7,7 @@ knows how the provider is spoken to. A call fails in one of three ways, a line i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,9 +26,11 @@ from proxy_plugin.providers.marks import (
     native_id,
     split_native_id,
 )
+from proxy_plugin.providers.stored import Content, NewFile, StoredFile
 
 if TYPE_CHECKING:
     from proxy_plugin.providers.http import Http, Origin
+    from proxy_plugin.providers.signing.signer import Signer
 
 __all__ = [
     "MARK_LENGTH",
@@ -98,6 +100,7 @@ class Capabilities:
     default_host: str
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
     api_base: ApiBase = AS_IT_IS  # how LiteLLM's setting of this name becomes `custom_host`
+    litellm: Mapping[str, str] = field(default_factory=dict)  # further settings of LiteLLM -> credentials
     framing: Framing = Framing()
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -109,6 +112,7 @@ class Capabilities:
     settle_seconds: float = 900.0  # how late an accepted create may still appear in the lane's own list
     results_kept_seconds: float = 30 * 86400
     discount: float = 0.0  # share of the list price that a batch saves
+    priced_as: str = ""  # the provider whose list prices hold here too
     billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
 
@@ -136,9 +140,12 @@ class Account:
         secret_headers: Mapping[str, str],
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        *,
+        signer: Signer | None = None,
     ) -> Origin:
         """Bind calls to a base URL, see `Http.origin`. Accounts of different callers may share a slug, no pause."""
-        return self.http.origin(f"{self.slug}\x1f{self.fingerprint}", base_url, secret_headers, headers, params)
+        name = f"{self.slug}\x1f{self.fingerprint}"
+        return self.http.origin(name, base_url, secret_headers, headers, params, signer=signer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,35 +353,6 @@ class Confirms(Protocol):
 
         Reads no more than the head of the results. Raises `TryLater`, `Short` where they have no head, or `Refused`.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file on its way to the provider's own store: complete, on disk. `lifetime` is in seconds, None: the default."""
-
-    path: Path
-    filename: str  # any text without control characters
-    purpose: str
-    lifetime: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """What the provider says of a file it has stored; None where it does not tell. Times are Unix seconds."""
-
-    id: str
-    bytes: int | None = None
-    created_at: int | None = None
-    expires_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The bytes of a stored file, or a range of them, as they arrive. `headers` are those that describe the bytes."""
-
-    status: int  # 200, or 206 for a range
-    headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]
 
 
 @runtime_checkable

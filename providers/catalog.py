@@ -18,6 +18,11 @@ ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as i
 BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
     "cohere": "proxy_plugin.providers.lanes.cohere.lane:COHERE",
+    "azure-openai": "proxy_plugin.providers.lanes.openai.services.azure_openai:AZURE_OPENAI",
+    "claude-platform-aws": "proxy_plugin.providers.lanes.anthropic.services.claude_platform_aws:CLAUDE_PLATFORM_AWS",
+    "claude-platform-google": (
+        "proxy_plugin.providers.lanes.anthropic.services.claude_platform_google:CLAUDE_PLATFORM_GOOGLE"
+    ),
     "dashscope": "proxy_plugin.providers.lanes.openai.services.dashscope:DASHSCOPE",
     "deepinfra": "proxy_plugin.providers.lanes.openai.services.deepinfra:DEEPINFRA",
     "doubleword": "proxy_plugin.providers.lanes.openai.services.doubleword:DOUBLEWORD",

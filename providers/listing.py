@@ -100,6 +100,7 @@ class Listing:
     newest_first: bool = True  # does a page say so? Without it times alone tell what is older than a fence
     size: str = "limit"  # the parameter that bounds a page
     records: str = "data"  # the member of an answer that holds them
+    others: tuple[str, ...] = ()  # further names of that member
     omits_empty: bool = False  # has an answer without records no such member?
     paging: tuple[str, ...] = ()  # the path to the next page's name in an answer; (): pages have none
     numbered: bool = False  # are pages asked for by their number, from 0?
@@ -139,7 +140,7 @@ class Listing:
         params = {**self.params, **({} if self.limit is None else {self.size: str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
         fields, bare = reply.fields(), isinstance(reply.json, list)
-        data = reply.json if bare else fields.get(self.records, [] if self.omits_empty else None)
+        data = reply.json if bare else self._records(fields)
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
         records = tuple(map(self._listed, data))
@@ -149,6 +150,10 @@ class Listing:
         more = fields.get("has_more")
         more = more if isinstance(more, bool) and not self.numbered else len(data) >= limit
         return Page(records, more, records[-1].id if records else "", reply.headers)
+
+    def _records(self, fields: Mapping[str, Any]) -> Any:
+        found = (fields[name] for name in (self.records, *self.others) if name in fields)
+        return next(found, [] if self.omits_empty else None)
 
     def _following(self, found: Any) -> str:
         for name in self.paging:

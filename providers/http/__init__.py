@@ -8,8 +8,9 @@ Reply     an answered call
 
 from proxy_plugin.providers.http.bodies import SEND_CHUNK, STORE_CHUNK
 from proxy_plugin.providers.http.client import Http, HttpSettings
+from proxy_plugin.providers.http.exchange import MAX_COMPLAINT, MAX_MESSAGE, Reply, plain_url
 from proxy_plugin.providers.http.intake import Intake
-from proxy_plugin.providers.http.origin import MAX_COMPLAINT, MAX_MESSAGE, Link, Origin, Reply, plain_url
+from proxy_plugin.providers.http.origin import Link, Origin
 from proxy_plugin.providers.http.outcomes import LONGEST_WAIT, retry_after
 
 __all__ = [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -21,11 +24,52 @@ _AS_IT_IS = "identity"
 _IN_QUOTES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})  # as the HTML standard writes names in forms
 
 
-def json_body(json: object) -> dict[str, Any]:
-    """Return the options of a request that sends this value; None sends nothing."""
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a call sends: `head`, and where there is a file the file and `tail` behind it. It may be sent again."""
+
+    head: bytes = b""
+    file: IO[bytes] | None = None
+    tail: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    start: int = 0  # of the file, from where it is sent
+
+    def sha256(self) -> str:
+        """Return the hash of all of it, in hex. Reads the file."""
+        digest = hashlib.sha256(self.head)
+        if self.file is not None:
+            self.file.seek(self.start)
+            while chunk := self.file.read(STORE_CHUNK):
+                digest.update(chunk)
+        digest.update(self.tail)
+        return digest.hexdigest()
+
+    def sent(self, call: Call, limits: HttpSettings) -> bytes | AsyncGenerator[bytes, None] | None:
+        """Return what aiohttp sends, None for nothing."""
+        if self.file is None:
+            return self.head or None
+        return _chunked(call, self, self.file, limits)
+
+
+NOTHING = Body()
+
+
+def json_body(json: object) -> Body:
+    """Return a JSON value as a body; None sends nothing."""
     if json is None:
-        return {}
-    return {"data": msgspec.json.encode(json), "headers": {"Content-Type": "application/json"}}
+        return NOTHING
+    return Body(msgspec.json.encode(json), headers={"Content-Type": "application/json"})
+
+
+def form_body(form: Mapping[str, str]) -> Body:
+    """Return a form as token endpoints read it."""
+    return Body(urlencode(form).encode(), headers={"Content-Type": "application/x-www-form-urlencoded"})
+
+
+def file_body(frame: tuple[bytes, bytes], file: IO[bytes], content_type: str, start: int = 0) -> Body:
+    """Return a file, from `start` on, between the bytes of a frame, with its length."""
+    size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
+    return Body(frame[0], file, frame[1], {"Content-Type": content_type, "Content-Length": str(size)}, start)
 
 
 def form_fields(boundary: str, fields: Mapping[str, str]) -> str:
@@ -47,17 +91,16 @@ def form_end(boundary: str) -> bytes:
     return f"\r\n--{boundary}--\r\n".encode()
 
 
-async def sent(
-    call: Call, frame: tuple[bytes, bytes], file: IO[bytes], limits: HttpSettings
-) -> AsyncGenerator[bytes, None]:
+async def _chunked(call: Call, body: Body, file: IO[bytes], limits: HttpSettings) -> AsyncGenerator[bytes, None]:
     """Yield the body chunk by chunk. A chunk is asked for when the one before has left; each renews the deadline."""
-    if frame[0]:
-        yield frame[0]
+    if body.head:
+        yield body.head
+    file.seek(body.start)
     while chunk := await asyncio.to_thread(file.read, SEND_CHUNK):
         call.allow(limits.read_timeout)
         yield chunk
-    if frame[1]:
-        yield frame[1]
+    if body.tail:
+        yield body.tail
     call.allow(limits.create_timeout)
 
 

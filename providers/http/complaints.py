@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-_WORDS = ("message", "detail", "msg", "error", "title")
+_WORDS = ("message", "detail", "msg", "error_description", "error", "title")
 
 
 def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
     """Return (code, message, param) of an error body in any common shape; never raises.
 
     Known: OpenAI's envelope, Google's (`status`, and the `reason` among its `details`), `{"error": "text"}`,
-    `{"message"}`, `{"detail": text | object | list}`, plain text.
+    `{"message"}`, `{"detail": text | object | list}`, OAuth's `{"error", "error_description"}`, plain text.
     """
     try:
         data = msgspec.json.decode(body)

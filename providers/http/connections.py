@@ -27,6 +27,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from proxy_plugin.providers.http.intake import Intake
+from proxy_plugin.providers.signing.tokens import Tokens
+
+LINK_LOCAL = "169.254."  # where clouds answer a machine about itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Connections:
         self._monotonic = monotonic
         self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
         self._held: dict[str, float] = {}
+        self.tokens = Tokens(monotonic)
         self._tls = _tls(self.settings.ca_bundle)
         self.carried: Mapping[str, str] = {}  # headers that the client of the gateway wants the provider to get
         self.intake: Intake | None = None  # bounds what `Origin.download` stores; None takes everything
@@ -108,7 +112,9 @@ class Connections:
         return self._sessions[kind]
 
     def proxy(self, url: URL) -> str | None:
-        """Return the proxy that leads to `url`, None for the direct way."""
+        """Return the proxy that leads to `url`, None for the direct way: none leads to the machine's own services."""
+        if (url.host or "").startswith(LINK_LOCAL):
+            return None
         if self.settings.outgoing_proxy or not self.settings.trust_env:
             return self.settings.outgoing_proxy
         return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)

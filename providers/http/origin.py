@@ -1,84 +1,40 @@
-"""One account at one base URL: everything an adapter may call.
-
-Facts about aiohttp 3.13 and 3.14 that the code relies on:
- - a redirect would carry credentials and body to another host, so none is followed;
- - GET, PUT and DELETE are silently repeated on a dropped kept-alive connection, POST is not; creates and uploads
-   use fresh connections all the same;
- - the read timeout of a socket starts when the request body has been sent, so a stalled upload needs its own.
-"""
+"""One account at one base URL: everything an adapter may call."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.http.bodies import (
     Beyond,
+    Body,
+    file_body,
+    form_body,
     form_end,
     form_fields,
     form_frame,
     json_body,
-    packing,
     read,
-    sent,
     store,
 )
-from proxy_plugin.providers.http.complaints import read_complaint
 from proxy_plugin.providers.http.connections import Connections, may_be_public
-from proxy_plugin.providers.http.outcomes import (
-    BROKEN,
-    LONGEST_WAIT,
-    Call,
-    broken,
-    no_answer,
-    retry_after,
-    unsuccessful,
-)
+from proxy_plugin.providers.http.exchange import MOVED, PLAIN, Exchange, Reply
+from proxy_plugin.providers.http.outcomes import Call
 from proxy_plugin.providers.kept import publish
 
-MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
-MAX_MESSAGE = 500  # characters of a provider's message that are kept
-_MOVED = frozenset({302, 303, 307})
 _OVER = frozenset({401, 403, 404, 410})  # what stores answer to a signed URL that has expired
 _LINK = "signed-link"  # what messages call it: its path and query are nobody's business
-_SCHEMES = {"bearer", "basic", "key", "token"}
-_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
-_PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
-_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A 2xx answer. `json` is the decoded body, None for an empty one."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    json: Any = field(repr=False)
-
-    def fields(self) -> dict[str, Any]:
-        """Return the body if it is an object, else {}."""
-        return self.json if isinstance(self.json, dict) else {}
-
-    def pause(self) -> float | None:
-        """Return the seconds until the next call that the provider asks for, at most an hour."""
-        after = retry_after(self.headers)
-        return None if after is None else min(after, LONGEST_WAIT)
-
-
-class Origin:
+class Origin(Exchange):
     """One account at one base URL. Paths are relative to it, so a credential cannot reach another host.
 
     A call answers with 2xx or raises. Safe calls (`request`, `upload`, `download`, `first_line`) raise `TryLater` for
@@ -86,38 +42,20 @@ class Origin:
     provider's Retry-After of an earlier 429 or 503 lasts: that is `TryLater` at once.
     """
 
-    def __init__(
-        self,
-        http: Connections,
-        account: str,
-        base_url: str,
-        secret_headers: Mapping[str, str],
-        headers: Mapping[str, str],
-        params: Mapping[str, str] | None = None,
-    ) -> None:
-        self._base, self._params, self._public = plain_url(base_url), params or {}, False
-        self._http, self._account = http, account
-        carried = _beneath(http.carried, _PLAIN, headers, secret_headers)
-        self._headers = _sendable({**carried, **_PLAIN, **headers, **secret_headers})
-        self._echoes = Echoes(_secrets(secret_headers.values()))
-
-    def __repr__(self) -> str:
-        return f"Origin({self._base})"
-
     async def request(
         self,
         method: str,
         path: str,
         *,
         json: object = None,
+        form: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Make a call that may be repeated freely."""
+        """Make a call that may be repeated freely, with a JSON value or a form."""
         call = Call(method, path, asyncio.timeout(self._http.settings.request_timeout))
-        body = json_body(json)
-        more = {**body.pop("headers", {}), **(headers or {})}
-        async with self._exchange(call, params=params, headers=more, **body) as response:
+        body = json_body(json) if form is None else form_body(form)
+        async with self._exchange(call, body, params=params, headers=headers) as response:
             return await self._reply(call, response)
 
     async def create(
@@ -139,16 +77,16 @@ class Origin:
             call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=True)
             return await self._send_file(call, document, (b"", b""), "application/json")
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.create_timeout), create=True)
-        async with self._exchange(call, fresh=True, params=params, **json_body(json)) as response:
+        async with self._exchange(call, json_body(json), fresh=True, params=params) as response:
             return await self._reply(call, response)
 
     async def pointed(self, path: str, fields: Mapping[str, str]) -> Reply:
         """POST a form that is answered with a redirect, and return that answer. Nobody goes where it leads."""
         call = Call("POST", path, asyncio.timeout(self._http.settings.request_timeout))
         boundary = secrets.token_hex(16)
-        body = form_fields(boundary, fields).encode().removesuffix(b"\r\n") + form_end(boundary)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        async with self._exchange(call, moved=True, headers=headers, data=body) as response:
+        form = form_fields(boundary, fields).encode().removesuffix(b"\r\n") + form_end(boundary)
+        body = Body(form, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+        async with self._exchange(call, body, moved=True) as response:
             return Reply(response.status, response.headers, None)
 
     async def upload(
@@ -173,7 +111,7 @@ class Origin:
         """Return the signed URL that is answered in place of content, None where content is answered."""
         call = Call("GET", path, asyncio.timeout(self._http.settings.request_timeout))
         async with self._exchange(call, moved=True) as response:
-            return response.headers.get("Location") if response.status in _MOVED else None
+            return response.headers.get("Location") if response.status in MOVED else None
 
     async def send(
         self, path: str, file: Path, *, start: int, headers: Mapping[str, str], params: Mapping[str, str]
@@ -226,11 +164,6 @@ class Origin:
         """Bind calls to a signed URL that the provider gave. Raises TryLater for what is none. See `Link`."""
         return Link(self._http, self._account, self._base, url)
 
-    def clean(self, text: str) -> str:
-        """Return a provider's words fit to be shown: our credentials masked, on one line, at most 500 characters."""
-        text = self._echoes.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
-        return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:MAX_MESSAGE]
-
     async def _send_file(
         self,
         call: Call,
@@ -244,95 +177,9 @@ class Origin:
     ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
-            file.seek(start)
-            size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
-            more = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
-            body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=more, data=body, params=params) as response:
+            body = file_body(frame, file, content_type, start)
+            async with self._exchange(call, body, fresh=True, headers=headers, params=params) as response:
                 return await self._reply(call, response)
-
-    @asynccontextmanager
-    async def _exchange(
-        self,
-        call: Call,
-        *,
-        fresh: bool = False,
-        moved: bool = False,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a 2xx response, or with `moved` a redirect, or raise what its absence means.
-
-        Covers what is done with the body, too.
-        """
-        if held := self._http.held(self._account):
-            raise TryLater(f"{call}: not sent, the provider asked for a pause", after=held)
-        url, asked = self._url(call.path), {**self._params, **(params or {})}
-        request = self._http.session(fresh=fresh, public=self._public).request(
-            call.method,
-            url,
-            headers={**self._headers, **(headers or {})},
-            params=asked or None,
-            allow_redirects=False,
-            proxy=self._http.proxy(url),
-            timeout=self._timeouts(call),
-            trace_request_ctx=call,
-            **options,
-        )
-        try:
-            async with call.deadline, request as response:
-                if response.status // 100 != 2 and not (moved and response.status in _MOVED):
-                    raise await self._failure(call, response)
-                if packed := packing(response):
-                    raise no_answer(call, f"{call}: HTTP {response.status} as {packed}, which was not asked for")
-                yield response
-        except BROKEN as error:
-            raise broken(call, error) from None  # the chain would show URLs and headers in a traceback
-
-    def _url(self, path: str) -> URL:
-        if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path.split("/")):
-            raise ValueError("not a relative path below the base URL")
-        return URL(f"{self._base}/{path}", encoded=True)
-
-    def _timeouts(self, call: Call) -> aiohttp.ClientTimeout:
-        """No total here, the call's own deadline stands for it. `connect` includes waiting for a free connection."""
-        limits = self._http.settings
-        silence = limits.create_timeout if call.create else limits.read_timeout
-        connect = limits.connect_timeout + limits.read_timeout
-        return aiohttp.ClientTimeout(
-            total=None, connect=connect, sock_connect=limits.connect_timeout, sock_read=silence
-        )
-
-    async def _reply(self, call: Call, response: aiohttp.ClientResponse) -> Reply:
-        body = await read(response, self._http.settings.max_reply_bytes)  # JSON cut short is unreadable below
-        try:
-            return Reply(response.status, response.headers, msgspec.json.decode(body) if body.strip() else None)
-        except (ValueError, RecursionError):
-            raise no_answer(call, f"{call}: HTTP {response.status} with an unreadable body") from None
-
-    def refusal(self, body: bytes, status: int | None = None, *, code: str = "refused") -> Refused:
-        """Return the `Refused` that an error body describes, cleaned; `code` where the body has none that is plain."""
-        found, message, param = read_complaint(body)
-        if found and _CODE.fullmatch(found) and self.clean(found) == found:
-            code = found
-        return Refused(self.clean(message) or code, code=code, status=status, param=self.clean(param or "") or None)
-
-    async def _failure(self, call: Call, response: aiohttp.ClientResponse) -> ProviderError:
-        """Return what an answer other than 2xx proves."""
-        status, after = response.status, retry_after(response.headers, self._http.now)
-        after = None if after is None else min(after, LONGEST_WAIT)
-        if status in {429, 503} and after:
-            self._http.hold(self._account, after)
-        return unsuccessful(call, status, after, await self._refusal_of(response))
-
-    async def _refusal_of(self, response: aiohttp.ClientResponse) -> Refused:
-        """Read an error body. The status alone counts when it cannot be read."""
-        try:
-            body = b"" if packing(response) else await read(response, MAX_COMPLAINT)
-        except BROKEN:
-            body = b""
-        return self.refusal(body, response.status, code=f"http_{response.status}")
 
 
 class Link(Origin):
@@ -348,7 +195,7 @@ class Link(Origin):
         if not link.host or link.user or not (at_home or (link.scheme == "https" and may_be_public(link.host))):
             raise TryLater("the provider gave a link that cannot be followed")
         super().__init__(http, f"{account}\x1f{link.host}", str(link.origin()), {}, {})
-        self._link, self._headers, self._public = link, dict(_PLAIN), not at_home
+        self._link, self._headers, self._public = link, dict(PLAIN), not at_home
         self._echoes = Echoes(link.query.values())
 
     async def put(self, file: Path, headers: Mapping[str, str] | None = None) -> Reply:
@@ -370,34 +217,8 @@ class Link(Origin):
         return TryLater(f"{call}: HTTP {response.status}, the link is over") if over else found
 
 
-def plain_url(text: str) -> str:
-    """Return a base URL without its last slash. Raises ValueError, which does not show it, for any other text."""
-    url = URL(text)
-    if url.scheme not in {"http", "https"} or not url.host or url.user or url.query_string or url.fragment:
-        raise ValueError("a base URL is http(s)://host[:port][/path], without user, query and fragment")
-    return str(url).rstrip("/")
-
-
 def _joined(base: str, url: str) -> URL:
     try:
         return URL(base).join(URL(url, encoded=True))
     except ValueError:
         return URL()
-
-
-def _beneath(carried: Mapping[str, str], *own: Mapping[str, str]) -> dict[str, str]:
-    """Return what is carried without what a call says itself, whatever the case of its name."""
-    taken = {name.lower() for headers in own for name in headers}
-    return {name: value for name, value in carried.items() if name.lower() not in taken}
-
-
-def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not value.isprintable() or not value.isascii():
-            raise ValueError(f"header {name} holds characters that cannot be sent")
-    return dict(headers)
-
-
-def _secrets(values: Iterable[str]) -> Iterable[str]:
-    """Return the secret parts of header values."""
-    return {part for value in values for part in value.split() if part.lower() not in _SCHEMES}

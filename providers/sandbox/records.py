@@ -109,6 +109,10 @@ class Accounts:
     def of(self, key: str | None) -> str | None:
         return None if key is None else self._of.get(key)
 
+    def keys(self) -> list[str]:
+        """All keys, the first one first."""
+        return list(self._of)
+
     def names(self) -> list[str]:
         return sorted(set(self._of.values()))
 

@@ -102,6 +102,9 @@ class _Reading:
             given["custom_host"] = base
         if (organization := params.get("organization")) is not None and "openai_organization" in fields:
             given.setdefault("openai_organization", organization)
+        for theirs, ours in adapter.capabilities.litellm.items():
+            if params.get(theirs) is not None:
+                given.setdefault(ours, params[theirs])
         settings, missing = self._resolve(given, path)
         if missing:
             return None, ", ".join(dict.fromkeys(missing.values()))

@@ -59,7 +59,7 @@ def price(lane: Capabilities, model: str) -> Price | None:
 
     Where no price of writing into a cache is listed, the provider has none: such tokens are read like any other.
     """
-    listed = _find(_listed(), (lane.provider, *aliases(lane.provider)), model)
+    listed = _find(_listed(), (lane.provider, *aliases(lane.provider), lane.priced_as or lane.provider), model)
     if listed is None or listed.input_cost_per_token is None:
         return None
     share = 1 - lane.discount

@@ -45,7 +45,7 @@ from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
-from proxy_plugin.providers.keys import KeyCredentials, key_of
+from proxy_plugin.providers.keys import HostCredentials, KeyCredentials, key_of
 from proxy_plugin.providers.lanes.anthropic import refusals
 from proxy_plugin.providers.lanes.anthropic.rows import (
     custom_id_of,
@@ -58,6 +58,7 @@ from proxy_plugin.providers.listing import Listed, Listing, Page, identifier, rf
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
+    from proxy_plugin.providers.signing.accounts import Proof
 
 BATCHES = "messages/batches"
 JOBS = Listing(BATCHES, 1000, "after_id", rfc_3339)  # the most that a list of batches returns at once
@@ -69,14 +70,18 @@ STATES: Mapping[str, JobState] = {
 OUTCOMES = ("succeeded", "errored", "canceled", "expired")  # counters, all 0 until the whole job has ended
 
 
-class AnthropicCredentials(KeyCredentials):
-    """An API key of one workspace, and the version of the API it is used with.
+class VersionCredentials(HostCredentials):
+    """The version of the API that an account is used with.
 
     Version 2026-10-21 refuses what the translation may send, sampling parameters first: the default is the one before.
     """
 
     anthropic_version: str = Field("2023-06-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
     anthropic_beta: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+( *, *[A-Za-z0-9._-]+)*$")  # of whole batches
+
+
+class AnthropicCredentials(VersionCredentials, KeyCredentials):
+    """An API key of one workspace."""
 
 
 CAPABILITIES = Capabilities(
@@ -108,7 +113,7 @@ CAPABILITIES = Capabilities(
 
 
 class Anthropic:
-    """The batch lane of the Messages API."""
+    """The batch lane of the Messages API, for whoever serves it: see `services/` for those beside Anthropic itself."""
 
     credentials: type[Credentials] = AnthropicCredentials
     capabilities = CAPABILITIES
@@ -212,11 +217,16 @@ class Anthropic:
         return split is not None and split[0] == part.mark
 
     def _origin(self, account: Account) -> Origin:
-        credentials = cast("AnthropicCredentials", account.credentials)
-        headers = {"anthropic-version": credentials.anthropic_version}
-        if credentials.anthropic_beta:
-            headers["anthropic-beta"] = credentials.anthropic_beta
-        return account.origin(self._host(credentials), {"x-api-key": key_of(credentials)}, headers)
+        secret, signer = self._proof(account)
+        return account.origin(self._host(account.credentials), secret, self._told(account.credentials), signer=signer)
+
+    def _proof(self, account: Account) -> Proof:
+        return {"x-api-key": key_of(account.credentials)}, None
+
+    def _told(self, credentials: Credentials) -> dict[str, str]:
+        versions = cast("VersionCredentials", credentials)
+        headers = {"anthropic-version": versions.anthropic_version}
+        return headers | ({"anthropic-beta": versions.anthropic_beta} if versions.anthropic_beta else {})
 
     def _host(self, credentials: Credentials) -> str:
         return credentials.custom_host or self.capabilities.default_host

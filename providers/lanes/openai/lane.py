@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -50,10 +52,12 @@ from proxy_plugin.providers.listing import identifier
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 11 MB
     from proxy_plugin.providers.http import Origin
+    from proxy_plugin.providers.signing.accounts import Proof
 
 __all__ = ["OpenAICompatible", "Service"]
 
 ERRORS = "error.jsonl"
+BROKEN, PROCESSED = frozenset({"error", "failed"}), frozenset({"processed", "succeeded", ""})  # states of a file
 
 
 class OpenAICompatible:
@@ -86,8 +90,12 @@ class OpenAICompatible:
         """Upload the part as `pp-<mark>.jsonl`, or find the upload of an interrupted run."""
         origin, service = self._origin(account), self.service.of(account.credentials)
         if again and (found := await self._staged(origin, part, service)):
+            if self.service.processed:
+                path = f"files/{found}"
+                _check_processed(origin, jobs.record(await patiently(lambda: origin.request("GET", path))), service)
             return {"file": found}
         fields = {"purpose": service.purpose} if service.purpose else {}
+        fields |= service.upload
         try:
             stored = jobs.record(await origin.upload("files", fields, part.path, _filename(part)))
         except Refused as refused:
@@ -95,6 +103,7 @@ class OpenAICompatible:
         file = identifier(stored)
         if file is None or stored.get("bytes") not in (None, part.bytes):
             raise TryLater(f"upload of {_filename(part)}: the reply names no file of {part.bytes} bytes")
+        _check_processed(origin, stored, service)
         return {"file": file}
 
     async def fence(self, account: Account) -> str | None:
@@ -205,12 +214,15 @@ class OpenAICompatible:
 
     def _origin(self, account: Account, more: Mapping[str, str] | None = None) -> Origin:
         credentials, service = account.credentials, self.service
-        header = service.of(credentials).key_header
-        bearer = "Bearer " if header.lower() == "authorization" else ""
-        secret = {header: f"{bearer}{key_of(credentials)}"}
         told = {name: value for name, value in _told(service.headers, credentials).items() if value}
-        params = _told(service.params, credentials)
-        return account.origin(self._host(credentials), secret, {**told, **(more or {})}, params)
+        params = {name: value for name, value in _told(service.params, credentials).items() if value}
+        secret, signer = self._proof(account)
+        return account.origin(self._host(credentials), secret, {**told, **(more or {})}, params, signer=signer)
+
+    def _proof(self, account: Account) -> Proof:
+        header = self.service.of(account.credentials).key_header
+        bearer = "Bearer " if header.lower() == "authorization" else ""
+        return {header: f"{bearer}{key_of(account.credentials)}"}, None
 
     def _host(self, credentials: Credentials) -> str:
         return credentials.custom_host or self.service.default_host
@@ -229,11 +241,14 @@ class OpenAICompatible:
         try:
             async for page in listing.pages(origin):
                 for file in page.records:
-                    if _is_of(file.fields, part) and not await gone(origin.request("GET", f"files/{file.id}")):
+                    if _is_of(file.fields, part, service) and not await self._is_gone(origin, file.id):
                         return file.id  # a list may still show a file that was deleted a moment ago
         except Refused:
             return None
         return None
+
+    async def _is_gone(self, origin: Origin, file: str) -> bool:
+        return await gone(patiently(lambda: origin.request("GET", f"files/{file}")))
 
     async def _shows_file(self, origin: Origin, submission: Submission) -> bool:
         file = submission.staged.get("file")
@@ -277,6 +292,17 @@ async def _read(origin: Origin, path: str) -> dict[str, Any]:
     return jobs.record(await known(origin.request("GET", path), path))
 
 
+def _check_processed(origin: Origin, file: Mapping[str, Any], service: Service) -> None:
+    """Raise TryLater while a file is worked on before a job may read it, Refused where that failed on a line or all."""
+    word = str(file.get("status") or "").lower()
+    if not service.processed or word in PROCESSED:
+        return
+    if word in BROKEN:
+        said = origin.refusal(msgspec.json.encode(file.get("status_details")), 400)
+        raise refusals.of_upload(said, first_line=service.first_line)
+    raise TryLater(f"the uploaded file is {word if word.isidentifier() else 'not processed'}")
+
+
 def _has_size(path: Path, size: object) -> bool:
     return path.exists() and path.stat().st_size == size
 
@@ -285,10 +311,10 @@ def _filename(part: PartFile) -> str:
     return f"pp-{part.mark}.jsonl"
 
 
-def _is_of(file: Mapping[str, Any], part: PartFile) -> bool:
+def _is_of(file: Mapping[str, Any], part: PartFile, service: Service) -> bool:
     """Whether a listed file is an upload of this very part, and usable."""
     same = file.get("filename") == _filename(part) and file.get("bytes") == part.bytes
-    return same and file.get("status") != "error"
+    return same and (service.processed or file.get("status") != "error")
 
 
 def _is_ours(job: Mapping[str, Any], submission: Submission, service: Service) -> bool:

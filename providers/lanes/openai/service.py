@@ -18,9 +18,10 @@ from proxy_plugin.providers.keys import KeyCredentials
 from proxy_plugin.providers.listing import Listing, moment
 
 MARK_KEY = "proxy_plugin"
-BATCHES = Listing("batches", 100, "after", moment)  # the most that a list of batches returns at once
-IN_ANY_ORDER = Listing("batches", 100, "after", moment, newest_first=False)
-FILES = Listing("files", 1000, "after", moment, {"order": "desc"})
+ALSO = ("value",)  # a list's records at Azure
+BATCHES = Listing("batches", 100, "after", moment, others=ALSO)  # the most that a list of batches returns at once
+IN_ANY_ORDER = Listing("batches", 100, "after", moment, newest_first=False, others=ALSO)
+FILES = Listing("files", 1000, "after", moment, {"order": "desc"}, others=ALSO)
 # UNVERIFIED: no reference page lists them. They are what OpenAI's error bodies are known to hold when credit, a hard
 # limit or the account's payment is the reason; one that is never sent costs nothing, one that is missing ends its part.
 BILLING_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
@@ -63,12 +64,14 @@ class Service(Capabilities):
     accepts_label: bool = True
     min_poll_seconds: float = 0.0  # the page names no bound; the operator's poll_seconds_first counts
     billing_codes: frozenset[str] = BILLING_CODES
-    credentials: type[KeyCredentials] = CopyCredentials
+    credentials: type[Credentials] = CopyCredentials
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)  # a field of this record -> the credential
     headers: Mapping[str, str] = field(default_factory=dict)  # further ones, sent where they are set -> credential
     params: Mapping[str, str] = field(default_factory=dict)  # the query of every call -> credential
     key_header: str = "Authorization"  # where the key goes, there as a bearer token
     purpose: str | None = "batch"  # of the uploaded file, None: not sent
+    upload: Mapping[str, str] = field(default_factory=dict)  # further fields of its form
+    processed: bool = False  # is it worked on before a job may read it?
     file_purposes: frozenset[str] = frozenset()  # of other files that the service keeps
     window: str | None = "24h"  # completion_window, None: not sent
     order: Mapping[str, object] = field(default_factory=dict)  # further members of a create

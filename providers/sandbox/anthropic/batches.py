@@ -49,8 +49,9 @@ from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 class Batches:
     """The batches of all accounts, their routes and their lives."""
 
-    def __init__(self, services: Services, settings: Settings) -> None:
-        self._services, self._settings = services, settings
+    def __init__(self, services: Services, settings: Settings, base: str) -> None:
+        """`base` is the path below which the batches are, in the addresses of results too."""
+        self._services, self._settings, self._path = services, settings, base
         self._folder = services.directory / "batches"
         self.reset()
 
@@ -181,7 +182,7 @@ class Batches:
 
     def _base(self, request: web.Request, options: Options) -> str:
         host = options.results_url_host or f"{request.scheme}://{request.host}"
-        return host.rstrip("/") + self._services.prefix
+        return host.rstrip("/") + self._path
 
     def _reply(self, request: web.Request, batch: Batch) -> Reply:
         headers = {}

@@ -18,7 +18,7 @@ from proxy_plugin.providers.sandbox.anthropic.batches import Batches, new_id
 from proxy_plugin.providers.sandbox.anthropic.errors import check_version, error_reply, new_request_id, refused
 from proxy_plugin.providers.sandbox.anthropic.lines import body_path
 from proxy_plugin.providers.sandbox.anthropic.options import Options, Settings
-from proxy_plugin.providers.sandbox.dialect import Services
+from proxy_plugin.providers.sandbox.dialect import Route, Services
 from proxy_plugin.providers.sandbox.replies import Refused, Reply
 from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
 
@@ -27,12 +27,19 @@ class Anthropic:
     """See `dialect.Dialect`."""
 
     credentials = frozenset({"x-api-key", "authorization"})
+    defaults = Options()
 
     def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
         self.name, self.prefix = services.name, services.prefix
-        self._services, self._settings = services, Settings(Options(), options)
-        self._batches = Batches(services, self._settings)
-        self.routes = crowded(self._batches.routes(), self._crowd)
+        self._services, self._settings = services, Settings(self.defaults, options)
+        self._batches = self._made()
+        self.routes = crowded(self._routes(), self._crowd)
+
+    def _made(self) -> Batches:
+        return Batches(self._services, self._settings, self.prefix)
+
+    def _routes(self) -> list[Route]:
+        return self._batches.routes()
 
     def account(self, request: web.Request) -> str | None:
         if (key := request.headers.get("x-api-key")) is not None:

@@ -88,6 +88,8 @@ class Batches:
                 return self._reply(self._batches[self._first[key]])
             if differs.needs_file and self._files.find(account, order.input_file_id) is None:
                 raise refused(404, f"No such File object: {order.input_file_id}", None, "input_file_id")
+            if (file := self._files.find(account, order.input_file_id)) and not file.ready(differs):
+                raise refused(400, "The input file is not processed yet.", "invalid_request", "input_file_id")
             if not self._creates.admits(account, now, self._settings.current.creates_per_hour):
                 raise rate_limited("batch creations per hour")
             batch = await self._accept(account, order)

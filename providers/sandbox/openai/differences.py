@@ -39,6 +39,8 @@ class Differences(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     signed_content: bool = False  # content is a 302 to an address that takes no key
     deletes_anything: bool = False  # `deleted: true` of files that never were
     expiries: bool = True  # may `expires_after` and `output_expires_after` be sent?
+    dotted_expiry: bool = False  # `expires_after` in dotted names, of 14 to 30 days
+    pending_looks: int = 0  # so many looks at a new file find it `pending`, and no batch may read it
     checks_uploads: bool = False  # every line is checked before the file is stored
     # Creates
     endpoints: dict[str, str] = {}  # what creates and lines name -> OpenAI's path; {}: OpenAI's own
@@ -55,6 +57,8 @@ class Differences(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     expires: bool = True  # do batches have an `expires_at`?
     counts: Literal["always", "late", "beside"] = "always"  # late: null until validated; beside: not in an object
     problems: Literal["object", "list", "text"] = "object"
+    empty_ids: bool = False  # of files that are not there: "" and not null
+    codes: dict[str, str] = {}  # OpenAI's codes of problems -> its own
     cursors: bool = False  # the list is paged by `cursor` and `paging.next_cursor`, without a limit
     cancel_keeps: bool = True  # does a cancelled batch name its files?
     # Lines and rows
@@ -107,6 +111,8 @@ def batch_object(facts: dict[str, Any], differs: Differences) -> dict[str, Any]:
         made["expires_at"] = None
     if not differs.cancel_keeps and facts["status"] == "cancelled":
         made |= {"output_file_id": None, "error_file_id": None}
+    if differs.empty_ids:
+        made |= {name: made[name] or "" for name in ("output_file_id", "error_file_id")}
     counts = made.pop("request_counts")
     if differs.counts == "beside":
         made |= counts

@@ -36,6 +36,7 @@ DEFAULT_BATCH_EXPIRY = 30 * 86400
 LONGEST_FIELD = 1024
 
 _FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
+_DOTTED = ("purpose", "expires_after.anchor", "expires_after.seconds")
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class File:
     path: Path
     lines: int
     deleted: bool = False
+    looks: int = 0
 
     def facts(self, differs: Differences) -> dict[str, Any]:
         """The File object."""
@@ -63,9 +65,13 @@ class File:
             "bytes": self.size,
             "created_at": timed(int(self.created), differs),
             "expires_at": None if self.expires is None else timed(int(self.expires), differs),
-            "status": "processed",
+            "status": "processed" if self.ready(differs) else "pending",
             "status_details": None,
         }
+
+    def ready(self, differs: Differences) -> bool:
+        """Whether a batch may read it."""
+        return self.purpose != "batch" or self.looks >= differs.pending_looks
 
 
 @dataclass(slots=True)
@@ -179,7 +185,7 @@ class Files:
             raise unknown_parameter(head.name)
 
     def _known_fields(self) -> tuple[str, ...]:
-        return _FIELDS if self._differs.expiries else _FIELDS[:1]
+        return _DOTTED if self._differs.dotted_expiry else _FIELDS if self._differs.expiries else _FIELDS[:1]
 
     async def _store(self, form: Form, handle: BinaryIO, upload: _Upload) -> None:
         limit = self._settings.current.max_file_bytes
@@ -202,7 +208,9 @@ class Files:
             raise wrong_value("purpose", PURPOSES)
         if purpose == "batch":
             self._check_batch_input(upload)
-        given = _expires_after(upload.fields)
+        given = _expires_after({name.replace(".", "[") + "]" * ("." in name): v for name, v in upload.fields.items()})
+        if self._differs.dotted_expiry and given is not None and not 14 * 86400 <= given <= 30 * 86400:
+            raise refused(400, "expires_after.seconds must be between 1209600 and 2592000.", None, "expires_after")
         return given if given is not None or purpose != "batch" else DEFAULT_BATCH_EXPIRY
 
     async def _check_lines(self, upload: _Upload) -> None:
@@ -251,7 +259,10 @@ class Files:
 
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
-            return json_reply(self._wanted(request, account).facts(self._differs))
+            file = self._wanted(request, account)
+            reply = json_reply(file.facts(self._differs))
+            file.looks += 1
+            return reply
 
         return act
 

@@ -59,6 +59,7 @@ class Seen:
 
 
 def numbered(problem: Problem, differs: Differences) -> Problem:
+    problem = replace(problem, code=differs.codes.get(problem.code, problem.code))
     return problem if problem.line is None else replace(problem, line=problem.line - 1 + differs.first_line)
 
 

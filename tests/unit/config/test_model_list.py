@@ -93,6 +93,16 @@ def test_credentials_come_from_the_entry() -> None:
         ("openai/gpt-4o", "https://h.example/v1/chat/completions", "https://h.example/v1"),
         ("openai/text-embedding-3-small", "https://h.example/v1/embeddings", "https://h.example/v1"),
         ("openai/gpt-4o", "https://h.example/openai", "https://h.example/openai"),
+        *(
+            ("azure/mine", f"https://mine.openai.azure.com{written}", "https://mine.openai.azure.com")
+            for written in (
+                "",
+                "/",
+                "/openai/v1/",
+                "/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+            )
+        ),
+        ("azure/mine", "https://openai.example/apim/openai/v1", "https://openai.example/apim"),
         ("openai/gpt-4o", "os.environ/BASE", "https://from.example/v1"),
     ],
 )
@@ -100,6 +110,17 @@ def test_the_base_of_an_entry_is_read_by_litellms_rule_for_its_provider(model: s
     environ = {"BASE": "https://from.example/v1/chat/completions"}
     config = parse({"model_list": [entry("m", model, api_base=api_base)], "proxy_plugin": {}}, environ)
     assert config.virtual_keys["model-m"].credentials.custom_host == host
+
+
+def test_litellms_names_for_azure_are_read() -> None:
+    """`api_version`, `tenant_id`, `client_id` and `client_secret` of an `azure/` entry (litellm 1.106.2)."""
+    host = {"api_base": "https://mine.openai.azure.com", "api_version": "2024-10-21"}
+    client: dict[str, Any] = {"tenant_id": "t", "client_id": "c", "client_secret": "s3cr3t-of-nobody", "api_key": None}
+    found = configured(entry("m", "azure/deployed", **{**host, **client})).virtual_keys["model-m"]
+    told = found.credentials.model_dump()
+    assert (found.provider, found.models) == ("azure-openai", ("deployed",))
+    names = ("azure_api_version", "azure_entra_tenant_id", "azure_entra_client_id")
+    assert [told[name] for name in names] == ["2024-10-21", "t", "c"]
 
 
 def test_litellms_other_names_of_base_and_organization_count_too() -> None:

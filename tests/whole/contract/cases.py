@@ -11,12 +11,15 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from proxy_plugin.providers.sandbox.answers import expected_text
+from proxy_plugin.providers.sandbox.azure_openai.stand_in import ENTRA
+from proxy_plugin.providers.sandbox.claude_platform_aws.stand_in import SIGNED
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import StandIn, copies, find
 from tests.toy.toy_service import answer_text
@@ -165,6 +168,26 @@ CASES = [
     Case(stand_in=find("x-ai"), half="\ufffd", error_code="request_failed"),
     Case(stand_in=find("mistral-ai"), half="\ufffd", apart={"model": find("mistral-ai").models[1]}),
     Case(stand_in=find("google"), apart={"model": find("google").models[1]}),
+    Case(
+        stand_in=ENTRA,
+        wrong={"azure_entra_client_secret": None, "api_key": "sk-nobody-has-this-58c1"},
+        **_apart(ENTRA),
+    ),
+    Case(
+        stand_in=SIGNED if find_spec("botocore") else find("claude-platform-aws"),
+        half="\ufffd",
+        wrong={"aws_secret_access_key": "nobody-has-this-58c1"}
+        if find_spec("botocore")
+        else {"api_key": "sk-nobody-has-this-58c1"},
+    ),
+    Case(
+        stand_in=find("claude-platform-google"),
+        half="\ufffd",
+        wrong={
+            "vertex_service_account_json": None,
+            "api_key": "sk-nobody-has-this-58c1",
+        },  # a token, not a key: refused
+    ),
     Case(
         stand_in=TOY,
         whole=True,

@@ -1,0 +1,145 @@
+"""Credentials of the clouds: what is given together, what is refused, and where calls go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from proxy_plugin.providers.base import Account, LineIn, LineRejected, Target
+from proxy_plugin.providers.catalog import load
+from proxy_plugin.providers.http import Http
+from proxy_plugin.providers.sandbox.tokens import service_account
+
+SECRET = "s3cr3t-of-nobody-41d9"
+AZURE, AWS, GOOGLE = load("azure-openai"), load("claude-platform-aws"), load("claude-platform-google")
+PLACE = {"azure_resource_name": "mine"}
+CLIENT = {"azure_entra_tenant_id": "t", "azure_entra_client_id": "c", "azure_entra_client_secret": SECRET}
+WORKLOAD = {
+    "azure_entra_tenant_id": "t",
+    "azure_workload_client_id": "w",
+    "azure_federated_token_file": "/run/token",
+}
+WORKSPACE = {"anthropic_aws_workspace_id": "wrkspc_1"}
+PROJECT = {"vertex_project_id": "p", "anthropic_google_cloud_workspace_id": "wrkspc_1"}
+SERVICE_ACCOUNT = {"vertex_service_account_json": service_account("sk-some")}
+
+
+@pytest.mark.parametrize(
+    ("lane", "given"),
+    [
+        (AZURE, {**PLACE, "api_key": SECRET}),
+        (AZURE, {**PLACE, "azure_ad_token": SECRET}),
+        (AZURE, {**PLACE, **CLIENT}),
+        (AZURE, {**PLACE, **CLIENT, "azure_auth_mode": "entra"}),
+        (AZURE, {**PLACE, "azure_auth_mode": "managed"}),
+        (AZURE, {**PLACE, "azure_auth_mode": "workload", **WORKLOAD}),
+        (AZURE, {"custom_host": "https://mine.openai.azure.com", "api_key": SECRET}),
+        (AWS, {**WORKSPACE, "api_key": SECRET}),
+        (AWS, {**WORKSPACE, "aws_access_key_id": "AKIA1", "aws_secret_access_key": SECRET}),
+        (GOOGLE, {**PROJECT, **SERVICE_ACCOUNT}),
+        (GOOGLE, {**PROJECT, "api_key": SECRET}),
+    ],
+)
+def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]) -> None:
+    found = lane.credentials.model_validate(given)
+    assert SECRET not in repr(found)
+    assert lane.account_key(found) == lane.account_key(lane.credentials.model_validate(given))
+
+
+@pytest.mark.parametrize(
+    ("lane", "given", "words"),
+    [
+        (AZURE, PLACE, "give one of api_key"),
+        (AZURE, {"api_key": SECRET}, "azure_resource_name"),
+        (AZURE, {**PLACE, **CLIENT, "api_key": SECRET}, "give one of api_key"),
+        (AZURE, {**PLACE, "azure_entra_client_secret": SECRET}, "azure_entra_tenant_id"),
+        (AZURE, {**PLACE, "api_key": SECRET, "azure_auth_mode": "managed"}, "api_key does not go with"),
+        (AZURE, {**PLACE, **CLIENT, "azure_auth_mode": "workload"}, "azure_entra_client_secret does not go with"),
+        (AZURE, {**PLACE, "api_key": SECRET, "azure_auth_mode": "entra"}, "needs azure_entra_client_secret"),
+        (AZURE, {"azure_resource_name": "a.example/#", "api_key": SECRET}, "azure_resource_name"),
+        (AZURE, {**PLACE, **CLIENT, "azure_entra_tenant_id": "../t"}, "azure_entra_tenant_id"),
+        (AZURE, {**PLACE, "api_key": SECRET, "azure_api_version": "v1&x=1"}, "azure_api_version"),
+        (AZURE, {**PLACE, "api_key": SECRET, "azure_input_seconds": 3600}, "azure_input_seconds"),
+        (AZURE, {**PLACE, "azure_auth_mode": "workload"}, "AZURE_FEDERATED_TOKEN_FILE"),
+        (AWS, WORKSPACE, "AWS_ACCESS_KEY_ID"),
+        (AWS, {"api_key": SECRET}, "anthropic_aws_workspace_id"),
+        (AWS, {**WORKSPACE, "aws_secret_access_key": SECRET}, "go together"),
+        (AWS, {**WORKSPACE, "aws_session_token": SECRET}, "aws_session_token goes with"),
+        (AWS, {**WORKSPACE, "aws_region": "evil.example/"}, "aws_region"),
+        (GOOGLE, PROJECT, "give one of"),
+        (GOOGLE, {**PROJECT, **SERVICE_ACCOUNT, "api_key": SECRET}, "give one of"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"a": 1}'}, "client_email"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": "/no/such/file"}, "neither JSON nor the path"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(lane: Any, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        lane.credentials.model_validate(given)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_the_environment_is_read_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway takes secrets out of its environment before it serves anybody."""
+    for name, value in (("ACCESS_KEY_ID", "ASIA1"), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", "tok")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    for name, value in (("FEDERATED_TOKEN_FILE", "/run/token"), ("TENANT_ID", "t"), ("CLIENT_ID", "w")):
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    machine = AWS.credentials.model_validate(WORKSPACE)
+    brought = AWS.credentials.model_validate({**WORKSPACE, "api_key": "sk-brought-key"})
+    workload = AZURE.credentials.model_validate({**PLACE, "azure_auth_mode": "workload"})
+    monkeypatch.undo()
+    assert machine.model_dump()["aws_secret_access_key"].get_secret_value() == SECRET
+    assert machine.model_dump()["aws_session_token"].get_secret_value() == "tok"
+    assert brought.model_dump()["aws_access_key_id"] is None
+    assert {name: workload.model_dump()[name] for name in WORKLOAD} == WORKLOAD
+    with pytest.raises(ValidationError, match="aws_session_token goes with"):
+        AWS.credentials.model_validate({**WORKSPACE, "aws_session_token": "of nobody"})
+
+
+def test_a_service_account_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "account.json"
+    path.write_text(SERVICE_ACCOUNT["vertex_service_account_json"])
+    by_path = GOOGLE.credentials.model_validate({**PROJECT, "vertex_service_account_json": str(path)})
+    assert by_path == GOOGLE.credentials.model_validate({**PROJECT, **SERVICE_ACCOUNT})
+
+
+@pytest.mark.parametrize(
+    ("lane", "given", "base"),
+    [
+        (AZURE, PLACE, "https://mine.openai.azure.com/openai/v1"),
+        (AZURE, {**PLACE, "azure_api_version": "preview"}, "https://mine.openai.azure.com/openai/v1"),
+        (AZURE, {**PLACE, "azure_api_version": "2024-10-21"}, "https://mine.openai.azure.com/openai"),
+        (AZURE, {"custom_host": "https://h.example"}, "https://h.example/openai/v1"),
+        (AZURE, {"custom_host": "https://openai.example/apim/openai/v1/"}, "https://openai.example/apim/openai/v1"),
+        (AWS, {**WORKSPACE, "aws_region": "eu-west-1"}, "https://aws-external-anthropic.eu-west-1.api.aws/v1"),
+        (
+            GOOGLE,
+            {**PROJECT, "vertex_region": "us-east5"},
+            "https://claude.googleapis.com/v1/projects/p/locations/us-east5/workspaces/wrkspc_1/invoke/v1",
+        ),
+    ],
+)
+async def test_where_calls_go(lane: Any, given: dict[str, Any], base: str) -> None:
+    account = Account("prod", lane.credentials.model_validate({**given, "api_key": SECRET}), Http())
+    assert repr(lane._origin(account)) == f"Origin({base})"
+
+
+def test_azures_lines_name_a_path_that_both_kinds_take() -> None:
+    body = b'{"model":"my-deployment","messages":[]}'
+    chat = AZURE.translate(LineIn("id", "/v1/chat/completions", body, "my-deployment"), Target())
+    assert json.loads(chat.data) == {
+        "custom_id": "id",
+        "method": "POST",
+        "url": "/chat/completions",
+        "body": json.loads(body),
+    }
+    assert (
+        json.loads(AZURE.translate(LineIn("id", "/v1/responses", body, "m"), Target()).data)["url"] == "/v1/responses"
+    )
+    with pytest.raises(LineRejected, match="/v1/embeddings"):
+        AZURE.translate(LineIn("id", "/v1/embeddings", body, "m"), Target())

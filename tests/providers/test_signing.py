@@ -1,0 +1,316 @@
+"""How accounts prove themselves: tokens that are kept, renewed and masked, and what a failing token endpoint means."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_plugin.providers.base import OutcomeUnknown, Refused, TryLater
+from proxy_plugin.providers.http import Http, Origin
+from proxy_plugin.providers.sandbox import sigv4
+from proxy_plugin.providers.sandbox.tokens import service_account
+from proxy_plugin.providers.signing import entra, google
+from proxy_plugin.providers.signing.tokens import EARLY, PAUSE, Bearer, Token, Tokens
+
+SECRET = "a-client-secret-7Qx9"
+CLIENT = entra.Client("tenant", "client")
+Serve = Callable[[web.Application], Awaitable[TestServer]]
+
+
+@dataclass
+class Clock:
+    """Monotonic seconds that stand still until they are moved."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(eq=False)
+class Source:
+    """Gives numbered tokens, or fails."""
+
+    seconds: float = 3600.0
+    fails: str = ""
+    asked: int = 0
+    gate: asyncio.Event | None = None
+
+    async def fetch(self, http: Http) -> Token:  # noqa: ARG002
+        self.asked += 1
+        if self.gate:
+            await self.gate.wait()
+        if self.fails:
+            raise TryLater(self.fails)
+        return Token(f"token-{self.asked}", self.seconds)
+
+
+async def test_many_calls_ask_for_one_token() -> None:
+    source, http = Source(gate=asyncio.Event()), Http()
+    waiting = [asyncio.ensure_future(http.tokens.of(http, source)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert source.gate
+    source.gate.set()
+    assert set(await asyncio.gather(*waiting)) == {"token-1"}
+    assert source.asked == 1
+
+
+async def test_a_token_is_renewed_before_it_ends_and_serves_to_its_end_where_it_cannot_be() -> None:
+    clock, source, http = Clock(), Source(), Http()
+    tokens = Tokens(clock)
+    clock.now = 3600 - EARLY - 1
+    assert await tokens.of(http, source) == "token-1"
+    clock.now += 3600 - EARLY - 1
+    assert await tokens.of(http, source) == "token-1"
+    clock.now, source.fails = clock.now + 1, "the endpoint is away"
+    assert await tokens.of(http, source) == "token-1"
+    assert source.asked == 2
+    clock.now += EARLY
+    with pytest.raises(TryLater, match="the endpoint is away"):
+        await tokens.of(http, source)
+    clock.now, source.fails = clock.now + PAUSE, ""
+    assert await tokens.of(http, source) == f"token-{source.asked}"
+
+
+async def test_a_failure_stands_for_those_who_wait() -> None:
+    clock, source, http = Clock(), Source(fails="no such client"), Http()
+    tokens = Tokens(clock)
+    for _ in range(5):
+        with pytest.raises(TryLater, match="no such client"):
+            await tokens.of(http, source)
+    assert source.asked == 1
+
+
+async def test_a_refused_token_is_replaced_by_whoever_comes_first() -> None:
+    source, http = Source(), Http()
+    first = await http.tokens.of(http, source)
+    found = await asyncio.gather(*(http.tokens.renew(http, source, first) for _ in range(5)))
+    assert found == [True] * 5
+    assert source.asked == 2
+
+
+@given(st.lists(st.tuples(st.floats(0, 5000), st.booleans(), st.booleans()), max_size=20))
+def test_a_token_that_is_given_still_lives(steps: list[tuple[float, bool, bool]]) -> None:
+    async def run() -> None:
+        clock, source, http = Clock(), Source(), Http()
+        tokens, ends = Tokens(clock), dict[str, float]()
+        for seconds, fails, refused in steps:
+            clock.now += seconds
+            source.fails, before = "away" if fails else "", source.asked
+            try:
+                text = await tokens.of(http, source)
+            except TryLater:
+                assert all(clock.now >= end for end in ends.values())
+                continue
+            finally:
+                if source.asked > before and not fails:
+                    ends[f"token-{source.asked}"] = clock.now + source.seconds
+            assert clock.now < ends[text]
+            if refused and not fails and await tokens.renew(http, source, text):
+                ends = {f"token-{source.asked}": clock.now + source.seconds}
+
+    asyncio.run(run())
+
+
+# Calls
+
+
+@dataclass
+class Service:
+    """A provider that takes the tokens it knows; every second part of it is a token endpoint."""
+
+    known: set[str] = field(default_factory=set)
+    given: int = 0
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    answer: Callable[[], web.Response] | None = None
+
+    def app(self) -> web.Application:
+        made = web.Application()
+        made.router.add_post("/tenant/oauth2/v2.0/token", self.token)
+        made.router.add_get("/metadata/identity/oauth2/token", self.token)
+        made.router.add_post("/token", self.token)
+        made.router.add_route("*", "/v1/{tail:.*}", self.call)
+        return made
+
+    async def token(self, request: web.Request) -> web.Response:
+        facts = {**request.query, **await request.post(), "metadata": request.headers.get("metadata")}
+        self.asked.append(facts)
+        if self.answer:
+            return self.answer()
+        self.given += 1
+        token = f"tok-{self.given}-Kq3vTz81"
+        self.known = {token}
+        return web.json_response({"access_token": token, "expires_in": "3600", "token_type": "Bearer"})
+
+    async def call(self, request: web.Request) -> web.Response:
+        self.bodies.append(await request.read())
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self.known:
+            return web.json_response({"error": {"message": f"bad token {token}", "code": "unauthorized"}}, status=401)
+        return web.json_response({"id": "job-1"})
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def server(service: Service, aiohttp_server: Serve) -> TestServer:
+    return await aiohttp_server(service.app())
+
+
+def origin(http: Http, server: TestServer, source: Any) -> Origin:
+    return http.origin("prod", str(server.make_url("/v1")), {}, signer=Bearer(http, source))
+
+
+def secret_source(server: TestServer) -> entra.ClientSecret:
+    return entra.ClientSecret(entra.Client("tenant", "client", authority=str(server.make_url("/")).rstrip("/")), SECRET)
+
+
+async def test_a_create_is_made_again_whole_after_a_token_was_refused(
+    service: Service, server: TestServer, tmp_path: Path
+) -> None:
+    document = tmp_path / "document"
+    document.write_bytes(b'{"requests":[' + b"1," * 200_000 + b"1]}")
+    http = Http()
+    try:
+        bound = origin(http, server, secret_source(server))
+        assert (await bound.create("jobs", document=document)).fields() == {"id": "job-1"}
+        service.known = set()
+        assert (await bound.create("jobs", document=document)).fields() == {"id": "job-1"}
+    finally:
+        await http.close()
+    assert service.given == 2
+    assert service.bodies == [document.read_bytes()] * 3
+
+
+async def test_a_new_token_that_is_refused_too_is_the_providers_no(service: Service, server: TestServer) -> None:
+    def give() -> web.Response:
+        return web.json_response({"access_token": f"tok-nobody-{len(service.asked)}-Zb41", "expires_in": 3600})
+
+    http, service.answer = Http(), give
+    try:
+        with pytest.raises(Refused) as caught:
+            await origin(http, server, secret_source(server)).create("jobs", json={})
+    finally:
+        await http.close()
+    assert caught.value.status == 401
+    assert "tok-nobody" not in caught.value.message, "the token that was repeated is masked"
+    assert len(service.asked) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
+async def test_a_failing_token_endpoint_is_try_later_with_what_to_do(
+    service: Service, server: TestServer, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {"error": "invalid_client", "error_description": f"AADSTS7000215: Invalid client secret {SECRET} provided."}
+    service.answer = lambda: web.json_response(said, status=status)
+    http = Http()
+    try:
+        with caplog.at_level(logging.DEBUG), pytest.raises(TryLater) as caught:
+            await origin(http, server, secret_source(server)).create("jobs", json={})
+    finally:
+        await http.close()
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert "check tenant, client and client secret" in str(caught.value)
+    assert SECRET not in str(caught.value) + caplog.text
+    assert service.bodies == [], "nothing was sent"
+    if status < 429:
+        assert "AADSTS7000215" in str(caught.value)
+
+
+async def test_what_is_asked_of_entra_and_of_a_machine(service: Service, server: TestServer, tmp_path: Path) -> None:
+    http, url, file = Http(), str(server.make_url("/")).rstrip("/"), tmp_path / "token"
+    client = entra.Client("tenant", "client", authority=url)
+    try:
+        await secret_source(server).fetch(http)
+        for proof in ("first-assertion", "second-assertion"):
+            file.write_text(f"{proof}\n")
+            await entra.FederatedFile(client, str(file)).fetch(http)
+        token = await entra.ManagedIdentity("some-id", service=url).fetch(http)
+        with pytest.raises(TryLater, match="cannot be read"):
+            await entra.FederatedFile(client, str(tmp_path / "none")).fetch(http)
+    finally:
+        await http.close()
+    assert token.seconds == 3600
+    by_secret, *by_file, by_machine = service.asked
+    asked = {"grant_type": "client_credentials", "client_id": "client", "scope": entra.COGNITIVE_SERVICES}
+    assert by_secret == {**asked, "client_secret": SECRET, "metadata": None}
+    assert [each["client_assertion"] for each in by_file] == ["first-assertion", "second-assertion"]
+    assert by_machine == {
+        "api-version": "2018-02-01",
+        "resource": "https://cognitiveservices.azure.com",
+        "client_id": "some-id",
+        "metadata": "true",
+    }
+
+
+async def test_a_service_accounts_assertion(service: Service, server: TestServer) -> None:
+    http = Http(now=lambda: 1_800_000_000.9)
+    account = google.ServiceAccount(service_account("sk-some"), tokens=str(server.make_url("/token")))
+    try:
+        await account.fetch(http)
+        with pytest.raises(TryLater, match="check its JSON"):
+            await google.ServiceAccount('{"client_email":"a","private_key":"no key"}').fetch(http)
+    finally:
+        await http.close()
+    head, claims, _ = service.asked[0]["assertion"].split(".")
+    assert json.loads(_decoded(head)) == {"alg": "RS256", "typ": "JWT", "kid": "sk-some"}
+    assert json.loads(_decoded(claims)) == {
+        "iss": "batches@sandbox.iam.gserviceaccount.com",
+        "scope": "https://www.googleapis.com/auth/cloud-platform",
+        "aud": "https://oauth2.googleapis.com/token",
+        "iat": 1_800_000_000,
+        "exp": 1_800_003_600,
+    }
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"access_token": ""}', '{"access_token": 3}', "<html>", "[]"])
+async def test_an_answer_without_a_token_is_none(service: Service, server: TestServer, answer: str) -> None:
+    service.answer = lambda: web.Response(text=answer, content_type="application/json")
+    http = Http()
+    try:
+        with pytest.raises(TryLater, match="no token from"):
+            await secret_source(server).fetch(http)
+    finally:
+        await http.close()
+
+
+def test_no_secret_is_shown_of_a_source() -> None:
+    shown = [
+        entra.ClientSecret(CLIENT, SECRET),
+        google.ServiceAccount(SECRET),
+        Token(SECRET, 1.0),
+    ]
+    assert SECRET not in repr(shown)
+
+
+def test_the_stand_ins_check_gives_the_signature_of_aws_own_example() -> None:
+    """AWS General Reference, "Signature Version 4 signing process", the example that lists users of IAM."""
+    headers = {
+        "content-type": "application/x-www-form-urlencoded; charset=utf-8",
+        "host": "iam.amazonaws.com",
+        "x-amz-date": "20150830T123600Z",
+    }
+    request = sigv4.Request("GET", "/", "Action=ListUsers&Version=2010-05-08", headers)
+    secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+    found = sigv4.signature_of(request, secret, "20150830/us-east-1/iam", sorted(headers), sigv4.NOTHING)
+    assert found == "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"

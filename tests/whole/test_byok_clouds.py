@@ -1,0 +1,148 @@
+"""Accounts of clouds that callers bring in Portkey's headers: each proof works, and no machine lends its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.sigv4 import access_key
+from proxy_plugin.providers.sandbox.stand_ins import find
+from proxy_plugin.providers.sandbox.tokens import CLIENT, TENANT, service_account
+from tests.support.lines import chat_lines, jsonl
+from tests.support.stack import ENDS, KEY, Gateway
+from tests.support.waiting import until
+
+OWN = "sk-own-cl0ud-s3cr3t-key"
+AZURE, AWS, GOOGLE = "azure-openai", "claude-platform-aws", "claude-platform-google"
+pytestmark = pytest.mark.sandbox(keys=[OWN])
+Headers = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("byok"), {}, server={"custom_hosts": ["127.0.0.1"]})
+    made.start()
+    yield made
+    made.close()
+
+
+def entra(url: str, **more: str) -> Headers:
+    return {
+        "azure-auth-mode": "entra",
+        "azure-entra-tenant-id": TENANT,
+        "azure-entra-client-id": CLIENT,
+        "azure-entra-client-secret": OWN,
+        "azure-authority-url": url,
+        **more,
+    }
+
+
+def ways(url: str) -> dict[str, Headers]:
+    """Headers without `x-portkey-`; `Authorization` is the one of that name."""
+    bearer = {"Authorization": f"Bearer {OWN}"}
+    azure = {"azure-resource-name": "mine", "azure-deployment-id": "gpt-4.1-mini", "azure-model-name": "gpt-4.1-mini"}
+    aws = {"anthropic-aws-workspace-id": "wrkspc_sandbox"}
+    google = {"vertex-project-id": "sandbox", "anthropic-google-cloud-workspace-id": "wrkspc_sandbox"}
+    signing = {name.replace("_", "-"): value for name, value in access_key(OWN, session=True).items()}
+    return {
+        f"{AZURE} key v1": {**azure, **bearer, "azure-api-version": "v1"},
+        f"{AZURE} key dated": {**azure, **bearer, "azure-api-version": "2024-10-21"},
+        f"{AZURE} entra": {**azure, **entra(url)},
+        f"{AWS} key": {**aws, **bearer},
+        f"{AWS} signature": {**aws, **signing, "aws-auth-type": "accessKey", "aws-region": "us-east-1"},
+        f"{GOOGLE} account": {
+            **google,
+            "vertex-service-account-json": service_account(OWN),
+            "google-token-url": f"{url}/token",
+        },
+        f"{GOOGLE} token": {**google, **bearer},
+    }
+
+
+def client(gateway: Gateway, sandbox: Sandbox, provider: str, sent: Headers) -> openai.OpenAI:
+    headers = {name if name == "Authorization" else f"x-portkey-{name}": value for name, value in sent.items()}
+    headers |= {
+        "x-portkey-api-key": KEY,
+        "x-portkey-provider": provider,
+        "x-portkey-custom-host": sandbox.url(provider),
+    }
+    return openai.OpenAI(base_url=gateway.url, api_key=KEY, default_headers=headers, max_retries=0)
+
+
+def order(caller: openai.OpenAI, provider: str) -> Any:
+    lines = chat_lines(6, model=find(provider).model)
+    file = caller.files.create(file=("in.jsonl", jsonl(lines)), purpose="batch")
+    return caller.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+
+
+@pytest.mark.parametrize("way", ways(""))
+def test_each_proof_runs_a_batch_and_is_written_nowhere(gateway: Gateway, sandbox: Sandbox, way: str) -> None:
+    if "signature" in way and find_spec("botocore") is None:
+        pytest.skip("signatures are botocore's")
+    provider = way.split(maxsplit=1)[0]
+    with client(gateway, sandbox, provider, ways(sandbox.url(provider))[way]) as caller:
+        batch = order(caller, provider)
+        until(lambda: caller.batches.retrieve(batch.id).status in ENDS, lambda: caller.batches.retrieve(batch.id))
+        done = caller.batches.retrieve(batch.id)
+        assert (done.status, done.errors, done.request_counts and done.request_counts.completed) == (
+            "completed",
+            None,
+            6,
+        )
+    files = [path for path in gateway.home.rglob("*") if path.is_file()]
+    assert [path.name for path in files if _holds(path)] == []
+    assert sandbox.control.violations() == []
+
+
+def _holds(path: Path) -> bool:
+    """Whether a file has the secret; files of work that is over vanish."""
+    with suppress(FileNotFoundError):
+        return OWN.encode() in path.read_bytes()
+    return False
+
+
+@pytest.mark.parametrize(
+    ("provider", "sent", "words"),
+    [
+        (AZURE, {"azure-auth-mode": "managed"}, "own key"),
+        (AZURE, {"azure-auth-mode": "managed", "Authorization": f"Bearer {OWN}"}, "does not go with"),
+        (
+            AZURE,
+            {
+                "azure-auth-mode": "workload",
+                "azure-entra-tenant-id": "t",
+                "azure-workload-client-id": "w",
+                "azure-federated-token-file": "/etc/hostname",
+            },
+            "own key",
+        ),
+        (AZURE, entra("https://169.254.169.254"), "Invalid custom host"),
+        (AWS, {"anthropic-aws-workspace-id": "wrkspc_sandbox"}, "AWS_ACCESS_KEY_ID"),
+        (
+            GOOGLE,
+            {
+                "vertex-project-id": "p",
+                "anthropic-google-cloud-workspace-id": "w",
+                "vertex-service-account-json": "/etc/account.json",
+            },
+            "JSON text itself",
+        ),
+    ],
+)
+def test_no_caller_acts_as_the_machine(
+    gateway: Gateway, sandbox: Sandbox, provider: str, sent: Headers, words: str
+) -> None:
+    with (
+        client(gateway, sandbox, provider, sent) as caller,
+        pytest.raises(openai.BadRequestError, match=words) as caught,
+    ):
+        order(caller, provider)
+    assert OWN not in json.dumps(caught.value.body)
