@@ -17,7 +17,7 @@ from proxy_plugin.providers.calls import LONGEST_PAUSE, PAUSES, gone, patiently
 
 if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
-    from proxy_plugin.providers.http.origin import Reply
+    from proxy_plugin.providers.http import Reply
 
 UPLOAD = "X-Goog-Upload-"
 KIND = "application/jsonl"
