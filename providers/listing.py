@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 100
 LISTING_SLACK = 60.0  # seconds: many machines give the times, so a job made after the fence may be listed just below it
+MILLISECONDS = 1e11  # as seconds these are in the year 5138, as milliseconds in 1973
 PROVEN = 10  # records, newest first, after which a list is taken for one that is, where no page says so
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,255}")
 
@@ -31,6 +32,15 @@ def identifier(record: Mapping[str, Any], name: str = "id") -> str | None:
 def unix_seconds(created: object) -> float:
     """Read a whole number of seconds; 0.0 for anything else."""
     return float(created) if isinstance(created, int) else 0.0
+
+
+def moment(created: object) -> float:
+    """Read a time in any form: Unix seconds or milliseconds, as text too, or RFC 3339; 0.0 for anything else."""
+    if isinstance(created, str):
+        created = float(created) if created.isascii() and created.isdigit() else rfc_3339(created)
+    if isinstance(created, bool) or not isinstance(created, int | float):
+        return 0.0
+    return created / 1000 if created > MILLISECONDS else float(created)
 
 
 def rfc_3339(created: object) -> float | None:
@@ -48,6 +58,11 @@ def passed(times: Sequence[float], fence: float) -> bool:
     return descends and times[0] > times[-1] and times[-1] < fence - LISTING_SLACK
 
 
+def plain(record: Mapping[str, Any]) -> tuple[str | None, object]:
+    """Return id and time of a record as OpenAI and its copies write them."""
+    return identifier(record), record.get("created_at")
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A record of a list. `created` is in Unix seconds, 0.0 where the list does not tell."""
@@ -63,13 +78,8 @@ class Page:
 
     records: tuple[Listed, ...]
     more: bool
-    after: str  # what the next page is asked for with
+    cursor: str | None  # the name of the next page, where pages have names
     headers: Mapping[str, str] = field(repr=False)
-
-
-def plain(record: Mapping[str, Any]) -> tuple[str | None, object]:
-    """Return id and time of a record as OpenAI and its copies write them."""
-    return identifier(record), record.get("created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +87,14 @@ class Listing:
     """How a provider shows a list. `created` reads a time as Unix seconds; None: a list that makes no sense."""
 
     path: str
-    limit: int  # of the records of a page
+    limit: int | None  # of the records of a page; None: it cannot be chosen
     after: str  # the parameter that names the record behind which a page begins, or the page
     created: Callable[[object], float | None]
     params: Mapping[str, str] = field(default_factory=dict)
+    newest_first: bool = True  # does a page say so? Without it times alone tell what is older than a fence
+    paging: tuple[str, ...] = ()  # the path to the next page's name in an answer; (): pages have none
     size: str = "limit"  # the parameter that bounds a page
-    records: str = "data"  # the member that holds them
-    token: str = ""  # the member that names the next page, absent from the last; "": the last record's id does
+    records: str = "data"  # the member that holds the records; one of another name is left out where it is empty
     read: Callable[[Mapping[str, Any]], tuple[str | None, object]] = plain  # id and time of a record
 
     async def newest(self, origin: Origin) -> Page:
@@ -94,11 +105,11 @@ class Listing:
         """Yield the list page by page. Raises Refused when it does not end, TryLater when it cannot be understood."""
         cursor: dict[str, str] = {}
         for _ in range(MOST_PAGES):
-            page = await self._page(origin, self.limit, cursor)
+            page = await self._page(origin, self.limit or 0, cursor)
             yield page
-            if not page.more or not (page.records or self.token):
+            if not page.more or not (page.records or page.cursor):
                 return
-            cursor = {self.after: page.after}
+            cursor = {self.after: page.cursor or page.records[-1].id}
         raise Refused("the list is too long to be read", code="list_too_long")
 
     async def since(self, origin: Origin, fence: str | None, created: float = 0.0) -> AsyncIterator[Page]:
@@ -112,22 +123,31 @@ class Listing:
                 if edge and record.created < edge:
                     yield replace(page, records=page.records[:number])
                     return
-                if record.id == fence:
+                if record.id == fence and (record.created or self.newest_first):
                     edge = record.created - LISTING_SLACK if record.created else math.inf
             yield page
 
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
-        params = {**self.params, self.size: str(limit), **cursor}
+        params = {**self.params, **({} if self.limit is None else {self.size: str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
-        data, more = reply.fields().get(self.records, [] if self.token else None), reply.fields().get("has_more")
+        bare = isinstance(reply.json, list)
+        data = reply.json if bare else reply.fields().get(self.records, [] if self.records != "data" else None)
+        more = reply.fields().get("has_more")
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
-        records = tuple(map(self._listed, data))
-        if self.token:
-            after = reply.fields().get(self.token)
-            return Page(records, bool(after), str(after), reply.headers)
-        more = more if isinstance(more, bool) else len(data) >= limit
-        return Page(records, more, records[-1].id if records else "", reply.headers)
+        following = self._following(reply.fields())
+        if bare or self.paging:
+            more = bool(following)
+        elif not isinstance(more, bool):
+            more = len(data) >= limit
+        return Page(tuple(map(self._listed, data)), more, following, reply.headers)
+
+    def _following(self, found: Any) -> str | None:
+        if not self.paging:
+            return None
+        for name in self.paging:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found if isinstance(found, str) and found else None
 
     def _listed(self, record: object) -> Listed:
         """A record that cannot be understood makes the list unreadable: it would look like one that is not there."""

@@ -138,10 +138,10 @@ class Origin:
         limits = self._http.settings
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
         kind = "application/octet-stream"
-        return await self._send_file(call, file, (b"", b""), kind, start=start, headers=headers, params=params)
+        return await self._send_file(call, file, (b"", b""), kind, headers, params, start)
 
     async def download(
-        self, path: str, to: Path, expect_bytes: int | None = None, *, params: Mapping[str, str] | None = None
+        self, path: str, to: Path, expect_bytes: int | None = None, params: Mapping[str, str] | None = None
     ) -> int:
         """Store a reply's body as `to`, whole and durable or not at all; return its size in bytes.
 
@@ -189,18 +189,17 @@ class Origin:
         path: Path,
         frame: tuple[bytes, bytes],
         content_type: str,
-        *,
-        start: int = 0,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        start: int = 0,
     ) -> Reply:
         file = await asyncio.to_thread(path.open, "rb")
         with file:
             file.seek(start)
             size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
-            more = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
+            headers = {**(headers or {}), "Content-Type": content_type, "Content-Length": str(size)}
             body = sent(call, frame, file, self._http.settings)
-            async with self._exchange(call, fresh=True, headers=more, data=body, params=params) as response:
+            async with self._exchange(call, fresh=True, headers=headers, data=body, params=params) as response:
                 return await self._reply(call, response)
 
     @asynccontextmanager

@@ -34,5 +34,19 @@ def _listed(record: Mapping[str, Any]) -> tuple[str | None, object]:
     return id_in(record.get("name")), facts_of(record).get("createTime")
 
 
-JOBS = Listing("batches", 100, "pageToken", rfc_3339, {}, "pageSize", "operations", "nextPageToken", _listed)
-FILES = Listing("files", 100, "pageToken", rfc_3339, {}, "pageSize", "files", "nextPageToken", _listed)
+def _listing(kind: str, records: str) -> Listing:
+    return Listing(
+        kind,
+        100,
+        "pageToken",
+        rfc_3339,
+        newest_first=False,
+        paging=("nextPageToken",),
+        size="pageSize",
+        records=records,
+        read=_listed,
+    )
+
+
+JOBS = _listing("batches", "operations")
+FILES = _listing("files", "files")
