@@ -1,7 +1,8 @@
 """Google's Files API: an upload that goes on where it broke off, and what is told of a stored file.
 
 Source: "Files API", ai.google.dev, and google-genai 3.6.1 (`_api_client.py`, `files.py`), read 2026-11-29. The address
-of an upload comes in a header of its start; its path and query are kept, its host is not (as in Google's own SDK).
+of an upload comes in a header of its start. Its query is the credential; the host stays the account's own, as in
+Google's SDK, and the path is that of the start.
 """
 
 from __future__ import annotations

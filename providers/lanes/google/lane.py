@@ -65,6 +65,7 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {  # behind BATCH_STATE_,
     "EXPIRED": (JobState.ENDED, JobEnd.EXPIRED),
     "FAILED": (JobState.FAILED, None),
 }
+RESULTS = frozenset({"file", "inline"})  # where a job's results are, in what `status` tells `fetch`
 FILE_LASTS = 86_400.0  # seconds that an upload must have left of its 48 hours to be used for a new job
 
 
@@ -183,7 +184,8 @@ class Google:
         found, facts = reply.fields(), facts_of(reply.fields())
         (state, end), (completed, failed) = _state(facts), _counts(facts, part)
         results = _results(found, facts)
-        if state is JobState.FAILED and (completed or results):  # paid answers may exist, whatever the word says
+        named = bool(RESULTS & results.keys())
+        if state is JobState.FAILED and (completed or named):  # paid answers may exist, whatever the word says
             state, end = JobState.ENDED, JobEnd.COMPLETED
         failure = found.get("error") or facts.get("error")
         refusal = refusals.of_status(origin, failure, "batch_failed") if state is JobState.FAILED else None
@@ -197,22 +199,21 @@ class Google:
             refusal=refusal,
             retryable=refusal is not None and refusal.code == refusals.QUOTA,
             poll_after=reply.pause(),
-            unnamed=end is JobEnd.COMPLETED and not {"file", "inline"} & results.keys(),
+            unnamed=end is JobEnd.COMPLETED and not named,
         )
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
         """Store the results, then delete the input: uploads of 20 GB fill the project, which then takes no more."""
-        results = status.results
-        if not {"file", "inline"} & results.keys():
-            return ()
-        origin, to = self._origin(account), folder / results_name(results.get("ended", ""), results.get("model", ""))
+        origin, results = self._origin(account), status.results
+        to = folder / results_name(results.get("ended", ""), results.get("model", ""))
         if "file" in results:
             await _bring(origin, self._origin(account, "/download"), to, status)
-        else:
+        elif "inline" in results:
             await inline.bring(origin, f"batches/{job}", to, status)
-        with suppress(ProviderError):
-            await origin.request("DELETE", f"files/{results['input']}") if "input" in results else None
-        return (to.name,)
+        if "input" in results:
+            with suppress(ProviderError):
+                await origin.request("DELETE", f"files/{results['input']}")
+        return (to.name,) if RESULTS & results.keys() else ()
 
     async def cancel(self, account: Account, job: str) -> None:
         """Ask for cancellation."""
@@ -343,7 +344,7 @@ def _results(found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, st
         elif inline.elements(output) is not None:
             results["inline"] = "yes"
     more = {"ended": ended and str(int(ended)), "model": facts.get("model"), "input": file}
-    return results | {name: value for name, value in more.items() if isinstance(value, str) and results}
+    return results | {name: value for name, value in more.items() if isinstance(value, str)}
 
 
 GOOGLE = Google()

@@ -512,6 +512,7 @@ async def test_a_cancelled_job_gives_what_it_shows(
     assert (status.end, status.unnamed) == (JobEnd.CANCELLED, False)
     rows = (await results(account, job, part, tmp_path)).values()
     assert sorted(row.code or "ok" for row in rows) == (["batch_cancelled", "ok", "ok"] if keeps else [])
+    assert (await ops(sandbox))[-1] == "files.delete", "the upload is of no use any more"
 
 
 async def test_a_cancel_that_comes_too_late_is_no_error(sandbox: Sandbox, account: Account, part: PartFile) -> None:
