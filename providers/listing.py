@@ -114,15 +114,17 @@ class Listing:
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
         params = {**self.params, **({} if self.limit is None else {"limit": str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
-        bare = isinstance(reply.json, list)
-        data, more = reply.json if bare else reply.fields().get("data"), reply.fields().get("has_more")
+        bare, fields = isinstance(reply.json, list), reply.fields()
+        if isinstance(fields.get("data"), dict):  # the list is wrapped in another object
+            fields = fields["data"]
+        data, more = reply.json if bare else fields.get("data"), fields.get("has_more")
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
         following = self._following(reply.fields())
         if bare or self.paging:
             more = bool(following)
         elif not isinstance(more, bool):
-            more = len(data) >= limit
+            more = 0 < limit <= len(data)
         return Page(tuple(map(self._listed, data)), more, following, reply.headers)
 
     def _following(self, found: Any) -> str | None:
