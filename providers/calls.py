@@ -2,6 +2,7 @@
 
 known           of what must exist: that it is not found is TryLater, the gateway decides for how long
 gone            of what may be gone: that it is not found is an answer
+none_if_gone    the same, where what is there is wanted
 ask_to_cancel   of a cancellation: that it comes too late is no error
 patiently       one call of several that are worth something together: a refused one does not undo the others
 ready           what the provider is still at work on: looked at a few times
@@ -42,6 +43,16 @@ async def gone(call: Awaitable[object]) -> bool:
             raise
         return True
     return False
+
+
+async def none_if_gone(call: Awaitable[T]) -> T | None:
+    """Return the answer of a call, None where it is answered with 404."""
+    try:
+        return await call
+    except Refused as error:
+        if error.status != 404:
+            raise
+    return None
 
 
 async def ask_to_cancel(call: Awaitable[object], look: Callable[[], Awaitable[JobState]]) -> None:

@@ -140,6 +140,8 @@ class Listing:
         params = {**self.params, **({} if self.limit is None else {self.size: str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))
         fields, bare = reply.fields(), isinstance(reply.json, list)
+        if isinstance(fields.get(self.records), dict):  # the list is wrapped in another object
+            fields = fields[self.records]
         data = reply.json if bare else self._records(fields)
         if not isinstance(data, list):
             raise TryLater("a list without usable records")
@@ -148,7 +150,7 @@ class Listing:
             after = self._following(fields)
             return Page(records, bool(after), after, reply.headers)
         more = fields.get("has_more")
-        more = more if isinstance(more, bool) and not self.numbered else len(data) >= limit
+        more = more if isinstance(more, bool) and not self.numbered else 0 < limit <= len(data)
         return Page(records, more, records[-1].id if records else "", reply.headers)
 
     def _records(self, fields: Mapping[str, Any]) -> Any:

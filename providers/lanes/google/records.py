@@ -38,6 +38,7 @@ def _list(path: str, records: str) -> Listing:
     return Listing(
         *(path, 100, "pageToken", rfc_3339),
         size="pageSize",
+        newest_first=False,
         records=records,
         omits_empty=True,
         paging=("nextPageToken",),

@@ -30,6 +30,7 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
 # Failures for want of quota, when nothing ran: the cap on enqueued tokens frees itself as other jobs end. The first is
 # OpenAI's and Azure's (many user reports, no page lists it); the others are the names copies of the API give the same.
 QUOTA_CODES = frozenset({"token_limit_exceeded", "request_limit_exceeded", "rate_limit_exceeded"})
+URLS, LONGEST_URL = ("https://", "http://"), 4096
 WRAPPERS = ("data", "batch", "file", "job")
 
 
@@ -76,6 +77,13 @@ def ran(job: Mapping[str, Any], failed: int | None) -> bool:
 def _counted(job: Mapping[str, Any], name: str) -> Any:
     found = job.get("request_counts")
     return found.get(name) if isinstance(found, dict) else job.get(name)
+
+
+def result(job: Mapping[str, Any], name: str) -> str | None:
+    """Return the id of a result file, or its URL where a service names that in its place."""
+    found = job.get(name)
+    url = isinstance(found, str) and found.startswith(URLS) and len(found) <= LONGEST_URL
+    return found if url else identifier(job, name)
 
 
 def unnamed(results: Mapping[str, str], end: JobEnd | None, completed: int | None, failed: int | None) -> bool:

@@ -40,7 +40,7 @@ from proxy_plugin.providers.base import (
     Target,
     TryLater,
 )
-from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently
+from proxy_plugin.providers.calls import ask_to_cancel, gone, known, none_if_gone, patiently
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
@@ -48,7 +48,7 @@ from proxy_plugin.providers.lanes.openai import jobs, refusals
 from proxy_plugin.providers.lanes.openai.loose import tightened
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
 from proxy_plugin.providers.lanes.openai.service import Service
-from proxy_plugin.providers.listing import identifier
+from proxy_plugin.providers.listing import Listing, identifier
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 11 MB
     from proxy_plugin.providers.http import Origin
@@ -156,8 +156,7 @@ class OpenAICompatible:
         completed, failed = jobs.counts(found, part)
         if state is JobState.FAILED and jobs.ran(found, failed):
             state, end = JobState.ENDED, JobEnd.COMPLETED
-        names = {"output": found.get("output_file_id"), "error": found.get("error_file_id")}
-        results = {name: id_ for name in names if (id_ := identifier(names, name))}
+        results = {name: file for name in ("output", "error") if (file := jobs.result(found, f"{name}_file_id"))}
         refusal = self._refusal(origin, found) if state is JobState.FAILED else None
         return JobStatus(
             state=state,
@@ -194,10 +193,9 @@ class OpenAICompatible:
 
     async def revoke(self, account: Account, submission: Submission) -> None:
         """Delete the input file: a create that is accepted late then fails its validation and runs nothing."""
-        path = f"files/{submission.staged['file']}"
-        origin = self._origin(account)
-        if not await gone(origin.request("DELETE", path)) and not await gone(origin.request("GET", path)):
-            raise TryLater(f"/{path} is still there after its deletion")
+        origin, file = self._origin(account), submission.staged["file"]
+        if not await gone(origin.request("DELETE", f"files/{file}")) and await self._shown(origin, file) is not None:
+            raise TryLater(f"/files/{file} is still there after its deletion")
 
     async def store_file(self, account: Account, file: NewFile) -> StoredFile:
         """Upload a file for another purpose than a batch."""
@@ -236,27 +234,37 @@ class OpenAICompatible:
 
     async def _staged(self, origin: Origin, part: PartFile, service: Service) -> str | None:
         """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
-        params = {"purpose": service.purpose} if service.files.params and service.purpose else {}
-        listing = replace(service.files, params={**params, **service.files.params})
         try:
-            async for page in listing.pages(origin):
+            async for page in self._files(service).pages(origin):
                 for file in page.records:
-                    if _is_of(file.fields, part, service) and not await self._is_gone(origin, file.id):
+                    if _is_of(file.fields, part, service) and await self._shown(origin, file.id) is not None:
                         return file.id  # a list may still show a file that was deleted a moment ago
         except Refused:
             return None
         return None
 
-    async def _is_gone(self, origin: Origin, file: str) -> bool:
-        return await gone(patiently(lambda: origin.request("GET", f"files/{file}")))
-
     async def _shows_file(self, origin: Origin, submission: Submission) -> bool:
         file = submission.staged.get("file")
         if file is None:
             return False
-        reply = await patiently(lambda: origin.request("GET", f"files/{file}"))
-        shown, name = jobs.record(reply), _filename(submission.part)
+        shown, name = await self._shown(origin, file) or {}, _filename(submission.part)
         return bool(shown.get("id") == file and shown.get("filename", name) == name)
+
+    async def _shown(self, origin: Origin, file: str) -> Mapping[str, Any] | None:
+        """Return what the service shows of a file, None where it is gone."""
+        if self.service.files_by_id:
+            path = f"files/{file}"
+            reply = await none_if_gone(patiently(lambda: origin.request("GET", path)))
+            return None if reply is None else jobs.record(reply)
+        async for page in self._files(self.service).pages(origin):
+            for each in page.records:
+                if each.id == file:
+                    return each.fields
+        return None
+
+    def _files(self, service: Service) -> Listing:
+        params = {"purpose": service.purpose} if service.files.params and service.purpose else {}
+        return replace(service.files, params={**params, **service.files.params})
 
     async def _bring(self, origin: Origin, file: str, to: Path, status: JobStatus) -> bool:
         """Make `to` hold a file whole. Each call that has succeeded is not made again in the same reading.
@@ -266,7 +274,8 @@ class OpenAICompatible:
         facts: dict[str, Any] = {"file": file, "reading": status.reading}
         found = await asyncio.to_thread(noted, to)
         if not facts.items() <= found.items():
-            facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes")
+            known_size = self.service.files_by_id and not file.startswith(jobs.URLS)
+            facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes") if known_size else None
             keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
             await asyncio.to_thread(note, to, facts, keep=keep)
             found = facts
@@ -275,12 +284,15 @@ class OpenAICompatible:
         if not await asyncio.to_thread(to.exists):
             size = found.get("bytes") if not status.last else None
             size = size if isinstance(size, int) else None
-            await self._download(origin, f"files/{file}/content", to, size)
+            await self._download(origin, file, to, size)
         return True
 
-    async def _download(self, origin: Origin, path: str, to: Path, size: int | None) -> None:
+    async def _download(self, origin: Origin, file: str, to: Path, size: int | None) -> None:
         """Store content, or what a signed URL leads to: two calls, each made again by itself."""
-        url = await patiently(lambda: origin.linked(path)) if self.service.signed_content else None
+        path = f"files/{file}/content"
+        url = file if file.startswith(jobs.URLS) else None
+        if self.service.signed_content and url is None:
+            url = await patiently(lambda: origin.linked(path))
         if url is None:
             await origin.download(path, to, size)
         else:

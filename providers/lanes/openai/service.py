@@ -82,6 +82,7 @@ class Service(Capabilities):
     patience: float | None = None  # seconds between polls that a service asks for, kept where it is called by TLS
     batches: Listing | None = None  # None: as OpenAI's, or in any order where nothing is known of what jobs show
     files: Listing = FILES  # of the uploaded files
+    files_by_id: bool = True  # can a file be asked for by its id? Without it, it is looked for in the list
     signed_content: bool = False  # content is answered with an address elsewhere, to be read without the key
     first_line: int | None = 1  # the number of a file's first line in validation errors, None: numbers mean nothing
     urls: Mapping[str, str] = field(default_factory=dict)  # our endpoint -> the service's, where they differ

@@ -85,7 +85,7 @@ class Batches:
         async def act() -> Reply:
             now = self._services.clock.now()
             if key[1] and key in self._first:
-                return self._reply(self._batches[self._first[key]])
+                return self._reply(request, self._batches[self._first[key]])
             if differs.needs_file and self._files.find(account, order.input_file_id) is None:
                 raise refused(404, f"No such File object: {order.input_file_id}", None, "input_file_id")
             if (file := self._files.find(account, order.input_file_id)) and not file.ready(differs):
@@ -94,7 +94,7 @@ class Batches:
                 raise rate_limited("batch creations per hour")
             batch = await self._accept(account, order)
             self._first[key] = batch.id
-            return self._reply(batch)
+            return self._reply(request, batch)
 
         return act
 
@@ -133,8 +133,14 @@ class Batches:
             batch.options = msgspec.structs.replace(batch.options, run_seconds=seconds, **around)
         return batch.id, self.start(batch)
 
-    def _reply(self, batch: Batch) -> Reply:
-        return json_reply(batch.facts(self._services.clock.now()), subject=batch.id)
+    def _reply(self, request: web.Request, batch: Batch) -> Reply:
+        return json_reply(self._facts(request, batch), subject=batch.id)
+
+    def _facts(self, request: web.Request, batch: Batch) -> dict[str, Any]:
+        facts = batch.facts(self._services.clock.now())
+        for name in ("output_file_id", "error_file_id") if batch.options.differs.result_urls else ():
+            facts[name] = facts[name] and self._files.signed_url(request, facts[name])
+        return facts
 
     async def _list(self, request: web.Request, account: str) -> Act:
         cursors = self._settings.current.differs.cursors
@@ -144,8 +150,7 @@ class Batches:
         async def act() -> Reply:
             mine = [batch for batch in reversed(self._batches.values()) if batch.account == account]
             shown, more = page(request, mine, limit, "cursor" if cursors else "after")
-            now = self._services.clock.now()
-            data = [batch.facts(now) for batch in shown]
+            data = [self._facts(request, batch) for batch in shown]
             if not cursors:
                 return list_reply(data, more)
             following = {"next_cursor": data[-1]["id"]} if more else {}
@@ -162,7 +167,7 @@ class Batches:
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
             batch = self._wanted(request, account)
-            reply = self._reply(batch)
+            reply = self._reply(request, batch)
             batch.looks += batch.status in TERMINAL
             return reply
 
@@ -177,7 +182,7 @@ class Batches:
                 batch.status = "cancelling"
                 batch.stamps["cancelling_at"] = self._services.clock.now()
                 batch.cancelled.set()
-            return self._reply(batch)
+            return self._reply(request, batch)
 
         return act
 

@@ -157,5 +157,10 @@ def page(request: web.Request, items: Sequence[T], limit: int, cursor: str = "af
 
 
 def list_reply(data: list[dict[str, Any]], more: bool) -> Reply:
+    return json_reply(listed(data, more))
+
+
+def listed(data: list[dict[str, Any]], more: bool) -> dict[str, Any]:
+    """OpenAI's list object."""
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-    return json_reply({"object": "list", "data": data, **ends, "has_more": more})
+    return {"object": "list", "data": data, **ends, "has_more": more}

@@ -35,6 +35,8 @@ def _of_project(key: str) -> dict[str, str]:
     return {**bearer(key), "X-IBM-Project-ID": PROJECT}
 
 
+NOT_BY_ID = tuple(each for each in STAND_IN.free if each not in {"files.retrieve", "files.content"})
+
 _ZHIPU = {
     "base": "api/paas/v4",
     "endpoints": {"/v4/chat/completions": CHAT, "/v4/embeddings": EMBEDDINGS},
@@ -42,6 +44,10 @@ _ZHIPU = {
     "members": {"auto_delete_input_file": True},
     "metadata": "taken",
     "counts": "beside",
+    "needs_purpose": True,
+    "file_orders": ["created_at"],
+    "most_files": 100,
+    "files_by_id": False,
 }
 
 COPIES = (
@@ -53,7 +59,7 @@ COPIES = (
             "endpoints": itself(CHAT),
             "windows": (24, 7 * 24),
             "expiries": False,
-            "listed_whole": True,
+            "file_params": [],
             "cursors": True,
             "many_models": True,
             "bad_lines_alone": True,
@@ -71,8 +77,8 @@ COPIES = (
         },
         limits={"max_batch_bytes": 500 * 10**6},
     ),
-    copy("zhipu", ("glm-4.7", "glm-4.7-flash"), _ZHIPU),
-    copy("z-ai", ("glm-4.7", "glm-5"), _ZHIPU),
+    copy("zhipu", ("glm-4.7", "glm-4.7-flash"), _ZHIPU, free=("files.content", *NOT_BY_ID)),
+    copy("z-ai", ("glm-4.7", "glm-5"), _ZHIPU, free=("files.content", *NOT_BY_ID)),
     copy("moonshot", ("kimi-k2.6", "kimi-k2.5"), {"endpoints": itself(CHAT), "windows": (12, 7 * 24)}),
     copy(
         "siliconflow",
@@ -84,9 +90,16 @@ COPIES = (
             "metadata": "taken",
             "words": {"validating": "in_queue"},
             "counts": "late",
-            "wrapped_uploads": True,
+            "wrapped_files": True,
+            "file_params": ["purpose", "limit"],
+            "needs_purpose": True,
+            "files_by_id": False,
+            "result_urls": True,
+            "problems": "list",
         },
         limits={"max_lines": 5_000},
+        results="files.signed",
+        free=("files.signed", *NOT_BY_ID),
     ),
     copy(
         "nebius",
@@ -107,7 +120,10 @@ COPIES = (
             "counts": "beside",
             "problems": "text",
             "bare_lines": True,
+            "file_params": [],
+            "files_by_id": False,
         },
+        free=("files.content", *NOT_BY_ID),
     ),
     copy(
         "deepinfra",

@@ -34,9 +34,14 @@ class Differences(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     errors: Literal["openai", "detail"] = "openai"
     plain_401: bool = False  # an unknown key is told so in plain text
     # Files
-    wrapped_uploads: bool = False  # the new file is in `data` of the answer
-    listed_whole: bool = False  # the list of files takes no parameters
+    wrapped_files: bool = False  # new files and the list of files are in `data` of the answer
+    file_params: tuple[str, ...] = ("after", "limit", "order", "purpose")  # of the list of files
+    needs_purpose: bool = False  # in that list
+    file_orders: tuple[str, ...] = ("desc", "asc")
+    most_files: int = 10_000  # on a page of it
+    files_by_id: bool = True  # can a file be asked for by its id?
     signed_content: bool = False  # content is a 302 to an address that takes no key
+    result_urls: bool = False  # batches name such addresses in place of the ids of their files
     deletes_anything: bool = False  # `deleted: true` of files that never were
     expiries: bool = True  # may `expires_after` and `output_expires_after` be sent?
     dotted_expiry: bool = False  # `expires_after` in dotted names, of 14 to 30 days

@@ -16,7 +16,7 @@ from proxy_plugin.providers.sandbox.openai.checks import (
     check_plain_encoding,
     check_query,
     expiry_seconds,
-    list_reply,
+    listed,
     missing_parameter,
     page,
     query_limit,
@@ -121,9 +121,14 @@ class Files:
         file.deleted = True
         file.path.unlink(missing_ok=True)
 
+    def signed_url(self, request: web.Request, file_id: str) -> str:
+        """An address of the content, which says by itself who may read it."""
+        url = request.url.origin().with_path(f"/{self._services.name}/{self._differs.base}/signed/{file_id}")
+        return str(url.with_query(expires="soon"))
+
     def signed_for(self, file_id: str) -> str | None:
         """Whose file a signed address leads to, where there are such addresses."""
-        file = self._files.get(file_id) if self._differs.signed_content else None
+        file = self._files.get(file_id) if self._signs else None
         return file.account if file else None
 
     def find(self, account: str, file_id: str, moment: float | None = None) -> File | None:
@@ -155,7 +160,7 @@ class Files:
             name, purpose = upload.filename or "", upload.fields["purpose"]
             file = File(path.name, account, name, purpose, upload.size, now, expires, path, upload.lines)
             facts = self.add(file).facts(self._differs)
-            return json_reply({"data": facts} if self._differs.wrapped_uploads else facts, subject=file.id)
+            return json_reply(self._wrapped(facts), subject=file.id)
 
         return act
 
@@ -224,6 +229,10 @@ class Files:
             raise refused(400, f"{where}{problem.message}", problem.code, problem.param)
 
     @property
+    def _signs(self) -> bool:
+        return self._differs.signed_content or self._differs.result_urls
+
+    @property
     def _differs(self) -> Differences:
         return self._settings.current.differs
 
@@ -236,20 +245,26 @@ class Files:
     # The other routes
 
     async def _list(self, request: web.Request, account: str) -> Act:
-        check_query(request, () if self._differs.listed_whole else ("after", "limit", "order", "purpose"))
-        limit = query_limit(request, 10_000, 10_000)
-        order, purpose = request.query.get("order", "desc"), request.query.get("purpose")
-        if order not in {"asc", "desc"}:
-            raise wrong_value("order", ("asc", "desc"))
+        differs = self._differs
+        check_query(request, differs.file_params)
+        limit = query_limit(request, differs.most_files, differs.most_files)
+        order, purpose = request.query.get("order", differs.file_orders[0]), request.query.get("purpose")
+        if order not in differs.file_orders:
+            raise wrong_value("order", differs.file_orders)
+        if purpose is None and differs.needs_purpose:
+            raise missing_parameter("purpose")
 
         async def act() -> Reply:
             mine = [file for file in self._files.values() if file.account == account and self._visible(file)]
             mine = [file for file in mine if purpose in {None, file.purpose}]
             mine.sort(key=lambda file: file.created)
             shown, more = page(request, mine if order == "asc" else mine[::-1], limit)
-            return list_reply([file.facts(self._differs) for file in shown], more)
+            return json_reply(self._wrapped(listed([file.facts(differs) for file in shown], more)))
 
         return act
+
+    def _wrapped(self, value: dict[str, Any]) -> dict[str, Any]:
+        return {"code": 20000, "message": "Ok", "status": True, "data": value} if self._differs.wrapped_files else value
 
     def _wanted(self, request: web.Request, account: str) -> File:
         file_id = request.match_info["file_id"]
@@ -259,6 +274,8 @@ class Files:
 
     async def _retrieve(self, request: web.Request, account: str) -> Act:
         async def act() -> Reply:
+            if not self._differs.files_by_id:
+                raise refused(404, f"Invalid URL ({request.method} {request.path})")
             file = self._wanted(request, account)
             reply = json_reply(file.facts(self._differs))
             file.looks += 1
@@ -270,8 +287,7 @@ class Files:
         async def act() -> Reply:
             file = self._wanted(request, account)
             if self._differs.signed_content:
-                url = request.url.origin().with_path(f"/{self._services.name}/{self._differs.base}/signed/{file.id}")
-                return Reply(302, headers={"location": str(url.with_query(expires=int(file.created)))})
+                return Reply(302, headers={"location": self.signed_url(request, file.id)})
             return self._bytes(request, file)
 
         return act

@@ -302,6 +302,46 @@ async def test_a_link_to_somewhere_private_or_without_tls_is_not_followed(
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
+async def test_a_result_may_be_named_by_its_url(http: Http, served: tuple[Server, str], tmp_path: Path) -> None:
+    server, url = served
+    lane = lane_of("siliconflow")
+    named = url.removesuffix("/v1") + "/signed"
+    status = JobStatus(JobState.ENDED, results={"output": named})
+    assert await lane.fetch(account_of(lane, http, url), "j1", status, tmp_path) == ("output.jsonl",)
+    assert [(what, "authorization" in headers) for what, (headers, *_) in server.asked] == [("GET /signed", False)]
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ("file-1", "file-1"),
+        ("https://store.example/a/b.jsonl?sig=1", "https://store.example/a/b.jsonl?sig=1"),
+        *((odd, None) for odd in ("", None, "a/b", "ftp://store.example/a", 7, "https://h.example/" + "x" * 5000)),
+    ],
+)
+def test_a_result_is_named_by_an_id_or_a_url(told: object, read: str | None) -> None:
+    assert jobs.result({"output_file_id": told}, "output_file_id") == read
+
+
+@pytest.mark.parametrize("name", ["zhipu", "siliconflow"])
+async def test_a_file_is_looked_for_in_the_list_where_it_has_no_address(
+    http: Http, served: tuple[Server, str], part: PartFile, name: str
+) -> None:
+    server, url = served
+    lane = lane_of(name)
+    account = account_of(lane, http, url)
+    server.listed = [{"id": "f0", "input_file_id": "x"}, {"id": "f1", "filename": f"pp-{MARK}.jsonl"}]
+    found = await lane.find(account, Submission(part, {"file": "f1"}))
+    assert found.control is False, "a job that shows no input"
+    server.listed = [{"id": "f1", "input_file_id": "x", "filename": f"pp-{MARK}.jsonl"}]
+    assert await lane.find(account, Submission(part, {"file": "f1"})) == Sighting((), control=True)
+    assert not (await lane.find(account, Submission(part, {"file": "f2"}))).control
+    with pytest.raises(TryLater, match="still there"):
+        await lane.revoke(account, Submission(part, {"file": "f1"}))
+    await lane.revoke(account, Submission(part, {"file": "f2"}))
+    assert not any(what == "GET /v1/files/f1" for what, _ in server.asked)
+
+
 async def test_other_services_follow_nothing(http: Http, served: tuple[Server, str], tmp_path: Path) -> None:
     server, url = served
     server.location = "/signed"

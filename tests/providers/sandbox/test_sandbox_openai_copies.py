@@ -77,9 +77,12 @@ class Vendor:
 
     def rows(self, file: str | None) -> list[dict[str, Any]]:
         """Follow a redirect without the key, as clients do that see it lead elsewhere."""
-        status, content, headers = self.call("GET", f"/files/{file}/content")
+        status, content, url = 302, b"", str(file)
+        if "/signed/" not in url:
+            status, content, headers = self.call("GET", f"/files/{file}/content")
+            url = headers.get("location", "")
         if status == 302:
-            _, content, _ = self.call("GET", "/signed/" + headers["location"].partition("/signed/")[2], headers={})
+            _, content, _ = self.call("GET", "/signed/" + url.partition("/signed/")[2], headers={})
         return [json.loads(row) for row in content.split(b"\n") if row]
 
     def upload(self, client: OpenAI, *lines: dict[str, Any]) -> str:
@@ -193,6 +196,31 @@ def test_groq_pages_by_cursor_and_lists_files_without_parameters(sandbox: Sandbo
     assert vendor.call("GET", "/files")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        (
+            "zhipu",
+            "purpose=batch&limit=100&order=created_at",
+            ("", "purpose=batch&limit=101", "purpose=batch&order=desc"),
+        ),
+        ("siliconflow", "purpose=batch&limit=1000", ("limit=10", "purpose=batch&after=x", "purpose=batch&order=desc")),
+    ],
+)
+def test_files_are_listed_as_the_vendor_says_and_not_shown_by_id(
+    sandbox: Sandbox, name: str, good: str, bad: tuple[str, ...]
+) -> None:
+    vendor = Vendor(sandbox, name)
+    with vendor.sdk() as client:
+        file = vendor.upload(client, vendor.line("a"))
+    status, said, _ = vendor.call("GET", f"/files?{good}")
+    found = json.loads(said)
+    found = found["data"] if name == "siliconflow" else found
+    assert (status, [each["id"] for each in found["data"]]) == (200, [file])
+    assert {vendor.call("GET", f"/files?{query}")[0] for query in bad} == {400}
+    assert vendor.call("GET", f"/files/{file}")[0] == 404
+
+
 def test_perplexity_returns_the_first_batch_of_an_idempotency_key(sandbox: Sandbox) -> None:
     vendor = Vendor(sandbox, "perplexity-ai")
     with vendor.sdk() as client:
@@ -217,7 +245,8 @@ def test_zhipu_deletes_the_input_unless_it_is_told_not_to(sandbox: Sandbox) -> N
         for keep in (True, False):
             more = {"auto_delete_input_file": False} if keep else {}
             batch = vendor.run(client, vendor.line("a"), extra_body=more)
-            assert (vendor.call("GET", f"/files/{batch.input_file_id}")[0] == 200) is keep
+            listed = json.loads(vendor.call("GET", "/files?purpose=batch")[1])["data"]
+            assert (batch.input_file_id in {each["id"] for each in listed}) is keep
 
 
 def test_deepinfra_fails_lines_that_stream_and_names_an_empty_error_file(sandbox: Sandbox) -> None:

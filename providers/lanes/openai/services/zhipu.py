@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible, Service
+from proxy_plugin.providers.listing import Listing, moment
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
 _FACTS = Service(
@@ -17,6 +18,9 @@ _FACTS = Service(
     max_lines=50_000,
     max_bytes=100 * 10**6,
     max_inputs=10_000,  # "embeddings 10,000"
+    # docs.bigmodel.cn, "File list": purpose is needed, at most 100; neither they nor the SDK have a file by its id
+    files=Listing("files", 100, "after", moment, {"order": "created_at"}),
+    files_by_id=False,
     order={"auto_delete_input_file": False},  # true unless said: our input is what a look-up knows its job by
     shows_label=False,  # UNVERIFIED; the SDK sends metadata, no page shows it in a list
     discount=0.5,
