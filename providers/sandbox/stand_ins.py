@@ -44,9 +44,11 @@ class StandIn:
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     create: str = "batches.create"
+    judges: str = "batches.create"  # the operation with which a document comes that may be refused
     cancel: str = "batches.cancel"
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
+    stop: str = "/cancel"  # behind the path of a job: it is cancelled
     late_cancel: int = 409  # the status that answers the cancel of a job that has ended
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
@@ -58,6 +60,7 @@ class StandIn:
     labelled: bool = True  # do its jobs carry the client's label?
     errors_paid: bool = True  # is a line that is answered with an error paid for?
     lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
+    unlike: Mapping[str, str] = field(default_factory=dict)  # tests of `tests/whole/lanes` that cannot be here -> why
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
 
     @property

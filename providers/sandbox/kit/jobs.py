@@ -49,7 +49,7 @@ class Job:
     number: int
     created: float
     stranger: bool = False
-    state: str = "validating"  # then running, cancelling, and one of ENDS
+    state: str = "validating"  # then in_progress, cancelling, and one of ENDS
     problem: str | None = None
     rows: list[Ran] = field(default_factory=list)  # in running order
     done: int | None = None  # lines that ran, once no more will
@@ -86,7 +86,7 @@ class Job:
         """How many lines have run at `now`."""
         if self.done is not None:
             return self.done
-        if self.state not in {"running", "cancelling"} or not self.rows:
+        if self.state not in {"in_progress", "cancelling"} or not self.rows:
             return 0
         now = min(now, self.expires, now if self.cancelled_at is None else self.cancelled_at)
         share = 1.0 if now >= self.run else max(0.0, now - self.validated) / self.options.run_seconds
@@ -121,6 +121,7 @@ class Job:
             "counts": {"completed": well, "failed": failed},
             "lines": len(self.rows),
             "lines_run": sum(row.status > 0 for row in self.rows[: self.progress(now)]),
+            "output_file_id": self.files.get("output"),
             "created_at": self.created,
             "stranger": self.stranger,
         }
@@ -192,7 +193,7 @@ class Jobs:
             return
         job.rows = [] if problem else rows
         if not job.cancelled.is_set():
-            job.state = "running"
+            job.state = "in_progress"
         await clock.until(min(job.run, job.expires), job.cancelled)
         if (cancelled_at := job.cancelled_at) is not None:
             job.done = job.progress(cancelled_at)

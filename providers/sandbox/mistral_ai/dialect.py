@@ -32,7 +32,7 @@ ENDPOINTS = frozenset(
 )
 WORDS = {
     "validating": "QUEUED",
-    "running": "RUNNING",
+    "in_progress": "RUNNING",
     "cancelling": "CANCELLATION_REQUESTED",
     "completed": "SUCCESS",
     "failed": "FAILED",

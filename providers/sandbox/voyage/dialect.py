@@ -26,7 +26,6 @@ PARAMS = frozenset({"model", "input_type", "truncation", "output_dimension", "ou
 ORDER = ("endpoint", "input_file_id", "completion_window", "request_params", "metadata")
 MOST_LINES, MOST_BYTES = 100_000, 2**30
 MOST_TEXTS, MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 1000, 16, 64, 512
-WORDS = {"running": "in_progress"}
 
 
 class Lines(Form):
@@ -190,7 +189,7 @@ class Voyage(Wire):
             "request_params": job.order["request_params"],
             "input_file_id": job.order["input_file_id"],
             "completion_window": "12h",
-            "status": WORDS.get(job.state, job.state),
+            "status": job.state,
             "output_file_id": shown.get("output"),
             "error_file_id": shown.get("error"),
             "errors": {"data": [{"message": job.problem}]} if job.problem else None,

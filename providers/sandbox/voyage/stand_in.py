@@ -10,6 +10,7 @@ STAND_IN = StandIn(
     newest="",
     uploads="files",
     results="files.content",
+    late_cancel=400,
     free=("files.create", "files.content", "batches.retrieve", "files.retrieve"),
     doubted=("batches.list", "files.list", "files.delete"),
     late=("results_late",),

@@ -192,6 +192,8 @@ class XAI(Wire):
     def _results(self, job: Job, query: Mapping[str, str]) -> Reply:
         """Rows may be read before the end; they are sorted by id, not as they came in."""
         now = self.services.clock.now()
+        if now > job.created + BATCH_LIFE:
+            raise self.refused(404, "The batch has expired.")
         if self._recounts(job, now):
             rows = [self.form.result(row.custom_id, row.identity, Outcome(0, "cancelled")) for row in job.rows]
         elif job.ended:

@@ -23,6 +23,8 @@ def sandbox() -> Iterator[Sandbox]:
 def stand_in(request: pytest.FixtureRequest) -> StandIn:
     """The stand-in that a test runs for."""
     found: StandIn = request.param
+    if reason := found.unlike.get(request.node.originalname):
+        pytest.skip(reason)
     return found
 
 

@@ -25,7 +25,7 @@ ROOM = 6  # lines of a job of the narrow virtual keys, which have one job at a t
 Line = dict[str, Any]
 
 
-STAND_INS = every()
+STAND_INS = tuple(each for each in every() if each.endpoint == CHAT)
 QUICK = {each.provider: {**each.quick, "answers": "echo"} for each in STAND_INS}
 
 
@@ -79,7 +79,7 @@ class Stand:
     def cancel_there(self) -> None:
         """Cancel the only job, not for the gateway."""
         (job,) = self.jobs()
-        self.ask("POST", f"{self.stand_in.jobs}/{job['id']}/cancel")
+        self.ask("POST", f"{self.stand_in.jobs}/{job['id']}{self.stand_in.stop}")
 
     def cancels(self) -> list[str]:
         """Return the ids of the jobs that were asked to be cancelled, one entry a request."""

@@ -72,7 +72,7 @@ async def test_a_stop_while_a_refused_job_is_cut(
         holding.go.set()
         ended = await world.until(batch.id)
         assert (ended.status, await outcome(world, ended, lines)) == (status, {code: COUNT})
-        assert len(await world.calls(stand.stand_in.create)) == 1
+        assert len(await world.calls(stand.stand_in.judges)) == 1
         assert not await world.running()
 
 

@@ -16,7 +16,8 @@ from tests.whole.lanes.rig import Line, Stand, chat, chats, check_rows, read_led
 
 NAMED, SILENT = "[[sandbox:poison]]", "[[sandbox:poison=silent]]"
 COUNT, MOST = 40, 20
-STATUS = {"invalid_request_error": {"code": "400"}}  # the ledger has the provider's word where the row has its status
+# The ledger has the provider's word where the row has its status.
+STATUS = {"invalid_request_error": {"code": "400"}, "http_422": {"code": "422"}}
 
 
 def poisoned(count: int, bad: Collection[int], marker: str) -> list[Line]:
@@ -35,12 +36,12 @@ def refused(gateway: Client, batch: dict[str, Any], lines: Sequence[Line]) -> di
 
 def message_of(row: dict[str, Any]) -> str:
     error = row["error"] or row["response"]["body"]["error"]
-    assert code_of(row) in {"invalid_request", "400"}
+    assert code_of(row) in {"invalid_request", "400", "422", "batch_failed"}
     return str(error["message"])
 
 
 def creates(stand: Stand) -> int:
-    return len(stand.calls(stand.stand_in.create))
+    return len(stand.calls(stand.stand_in.judges))
 
 
 def paid(stand: Stand) -> int:
@@ -79,7 +80,8 @@ def test_a_line_that_nobody_names_is_found_by_halving(where: str, stand: Stand, 
     batch = gateway.run(lines, stand.provider)
     said = refused(gateway, batch, lines)
     assert (batch["status"], set(said)) == ("completed", bad)
-    assert all(message.startswith(f"line {n + 1} of the file: This line") for n, message in said.items())
+    assert all(message.startswith(f"line {n + 1} of the file: ") for n, message in said.items())
+    assert all("This line is not taken." in message for message in said.values())
     assert creates(stand) <= 1 + 2 * math.ceil(math.log2(COUNT)) * len(bad)
     assert paid(stand) == COUNT - len(bad)
 
@@ -119,7 +121,7 @@ def test_where_too_many_lines_are_bad_few_creates_tell(what: str, stand: Stand, 
 def test_refusals_that_are_about_no_line_are_not_looked_into(stand: Stand, gateway: Client) -> None:
     stand.faults(
         {
-            "on": "batches.create",
+            "on": stand.stand_in.judges,
             "kind": "status",
             "status": 400,
             "times": None,
