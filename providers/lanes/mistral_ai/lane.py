@@ -4,15 +4,20 @@ Sources: the project's reference page (docs repository `studio/batch-processing`
 3.7; captures of 2026-09-02; updates of 2026-11-29). There is no idempotency key: a job is found again by the mark in
 its metadata, in the list, newest first (how the list's own filter wants metadata written is not documented).
 
-A create may also hold its lines (`requests`). It is not used: nothing could then be taken away from a lost create, so
-that one which never arrived could not be sent again with certainty.
+A create may also hold its lines (`requests`), up to 9,999. Nothing can be taken away from such a create when its reply
+is lost: it is found and adopted if it arrived, and never sent again if it did not. So it is used only where the account
+asks for it (`inline_requests`); the control is then the fence itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
@@ -53,6 +58,7 @@ JOBS = PagedListing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}
 FILES = FileStore(
     PagedListing("files", 100, "page", unix_seconds, {"purpose": "batch"}, size="page_size"), {"purpose": "batch"}
 )
+MOST_INLINE, INLINE_BYTES = 9_999, 8 << 20  # lines ("< 10,000"); bytes are our caution, the page names no bound
 HOURS = 24  # of `timeout_hours`, 1 to 168: our batches' window
 STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     "QUEUED": (JobState.VALIDATING, None),
@@ -63,6 +69,13 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     "CANCELLED": (JobState.ENDED, JobEnd.CANCELLED),
     "FAILED": (JobState.FAILED, None),
 }
+
+
+class MistralCredentials(KeyCredentials):
+    """An API key of a workspace, and whether creates of small parts hold their lines."""
+
+    inline_requests: bool = False
+
 
 CAPABILITIES = Capabilities(
     provider="mistral-ai",
@@ -84,6 +97,7 @@ CAPABILITIES = Capabilities(
         "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name.",
         "An upload is validated at once; a bad line refuses its file, and is left out by trial where none is named.",
         "What a cancelled or expired job did not run has no row of its own.",
+        "With inline_requests a create that never arrived is waited for and not sent again: it cannot be taken away.",
         "Tool call ids are sent as nine letters and digits.",
     ),
 )
@@ -92,7 +106,7 @@ CAPABILITIES = Capabilities(
 class Mistral:
     """The batch lane of Mistral's API."""
 
-    credentials: type[Credentials] = KeyCredentials
+    credentials: type[Credentials] = MistralCredentials
     capabilities = CAPABILITIES
 
     def account_key(self, credentials: Credentials) -> str:
@@ -111,7 +125,10 @@ class Mistral:
         return result_row(line, source, endpoint)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
-        """Upload the part, or find the upload of an interrupted run."""
+        """Upload the part, or find the upload of an interrupted run; {} where its lines go inline."""
+        inline = cast("MistralCredentials", account.credentials).inline_requests
+        if inline and part.lines <= MOST_INLINE and part.bytes <= INLINE_BYTES:
+            return {}
         try:
             return await FILES.stage(self._origin(account), part, again=again)
         except Refused as refused:
@@ -126,14 +143,20 @@ class Mistral:
         """Create the job. Its metadata carry our mark alone."""
         part = submission.part
         order: dict[str, object] = {
-            "input_files": [submission.staged["file"]],
             "endpoint": EMBEDDINGS if part.endpoint == EMBEDDINGS else CHAT,
             "metadata": {MARK_KEY: part.mark},
             "timeout_hours": HOURS,
         }
         if part.model is not None:
             order["model"] = part.model
-        reply = await self._origin(account).create(BATCHES, json=order)
+        if file := submission.staged.get("file"):
+            order["input_files"] = [file]
+        else:
+            order["requests"] = await asyncio.to_thread(_lines, part.path)
+        try:
+            reply = await self._origin(account).create(BATCHES, json=order)
+        except Refused as refused:
+            raise (refused if file else refusals.of_upload(refused)) from None
         job = identifier(reply.fields())
         if job is None:
             raise OutcomeUnknown(f"HTTP {reply.status} to a create, without a job id")
@@ -141,14 +164,16 @@ class Mistral:
 
     async def find(self, account: Account, submission: Submission) -> Sighting:
         """Read the list down to the fence; the control is our input file, seen under its name by the same key."""
-        origin, file = self._origin(account), submission.staged.get("file")
+        origin, file, shown = self._origin(account), submission.staged.get("file"), set[str]()
 
         def ours(job: Listed) -> bool:
+            shown.add(job.id)
             files = job.fields.get("input_files")
             reads = file is None or not isinstance(files, list) or file in files
             return reads and _mark(job.fields) == submission.part.mark
 
-        return await FILES.find(origin, JOBS.since(origin, submission.fence), submission, ours)
+        found = await FILES.find(origin, JOBS.since(origin, submission.fence), submission, ours)
+        return found if file else replace(found, control=found.listed and submission.fence in shown)
 
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
@@ -195,6 +220,8 @@ class Mistral:
 
     async def revoke(self, account: Account, submission: Submission) -> None:
         """Delete the input file: a create that is accepted late finds no file (404) and runs nothing."""
+        if "file" not in submission.staged:
+            raise Refused("A create that holds its lines cannot be taken away.", code="not_revocable")
         await FILES.revoke(self._origin(account), submission)
 
     def _origin(self, account: Account) -> Origin:
@@ -203,6 +230,10 @@ class Mistral:
 
     def _host(self, credentials: Credentials) -> str:
         return credentials.custom_host or self.capabilities.default_host
+
+
+def _lines(path: Path) -> list[msgspec.Raw]:
+    return [msgspec.Raw(line) for line in path.read_bytes().splitlines() if line]
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:

@@ -233,6 +233,34 @@ async def test_files_that_are_not_named_yet_are_waited_for_and_a_whole_one_is_re
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("rig", ["mistral-ai"], indirect=True)
+async def test_lines_that_travel_in_the_create_are_found_with_the_fence_as_control_and_not_taken_away(rig: Rig) -> None:
+    given = {**rig.stand_in.settings(rig.sandbox.url("mistral-ai"), KEY), "inline_requests": True}
+    account = Account("prod", rig.lane.credentials.model_validate(given), rig.http, KEY)
+    part = rig.part("one", "two \u2028", "three")
+    staged = await rig.lane.stage(account, part, again=False)
+    alone = Submission(part, staged, await rig.lane.fence(account))
+    assert (staged, alone.fence) == ({}, None)
+    assert (await rig.lane.find(account, alone)).control is False, "an empty account proves nothing"
+    await rig.sandbox.strangers("mistral-ai", KEY, batches=2, lines=3)
+    submission = Submission(part, staged, await rig.lane.fence(account))
+    sighting = await rig.lane.find(account, submission)
+    assert (sighting.jobs, sighting.control) == ((), True)
+    assert (await rig.lane.find(rig.account(OTHER_KEY), submission)).control is False
+    await rig.sandbox.faults([{"on": "batches.create", "kind": "drop_after"}])
+    with pytest.raises(OutcomeUnknown):
+        await rig.lane.create(account, submission)
+    (job,) = (await rig.lane.find(account, submission)).jobs
+    with pytest.raises(Refused, match="not_revocable"):
+        await rig.lane.revoke(account, submission)
+    status = await rig.ended(job, part)
+    assert [row.ok for row in rig.rows(await rig.fetched(job, status))] == [True] * 3
+    bad = Submission(rig.part("a", "[[sandbox:poison]]", name="bad"), {}, None)
+    with pytest.raises(Refused) as refused:
+        await rig.lane.create(account, bad)
+    assert [line.record for line in refused.value.lines] == [2]
+
+
 @pytest.mark.parametrize("rig", ["voyage"], indirect=True)
 async def test_parameters_keep_lines_apart_and_vectors_come_as_they_are_wanted(rig: Rig) -> None:
     plain, other = rig.part("one"), rig.part("one", name="other", dimensions=4, encoding_format="base64")
