@@ -18,6 +18,7 @@ from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.hints import HINTS
 from proxy_plugin.providers.formats.losses import TOLD
+from proxy_plugin.providers.formats.mistral.chat import to_mistral
 from proxy_plugin.providers.formats.shapes import Translated
 
 Json = dict[str, Any]
@@ -67,6 +68,7 @@ FORMATS = (
     Format("Bedrock: gpt-oss", "openai.gpt-oss-120b-1:0", to_invoke),
     Format("Gemini", "gemini-2.5-flash", to_generate_content),
     Format("Vertex: Gemini", "gemini-2.5-flash", partial(to_generate_content, vertex=True)),
+    Format("Mistral", "mistral-small-latest", to_mistral),
 )
 
 

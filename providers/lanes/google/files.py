@@ -17,8 +17,7 @@ from proxy_plugin.providers.base import PartFile, Refused, TryLater
 from proxy_plugin.providers.calls import LONGEST_PAUSE, PAUSES, gone, patiently
 
 if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Origin
-    from proxy_plugin.providers.http import Reply
+    from proxy_plugin.providers.http import Origin, Reply
 
 UPLOAD = "X-Goog-Upload-"
 KIND = "application/jsonl"

@@ -83,7 +83,10 @@ CAPABILITIES = Capabilities(
     endpoints=ENDPOINTS,
     input_mode=InputMode.FILE,
     default_host="https://api.mistral.ai/v1",
-    model_patterns=("mistral-*", "ministral-*", "magistral-*", "codestral-*", "devstral-*", "pixtral-*", "voxtral-*"),
+    model_patterns=(  # other names are those of clouds, too
+        *("mistral-*-latest", "ministral-*-latest", "magistral-*-latest", "devstral-*-latest", "pixtral-*-latest"),
+        *("codestral-latest", "mistral-embed"),
+    ),
     api_base=ApiBase(cut=("/chat/completions", "/embeddings", "/v1"), added="/v1"),
     max_lines=1_000_000,  # "Limits": pending requests of a workspace, and of a job
     max_bytes=512 * 10**6,  # "512 MB", not said whether 2**20

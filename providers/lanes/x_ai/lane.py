@@ -225,9 +225,9 @@ def _state(job: Mapping[str, Any], part: PartFile | None) -> tuple[JobState, Job
     total, pending = counts["requests"], counts["pending"]
     if not isinstance(total, int) or not isinstance(pending, int):
         raise TryLater("a batch without counters")
-    by_xai = job.get(refusals.BY_XAI)
-    if by_xai and not counts["success"]:
-        return JobState.FAILED, None
+    by_xai = str(job.get(refusals.BY_XAI) or "")
+    if by_xai and not counts["success"] and (total == 0 or "validation" in by_xai):
+        return JobState.FAILED, None  # before a line ran; any other cancel may yet show answers
     if by_xai or job.get("cancel_time"):
         return (JobState.CANCELLING, None) if pending > 0 else (JobState.ENDED, JobEnd.CANCELLED)
     if total == 0:

@@ -29,6 +29,7 @@ STAND_IN = StandIn(
     unlike={
         "test_answers_that_an_expired_job_counts_and_leaves_out_are_missing": "only the calendar tells that it expired",
         "test_results_that_never_come_are_waited_for_an_hour_and_announced": "results are there when a job is over",
+        "test_results_that_went_while_the_gateway_was_down": "results go with their batch, after 30 days",
         "test_a_late_reading_that_is_cut_is_not_the_last": "an error of a line has no status",
     },
     lacks={

@@ -273,6 +273,44 @@ async def test_parameters_keep_lines_apart_and_vectors_come_as_they_are_wanted(r
     assert len(entry) == 24  # 4 numbers of 4 bytes
 
 
+NOW, LONG_AGO = "2100-01-01", "2020-01-01"
+
+
+@xai
+@pytest.mark.parametrize(
+    ("counts", "more", "state", "end"),
+    [
+        ((0, 0, 0, 0, 0), {}, JobState.VALIDATING, None),
+        ((3, 2, 1, 0, 0), {}, JobState.RUNNING, None),
+        ((3, 1, 2, 0, 0), {"expire_time": NOW}, JobState.RUNNING, None),
+        ((3, 1, 2, 0, 0), {"expire_time": LONG_AGO}, JobState.ENDED, JobEnd.EXPIRED),
+        ((3, 0, 2, 1, 0), {}, JobState.ENDED, JobEnd.COMPLETED),
+        ((3, 0, 1, 1, 0), {}, JobState.RUNNING, None),  # a counter that has gone backwards
+        ((3, 1, 0, 0, 2), {"cancel_time": NOW}, JobState.CANCELLING, None),
+        ((3, 0, 0, 0, 3), {"cancel_time": NOW}, JobState.ENDED, JobEnd.CANCELLED),
+        ((0, 0, 0, 0, 0), {"cancel_time": NOW}, JobState.ENDED, JobEnd.CANCELLED),
+        ((0, 0, 0, 0, 0), {"cancel_by_xai_message": "line 2: no"}, JobState.FAILED, None),
+        ((3, 0, 0, 0, 3), {"cancel_by_xai_message": "JSONL file validation failed: no"}, JobState.FAILED, None),
+        ((3, 0, 1, 0, 2), {"cancel_by_xai_message": "validation"}, JobState.ENDED, JobEnd.CANCELLED),
+        ((3, 0, 0, 0, 3), {"cancel_by_xai_message": "abuse"}, JobState.ENDED, JobEnd.CANCELLED),
+    ],
+)
+async def test_counters_tell_where_a_batch_stands(
+    rig: Rig, counts: tuple[int, ...], more: dict[str, str], state: JobState, end: JobEnd | None
+) -> None:
+    part = rig.part("one", "two", "three")
+    named = dict(zip(("requests", "pending", "success", "error", "cancelled"), counts, strict=True))
+    told = {
+        "batch_id": "b",
+        "name": f"proxy-plugin-{part.mark}",
+        "state": {f"num_{key}": n for key, n in named.items()},
+    }
+    body = json.dumps(told | more)
+    await rig.sandbox.faults([{"on": "batches.retrieve", "kind": "status", "status": 200, "body": body}])
+    status = await rig.lane.status(rig.account(), "b", part)
+    assert (status.state, status.end, status.mark) == (state, end, part.mark)
+
+
 @xai
 async def test_a_page_is_asked_for_once_and_a_cut_one_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy_plugin.providers.lanes.x_ai.lane.PAGE_ROWS", 3)

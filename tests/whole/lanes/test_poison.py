@@ -17,7 +17,7 @@ from tests.whole.lanes.rig import Line, Stand, chat, chats, check_rows, read_led
 NAMED, SILENT = "[[sandbox:poison]]", "[[sandbox:poison=silent]]"
 COUNT, MOST = 40, 20
 ANSWERED = {"code": "400"}  # the ledger has the provider's word where the row has its status
-STATUS = {"invalid_request_error": ANSWERED, "INVALID_ARGUMENT": ANSWERED}
+STATUS = {"invalid_request_error": ANSWERED, "INVALID_ARGUMENT": ANSWERED, "http_422": {"code": "422"}}
 
 
 def poisoned(count: int, bad: Collection[int], marker: str) -> list[Line]:
@@ -80,7 +80,8 @@ def test_a_line_that_nobody_names_is_found_by_halving(where: str, stand: Stand, 
     batch = gateway.run(lines, stand.provider)
     said = refused(gateway, batch, lines)
     assert (batch["status"], set(said)) == ("completed", bad)
-    assert all(message.startswith(f"line {n + 1} of the file: This line") for n, message in said.items())
+    assert all(message.startswith(f"line {n + 1} of the file: ") for n, message in said.items())
+    assert all("This line is not taken." in message for message in said.values())
     assert creates(stand) <= 1 + 2 * math.ceil(math.log2(COUNT)) * len(bad)
     assert paid(stand) == COUNT - len(bad)
 
