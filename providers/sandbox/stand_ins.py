@@ -48,18 +48,22 @@ class StandIn:
     cancel: str = "batches.cancel"
     results: str
     ended: str = "completed"  # what `/_sandbox/jobs` says of a job that has run to its end
-    late_cancel: int = 409  # the status that answers the cancel of a job that has ended
+    late_cancel: int = 409  # the status that answers the cancel of a job that has ended; 0: none is asked for
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
+    moves: tuple[str, ...] = ()  # those of them that are answered with a redirect
+    lookup: str = "batches.list"  # the operation that looks for a lost create
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
     quick: Mapping[str, Any]  # options with which a job takes a small part of a second
     late: tuple[str, ...] = ()  # options: so many looks at the results of a job that has ended find none yet
     counters: tuple[str, str] = ("completed", "failed")  # of a job, as the option `told_counts` has them
+    counted: bool = True  # does a job tell such counts?
     unlimited: Mapping[str, Any] = field(default_factory=dict)  # options without which many jobs at once are refused
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?
     errors_paid: bool = True  # is a line that is answered with an error paid for?
     lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
+    rests: bool = True  # do lines that did not run have rows, which say so?
 
     @property
     def model(self) -> str:
