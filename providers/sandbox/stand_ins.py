@@ -54,13 +54,16 @@ class StandIn:
     files: str = "files"  # the path of the files, where results are some
     expires_empty: bool = False  # does a job that its provider lets expire show nothing of what it did?
     says_cancelling: bool = True  # does a job tell that it is being cancelled?
-    late_cancel: int = 409  # the status that answers the cancel of a job that has ended
+    late_cancel: int = 409  # the status that answers the cancel of a job that has ended; 0: none is asked for
     free: tuple[str, ...]  # operations of every run that cost nothing, so that they may be repeated
+    moves: tuple[str, ...] = ()  # those of them that are answered with a redirect
+    lookup: str = "batches.list"  # the operation that looks for a lost create
     doubted: tuple[str, ...] = ()  # operations that are called for only when the outcome of another is unknown
     traits: Mapping[str, Any] = field(default_factory=dict)  # options in which a vendor's copy differs from the start
     quick: Mapping[str, Any]  # options with which a job takes a small part of a second
     late: tuple[str, ...] = ()  # options: so many looks at the results of a job that has ended find none yet
     counters: tuple[str, str] = ("completed", "failed")  # of a job, as the option `told_counts` has them
+    counted: bool = True  # does a job tell such counts?
     unlimited: Mapping[str, Any] = field(default_factory=dict)  # options without which many jobs at once are refused
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?
@@ -68,6 +71,7 @@ class StandIn:
     lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     unlike: Mapping[str, str] = field(default_factory=dict)  # tests of `tests/whole/lanes` that cannot be here -> why
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
+    rests: bool = True  # do lines that did not run have rows, which say so?
 
     @property
     def model(self) -> str:

@@ -120,11 +120,14 @@ class Fireworks:
         """Read a row of any file of the output dataset."""
         return result_row(line)
 
-    async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
-        """Make the dataset `pp-<mark>` and put the part there by a signed URL; both may be done again."""
+    async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:  # noqa: ARG002
+        """Make the dataset `pp-<mark>` and put the part there by a signed URL; both may be done again.
+
+        A dataset that is ready is whole, whoever asks: it may be one of an earlier job of this part.
+        """
         origin, name = self._origin(account), _name(part)
         try:
-            if not (again and await _is_ready(origin, name)):
+            if not await _is_ready(origin, name):
                 await _upload(origin, name, part)
         except Refused as refused:
             raise refusals.of_document(refused) from None

@@ -15,6 +15,7 @@ STAND_IN = StandIn(
     free=("datasets.create", "datasets.retrieve", "store.get", "batches.retrieve"),
     doubted=("batches.list", "datasets.delete"),
     late=("results_late",),
+    rests=False,
     counters=("num_successful_records", "num_failed_records"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "finalize_seconds": 0.02, "cancel_seconds": 0.05},
     lacks={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy_plugin.providers.calls import LONGEST_PAUSE, patiently
+from proxy_plugin.providers.calls import LONGEST_PAUSE, PAUSES, patiently, ready
 from proxy_plugin.providers.errors import ProviderError, Refused, TryLater
 
 
@@ -50,3 +50,32 @@ async def test_any_other_failure_is_the_steps(failure: ProviderError) -> None:
     with pytest.raises(type(failure)):
         await patiently(calls)
     assert calls.made == 1
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that take no time."""
+    monkeypatch.setattr("proxy_plugin.providers.calls.PAUSES", (0.0,) * len(PAUSES))
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_what_is_not_ready_is_looked_at_a_few_times() -> None:
+    seen = [None, None, "ready"]
+
+    async def look() -> str | None:
+        return seen.pop(0)
+
+    assert await ready(look, "a dataset") == "ready"
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_what_does_not_get_ready_is_looked_at_later() -> None:
+    looks = list[int]()
+
+    async def look() -> str | None:
+        looks.append(1)
+        return None
+
+    with pytest.raises(TryLater, match="a dataset is not ready yet") as error:
+        await ready(look, "a dataset")
+    assert (len(looks), error.value.after) == (len(PAUSES) + 1, LONGEST_PAUSE)

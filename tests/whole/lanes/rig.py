@@ -76,6 +76,10 @@ class Stand:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def kept(self, ok: int, rest: int, code: str = CANCELLED) -> dict[str, int]:
+        """Return what becomes of lines whose job is cancelled when `ok` of them have answers."""
+        return {"ok": ok, code: rest} if self.stand_in.partial else {code: ok + rest}
+
     def cancel_there(self) -> None:
         """Cancel the only job, not for the gateway."""
         (job,) = self.jobs()

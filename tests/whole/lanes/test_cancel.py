@@ -88,7 +88,7 @@ def test_while_planned(stand: Stand, gateway: Client) -> None:
 
 def test_between_intent_and_send(stand: Stand, gateway: Client) -> None:
     if not stand.stand_in.newest:
-        pytest.skip("no fence is asked for")
+        pytest.skip("no fence is read before a create")
     stand.faults(BROKEN | {"on": "batches.list"})  # no fence can be read, so nothing is sent
     batch_id = gateway.submit(LINES, stand.provider)
     until(lambda: stand.calls("batches.list"), "a fence that was asked for")
@@ -117,9 +117,10 @@ def test_while_nobody_knows_what_became_of_the_create(stand: Stand, gateway: Cli
     """Among equal jobs of strangers ours is found by its mark: in its label and cancelled, or else in its results."""
     stand.options(run_seconds=LONG)
     lost = {"kind": "drop_after", "on": "batches.create"}
-    stand.faults(lost, BROKEN | {"on": "batches.list", "skip": 1 if stand.stand_in.newest else 0})
+    looks, fences = stand.stand_in.lookup, int(bool(stand.stand_in.newest))
+    stand.faults(lost, BROKEN | {"on": looks, "skip": fences})
     batch_id = gateway.submit(LINES, stand.provider)
-    until(lambda: len(stand.calls("batches.list")) > 1, "a lookup")
+    until(lambda: len(stand.calls(looks)) > fences, "a lookup")
     stand.sandbox.control.strangers(stand.provider, batches=2, lines=len(LINES))
     _cancel(gateway, batch_id)
     stand.faults()
@@ -165,7 +166,7 @@ def test_while_the_job_runs(stand: Stand, gateway: Client) -> None:
     batch = gateway.until(batch_id)
     assert batch["status"] == "cancelled"
     assert batch["cancelled_at"] >= batch["cancelling_at"]
-    assert account(gateway, batch, LINES) == {"ok": 10, CANCELLED: 10}
+    assert account(gateway, batch, LINES) == stand.kept(10, 10)
     assert stand.cancels() == [job["id"] for job in stand.jobs()]
 
 
@@ -179,8 +180,9 @@ def test_a_cancel_whose_reply_is_lost_is_not_sent_again(stand: Stand, gateway: C
     until(lambda: len(stand.calls("batches.retrieve")) > seen + 2, "polls behind the cancel")
     stand.sandbox.control.advance(LONG)
     batch = gateway.until(batch_id)
-    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", {"ok": 10, CANCELLED: 10})
-    assert len(stand.cancels()) == (1 if stand.stand_in.says_cancelling else 2)
+    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", stand.kept(10, 10))
+    more = not stand.stand_in.late_cancel  # a lost DELETE is repeated by aiohttp
+    assert len(stand.cancels()) in ({1, 1 + more} if stand.stand_in.says_cancelling else {2})
 
 
 def test_twice_at_once_is_once(stand: Stand, gateway: Client) -> None:
@@ -195,7 +197,7 @@ def test_twice_at_once_is_once(stand: Stand, gateway: Client) -> None:
         answers = set(clients.map(ask, range(4)))
     batch = gateway.until(batch_id)
     assert answers == {batch["cancelling_at"]}
-    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", {"ok": 10, CANCELLED: 10})
+    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", stand.kept(10, 10))
     assert len(stand.cancels()) == 1
 
 
@@ -209,7 +211,7 @@ def test_the_route_asks_no_provider(stand: Stand, gateway: Client) -> None:
     finally:
         os.kill(stand.sandbox.pid, signal.SIGCONT)
     batch = gateway.until(batch_id)
-    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", {"ok": 10, CANCELLED: 10})
+    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", stand.kept(10, 10))
     assert len(stand.cancels()) == 1
 
 
@@ -245,7 +247,9 @@ def test_when_the_job_ends_while_the_cancel_is_on_its_way(stand: Stand, gateway:
     stand.sandbox.control.advance(LONG)
     batch = gateway.until(batch_id)
     assert (batch["status"], account(gateway, batch, LINES)) == ("completed", {"ok": len(LINES)})
-    assert [entry["status"] for entry in stand.calls("batches.cancel")] == [stand.stand_in.late_cancel]
+    assert [entry["status"] for entry in stand.calls("batches.cancel")] == [
+        status for status in [stand.stand_in.late_cancel] if status
+    ]
 
 
 @pytest.mark.parametrize("stand_in", [each for each in STAND_INS if each.provider in UNSTOPPABLE], ids=named)
@@ -272,7 +276,10 @@ def test_of_several_jobs_only_what_was_stopped_is_cancelled(stand: Stand, gatewa
     stand.sandbox.control.advance(LONG * 0.51)
     _cancel(gateway, batch_id)
     batch = gateway.until(batch_id)
-    assert (batch["status"], account(gateway, batch, LINES)) == ("cancelled", {"ok": ROOM + 3, CANCELLED: 11})
+    assert (batch["status"], account(gateway, batch, LINES)) == (
+        "cancelled",
+        stand.kept(3, 11) | {"ok": ROOM + 3 * stand.stand_in.partial},
+    )
     assert stand.cancels() == [stand.jobs()[-1]["id"]]
 
 

@@ -36,13 +36,18 @@ async def ends(world: World, batch: Any, lines: list[dict[str, Any]]) -> dict[st
     return found
 
 
+def _rests_have_rows(stand: Stand) -> None:
+    if not stand.stand_in.rests:
+        pytest.skip("lines that did not run have no rows, so nobody knows which of the others ran")
+
+
 async def test_unsent_parts_expire_and_the_running_job_is_cancelled_once(stand: Stand, world: World) -> None:
     stand.options(run_seconds=10 * DAY)
     batch = await world.create(LINES)
     await world.until_true(world.running)
     await world.pass_time(2 * DAY + 60)
     ended = await world.until(batch.id)
-    assert (ended.status, await ends(world, ended, LINES)) == ("expired", {"ok": 2, EXPIRED: 18})
+    assert (ended.status, await ends(world, ended, LINES)) == ("expired", stand.kept(2, 18, EXPIRED))
     assert ended.expired_at >= ended.expires_at
     assert ended.cancelling_at is None
     (job,) = await world.sandbox.jobs()
@@ -96,6 +101,7 @@ async def _second_runs(world: World) -> bool:
 
 
 async def test_answers_that_a_cancelled_job_counts_and_leaves_out_are_missing(stand: Stand, world: World) -> None:
+    _rests_have_rows(stand)
     stand.options(run_seconds=1000)
     batch = await world.create(LOST)
     await world.until_true(world.running)
@@ -114,6 +120,7 @@ async def _check_words(world: World, ended: Any, count: int) -> None:
 
 
 async def test_answers_that_a_job_counts_and_leaves_out_at_the_deadline_are_missing(stand: Stand, world: World) -> None:
+    _rests_have_rows(stand)
     stand.options(run_seconds=2 * DAY)
     batch = await world.create(LOST)
     await world.until_true(world.running)
@@ -127,6 +134,7 @@ async def test_answers_that_an_expired_job_counts_and_leaves_out_are_missing(sta
     """The provider's own window is over before ours."""
     if stand.stand_in.expires_empty:
         pytest.skip("an expired job counts nothing and gives nothing")
+    _rests_have_rows(stand)
     stand.options(run_seconds=2000, window_seconds=1010)
     lines = LOST[:10]
     batch = await world.create(lines)
@@ -140,6 +148,7 @@ async def test_answers_that_an_expired_job_counts_and_leaves_out_are_missing(sta
 
 async def test_what_a_job_that_somebody_else_cancelled_leaves_out_is_missing(stand: Stand, world: World) -> None:
     """Another client of the account cancelled it: what the lane says of a line is handed on, and nothing is guessed."""
+    _rests_have_rows(stand)
     stand.options(run_seconds=1000)
     lines = LOST[:10]
     batch = await world.create(lines)

@@ -92,6 +92,8 @@ async def _call_it_failed(world: World, stand: Stand) -> None:
 
 
 async def test_results_that_never_come_are_waited_for_an_hour_and_announced(stand: Stand, tmp_path: Path) -> None:
+    if not stand.stand_in.counted:
+        pytest.skip("jobs tell no counts, so no result is announced")
     stand.options(**dict.fromkeys(stand.stand_in.late, NEVER))
     looks = "batches.retrieve" if stand.stand_in.uploads else "batches.results"
     async with opened(tmp_path / "data", stand.sandbox, stand.key()) as world:
