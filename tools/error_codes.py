@@ -329,6 +329,11 @@ ROWS = (
         "Correct the URL, or send the picture as a data URI. The operator sets what may be fetched.",
     ),
     Code(
+        "not_revocable",
+        "A create whose answer was lost holds its lines itself, so that it cannot be taken away.",
+        "Nothing is sent again before it is found; look at the provider.",
+    ),
+    Code(
         "model_not_allowed",
         "The API key or the virtual key may not use this model.",
         "Use another model or virtual key.",
