@@ -109,7 +109,7 @@ def find(name: str) -> StandIn:
     if name not in names():
         if copy := copies().get(name):
             return copy
-        known = ", ".join(sorted([*names(), *copies()]))
+        known = ", ".join([*names(), *copies()])
         raise LookupError(f"the sandbox has no stand-in for {name}; it has {known}")
     module = import_module(f"proxy_plugin.providers.sandbox.{name.replace('-', '_')}.stand_in")
     return cast("StandIn", module.STAND_IN)
