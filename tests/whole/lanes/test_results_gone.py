@@ -21,11 +21,11 @@ def _lose_results(stand: Stand) -> None:
     if not stand.stand_in.uploads:  # results are no file of their own: archived by age
         return
     until(lambda: stand.jobs()[0]["status"] == "completed", "a job with results")
-    assert stand.ask("DELETE", f"files/{stand.jobs()[0]['output_file_id']}")["deleted"]
+    stand.ask("DELETE", f"{stand.stand_in.files}/{stand.jobs()[0]['output_file_id']}")
 
 
 async def _refused_results(world: World, stand: Stand, since: int) -> bool:
-    ops = {"batches.results", "files.retrieve"}
+    ops = {"batches.results", "files.retrieve", "datasets.retrieve", "datasets.download_link"}
     return any(entry["op"] in ops and entry["status"] == 404 for entry in (await stand.sandbox.requests())[since:])
 
 
