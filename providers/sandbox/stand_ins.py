@@ -43,6 +43,7 @@ class StandIn:
     jobs: str = "batches"  # the path of the jobs
     creates: str = ""  # that of a create, where it is another
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
+    files: str = "files"  # the path of the files, where results are some
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     revoked: bool = True  # of what is uploaded: is it taken away before a lost create is sent again?
     create: str = "batches.create"
@@ -67,6 +68,7 @@ class StandIn:
     unlimited: Mapping[str, Any] = field(default_factory=dict)  # options without which many jobs at once are refused
     answers: Style = "echo"  # which of its answers tells most: "digest" where bodies of lines reach it as they are
     labelled: bool = True  # do its jobs carry the client's label?
+    names_lines: bool = True  # can the number of a line be believed that it gives with a refusal?
     errors_paid: bool = True  # is a line that is answered with an error paid for?
     lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     unlike: Mapping[str, str] = field(default_factory=dict)  # tests of `tests/whole/lanes` that cannot be here -> why

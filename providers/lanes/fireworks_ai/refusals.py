@@ -7,6 +7,7 @@ the words of gRPC (UNVERIFIED which).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
 
 OF_THE_DOCUMENT = frozenset({400, 413, 422})
+_PLACE = re.compile(r"^\W*line \d+\W*", re.IGNORECASE)  # would send whoever reads it to the wrong line
 LINES = frozenset({"INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNKNOWN", "OUT_OF_RANGE"})  # `Status.code`, SDK 1.2.30
 
 
@@ -40,6 +42,7 @@ def of_job(origin: Origin, job: Mapping[str, Any]) -> Refused:
     """Read the status of a failed job."""
     status = job.get("status")
     status = status if isinstance(status, dict) else {}
-    refused = origin.refusal(msgspec.json.encode(status.get("message")), code="invalid_request")
+    words = _PLACE.sub("", str(status.get("message") or ""))
+    refused = origin.refusal(msgspec.json.encode(words), code="invalid_request")
     divisible = status.get("code", "UNKNOWN") in LINES and not of_no_line(refused)
     return at_fault(refused, [], divisible=divisible and "model" not in refused.message.lower())

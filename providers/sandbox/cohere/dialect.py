@@ -187,6 +187,7 @@ class Cohere(Uploaded):
         if done:
             embeds = job.order["endpoint"] == TYPES[EMBED]
             blob = self.blobs.new(job.account, job.order["name"], kind="batch-embed-v2-output" if embeds else "output")
+            job.output = blob.id
             job.results["output"] = self.blobs.write(blob, written(rows_of(done, row), embeds=embeds))
 
 

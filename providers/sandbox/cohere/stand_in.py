@@ -10,6 +10,7 @@ STAND_IN = StandIn(
     jobs="v2/batches",
     newest="",
     uploads="v1/datasets",
+    files="v1/datasets",
     results="store.get",
     late_cancel=400,
     free=("datasets.create", "datasets.retrieve", "store.get", "batches.retrieve"),

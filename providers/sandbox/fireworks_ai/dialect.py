@@ -218,7 +218,7 @@ class Fireworks(Uploaded):
             job.answers, job.done = (), 0
             return
         done, blob = job.answers[: job.done], self.blobs.new(job.account, "", blob_id=output_of(job))
-        blob.ready = True
+        blob.ready, job.output = True, blob.id
         for name, key in RESULTS.items():
             some = [each for each in done if (each.status in {0, 200}) == name.endswith(".jsonl")]
             job.results[name] = self.blobs.new(job.account, name, blob_id=key.format(blob.id))

@@ -21,7 +21,9 @@ STAND_IN = StandIn(
     jobs="v1/accounts/sandbox/batchInferenceJobs",
     newest="",
     uploads="v1/accounts/sandbox/datasets",
+    files="v1/accounts/sandbox/datasets",
     revoked=False,
+    names_lines=False,
     results="store.get",
     free=(
         *("datasets.create", "datasets.upload_link", "store.put", "datasets.validate", "datasets.retrieve"),

@@ -187,6 +187,7 @@ class Together(Uploaded):
             if any(each.rows or each.foreign for each in some):
                 blob = self.blobs.new(job.account, f"{job.id}_{name}.jsonl", kind="batch-api")
                 job.results[name] = self.blobs.write(blob, rows_of(some, row))
+                job.output = blob.id if name == "output" else job.output
 
 
 def check(line: Mapping[str, Any]) -> None:

@@ -63,6 +63,7 @@ class Job:
     ended: float | None = None
     looks: int = 0  # at the ended job
     results: dict[str, Blob] = field(default_factory=dict)
+    output: str | None = None  # the id of what holds the answers, as the API has it
 
     @property
     def lines(self) -> int:
@@ -166,6 +167,7 @@ class Lives:
                 "lines": job.lines,
                 "lines_run": sum(map(self._is_paid, job.answers[: job.progress(now)])),
                 "mark": job.mark,
+                "output_file_id": job.output,
                 "created_at": job.created,
                 "stranger": job.stranger,
             }

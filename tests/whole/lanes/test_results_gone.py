@@ -25,7 +25,7 @@ def _lose_results(stand: Stand) -> None:
 
 
 async def _refused_results(world: World, stand: Stand, since: int) -> bool:
-    ops = {"batches.results", "files.retrieve"}
+    ops = {"batches.results", "files.retrieve", "datasets.retrieve", "datasets.download_link"}
     return any(entry["op"] in ops and entry["status"] == 404 for entry in (await stand.sandbox.requests())[since:])
 
 
