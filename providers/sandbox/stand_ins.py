@@ -43,7 +43,6 @@ class StandIn:
     jobs: str = "batches"  # the path of the jobs
     creates: str = ""  # that of a create, where it is another
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
-    files: str = "files"  # the path of the files, where results are some
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     revoked: bool = True  # of what is uploaded: is it taken away before a lost create is sent again?
     create: str = "batches.create"

@@ -34,6 +34,7 @@ WATSONX = OpenAICompatible(
         endpoints=frozenset({"/v1/chat/completions"}),
         credentials=WatsonxCredentials,
         headers={"X-IBM-Project-ID": "watsonx_project_id", "X-IBM-Space-ID": "watsonx_space_id"},
+        litellm={"project_id": "watsonx_project_id", "space_id": "watsonx_space_id"},
         params={"version": "watsonx_version"},
         words=WORDS,
         loose_rows=True,
