@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
+.PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
 	@echo "make test-fast  the part of it that starts no process (under 90 s)"
 	@echo "make test-oracles  the translators before litellm and the official SDKs (own environment, about 310 MB)"
+	@echo "make test-sdks  the stand-ins before the providers' own SDKs (own environment, about 470 MB)"
 	@echo "make check   lint, format, types"
 	@echo "make fix     apply what the linter and the formatter can"
 	@echo "make docs    write the tables of the documents that are made from code"
@@ -52,6 +53,15 @@ $(VENV)-oracles/.made: pyproject.toml constraints/oracles.txt
 test-oracles: $(VENV)-oracles/.made
 	$(VENV)-oracles/bin/python -m tests.oracles.corpus
 	$(VENV)-oracles/bin/python -m tests.oracles
+
+$(VENV)-sdks/.made: pyproject.toml constraints/sdks.txt
+	$(PYTHON) -m venv $(VENV)-sdks
+	$(VENV)-sdks/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		-c constraints/sdks.txt -e '.[dev,sdks]'
+	@touch $@
+
+test-sdks: $(VENV)-sdks/.made
+	$(VENV)-sdks/bin/python -m pytest -n $(WORKERS) tests/providers/sandbox/sdks
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -95,4 +105,4 @@ clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients $(CLIENTS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracles $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oracles $(VENV)-sdks $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache
