@@ -16,7 +16,7 @@ help:
 	@echo "make fix     apply what the linter and the formatter can"
 	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
-	@echo "make contract  every test of the contract for every lane (the test suite runs a part for lanes that are alike)"
+	@echo "make contract  the contract and the scenes of the engine, whole, for every lane (the test suite runs a part)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
@@ -79,7 +79,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 contract: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract tests/whole/lanes
 
 kills: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign tests/whole/kills
