@@ -5,17 +5,18 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
+.PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
 	@echo "make test-fast  the part of it that starts no process (under 90 s)"
 	@echo "make test-oracles  the translators before litellm and the official SDKs (own environment, about 310 MB)"
+	@echo "make test-sdks  the stand-ins before the providers' own SDKs (own environment, about 470 MB)"
 	@echo "make check   lint, format, types"
 	@echo "make fix     apply what the linter and the formatter can"
 	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
-	@echo "make contract  every test of the contract for every lane (the test suite runs a part for lanes that are alike)"
+	@echo "make contract  the contract and the scenes of the engine, whole, for every lane (the test suite runs a part)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
 	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
@@ -53,6 +54,15 @@ test-oracles: $(VENV)-oracles/.made
 	$(VENV)-oracles/bin/python -m tests.oracles.corpus
 	$(VENV)-oracles/bin/python -m tests.oracles
 
+$(VENV)-sdks/.made: pyproject.toml constraints/sdks.txt
+	$(PYTHON) -m venv $(VENV)-sdks
+	$(VENV)-sdks/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		-c constraints/sdks.txt -e '.[dev,sdks]'
+	@touch $@
+
+test-sdks: $(VENV)-sdks/.made
+	$(VENV)-sdks/bin/python -m pytest -n $(WORKERS) tests/providers/sandbox/sdks
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,7 +79,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 contract: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract tests/whole/lanes
 
 kills: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign tests/whole/kills
@@ -95,4 +105,4 @@ clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients $(CLIENTS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracles $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oracles $(VENV)-sdks $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache

@@ -356,6 +356,14 @@ class Confirms(Protocol):
 
 
 @runtime_checkable
+class Probes(Protocol):
+    """Lanes whose `fence` asks for nothing, so that it cannot tell whether an account is usable."""
+
+    async def probe(self, account: Account) -> None:
+        """Make one cheap call that costs nothing and needs key, host and path. Raises `TryLater` or `Refused`."""
+
+
+@runtime_checkable
 class StoresFiles(Protocol):
     """Lanes whose provider keeps files for other purposes than batches. `file_purposes` may be empty."""
 

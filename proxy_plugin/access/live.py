@@ -11,7 +11,7 @@ from proxy_plugin.access.outgoing import http_of
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Account, ProviderError, Refused, TryLater
+from proxy_plugin.providers.base import Account, BatchProvider, Probes, ProviderError, Refused, TryLater
 from proxy_plugin.providers.http import Http
 
 AT_ONCE = 8  # accounts that are asked at the same time
@@ -47,7 +47,7 @@ async def _asked(http: Http, slug: str, key: VirtualKey) -> Finding:
     lane = catalog.load(key.provider)
     try:
         async with asyncio.timeout(SECONDS):
-            await lane.fence(Account(slug, key.credentials, http, slug))
+            await _probed(lane, Account(slug, key.credentials, http, slug))
     except TimeoutError:
         return Finding(usable=False, reason=f"{_host(key)} does not answer within {SECONDS:.0f} s")
     except ProviderError as error:
@@ -55,6 +55,13 @@ async def _asked(http: Http, slug: str, key: VirtualKey) -> Finding:
     except ValueError as error:  # of an address or header that cannot be sent; it shows no value
         return Finding(usable=False, reason=str(error))
     return Finding(usable=True)
+
+
+async def _probed(lane: BatchProvider, account: Account) -> None:
+    if isinstance(lane, Probes):
+        await lane.probe(account)
+    else:
+        await lane.fence(account)
 
 
 def _told(error: ProviderError, key: VirtualKey) -> Finding:

@@ -69,7 +69,7 @@ ORDER = ("constants", "credentials", "capabilities", "adapter", "private")
 def test_the_contract_is_read_from_its_module() -> None:
     assert CONTRACT[:3] == ["account_key", "translate", "row"]
     assert CONTRACT[3:9] == ["stage", "fence", "create", "find", "status", "fetch"]
-    assert CONTRACT[9:] == ["cancel", "revoke", "confirm", "store_file", "read_file", "delete_file"]
+    assert CONTRACT[9:] == ["cancel", "revoke", "confirm", "probe", "store_file", "read_file", "delete_file"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)

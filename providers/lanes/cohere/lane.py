@@ -221,6 +221,10 @@ class Cohere:
         if not await gone(origin.request("DELETE", path)) and not await gone(origin.request("GET", path)):
             raise TryLater(f"/{path} is still there after its deletion")
 
+    async def probe(self, account: Account) -> None:
+        """Read the head of the list of jobs."""
+        await self._origin(account).request("GET", BATCHES, params={"page_size": "1"})
+
     def _origin(self, account: Account) -> Origin:
         secret = {"Authorization": f"Bearer {key_of(account.credentials)}"}
         return account.origin(self._host(account.credentials), secret)

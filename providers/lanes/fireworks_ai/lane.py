@@ -222,6 +222,10 @@ class Fireworks:
             await patiently(partial(origin.request, "DELETE", f"{DATASETS}/{job}"))
         await gone(patiently(partial(origin.request, "DELETE", f"{JOBS}/{job}")))
 
+    async def probe(self, account: Account) -> None:
+        """Read the head of the list of jobs."""
+        await self._origin(account).request("GET", JOBS, params={"pageSize": "1"})
+
     def _origin(self, account: Account) -> Origin:
         secret = {"Authorization": f"Bearer {key_of(account.credentials)}"}
         base = f"{self._host(account.credentials)}/v1/accounts/{_account_id(account.credentials)}"

@@ -207,6 +207,10 @@ class Together:
         if not await gone(origin.request("DELETE", path)) and not await gone(origin.request("GET", path)):
             raise TryLater(f"/{path} is still there after its deletion")
 
+    async def probe(self, account: Account) -> None:
+        """Read the head of the list of jobs."""
+        await self._origin(account).request("GET", "batches")
+
     def _origin(self, account: Account) -> Origin:
         secret = {"Authorization": f"Bearer {key_of(account.credentials)}"}
         return account.origin(self._host(account.credentials), secret)

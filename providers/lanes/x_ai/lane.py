@@ -196,6 +196,10 @@ class XAILane:
         """Delete the input file: a create that is accepted late has nothing to run."""
         await FILES.revoke(self._origin(account), submission)
 
+    async def probe(self, account: Account) -> None:
+        """Read the head of the list of jobs."""
+        await JOBS.newest(self._origin(account))
+
     def _origin(self, account: Account) -> Origin:
         credentials = account.credentials
         return account.origin(self._host(credentials), {"Authorization": f"Bearer {key_of(credentials)}"})

@@ -84,6 +84,7 @@ def test_requests_may_travel_in_the_create(client: Any, ended: Any) -> None:
     assert all(each.response.text for each in job.dest.inlined_responses)
 
 
+@pytest.mark.filterwarnings("ignore:batches.create_embeddings")  # experimental, says the SDK
 def test_embeddings_run_too(client: Any, uploaded: Any, ended: Any) -> None:
     request = {"content": {"parts": [{"text": "a"}]}, "output_dimensionality": 3}
     file = uploaded({"key": "k", "request": request})
