@@ -6,6 +6,7 @@ Adapters outside this tree register under the entry point group `proxy_plugin.pr
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -69,6 +70,9 @@ WITHOUT = {  # providers whose batches cannot be served honestly -> why; their f
 }
 
 
+COMPATIBLE = "openai-compatible"  # the lane of whoever copies OpenAI's API
+
+
 class UnknownProvider(LookupError):
     """No adapter is registered under this name."""
 
@@ -95,10 +99,29 @@ def aliases(name: str) -> tuple[str, ...]:
     return tuple(alias for alias, own in ALIASES.items() if own == name)
 
 
-def refusal(name: str) -> str:
-    """Return why a provider has no lane, as a sentence behind another; "" where that is not known."""
-    reason = WITHOUT.get(canonical(name))
-    return f" {reason}." if reason else ""
+def nearest(name: str) -> str | None:
+    """Return the provider's name, Portkey's, that an unknown one was probably meant to be."""
+    meant = {each: canonical(each) for each in (*names(), *ALIASES) if canonical(each) in _registered()}
+    near = get_close_matches(name.strip().lower(), sorted(meant), 1)
+    return meant[near[0]] if near else None
+
+
+def advice(name: str, host: str = "custom_host") -> str:
+    """Return what may be done about an unknown provider: sentences behind another, which lists those there are.
+
+    Why it has no lane, where that is known; else whose name was probably meant, and how a copy of OpenAI's API is
+    served. `host` is how the caller spells `custom_host`.
+    """
+    if reason := WITHOUT.get(canonical(name)):
+        return f" {reason}."
+    near = nearest(name)
+    meant = f" Did you mean '{near}'?" if near else ""
+    if COMPATIBLE not in _registered():
+        return meant
+    return (
+        f"{meant} A server that copies OpenAI's Files and Batches is served as '{COMPATIBLE}', with its base URL,"
+        f" version path included, in {host}."
+    )
 
 
 @cache
@@ -106,6 +129,6 @@ def load(name: str) -> BatchProvider:
     """Return the adapter called `name`. Raises UnknownProvider, which lists the names there are."""
     reference = _registered().get(canonical(name))
     if reference is None:
-        raise UnknownProvider(f"unknown provider {name!r}; known: {', '.join(names())}")
+        raise UnknownProvider(f"unknown provider {name!r}; known: {', '.join(names())}.{advice(name)}")
     module, _, attribute = reference.partition(":")
     return cast("BatchProvider", getattr(import_module(module), attribute))

@@ -125,9 +125,9 @@ async def _adapter(name: str, source: _Source) -> BatchProvider:
     except (catalog.UnknownProvider, ImportError, AttributeError):
         known = ", ".join(catalog.names())
         where = PROVIDER if source.path is None else source.name("provider")
-        why = catalog.refusal(name)
+        advice = catalog.advice(name, _header("custom_host") if source.path is None else "custom_host")
         raise BadRequest(
-            f"{where} names no provider that is served.{why} Known: {known}; virtual keys are '@slug'.",
+            f"{where} names no provider that is served. Known: {known}; virtual keys are '@slug'.{advice}",
             param=source.param(None),
         ) from None
 

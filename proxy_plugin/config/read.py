@@ -210,9 +210,8 @@ class _Parse:
         try:
             return catalog.load(catalog.canonical(name))
         except catalog.UnknownProvider:
-            near = _suggestion(name, catalog.names())
-            known = f"known: {', '.join(catalog.names())}{near}{catalog.refusal(name)}"
-            self.problems.append(f"{path}: unknown provider; {known}")
+            known = f"known: {', '.join(catalog.names())}."
+            self.problems.append(f"{path}: unknown provider; {known}{catalog.advice(name)}")
         except (ImportError, AttributeError) as error:
             self.problems.append(f"{path}: its adapter cannot be loaded ({type(error).__name__})")
         return None

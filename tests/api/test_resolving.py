@@ -228,6 +228,8 @@ async def test_a_config_without_an_account_applies_to_what_lines_name(tmp_path: 
         (config(strategy={"mode": "fallback"}, targets=[{}, {}]), 400, "strategy.mode: fallback is not served"),
         (config(provider="nobody", api_key=SECRET), 400, "x-portkey-config: provider names no provider"),
         (config(provider="openrouter", api_key=SECRET), 400, "cannot be cancelled"),
+        (config(provider="fireworks", api_key=SECRET), 400, "Did you mean 'fireworks-ai'?"),
+        (config(provider="nobody", api_key=SECRET), 400, "'openai-compatible', with its base URL, version path"),
         (config(provider="openai"), 400, "x-portkey-config: api_key is missing"),
         (config(targets=[{"provider": "openai"}]), 400, "x-portkey-config: targets.0.api_key is missing"),
         (config(provider="openai", api_key=f"{SECRET}\u200b"), 400, "api_key must be printable text"),

@@ -22,7 +22,11 @@ NOTHING_NAMED = (
 )
 NO_SUCH_MODEL = "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
 KNOWN = ", ".join(sorted(catalog.names()))
-UNKNOWN_PROVIDER = f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are '@slug'."
+UNKNOWN_PROVIDER = (
+    f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are '@slug'. Did you mean "
+    "'together-ai'? A server that copies OpenAI's Files and Batches is served as 'openai-compatible', with its base "
+    "URL, version path included, in x-portkey-custom-host."
+)
 MISPLACED_HOST = (
     "x-portkey-custom-host goes only with a provider key of your own: 'x-portkey-provider: NAME', the key in "
     "Authorization."
@@ -113,7 +117,7 @@ TARGETS = [
         "an unknown provider",
         UNKNOWN_PROVIDER,
         "x-portkey-provider",
-        x_portkey_provider="nobody",
+        x_portkey_provider="Together",
         authorization="Bearer sk-x",
     ),
     target(

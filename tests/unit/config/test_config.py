@@ -204,7 +204,9 @@ def test_all_problems_are_listed_at_once() -> None:
 def test_an_unknown_provider_is_answered_with_the_known_ones() -> None:
     (line,) = problems(section(virtual_keys={"a": {"provider": "acme-al", "api_key": SECRET}}))
     assert line.startswith("proxy_plugin.virtual_keys.a.provider: unknown provider; known: acme-ai, ")
-    assert line.endswith("did you mean acme-ai?")
+    assert "voyage, " in line
+    assert " Did you mean 'acme-ai'? " in line
+    assert line.endswith("'openai-compatible', with its base URL, version path included, in custom_host.")
 
 
 def test_a_provider_without_a_lane_is_answered_with_the_reason() -> None:
