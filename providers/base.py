@@ -115,6 +115,12 @@ class Capabilities:
     priced_as: str = ""  # the provider whose list prices hold here too
     billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
+    known_by: str = ""  # what tells our job from a stranger's, where it is not our mark on the job
+
+    @property
+    def found_by(self) -> str:
+        """Say how a create whose reply was lost is found."""
+        return self.known_by or ("our mark in its list" if self.accepts_label else "marks in its results")
 
 
 class Credentials(BaseModel):

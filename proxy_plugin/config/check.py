@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy_plugin.config import connections
 from proxy_plugin.config.model_list import NO_LANE
 from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
-from proxy_plugin.providers import catalog
+from proxy_plugin.providers import catalog, matrix
 from proxy_plugin.routing import portkey_config
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slug
 
@@ -37,6 +37,7 @@ def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
         "virtual keys",
         *[f"  {slug}  {_state(slug, live)}: {_described(key, mask)}" for slug, key in config.virtual_keys.items()],
         *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
+        *_section("lanes", _lanes({key.provider for key in config.virtual_keys.values()})),
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
         *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
@@ -84,6 +85,14 @@ def _shown(value: object) -> str:
 def _section(title: str, lines: Iterable[str]) -> list[str]:
     found = list(lines)
     return [title, *found] if found else []
+
+
+def _lanes(used: Iterable[str]) -> Iterator[str]:
+    """Yield what each lane in use can do, and below it what its callers should know."""
+    for name in sorted(used):
+        facts, *caveats = matrix.described(name)
+        yield f"  {name}  {facts}"
+        yield from (f"    {each}" for each in caveats)
 
 
 def _caller(key: ApiKey) -> str:

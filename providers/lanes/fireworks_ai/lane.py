@@ -86,6 +86,7 @@ CAPABILITIES = Capabilities(
     max_bytes=500 * 10**6,  # copies of the guide differ: 500 MB, 1 GB, 80 GiB
     one_model_per_job=True,  # the model is the job's; lines have none
     accepts_label=True,  # the chosen id
+    known_by="the job id that we chose",
     min_poll_seconds=0.0,  # no page names a bound
     settle_seconds=60.0,  # our caution; a create that comes later finds its id taken
     results_kept_seconds=24 * 3600,  # retention is told nowhere: our caution

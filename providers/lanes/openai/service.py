@@ -103,8 +103,8 @@ class Service(Capabilities):
 
     @property
     def found_by(self) -> str:
-        """Say how a lost create is found, where it is not by a label in a list."""
-        return "" if self.labelled else "our input file in its list"
+        """Say how a lost create is found."""
+        return "our mark in its list" if self.labelled else "our input file in its list"
 
     @property
     def listing(self) -> Listing:

@@ -78,6 +78,7 @@ CAPABILITIES = Capabilities(
     max_line_bytes=10 * 10**6,
     one_model_per_job=True,  # the norm; whether models may be mixed is told nowhere
     accepts_label=True,  # the id of the input file stands for one
+    known_by="our input file in its list",
     min_poll_seconds=0.0,  # `status` asks for POLL_SECONDS at Together's own host
     settle_seconds=900.0,  # our caution, no page names a bound
     caveats=(

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.config import Config, Server, connections, load, parse, render_check
 from proxy_plugin.ground.errors import ConfigError
+from proxy_plugin.providers.matrix import described
 from tests.toy import installed
 
 REPOSITORY = Path(__file__).parents[3]
@@ -383,6 +384,7 @@ def test_a_section_built_by_hand_hides_what_it_refuses_too() -> None:
 
 
 def test_check_shows_callers_accounts_and_warnings() -> None:
+    facts, *caveats = described("acme-ai")
     assert render_check(full_config()).splitlines() == [
         "server    http://127.0.0.1:8787",
         "upstream  none",
@@ -394,6 +396,9 @@ def test_check_shows_callers_accounts_and_warnings() -> None:
         "  acme-a  enabled: acme-ai at https://api.acme.example/v1; models m1, m2; max_jobs_in_flight 3",
         "  acme-b  enabled: acme-ai at http://127.0.0.1:1/v1; retired True",
         "  acme-c  disabled: environment variable REGION is not set",
+        "lanes",
+        f"  acme-ai  {facts}",
+        *(f"    {caveat}" for caveat in caveats),
         "models",
         "  m  no batch lane: x",
         "configs",
