@@ -329,11 +329,6 @@ ROWS = (
         "Correct the URL, or send the picture as a data URI. The operator sets what may be fetched.",
     ),
     Code(
-        "not_revocable",
-        "A create whose answer was lost holds its lines itself, so that it cannot be taken away.",
-        "Nothing is sent again before it is found; look at the provider.",
-    ),
-    Code(
         "model_not_allowed",
         "The API key or the virtual key may not use this model.",
         "Use another model or virtual key.",
@@ -347,6 +342,11 @@ ROWS = (
         "no_target",
         "No target of the config takes this line.",
         "Add a `default` to its conditions, or change the line.",
+    ),
+    Code(
+        "not_revocable",
+        "A create whose answer was lost holds its lines itself, so that it cannot be taken away.",
+        "Nothing is sent again before it is found; look at the provider.",
     ),
     Code(
         "outcome_unknown",

@@ -35,6 +35,9 @@ Where OpenAI's API has a sentence for it, `message`, `param` and `code` are Open
 only if it is a plain word. One thing is answered earlier: an `input_file_id` that names no batch file of yours is a
 404 of the create, where OpenAI takes the create and fails the batch. Nothing has to be polled for what is known at
 once, and a batch that can never run is not stored.
+
+A create that brings its `requests` along has no lines yet: what would fail a batch for its file, below, is a 400 with
+the same code here, and `param` is the place of the request (`requests[3].custom_id`). Nothing is kept then.
 """
 _FAULTS_HEAD = """
 ## Batches that failed for their file

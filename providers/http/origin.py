@@ -218,7 +218,10 @@ class Link(Origin):
 
 
 def _joined(base: str, url: str) -> URL:
+    """Return where a link leads, also one that begins with a slash; an empty URL for what is no link."""
     try:
-        return URL(base).join(URL(url, encoded=True))
+        link = URL(url, encoded=True)
+        found = URL(base).join(link) if link.absolute or url.startswith("/") else URL()
+        return found if found.host and found.port else URL()  # a port that is none is found out when it is read
     except ValueError:
         return URL()

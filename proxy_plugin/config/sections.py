@@ -174,6 +174,7 @@ class Limits(Settings):
     max_file_bytes: Positive = 2 * 2**30
     max_line_bytes: Positive = 16 * 2**20
     max_lines: Positive = 5_000_000
+    max_inline_bytes: Annotated[int, Field(ge=2**20)] = 16 * 2**20  # of a create with its `requests`
     max_workspace_bytes: Positive = 64 * 2**30
     max_workspace_share: Annotated[float, Field(gt=0, le=1)] | None = None  # of the disk; None: 0.33, alone 0.6
     max_workspace_files: Positive = 100_000  # kept here, parts of uploads included

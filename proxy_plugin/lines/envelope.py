@@ -171,7 +171,7 @@ def _custom_id(text: bytes | None) -> tuple[bytes, str]:
     if text == b'""':
         raise _fault(sentences.empty_string("custom_id"))
     if not text.startswith(b'"'):
-        raise _fault(sentences.wrong_type("custom_id", sentences.STRING, _value(text)))
+        raise _fault(sentences.wrong_type("custom_id", sentences.STRING, value_of(text)))
     return text, json.loads(text)
 
 
@@ -179,7 +179,7 @@ def _check_method(text: bytes | None) -> None:
     if text is None:
         raise _fault(sentences.missing("method"))
     if not text.startswith(b'"'):
-        raise _fault(sentences.wrong_type("method", sentences.STRING, _value(text)))
+        raise _fault(sentences.wrong_type("method", sentences.STRING, value_of(text)))
     method = json.loads(text)
     if method != METHOD:  # UNVERIFIED: no capture of OpenAI's has another method
         shown = method if method.upper() in _METHODS else None
@@ -190,7 +190,7 @@ def _url(text: bytes | None) -> str:
     if text is None:
         raise _fault(sentences.missing("url"))
     if not text.startswith(b'"'):
-        raise _fault(sentences.wrong_type("url", sentences.STRING, _value(text)))
+        raise _fault(sentences.wrong_type("url", sentences.STRING, value_of(text)))
     url = _text(text)
     if url is None:
         raise EnvelopeFault("invalid_url", OTHER_URL, "url")
@@ -201,13 +201,13 @@ def _object(text: bytes | None) -> bytes:
     if text is None:
         raise _fault(sentences.missing("body"))
     if not text.startswith(b"{"):
-        raise _fault(sentences.wrong_type("body", sentences.OBJECT, _value(text)))
+        raise _fault(sentences.wrong_type("body", sentences.OBJECT, value_of(text)))
     return text
 
 
 def _model(text: bytes | None, lacking_for: str | None) -> str:
     if text is not None and not text.startswith((b'"', b"null")):
-        said = sentences.wrong_type("body.model", sentences.STRING, _value(text))
+        said = sentences.wrong_type("body.model", sentences.STRING, value_of(text))
         raise EnvelopeFault(*said, lacking_for)
     model = None if text is None else _text(text)
     if not model:
@@ -215,7 +215,7 @@ def _model(text: bytes | None, lacking_for: str | None) -> str:
     return model
 
 
-def _value(text: bytes) -> object:
+def value_of(text: bytes) -> object:
     """Return a value of the type that a JSON text has, without reading it all: a fault names the type alone."""
     if text == b"null":
         return None

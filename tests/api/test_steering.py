@@ -186,7 +186,6 @@ WORDS: dict[str, Any] = {
     "output_data_config": "s3://bucket",
     "output_folder": {"url": "https://elsewhere"},
     "input_blob": "https://elsewhere",
-    "requests": [{"custom_id": "a", "params": {}}],
 }
 
 

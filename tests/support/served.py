@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.web.request_body import MAX_BODY
 
 KEY, OTHER_KEY = "key-of-the-first-workspace", "key-of-the-second-workspace"
 WHO = {"x-portkey-api-key": KEY}
@@ -63,7 +65,8 @@ class Served:
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] = TARGET
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Make one call and return (status, decoded JSON, headers)."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        text = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        data = io.BytesIO(text) if text is not None and len(text) > MAX_BODY else text  # aiohttp warns of long texts
         async with self.session.request(method, self.url + path, data=data, headers=headers) as answer:
             return answer.status, json.loads(await answer.read()), answer.headers
 

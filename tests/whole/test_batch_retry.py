@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.api.batches.retry import retry_name
-from proxy_plugin.lines import failed_lines
 from proxy_plugin.lines.line_index import IndexWriter
+from proxy_plugin.lines.sources import failed_lines
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_own_answer
 from tests.support.lines import chat_lines, jsonl

@@ -28,15 +28,13 @@ from proxy_plugin.storage.tables import batches, files, holdings
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import deliver, json_answer
 from proxy_plugin.web.keys import CALLER, HEADERS
-from proxy_plugin.web.request_body import json_object
 
 P = ParamSpec("P")
 LOG = logging.getLogger("proxy_plugin.batches")
 
 
-async def create(request: web.Request) -> web.StreamResponse:
-    """`POST /batches`: one durable row, decided and checked in one transaction, then the answer."""
-    body = await json_object(request)
+async def create_of(request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
+    """Create a batch of an uploaded file: one durable row, decided and checked in one transaction, then the answer."""
     resolved = await resolved_route(request, body)
     row = new_row(request, wanted_in(body), resolved)
     return await conclude(request, row, resolved, _store, request, row)

@@ -11,9 +11,7 @@ that were refused together are noted as suspects of the new batch, which never s
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,25 +26,23 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
 from proxy_plugin.api import ids
-from proxy_plugin.api.batches.create import conclude, key_reused, new_row, resolved_route, too_many_batches
+from proxy_plugin.api.batches.create import conclude, new_row, resolved_route
+from proxy_plugin.api.batches.keeping import Made, file_row, keep, told
 from proxy_plugin.api.batches.lines import require_ended
 from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
-from proxy_plugin.api.files.form import KEPT_SECONDS, NAME_CHARACTERS, PURPOSE
-from proxy_plugin.api.files.room import Store, too_many_files
+from proxy_plugin.api.files.form import NAME_CHARACTERS
+from proxy_plugin.api.files.room import Store
 from proxy_plugin.api.files.routes import store_of
-from proxy_plugin.config.sections import Limits
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.ground import failpoints
-from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.ground.errors import BadRequest, Conflict, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget
-from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
+from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
-from proxy_plugin.storage.tables import batches, files, holdings, parts
+from proxy_plugin.storage.tables import batches, files, parts
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import Suspects
 from proxy_plugin.storage.tables.files import FileRow
@@ -129,15 +125,9 @@ def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
 
 async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
-    try:
+    with told():
         earlier = await gateway.registry.read(batches.earlier, row, is_retry=is_retry)
         return earlier or await _copied(gateway, original, row, is_retry=is_retry)
-    except batches.KeyReused:
-        raise key_reused() from None
-    except holdings.TooManyFiles as error:
-        raise too_many_files(error.most) from None
-    except holdings.TooManyBatches as error:
-        raise too_many_batches(error.most) from None
 
 
 async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_retry: bool) -> BatchRow:
@@ -161,10 +151,11 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
             copied = await gateway.workers.run(terms, copy, failed, str(temp))
             await claim.cover(copied.file.bytes)  # escapes may have made it longer
             claim.wrote(copied.file.bytes)
-            file = _file(source, copied.file, int(store.clock.now()))
+            file = file_row(source.workspace, retry_name(source.filename), copied.file, int(store.clock.now()))
             text = await gateway.registry.read(_suspects, original.id, copied.together)
             row = msgspec.structs.replace(row, suspects=text)
-            return await to_the_end(_keep(store, temp, file, original, row, is_retry=is_retry))
+            made = Made(file, temp, "retry of", original.id)
+            return await to_the_end(keep(store, made, row, is_retry=is_retry, place="retry"))
     except OutOfBudget:
         raise Unavailable("The failed lines could not be copied in time; ask for the retry again later.") from None
     except FileNotFoundError:
@@ -208,21 +199,6 @@ def _gone(what: str) -> Conflict:
     )
 
 
-def _file(source: FileRow, facts: FileFacts, now: int) -> FileRow:
-    return FileRow(
-        id=f"file-{secrets.token_hex(12)}",
-        workspace=source.workspace,
-        purpose=PURPOSE,
-        filename=retry_name(source.filename),
-        bytes=facts.bytes,
-        sha256=facts.sha256,
-        created_at=now,
-        expires_at=now + KEPT_SECONDS,
-        state="uploaded",
-        due_at=0.0,
-    )
-
-
 def retry_name(filename: str) -> str:
     """Return `x.retry.jsonl` for `x.jsonl`, and `x.retry2.jsonl` for that."""
     parts = _NAME.fullmatch(filename)
@@ -230,32 +206,3 @@ def retry_name(filename: str) -> str:
     count, suffix = parts["count"], (parts["suffix"] or "")[:20]
     tail = f".retry{'' if count is None else int(count or 1) + 1}{suffix}"
     return parts["stem"][: NAME_CHARACTERS - len(tail)] + tail
-
-
-async def _keep(
-    store: Store, temp: Path, file: FileRow, original: BatchRow, row: BatchRow, *, is_retry: bool
-) -> BatchRow:
-    """Make the blob, then both rows. Not to be cancelled: rows that are being committed need their blob."""
-    stored = None
-    try:
-        await store.blobs.write(store.blobs.adopt, temp, file.id)
-        failpoints.passing("retry.adopted")
-        stored = await store.registry.write(_insert, file, row, original.id, store.limits, is_retry=is_retry)
-    finally:
-        if stored is None or stored.id != row.id:
-            await store.blobs.write(store.blobs.remove, file.id)
-    failpoints.passing("retry.stored")
-    return stored
-
-
-def _insert(
-    conn: Connection, file: FileRow, row: BatchRow, original_id: str, limits: Limits, *, is_retry: bool
-) -> BatchRow:
-    earlier = batches.earlier(conn, row, is_retry=is_retry)
-    if earlier is not None:
-        return earlier
-    files.insert_new(conn, file, limits.max_workspace_files)
-    made_of = msgspec.structs.replace(row, input_file_id=file.id)
-    made = batches.insert(conn, made_of, is_retry=is_retry, most=limits.max_open_batches)
-    batches.event(conn, made.id, None, float(made.created_at), "retry of", original_id)
-    return made

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches import jobs
-from proxy_plugin.api.batches.create import create
+from proxy_plugin.api.batches.inline import create, precheck
 from proxy_plugin.api.batches.lines import lines
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.output import output
@@ -97,7 +97,7 @@ def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> Batc
 
 
 ROUTES = (
-    Served(hdrs.METH_POST, "/batches", create, new_work=True),
+    Served(hdrs.METH_POST, "/batches", create, precheck, new_work=True),
     Served(hdrs.METH_GET, "/batches", list_batches),
     Served(hdrs.METH_POST, "/batches/plan", plan, new_work=True),  # before the ids, of which it is none
     Served(hdrs.METH_GET, "/batches/{batch_id}", retrieve),

@@ -32,7 +32,7 @@ def wanted_in(body: Mapping[str, Any]) -> Wanted:
     """Return what a create's body wants. Raises BadRequest."""
     return Wanted(
         input_file_id=_text(body, "input_file_id"),
-        endpoint=_endpoint(body),
+        endpoint=endpoint_in(body),
         completion_window=_window(body),
         metadata=metadata(body.get("metadata")),
         output_expires_after=expiry(body.get("output_expires_after")),
@@ -58,7 +58,8 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _endpoint(body: Mapping[str, Any]) -> str:
+def endpoint_in(body: Mapping[str, Any]) -> str:
+    """Return a create's `endpoint` as it is stored. Raises BadRequest."""
     return asked_endpoint(_text(body, "endpoint") if isinstance(body.get("endpoint"), str | None) else body["endpoint"])
 
 

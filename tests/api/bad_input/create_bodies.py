@@ -11,6 +11,10 @@ from tests.api.bad_input.rig import JSON, LANE, ORDER, Case
 URL = "/v1/chat/completions"
 
 TOO_LARGE = "The request body may have at most 1048576 bytes."
+TOO_LARGE_INLINE = (
+    "A create may have at most 16777216 bytes with its 'requests'. Upload them as a file (POST /files, purpose 'batch')"
+    " and send its id as 'input_file_id'."
+)
 NOT_AN_OBJECT = "The request body must be a JSON object."
 UNPARSED = "We could not parse the JSON body of your request: "
 NOT_UTF8 = f"{UNPARSED}it is not UTF-8; send a JSON object in UTF-8."
@@ -33,6 +37,8 @@ def body(name: str, content: bytes, message: str, **headers: str) -> Case:
     status, param, code = 400, None, None
     if message == TOO_LARGE:
         status, code = 413, "request_too_large"
+    elif message == TOO_LARGE_INLINE:
+        status, param, code = 413, "requests", "request_too_large"
     elif message == ENCODINGS:
         status, param, code = 415, "Content-Encoding", "unsupported_content_encoding"
     elif message.startswith("The gzip"):
@@ -56,7 +62,7 @@ BODIES = [
     body("100,000 objects deep", b'{"m":' * 100_000 + b"1" + b"}" * 100_000, unreadable(1, 5122)),
     body("a deep field", b'{"metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}", unreadable(1, 1037)),
     body("10 MB", b'{"a":"' + b"x" * (10 * 2**20) + b'"}', TOO_LARGE),
-    body("a gzip bomb", gzip.compress(bytes(64 * 2**20)), TOO_LARGE, content_encoding="gzip"),
+    body("a gzip bomb", gzip.compress(bytes(64 * 2**20)), TOO_LARGE_INLINE, content_encoding="gzip"),
     body("gzip that is none", WHOLE, "The gzip stream of the body is damaged.", content_encoding="gzip"),
     body("gzip cut off", gzip.compress(WHOLE)[:-9], "The gzip stream of the body ends early.", content_encoding="gzip"),
     body("gzip that is not announced", gzip.compress(WHOLE), NOT_UTF8),

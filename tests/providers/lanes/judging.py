@@ -15,7 +15,7 @@ from proxy_plugin.providers.http import Http, Reply
 
 KEY = "sk-judged-0123456789abcdef"
 JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -40,5 +40,5 @@ async def status_of(
 ) -> JobStatus:
     """Return what an adapter reads from a job."""
     credentials = lane.credentials.model_validate({"api_key": KEY, "custom_host": custom_host, **more})
-    http = SimpleNamespace(origin=lambda *_: _Answering(job))
+    http = SimpleNamespace(origin=lambda *_, **__: _Answering(job))
     return await lane.status(Account("slug", credentials, cast("Http", http)), "job", PART)

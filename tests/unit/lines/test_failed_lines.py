@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.lines.failed_lines import FailedLines, Together, copy, measure
 from proxy_plugin.lines.line_index import IndexWriter
+from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure
 
 # What became of a line: answered, failed by itself, refused alone, refused with others as part 3 or as part 4.
 ENDS: dict[str, dict[str, Any]] = {

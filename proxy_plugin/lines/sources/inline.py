@@ -1,0 +1,210 @@
+"""Take the body of an inline create apart: its requests become the lines of a file (worker process).
+
+Bodies stay byte for byte as they were sent, but for line breaks between their tokens, which become spaces: a line has
+none. What is wrong with a request is told in the sentences of a line's fault, under the path of the request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import orjson
+from msgspec import UNSET, Raw, UnsetType
+
+from proxy_plugin.ground import sentences
+from proxy_plugin.ground.durable import FileFacts, HashedFile
+from proxy_plugin.ground.failpoints import passing
+from proxy_plugin.ground.surrogates import marked, unmarked
+from proxy_plugin.ground.unparsed import NO_OBJECT, unreadable
+from proxy_plugin.lines.envelope import OTHER_URL, Envelope, EnvelopeFault, decode_envelope, value_of
+
+REQUESTS = "requests"
+_POST = b'"POST"'
+_NO_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+_URLS_TOLD = 16
+
+
+class Others(msgspec.Struct, frozen=True):
+    """The members of a create beside its requests, as a JSON object, and whether it has requests.
+
+    `problem`: why the body is no JSON object, as it is told; the rest says nothing then.
+    """
+
+    text: bytes = b"{}"
+    has_requests: bool = False
+    problem: str | None = None
+
+
+class InlineJob(msgspec.Struct, frozen=True):
+    """`source` is the create's body, `path` the file to be written.
+
+    `url` is that of requests which name none, `native` that of those with `params`; `urls` are those that the lines may
+    have. None: not known, or any.
+    """
+
+    source: str
+    path: str
+    url: str | None
+    urls: tuple[str, ...] | None
+    native: str | None
+    max_line_bytes: int
+    max_lines: int
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The file, and the first few of the different urls of its lines."""
+
+    file: FileFacts
+    urls: tuple[str, ...]
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """The first thing that is wrong with the requests."""
+
+    code: str
+    message: str
+    param: str
+
+
+class _Request(msgspec.Struct):
+    custom_id: Raw | UnsetType = UNSET
+    method: Raw | UnsetType = UNSET
+    url: Raw | UnsetType = UNSET
+    body: Raw | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+
+
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_list = msgspec.json.Decoder(list[Raw]).decode
+_request = msgspec.json.Decoder(_Request).decode
+
+
+def others(source: str) -> Others:
+    """Read what a create says beside its requests. Raises OSError."""
+    body = Path(source).read_bytes()
+    try:
+        members = _members(marked(body))
+        body.decode()  # msgspec does not look into what it steps over
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Others(problem=_problem(body))
+    requests = members.pop(REQUESTS, None)
+    texts = (json.dumps(name).encode() + b":" + unmarked(bytes(value)) for name, value in members.items())
+    return Others(b"{" + b",".join(texts) + b"}", requests is not None and bytes(requests) != b"null")
+
+
+def _problem(body: bytes) -> str:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return unreadable(body, error)
+    return unreadable(body, None) if isinstance(value, dict) else NO_OBJECT
+
+
+def write(job: InlineJob) -> Written | Wrong:
+    """Write the requests of a create that `others` has read as lines, durably into one file; an older one is replaced.
+
+    Raises OSError.
+    """
+    Path(job.path).unlink(missing_ok=True)  # of a worker that died
+    text = bytes(_members(marked(Path(job.source).read_bytes()))[REQUESTS])
+    try:
+        with HashedFile(Path(job.path)) as file:
+            urls = _write_all(job, _elements(job, text), file)
+            facts = file.finish()
+    except EnvelopeFault as fault:
+        return Wrong(fault.code, fault.message, fault.param or REQUESTS)
+    passing("inline.written")
+    return Written(facts, urls)
+
+
+def _elements(job: InlineJob, text: bytes) -> list[Raw]:
+    if not text.startswith(b"["):
+        raise EnvelopeFault(*sentences.wrong_type(REQUESTS, "an array of objects", value_of(text)))
+    found = _list(text)
+    if not found:
+        raise EnvelopeFault(*sentences.empty_array(REQUESTS))
+    if len(found) > job.max_lines:
+        message = f"There are more than {job.max_lines} requests, the limit for one batch; split them into several."
+        raise EnvelopeFault("too_many_tasks", message, REQUESTS)
+    return found
+
+
+def _write_all(job: InlineJob, requests: Sequence[Raw], file: HashedFile) -> tuple[str, ...]:
+    ids, urls = dict[str, int](), dict[str, None]()
+    for n, request in enumerate(requests):
+        line, envelope = _line(job, n, bytes(request))
+        first = ids.setdefault(envelope.custom_id, n)
+        if first != n:
+            raise _repeated(n, first)
+        if len(urls) < _URLS_TOLD:
+            urls[envelope.url] = None
+        file.write_line(line, b"\n")
+        passing("inline.line")
+    return tuple(urls)
+
+
+def _line(job: InlineJob, n: int, request: bytes) -> tuple[bytes, Envelope]:
+    path = f"{REQUESTS}[{n}]"
+    if not request.startswith(b"{"):
+        raise EnvelopeFault(*sentences.wrong_type(path, sentences.OBJECT, value_of(request)))
+    found = _request(request)
+    native = found.params is not UNSET
+    if native and found.body is not UNSET:
+        message = f"'{path}' has 'body' and 'params'; send one: 'params' is a request in the lane's own shape."
+        raise EnvelopeFault("invalid_value", message, f"{path}.params")
+    line = unmarked(_composed(job, path, found)).translate(_NO_LINE_BREAKS)
+    if len(line) > job.max_line_bytes:
+        message = f"'{path}' is longer than the limit of {job.max_line_bytes} bytes; shorten or split the request."
+        raise EnvelopeFault("line_too_long", message, path)
+    try:
+        envelope = decode_envelope(line)
+    except EnvelopeFault as fault:
+        raise _said(fault, path, "params" if native else "body") from None
+    if job.urls is not None and envelope.url not in job.urls:
+        raise EnvelopeFault("invalid_url", OTHER_URL, f"{path}.{'params' if native else 'url'}")
+    return line, envelope
+
+
+def _composed(job: InlineJob, path: str, request: _Request) -> bytes:
+    """Return the line of a request, whatever it holds: what is wrong with that is found when it is read."""
+    native = request.params is not UNSET
+    members = {
+        "custom_id": request.custom_id,
+        "method": Raw(_POST) if request.method is UNSET else request.method,
+        "url": request.url if request.url is not UNSET else _url(job, path, native=native),
+        "body": request.params if native else request.body,
+    }
+    texts = (f'"{name}":'.encode() + bytes(value) for name, value in members.items() if value is not UNSET)
+    return b"{" + b",".join(texts) + b"}"
+
+
+def _url(job: InlineJob, path: str, *, native: bool) -> Raw:
+    url = job.native if native else job.url
+    if url is not None:
+        return Raw(msgspec.json.encode(url))
+    if native:
+        message = (
+            f"'{path}' has 'params', a shape of their own that the accounts of this batch do not have in common. "
+            "Send 'body' in OpenAI's shape, or 'url' with it."
+        )
+        raise EnvelopeFault("unsupported_endpoint", message, f"{path}.params")
+    raise EnvelopeFault(*sentences.missing(f"{path}.url"))
+
+
+def _repeated(n: int, first: int) -> EnvelopeFault:
+    message = (
+        "The custom_id for this request is a duplicate of another request. The custom_id parameter must be unique for "
+        f"each request in a batch; {REQUESTS}[{first}] has it first."
+    )
+    return EnvelopeFault("duplicate_custom_id", message, f"{REQUESTS}[{n}].custom_id")
+
+
+def _said(fault: EnvelopeFault, path: str, body: str) -> EnvelopeFault:
+    """Return a line's fault as one of a request: the parameter that it quotes gets its path."""
+    if fault.param is None:
+        return EnvelopeFault(fault.code, f"'{path}': {fault.message}", path)
+    param = f"{path}.{fault.param.replace('body', body, 1)}"
+    return EnvelopeFault(fault.code, fault.message.replace(f"'{fault.param}'", f"'{param}'"), param)
