@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,11 @@ def check_metrics(gateway: Gateway, spent: Mapping[str, Spent]) -> None:
         "cost_usd_total": {name: each.cost for name, each in spent.items()},
     }
     for name, values in due.items():
-        until(lambda name=name, values=values: counter(gateway, name) == pytest.approx(values), name)
+        until(partial(_counts, gateway, name, values), name)
+
+
+def _counts(gateway: Gateway, name: str, values: Mapping[str, float]) -> bool:
+    return counter(gateway, name) == pytest.approx(values)
 
 
 def counter(gateway: Gateway, name: str) -> dict[str, float]:
