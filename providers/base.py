@@ -99,6 +99,9 @@ class Capabilities:
     input_mode: InputMode
     default_host: str
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
+    native: Mapping[str, str] = field(
+        default_factory=dict
+    )  # url of its own bodies -> the one as whose they are answered
     api_base: ApiBase = AS_IT_IS  # how LiteLLM's setting of this name becomes `custom_host`
     litellm: Mapping[str, str] = field(default_factory=dict)  # further settings of LiteLLM -> credentials
     framing: Framing = Framing()

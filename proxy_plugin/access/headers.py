@@ -25,6 +25,7 @@ VIRTUAL_KEY = "x-portkey-virtual-key"
 CONFIG = "x-portkey-config"
 CUSTOM_HOST = "x-portkey-custom-host"
 METADATA = "x-portkey-metadata"
+STRICT = "x-portkey-strict-open-ai-compliance"
 TIMEOUT = "x-portkey-request-timeout"
 MANAGED = "portkey"  # the provider that is Portkey itself: files and batches that the gateway manages, so none is named
 WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
@@ -51,6 +52,7 @@ class RequestHeaders:
     retry_count: int = 0
     timeout_ms: int | None = None
     sent_idempotency_key: str | None = field(default=None, repr=False)
+    native_answers: bool = False  # only the exact text `false` of STRICT asks for them, as at Portkey
 
     @property
     def target(self) -> tuple[str | None, ...]:
@@ -98,6 +100,7 @@ def read(headers: MultiMapping[str]) -> RequestHeaders:
         retry_count=int(retries) if _COUNT.fullmatch(retries) else 0,
         timeout_ms=int(timeout) if _MILLISECONDS.fullmatch(timeout) else None,
         sent_idempotency_key=headers.get(IDEMPOTENCY_KEY),
+        native_answers=headers.get(STRICT) == "false",
     )
 
 

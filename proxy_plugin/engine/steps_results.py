@@ -234,6 +234,12 @@ def _late_results(conn: Connection, desk: Desk, part: PartRow, known: StoredResu
     waiting.store(conn, wait, goes_on=known.readings > 1)
 
 
+def _answered_as(desk: Desk, part: PartRow, batch: BatchRow) -> str:
+    """Return the endpoint whose shape the answers get: bodies in a lane's own shape are answered in OpenAI's."""
+    own = desk.lane(part).capabilities.native.get(part.endpoint)
+    return part.endpoint if own is None or desk.route(batch).native_answers is True else own
+
+
 async def collect_rows(desk: Desk, part: PartRow) -> None:
     """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
     known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
@@ -244,7 +250,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     folder = desk.folders.new(part.batch_id, what)
     job = CollectJob(
         provider=part.provider,
-        endpoint=part.endpoint,
+        endpoint=_answered_as(desk, part, batch),
         part=part.n,
         mark=part.mark,
         results=str(home / known.folder),

@@ -14,7 +14,9 @@ ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRe
     "/v1/images/generations",
     "/v1/images/edits",
     "/v1/videos",
+    "/v1/messages",
 )
+NATIVE = frozenset({"/v1/messages"})  # of those: bodies in a lane's own shape (`Capabilities.native`), not OpenAI's
 
 
 def asked_endpoint(value: object) -> str:
@@ -47,6 +49,11 @@ def _check(value: object) -> None:
 def is_mixed(endpoint: str) -> bool:
     """Tell whether lines of a batch may have different urls, so that each goes by its own."""
     return endpoint == AUTO or "," in endpoint
+
+
+def takes_native(endpoint: str) -> bool:
+    """Tell whether lines of a batch may have bodies in a lane's own shape, by its stored `endpoint`."""
+    return not NATIVE.isdisjoint(served(endpoint))
 
 
 def served(endpoint: str) -> tuple[str, ...]:

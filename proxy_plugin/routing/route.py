@@ -154,6 +154,7 @@ class Route(msgspec.Struct, frozen=True):
     on_deadline: str = "cancel"
     rules: Rules | msgspec.UnsetType = msgspec.UNSET
     forward: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # headers that every call to a provider carries
+    native_answers: bool | msgspec.UnsetType = msgspec.UNSET  # lines in a lane's own shape are answered in it
 
     @property
     def providers(self) -> frozenset[str]:

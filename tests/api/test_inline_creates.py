@@ -151,6 +151,13 @@ async def test_a_body_that_is_no_json_object_is_400(tmp_path: Path, text: bytes)
         assert left(served) == []
 
 
+async def test_a_plan_needs_a_file_and_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path) as served:
+        status, answer, _ = await served.call("POST", "/v1/batches/plan", {"requests": [full(1)], "endpoint": CHAT})
+        assert (status, answer["error"]["param"]) == (400, "requests")
+        assert "upload" in answer["error"]["message"]
+
+
 # ---- how much may come ----
 
 

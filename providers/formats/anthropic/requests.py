@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic import own_words
 from proxy_plugin.providers.formats.anthropic.models import MODELS, ModelFacts, Sampling
 from proxy_plugin.providers.formats.anthropic.own_words import Form
@@ -22,8 +23,9 @@ from proxy_plugin.providers.formats.anthropic.strictness import Strictness
 from proxy_plugin.providers.formats.anthropic.thinking import ASKING, Thoughts
 from proxy_plugin.providers.formats.anthropic.tools import bare_tools, is_forced, read_choice, read_tools
 from proxy_plugin.providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
-from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.json_text import read, write
 from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
+from proxy_plugin.providers.formats.members import replace_model
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
@@ -42,7 +44,7 @@ from proxy_plugin.providers.formats.openai.chat import (
 from proxy_plugin.providers.formats.shapes import Translated
 from proxy_plugin.providers.formats.surrogates import mended, places
 
-__all__ = ["Form", "read_options", "to_messages"]
+__all__ = ["Form", "own_params", "read_options", "to_messages"]
 
 PROVIDER = "Anthropic's Messages API"
 LEAST_TOP_P = 0.95  # with thinking, "Extended thinking"
@@ -105,6 +107,20 @@ def to_messages(
     params["messages"] = turns.messages
     params.update(options)
     return Translated(_whole(write(params), chat, losses), losses.settled())
+
+
+def own_params(body: bytes, *, model: str | None, drop_params: bool, strict_params: bool = False) -> Translated:
+    """Return params that the caller has written in the API's own words: every byte but a replaced model's as it was.
+
+    Raises LineRejected where what each message needs is missing; whatever else is wrong the API says of its line.
+    """
+    given = read(body)
+    for name in ("messages", "max_tokens"):
+        if given.get(name) is None:
+            raise LineRejected(f"body has no '{name}'.", code="missing_required_parameter", param=f"body.{name}")
+    losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
+    native = body if model is None else replace_model(body, model)
+    return Translated(_whole(native, given, losses), losses.settled())
 
 
 def _whole(native: bytes, chat: Block, losses: Losses) -> bytes:

@@ -43,11 +43,12 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
 from proxy_plugin.providers.counts import believed
-from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import HostCredentials, KeyCredentials, key_of
 from proxy_plugin.providers.lanes.anthropic import refusals
 from proxy_plugin.providers.lanes.anthropic.rows import (
+    MESSAGES,
     custom_id_of,
     ends_whole,
     request_element,
@@ -87,7 +88,8 @@ class AnthropicCredentials(VersionCredentials, KeyCredentials):
 CAPABILITIES = Capabilities(
     provider="anthropic",
     title="Anthropic",
-    endpoints=ENDPOINTS,
+    endpoints=ENDPOINTS | {MESSAGES},
+    native={MESSAGES: CHAT},
     input_mode=InputMode.INLINE,
     default_host="https://api.anthropic.com/v1",
     model_patterns=("claude-*",),
@@ -107,6 +109,7 @@ CAPABILITIES = Capabilities(
         "Jobs carry no label: after a lost reply a job is known for certain only when it has ended.",
         "Progress is not told: until the whole job has ended, no line counts as done.",
         "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name.",
+        "Lines of /v1/messages go as they are, and are answered as chat: as messages where the create asked for it.",
         "The API version is 2023-06-01 unless the account names another; 2026-10-21 refuses temperature and top_p.",
     ),
 )
@@ -124,7 +127,7 @@ class Anthropic:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one element of `requests`, a Messages request under our id."""
-        if line.endpoint not in ENDPOINTS:
+        if line.endpoint not in self.capabilities.endpoints:
             message = f"Anthropic does not run {line.endpoint} in batches"
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         return request_element(line, target)

@@ -19,12 +19,13 @@ import msgspec
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
 from proxy_plugin.providers.formats.anthropic.answers import to_completion
 from proxy_plugin.providers.formats.anthropic.errors import error_row
-from proxy_plugin.providers.formats.anthropic.requests import to_messages
+from proxy_plugin.providers.formats.anthropic.requests import own_params, to_messages
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.members import members, read_slowly
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.shapes import Translated
 
+MESSAGES = "/v1/messages"  # lines whose body is in the API's own words, and answers in them
 READ_BYTES = 1 << 20
 _ENDED = re.compile(r"results-(\d{1,12})\.jsonl")
 LONGEST_REST = 64 << 20  # bytes after the last newline; 300,000 tokens of escaped text are 8 MB at most
@@ -61,9 +62,11 @@ def request_element(line: LineIn, target: Target) -> Native:
     def native(chat: bytes) -> Translated:
         return to_messages(chat, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params)
 
-    translated = through_chat.translate(
-        line.endpoint, line.body, native, drop_params=target.drop_params, strict_params=target.strict_params
-    )
+    switches = {"drop_params": target.drop_params, "strict_params": target.strict_params}
+    if line.endpoint == MESSAGES:
+        translated = own_params(line.body, model=target.model, **switches)
+    else:
+        translated = through_chat.translate(line.endpoint, line.body, native, **switches)
     head = b'{"custom_id":' + msgspec.json.encode(line.native_id) + b',"params":'
     return Native(head + translated.body + b"}", dropped=translated.dropped)
 
@@ -88,7 +91,7 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
         ended = _ENDED.fullmatch(source)
         return _answered(found.custom_id, message, endpoint, created=int(ended[1]) if ended else 0)
     if kind == "errored":
-        return _errored(found.custom_id, bytes(found.result.error))
+        return _errored(found.custom_id, bytes(found.result.error), endpoint)
     if isinstance(kind, str) and kind in NOT_RUN:
         return _failed(found.custom_id, *NOT_RUN[kind])
     return _failed(found.custom_id, "empty_result", "The provider returned neither a message nor an error.")
@@ -125,16 +128,19 @@ def _last_line(file: BinaryIO, size: int) -> bytes | None:
 
 
 def _answered(native_id: str, message: bytes, endpoint: str, *, created: int) -> Row:
-    answer = through_chat.answer(endpoint, to_completion(message, created=created))
+    completion = to_completion(message, created=created)
+    native = endpoint == MESSAGES
+    answer = completion._replace(body=message) if native else through_chat.answer(endpoint, completion)
     response = _response(200, _identity(message).id, answer.body)
     # A name is stored as UTF-8, which has no halves of characters.
     model = answer.model.encode(errors="replace").decode()
     return Row(native_id, ok=True, response=response, model=model or None, usage=answer.usage)
 
 
-def _errored(native_id: str, error: bytes) -> Row:
+def _errored(native_id: str, error: bytes, endpoint: str) -> Row:
     answer = error_row(error)
-    response = _response(answer.status, _identity(error).request_id, answer.body)
+    body = error if endpoint == MESSAGES and error.startswith(b"{") else answer.body
+    response = _response(answer.status, _identity(error).request_id, body)
     return Row(native_id, ok=False, response=response, code=str(answer.status))
 
 

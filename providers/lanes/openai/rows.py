@@ -11,27 +11,19 @@ cut off by `max_tokens` hold such halves of emoji. So those texts take a slower 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
-from proxy_plugin.providers.formats.members import members, read_slowly
+from proxy_plugin.providers.formats.members import members, read_slowly, replace_model
 
-_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _NULL = msgspec.Raw(b"null")
 _EMBEDDINGS = "/v1/embeddings"
 
 
 class _Embedding(msgspec.Struct):
     input: Any = None
-
-
-class _Model(msgspec.Struct):
-    """A body whose own `model` is a text."""
-
-    model: str
 
 
 class _Line(msgspec.Struct):
@@ -84,40 +76,6 @@ def without(body: bytes, names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]
     gone = dict.fromkeys(key for key, _, _ in found if key in names)
     kept = [msgspec.json.encode(key) + b":" + body[start:end] for key, start, end in found if key not in names]
     return (b"{" + b",".join(kept) + b"}", tuple(gone)) if gone else (body, ())
-
-
-def replace_model(body: bytes, model: str) -> bytes:
-    """Return the JSON object with another `model` and every other byte as it was.
-
-    Every top-level `model` is replaced: of two equal keys a provider may read either. Without one it becomes the first.
-    """
-    text, pieces, copied = msgspec.json.encode(model), [], 0
-    if place := _only_model(body):
-        return body[: place[0]] + text + body[place[1] :]
-    for key, start, end in members(body):
-        if key == "model":
-            pieces += [body[copied:start], text]
-            copied = end
-    if pieces:
-        return b"".join([*pieces, body[copied:]])
-    inside = body.index(b"{") + 1
-    comma = b"" if body[inside:].lstrip().startswith(b"}") else b","
-    return body[:inside] + b'"model":' + text + comma + body[inside:]
-
-
-def _only_model(body: bytes) -> tuple[int, int] | None:
-    """Return where `model` has its value if that word is in the body once: 2 us a line, `members` takes 19 [measured].
-
-    A quoted `model` is a whole JSON string, as quotes inside of one are escaped; an escaped spelling holds `\\u006`.
-    """
-    if body.count(b'"model"') != 1 or b"\\u006" in body:
-        return None
-    try:
-        msgspec.json.decode(body, type=_Model)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    found = _MODEL.search(body)
-    return found.span(1) if found else None
 
 
 def count_inputs(body: bytes) -> int:

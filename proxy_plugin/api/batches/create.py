@@ -22,6 +22,8 @@ from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch, TooManyRequests
+from proxy_plugin.routing.endpoints import takes_native
+from proxy_plugin.routing.route import decode_route, encode_route
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
 from proxy_plugin.storage.tables import batches, files, holdings
@@ -135,6 +137,7 @@ def key_reused() -> IdempotencyMismatch:
 def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRow:
     """Return the row of a new batch. Raises BadRequest for an Idempotency-Key that cannot be one."""
     gateway, caller, asked = request.app[GATEWAY], request[CALLER], request[HEADERS]
+    resolved = _answering(resolved, native=asked.native_answers and takes_native(wanted.endpoint))
     now, batch_id = int(gateway.clock.now()), f"batch_{secrets.token_hex(16)}"
     return BatchRow(
         id=batch_id,
@@ -155,6 +158,14 @@ def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRo
         expires_at=now + WINDOW_SECONDS,
         due_at=0.0,
     )
+
+
+def _answering(resolved: Resolved, *, native: bool) -> Resolved:
+    """Return the route with what is asked of the answers to lines in a lane's own shape, by which creates differ."""
+    if not native:
+        return resolved
+    route = msgspec.structs.replace(decode_route(resolved.route), native_answers=True)
+    return resolved._replace(route=encode_route(route), same=[*resolved.same, "native answers"])
 
 
 def _request_hash(caller: str, wanted: Wanted, slugs: list[str]) -> str:

@@ -24,7 +24,9 @@ from proxy_plugin.ground.errors import BadRequest, TooLarge, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.sources import inline
 from proxy_plugin.lines.sources.inline import REQUESTS, InlineJob, Written, Wrong
+from proxy_plugin.providers import catalog
 from proxy_plugin.routing.endpoints import ENDPOINTS, is_mixed, served
+from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import batches
@@ -102,7 +104,7 @@ async def _create(request: web.Request, sent: _Sent, stack: AsyncExitStack) -> w
     claim, temp = stack.enter_context(Claim(gateway.room, workspace)), gateway.blobs.temp_path()
     stack.push_async_callback(gateway.blobs.write, temp.unlink, missing_ok=True)
     await claim.cover(sent.spool.size)
-    job = _job(gateway, sent, str(temp))
+    job = _job(gateway, sent, decode_route(resolved.route), str(temp))
     written = await _worked(gateway, workspace, sent.spool, inline.write, job)
     if isinstance(written, Wrong):
         raise BadRequest(written.message, param=written.param, code=written.code)
@@ -115,7 +117,7 @@ async def _create(request: web.Request, sent: _Sent, stack: AsyncExitStack) -> w
     return await conclude(request, row, resolved, _store, request, row, made, stack)
 
 
-def _job(gateway: Gateway, sent: _Sent, path: str) -> InlineJob:
+def _job(gateway: Gateway, sent: _Sent, route: Route, path: str) -> InlineJob:
     limits, given = gateway.config.limits, sent.members.get("endpoint")
     endpoint = None if given is None else endpoint_in(sent.members)
     return InlineJob(
@@ -123,10 +125,16 @@ def _job(gateway: Gateway, sent: _Sent, path: str) -> InlineJob:
         path=path,
         url=None if endpoint is None or is_mixed(endpoint) else endpoint,
         urls=None if endpoint is None else served(endpoint),
-        native=None,
+        native=_native(route),
         max_line_bytes=limits.max_line_bytes,
         max_lines=limits.max_lines,
     )
+
+
+def _native(route: Route) -> str | None:
+    """Return the url of bodies in the own shape of the route's lanes; None where that is none, or several."""
+    found = {url for name in route.providers for url in catalog.load(name).capabilities.native}
+    return found.pop() if len(found) == 1 else None
 
 
 def _endpoint(members: dict[str, Any], written: Written) -> object:

@@ -101,6 +101,8 @@ async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
     with request.app[PLANS].counted(request[CALLER].workspace):
         body = await json_object(request)
+        if body.get("requests") is not None:
+            raise BadRequest("A plan is made of a file; upload the 'requests' as one, a line each.", param="requests")
         resolved, wanted = await resolved_route(request, body), wanted_in(body)
         idempotency_key(request[HEADERS])
         asked = _Asked(wanted, decode_route(resolved.route), request[CALLER].workspace)

@@ -194,7 +194,8 @@ def test_the_lane_says_what_it_can_do() -> None:
     assert not isinstance(lane, Revokes)
     assert (facts.provider, facts.default_host) == ("anthropic", "https://api.anthropic.com/v1")
     assert (facts.max_lines, facts.max_bytes) == (100_000, 256_000_000)
-    assert facts.endpoints == {CHAT, "/v1/responses", "/v1/completions"}
+    assert facts.endpoints == {CHAT, "/v1/responses", "/v1/completions", "/v1/messages"}
+    assert facts.native == {"/v1/messages": CHAT}
     assert not facts.accepts_label
     assert not facts.one_model_per_job
 
