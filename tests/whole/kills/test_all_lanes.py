@@ -187,7 +187,7 @@ def summed(entries: Iterable[tuple[str, Mapping[str, int], float | None]]) -> di
 
 def check_metrics(gateway: Gateway, spent: Mapping[str, Spent]) -> None:
     """The counters of each virtual key come to what its answers told."""
-    due = {
+    due: dict[str, Mapping[str, float]] = {
         "input_tokens_total": {name: each.input_tokens for name, each in spent.items()},
         "output_tokens_total": {name: each.output_tokens for name, each in spent.items()},
         "cost_usd_total": {name: each.cost for name, each in spent.items()},
