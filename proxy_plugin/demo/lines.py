@@ -20,7 +20,7 @@ import orjson
 
 JSON = dict[str, Any]
 
-EMBEDDINGS = "/v1/embeddings"
+EMBEDDINGS, RESPONSES = "/v1/embeddings", "/v1/responses"
 LONGEST_ID = 200  # characters
 _PLAIN_JSON_EVERY = 5  # every fifth line is written as Python's json module does, with \u escapes and spaces
 _ODD_EVERY = 1000
@@ -84,7 +84,7 @@ def lines(count: int, model: str, endpoint: str) -> Iterator[bytes]:
             "custom_id": custom_id(ordinal),
             "method": "POST",
             "url": endpoint,
-            "body": embedded(ordinal, model) if endpoint == EMBEDDINGS else body(ordinal, model),
+            "body": _OF_ENDPOINT.get(endpoint, body)(ordinal, model),
         }
         plain = ordinal % _PLAIN_JSON_EVERY == 0
         yield (json.dumps(entry).encode() if plain else orjson.dumps(entry)) + b"\n"
@@ -109,6 +109,15 @@ def embedded(ordinal: int, model: str) -> JSON:
         return {"model": model, "input": f"This text asks the sandbox for something odd: [[sandbox:{marker}]]"}
     texts = [_pick(_SENTENCES, ordinal), _pick(_SCRIPTS, ordinal)]
     return {"model": model, "input": texts if ordinal % 3 == 0 else texts[ordinal % 2]}
+
+
+def responded(ordinal: int, model: str) -> JSON:
+    """Return a request of the Responses API: what is embedded elsewhere, as one text."""
+    texts = embedded(ordinal, model)["input"]
+    return {"model": model, "input": texts if isinstance(texts, str) else " ".join(texts)}
+
+
+_OF_ENDPOINT: dict[str, Callable[[int, str], JSON]] = {EMBEDDINGS: embedded, RESPONSES: responded}  # others: chat
 
 
 def _padded(ordinal: int) -> str:

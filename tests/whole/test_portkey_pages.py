@@ -168,12 +168,40 @@ def test_a_batch_of_a_file_is_created_retrieved_listed_and_read(
 def test_a_batch_is_cancelled(gateway: Gateway, sandbox: Sandbox, provider: str, way: str) -> None:
     sandbox.control.options(provider, run_seconds=600)
     on = page(gateway, sandbox, provider, way)
-    batch = on.json("POST", "/batches", order(on.upload(jsonl(lines_for(provider)))["id"]))
+    body = {"requests": native()} if provider == "anthropic" else order(on.upload(jsonl(lines_for(provider)))["id"])
+    batch = on.json("POST", "/batches", body)
     until(sandbox.control.log, "a job at the provider")
     on.until(batch["id"], {"in_progress"})
     assert on.json("POST", f"/batches/{batch['id']}/cancel", {})["status"] in {"cancelling", "cancelled"}
     assert on.until(batch["id"], ENDS)["status"] == "cancelled"
     assert {entry["op"] for entry in sandbox.control.requests()} >= {find(provider).cancel}
+
+
+def native() -> list[dict[str, Any]]:
+    """Return the requests of Anthropic's page: no file, and Anthropic's own parameters."""
+    said = [{"role": "user", "content": f"Hello, world {n}"} for n in range(COUNT)]
+    model = find("anthropic").model
+    return [
+        {"custom_id": f"my-request-{n}", "params": {"model": model, "max_tokens": 100, "messages": [each]}}
+        for n, each in enumerate(said)
+    ]
+
+
+@pytest.mark.parametrize("strict", ["true", "false"])
+def test_anthropics_requests_travel_in_the_create(gateway: Gateway, sandbox: Sandbox, way: str, strict: str) -> None:
+    on = page(gateway, sandbox, "anthropic", way)
+    on.headers = {**on.headers, "x-portkey-strict-open-ai-compliance": strict}
+    batch = on.json("POST", "/batches", {"requests": native()})
+    done = on.until(batch["id"], ENDS)
+    assert done["request_counts"] == {"total": COUNT, "completed": COUNT, "failed": 0}
+    assert batch["id"] in {each["id"] for each in on.json("GET", "/batches?limit=100")["data"]}
+    rows = [json.loads(line) for line in on.call("GET", f"/batches/{batch['id']}/output")[1].splitlines()]
+    assert [row["custom_id"] for row in rows] == [each["custom_id"] for each in native()]
+    for n, row in enumerate(rows):
+        body = row["response"]["body"] if "response" in row else row["result"]["message"]
+        text = body["choices"][0]["message"]["content"] if strict == "true" else body["content"][0]["text"]
+        assert text == f"echo: Hello, world {n}"
+    assert sandbox.control.violations() == []
 
 
 def test_azures_blobs_are_refused_by_name(gateway: Gateway, sandbox: Sandbox, way: str) -> None:
