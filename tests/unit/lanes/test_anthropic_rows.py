@@ -77,7 +77,7 @@ def test_what_is_lost_is_refused_or_noted() -> None:
     assert sorted(translate(body, drop_params=True).dropped) == ["logit_bias", "seed"]
 
 
-@pytest.mark.parametrize("endpoint", ["/v1/moderations", "/v1/embeddings", "/v1/messages"])
+@pytest.mark.parametrize("endpoint", ["/v1/moderations", "/v1/embeddings", "/v1/messages/batches"])
 def test_an_endpoint_without_a_batch_lane_is_rejected(endpoint: str) -> None:
     with pytest.raises(LineRejected, match=endpoint) as caught:
         translate(BODY, endpoint)
