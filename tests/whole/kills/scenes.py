@@ -18,7 +18,7 @@ from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last
 PARTS = 3
-SIZES = {"openai": 40, "anthropic": 16}  # one lane of each kind has the engine's steps killed; the campaign kills all
+SIZES = {"openai": 24, "anthropic": 14}  # one lane of each kind has the engine's steps killed; the campaign kills all
 MARKED = {7: "[[sandbox:error=400]]", 23: "[[sandbox:missing]]", 31: "[[sandbox:duplicate]]", 44: "[[sandbox:foreign]]"}
 
 
