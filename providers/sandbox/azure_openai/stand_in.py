@@ -52,6 +52,7 @@ STAND_IN = replace(
     dialect="proxy_plugin.providers.sandbox.azure_openai.dialect:AzureOpenAI",
     settings=_with_key,
     headers=_headers,
+    root="",
     jobs="openai/v1/batches",
     uploads="openai/v1/files",
     free=(*OPENAI.free, "files.list"),

@@ -25,6 +25,11 @@ STAND_IN = replace(
     dialect="proxy_plugin.providers.sandbox.claude_platform_google.dialect:ClaudeOnGoogle",
     settings=_settings,
     headers=_headers,
+    root="",  # it is in the paths, below the project
     jobs=f"{BASE}/messages/batches",
+    lacks={
+        **ANTHROPIC.lacks,
+        "test_a_wrong_provider_key_is_said_in_every_row": "an account has a service account or a token, never both",
+    },
     free=("tokens.create", *ANTHROPIC.free),
 )

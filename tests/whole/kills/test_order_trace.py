@@ -49,7 +49,7 @@ def trace(own: Campaign, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     home = tmp_path_factory.mktemp("trace")
     log = home / "calls"
     with Sandbox() as sandbox:
-        wrap = [strace, "-f", "-y", "-s", "120", "-o", str(log), "-e", f"trace={CALLS}"]
+        wrap = [strace, "-f", "-y", "-s", "200", "-o", str(log), "-e", f"trace={CALLS}"]
         own.prepare(sandbox)
         gateway = Gateway(home, {"lane": own.key(sandbox)}, wrap=wrap, endpoint=own.stand_in.endpoint)
         gateway.start()
