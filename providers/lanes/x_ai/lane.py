@@ -65,7 +65,7 @@ FILES = FileStore(
     Listing("files", 100, NEXT_PAGE, unix_seconds, paging=(NEXT_PAGE,)), {"expires_after": str(FILE_KEPT)}
 )
 RESULTS, PAGE = "results.jsonl", ".page-"
-PAGE_ROWS, MOST_PAGES = 250, 1000  # 1,000 rows are allowed; a page is held in memory
+PAGE_ROWS, MOST_PAGES = 100, 1000  # 1,000 rows are allowed; a page is held in memory
 A_DAY = 86400.0  # times may be dates alone
 CANCELLED = {"end": "cancelled"}  # what `fetch` is told of a cancelled batch
 

@@ -32,6 +32,14 @@ _DECODER = json.JSONDecoder()
 _UNSENT = {"stream": None, "stream_options": None}
 
 
+class _Page(msgspec.Struct):
+    results: list[msgspec.Raw]
+    pagination_token: Any = None
+
+
+_whole = msgspec.json.Decoder(_Page).decode
+
+
 class Page(NamedTuple):
     """One page of results: its rows as JSON texts, and the token of the next page. `whole`: it was not cut."""
 
@@ -124,15 +132,22 @@ def _words(error: Any) -> str:
 
 
 def read_page(text: str) -> Page:
-    """Read a page of results; of one that was cut, the rows that are whole."""
-    begun = _RESULTS.search(text)
-    rows = list(_elements(text, begun.end())) if begun else []
+    """Read a page of results; of one that was cut, the rows that are whole.
+
+    Rows are stepped over, not read: the standard library holds the interpreter's lock for a whole page.
+    """
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        return Page(rows, None, whole=False)
-    token = whole.get("pagination_token") if isinstance(whole, dict) else None
-    return Page(rows, token if isinstance(token, str) and token else None, whole=begun is not None)
+        found = _whole(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        begun = _RESULTS.search(text)
+        return Page(list(_elements(text, begun.end())) if begun else [], None, whole=False)
+    token = found.pagination_token
+    rows = [_on_one_line(bytes(row).decode()) for row in found.results]
+    return Page(rows, token if isinstance(token, str) and token else None, whole=True)
+
+
+def _on_one_line(row: str) -> str:
+    return row.replace("\n", " ").replace("\r", " ")
 
 
 def _elements(text: str, place: int) -> Iterator[str]:
@@ -142,4 +157,4 @@ def _elements(text: str, place: int) -> Iterator[str]:
             _, place = _DECODER.raw_decode(text, begin.end())
         except (ValueError, RecursionError):
             return
-        yield text[begin.end() : place].replace("\n", " ").replace("\r", " ")
+        yield _on_one_line(text[begin.end() : place])
