@@ -8,11 +8,10 @@ knows how the provider is spoken to. A call fails in one of three ways, a line i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +25,7 @@ from proxy_plugin.providers.marks import (
     native_id,
     split_native_id,
 )
+from proxy_plugin.providers.powers import Cancels, Confirms, Leaves, Probes, Revokes, StoresFiles
 from proxy_plugin.providers.stored import Content, NewFile, StoredFile
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ __all__ = [
     "JobEnd",
     "JobState",
     "JobStatus",
+    "Leaves",
     "LineIn",
     "LineRejected",
     "Native",
     "NewFile",
     "OutcomeUnknown",
     "PartFile",
+    "Probes",
     "ProviderError",
     "Refused",
     "Revokes",
@@ -332,64 +334,3 @@ class BatchProvider(Protocol):
         The names are the `source` of `row`; `.NAME` and `NAME.part` are the adapter's own. A retry has the same folder:
         what is whole there is not read again in one reading. What is cut is `Short`, the `last` reading takes it.
         """
-
-
-@runtime_checkable
-class Cancels(Protocol):
-    """Lanes whose jobs can be cancelled."""
-
-    async def cancel(self, account: Account, job: str) -> None:
-        """Ask for cancellation. A job that has already ended is no error. Results made so far stay readable."""
-
-
-@runtime_checkable
-class Revokes(Protocol):
-    """Lanes that can make a lost create harmless before the part is sent again."""
-
-    async def revoke(self, account: Account, submission: Submission) -> None:
-        """Take away what the lost create would read, so that its late acceptance could run nothing.
-
-        Returns only when that is certain. Raises `TryLater` or `Refused`.
-        """
-
-
-@runtime_checkable
-class Confirms(Protocol):
-    """Lanes without labels, whose jobs show our mark only in their results. Required where `accepts_label` is False."""
-
-    async def confirm(self, account: Account, job: str, part: PartFile) -> bool | None:
-        """Tell from its results whether a job is this part's; None while it has none to show.
-
-        Reads no more than the head of the results. Raises `TryLater`, `Short` where they have no head, or `Refused`.
-        """
-
-
-@runtime_checkable
-class Probes(Protocol):
-    """Lanes whose `fence` asks for nothing, so that it cannot tell whether an account is usable."""
-
-    async def probe(self, account: Account) -> None:
-        """Make one cheap call that costs nothing and needs key, host and path. Raises `TryLater` or `Refused`."""
-
-
-@runtime_checkable
-class StoresFiles(Protocol):
-    """Lanes whose provider keeps files for other purposes than batches. `file_purposes` may be empty."""
-
-    file_purposes: frozenset[str]
-
-    async def store_file(self, account: Account, file: NewFile) -> StoredFile:
-        """Store a file under its name.
-
-        Raises `TryLater` only when the provider provably stored nothing, `Refused`, or `OutcomeUnknown` for everything
-        else: a second call could make a second file.
-        """
-
-    def read_file(self, account: Account, file: str, asked: Mapping[str, str]) -> AbstractAsyncContextManager[Content]:
-        """Open a file's content; `asked` are the caller's `Range` and `If-Range`, which a provider may ignore.
-
-        Raises `TryLater` or `Refused` at the start, and `TryLater` when the content breaks off while it is read.
-        """
-
-    async def delete_file(self, account: Account, file: str) -> None:
-        """Delete a file. One that is not there is no error. Raises `TryLater` or `Refused`."""

@@ -33,7 +33,8 @@ def classes(path: Path) -> list[ast.ClassDef]:
     return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
 
 
-CONTRACT = [name for node in classes(PROVIDERS / "base.py") if "Protocol" in bases(node) for name in methods(node)]
+PROTOCOLS = [node for name in ("base.py", "powers.py") for node in classes(PROVIDERS / name)]
+CONTRACT = [name for node in PROTOCOLS if "Protocol" in bases(node) for name in methods(node)]
 
 
 def adapters(path: Path) -> list[ast.ClassDef]:
@@ -69,7 +70,8 @@ ORDER = ("constants", "credentials", "capabilities", "adapter", "private")
 def test_the_contract_is_read_from_its_module() -> None:
     assert CONTRACT[:3] == ["account_key", "translate", "row"]
     assert CONTRACT[3:9] == ["stage", "fence", "create", "find", "status", "fetch"]
-    assert CONTRACT[9:] == ["cancel", "revoke", "confirm", "probe", "store_file", "read_file", "delete_file"]
+    assert CONTRACT[9:13] == ["cancel", "revoke", "confirm", "probe"]
+    assert CONTRACT[13:] == ["store_file", "read_file", "delete_file", "clear"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
