@@ -50,6 +50,7 @@ class _Loop:
     running: set[asyncio.Task[None]] = field(default_factory=set)
     held: dict[Key, float] = field(default_factory=dict)  # monotonic time before which a row rests
     transfers: dict[str, Turns] = field(default_factory=dict)  # by virtual key
+    cleaning: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -95,7 +96,8 @@ class Engine:
             pause, now = DISK_PAUSE, self._gateway.clock.now()
             try:
                 begun = await self._launch(now)
-                await self._housekeeping()
+                await self._recover()
+                self._housekeep()
                 pause = LOOK_SOON if begun == BEGUN_TOGETHER else await self._pause(now)
             except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
                 logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
@@ -224,18 +226,32 @@ class Engine:
         self._state.held[key] = self._gateway.clock.monotonic() + pause
         return False
 
-    async def _housekeeping(self) -> None:
-        moment = self._gateway.clock.monotonic()
+    async def _recover(self) -> None:
         if self._gateway.registry.full:
             await asyncio.to_thread(self._gateway.recover_space)
-        if moment - self._cleaned < HOUSEKEEPING:
+
+    def _housekeep(self) -> None:
+        """Begin to clean up when it is time. Steps go on meanwhile: 10,000 folders take seconds."""
+        moment = self._gateway.clock.monotonic()
+        if moment - self._cleaned < HOUSEKEEPING or self._state.cleaning:
             return
-        self._cleaned = moment
-        with contextlib.suppress(RegistryFull):
+        self._cleaned, self._state.cleaning = moment, True
+        task = asyncio.create_task(self._clean(), name="housekeeping")
+        self._state.running.add(task)
+        task.add_done_callback(self._state.running.discard)
+
+    async def _clean(self) -> None:
+        try:
             await housekeeping.remove_unneeded(self._gateway)
             await housekeeping.remove_expired(self._gateway)
             await housekeeping.remove_ledgers(self._gateway, self._desk.folders)
             await space.measure(self._desk, self._gateway.room.working.touched())
+        except RegistryFull:
+            pass  # there will be room again
+        except Exception as error:  # noqa: BLE001 - what could not be cleaned is cleaned a minute later
+            logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
+        finally:
+            self._state.cleaning = False
 
 
 def _postpone(conn: Connection, key: Key, due_at: float, wait: WaitRow | None) -> None:

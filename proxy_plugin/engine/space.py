@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from proxy_plugin.engine.desk import Desk
@@ -25,6 +26,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 
 J = TypeVar("J", bound="InFolder")
 T = TypeVar("T")
+TOGETHER = 200  # folders weighed in one go
 LEAST = 64 * 1024  # bytes that every work may write
 
 
@@ -109,8 +111,10 @@ class Results:
 
 async def measure(desk: Desk, batches: Mapping[str, str]) -> None:
     """Count to their workspaces what the folders of these batches hold now. Keys are ids, values workspaces."""
-    sizes = await asyncio.to_thread(_weights, desk.folders, tuple(batches))
-    desk.gateway.room.working.measured(batches, sizes)
+    some = iter(batches.items())
+    while taken := dict(islice(some, TOGETHER)):
+        sizes = await asyncio.to_thread(_weights, desk.folders, tuple(taken))
+        desk.gateway.room.working.measured(taken, sizes)
 
 
 def _weights(folders: BatchFolders, batch_ids: tuple[str, ...]) -> dict[str, int]:
