@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PROVIDER ?= openai
 WORKERS ?= 2
 
-.PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
+.PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean bench-peers
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
 	@echo "make test    the test suite"
@@ -16,6 +16,7 @@ help:
 	@echo "make fix     apply what the linter and the formatter can"
 	@echo "make docs    write the tables of the documents that are made from code"
 	@echo "make bench   measure memory, event loop gaps, start time (minutes)"
+	@echo "make bench-peers  100,000 lines to Bedrock and Vertex AI beside LiteLLM (minutes; own environment, about 250 MB)"
 	@echo "make contract  the contract and the scenes of the engine, whole, for every lane (the test suite runs a part)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
@@ -78,6 +79,14 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
+$(VENV)-peers/.made: constraints/peers.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/peers.txt litellm boto3 google-auth requests
+	@touch $@
+
+bench-peers: $(VENV)/.dev $(VENV)-peers/.made
+	$(BIN)/python -m bench peers
+
 contract: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --durations=25 tests/whole/contract tests/whole/lanes
 
@@ -105,4 +114,4 @@ clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients $(CLIENTS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracles $(VENV)-sdks $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oracles $(VENV)-peers $(VENV)-sdks $(VENV)-audit build dist *.egg-info .mypy_cache .ruff_cache

@@ -134,7 +134,7 @@ class Rig:
             keys = [f"{slug}=sk-{slug}" for slug in self.accounts]
             self.sandbox = stack.enter_context(Sandbox(keys=keys, options=_OPTIONS, directory=self.home / "sandbox"))
             os.setpriority(os.PRIO_PROCESS, self.sandbox.pid, SANDBOX_NICENESS)
-            self.gateway = Gateway(self.home, self._virtual_keys(), dict(self.engine))
+            self.gateway = Gateway(self.home, self.virtual_keys(), dict(self.engine))
             stack.callback(self.gateway.close)
             self.gateway.start()
             if self.watched:
@@ -145,7 +145,8 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _virtual_keys(self) -> dict[str, dict[str, Any]]:
+    def virtual_keys(self) -> dict[str, dict[str, Any]]:
+        """Return the gateway's accounts as its configuration has them."""
         named = {slug: {"provider": name, "api_key": f"sk-{slug}"} for slug, name in self.accounts.items()}
         return {
             slug: lane(self.sandbox, **each, **self.lane)
@@ -195,6 +196,10 @@ class Rig:
         time.sleep(seconds)
         with self.phase("idle"):
             time.sleep(seconds)
+
+    def idle_bytes(self) -> int:
+        """Return what the gateway's tree holds now."""
+        return sum(map(processes.pss, processes.tree(self.pid)))
 
     def until(self, reached: Callable[[], object], *, every: float = 0.025, seconds: float = 3600.0) -> None:
         """Return when `reached` says so. Raises RuntimeError if the gateway ends before, TimeoutError."""
