@@ -289,6 +289,8 @@ class _Parse:
                 self.problems.append(_unknown(where, str(fault["loc"][-1]), names))
             elif fault["type"] == "missing":
                 self.problems.append(f"{where}: missing setting")
+            elif fault["type"] == "string_type":
+                self.problems.append(f"{where}: must be text; numbers need quotes")
             else:
                 own = fault["type"] in ("value_error", "assertion_error")
                 text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")

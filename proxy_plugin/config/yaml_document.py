@@ -10,8 +10,15 @@ import yaml
 
 from proxy_plugin.ground.errors import ConfigError
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"  # the key `<<`, which has no value of its own
+
+
+class _Loader(_Base):  # type: ignore[misc] # its base is chosen above
+    """A date is text: no setting is one, and `azure_api_version: 2024-10-21` looks like one."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

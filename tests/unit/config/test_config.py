@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.config import Config, Server, connections, load, parse, render_check
+from proxy_plugin.config.yaml_document import read_yaml
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.providers.matrix import described
 from tests.toy import installed
@@ -144,6 +145,10 @@ def test_an_unknown_setting_is_named_by_its_path_with_the_likely_one() -> None:
         (
             {"virtual_keys": {"a": account(on_unknown=SECRET)}},
             "proxy_plugin.virtual_keys.a.on_unknown: Input should be",
+        ),
+        (
+            {"virtual_keys": {"a": account(acme_region=7)}},
+            "proxy_plugin.virtual_keys.a.acme_region: must be text; numbers need quotes",
         ),
         ({"virtual_keys": {"a": account(api_key=" ")}}, "proxy_plugin.virtual_keys.a.api_key: is empty"),
         ({"virtual_keys": {"a": {"api_key": SECRET}}}, "proxy_plugin.virtual_keys.a.provider: missing setting"),
@@ -424,7 +429,7 @@ def test_a_virtual_key_cannot_be_changed() -> None:
         ("a:\n  - !{secret} x", "line 2, column 5: could not determine a constructor for the tag"),
         ("a: 1\nb: 2\na: {secret}", "line 3, column 1: duplicate key, first given on line 1"),
         ("p: {{q: {{k: {secret}, k: 2}}}}", "line 1, column 34: duplicate key, first given on line 1"),
-        ("a:\n  b: 2026-13-45", "line 2, column 6: unreadable value"),
+        ("a:\n  b: !!int {secret}", "line 2, column 6: unreadable value"),
         ("a: x\nb: \x01{secret}", "line 2, column 4: not UTF-8 text, or a control character"),
         ("{secret}", "must be a mapping of settings"),
         ("proxy_plugin: &p\n  configs: *p", "nested too deeply, or an alias that contains itself"),
@@ -436,6 +441,13 @@ def test_a_broken_file_is_located_but_not_quoted(tmp_path: Path, text: str, expe
     with pytest.raises(ConfigError) as caught:
         load(path, {})
     assert str(caught.value) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize("version", ["2024-10-21", "'2024-10-21'", "2024-10-21T00:00:00Z"])
+def test_a_date_is_text(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"api_version: {version}\n")
+    assert read_yaml(path) == {"api_version": version.strip("'")}
 
 
 def test_aliases_and_merges_are_no_duplicates(tmp_path: Path) -> None:
