@@ -114,7 +114,6 @@ class Options(Settings):
     on_unknown: Literal["wait", "resend"] = "wait"
     drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
     strict_params: bool | None = None  # leave out not even what only hints
-    keep_objects: bool = False  # leave in its bucket what jobs were given and have written there
     retired: bool = False
 
     @model_validator(mode="after")

@@ -78,12 +78,12 @@ async def clear(desk: Desk, row: ClearingRow) -> None:
         await desk.write(clearings.again, row, desk.now(), desk.now() + SAVED_SECONDS)
         return
     try:
-        found = await _cleared(desk, row, part)
+        await _cleared(desk, row, part)
     except (TryLater, Refused) as error:
         await _not_cleared(desk, row, error)
     else:
         failpoints.passing("clear.acted")
-        await desk.write(_done, desk, row, found)
+        await desk.write(_done, desk, row)
 
 
 def _may_be_paid(conn: Connection, part: PartRow) -> bool:
@@ -91,24 +91,22 @@ def _may_be_paid(conn: Connection, part: PartRow) -> bool:
     return part.state != "collected" and not cuts.nothing_ran(conn, part)
 
 
-async def _cleared(desk: Desk, row: ClearingRow, part: PartRow) -> bool:
-    """Clear after each staging and each job; False where the operator keeps it all. Raises `TryLater` or `Refused`."""
+async def _cleared(desk: Desk, row: ClearingRow, part: PartRow) -> None:
+    """Clear after each staging and each job. Raises `TryLater` or `Refused`."""
     lane = desk.lane(part)
-    if desk.virtual_key(part.slug).keep_objects or not isinstance(lane, Leaves):
-        return False
+    if not isinstance(lane, Leaves):  # another version of it had the power
+        return
     batch = await desk.batch(row.batch_id)
     account = desk.account(part, structs.replace(batch, sealed=batch.sealed or row.sealed))
     jobs = await desk.read(submissions.jobs, part)
     for staged in clearings.stagings_of(row):
         for job in jobs or (None,):
             await lane.clear(account, Submission(desk.document(part, batch), staged), job)
-    return True
 
 
-def _done(conn: Connection, desk: Desk, row: ClearingRow, found: bool) -> None:
+def _done(conn: Connection, desk: Desk, row: ClearingRow) -> None:
     clearings.done(conn, row)
-    if found:
-        batches.event(conn, row.batch_id, row.part, desk.now(), "cleared")
+    batches.event(conn, row.batch_id, row.part, desk.now(), "cleared")
 
 
 async def _not_cleared(desk: Desk, row: ClearingRow, error: TryLater | Refused) -> None:

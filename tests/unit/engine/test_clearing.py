@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from proxy_plugin.config import Options
 from proxy_plugin.config.sections import EngineSettings
 from proxy_plugin.engine.desk import Desk, KeyMissing
 from proxy_plugin.engine.housekeeping import GIVES_UP, LONGEST, SAVED_SECONDS, clear
@@ -46,7 +45,6 @@ class Bench:
         parts.insert(self.conn, part_row(BATCH_ID, state="staging", due_at=0.0))
         clearings.begin(self.conn, self.part)
         self.tidy, self.time, self.sealed = Tidy(), 1000.0, list[str | None]()
-        self.options = Options()
         engine = EngineSettings(poll_seconds_first=5, poll_seconds_max=300)
         self.gateway = SimpleNamespace(config=SimpleNamespace(engine=engine), chance=lambda: 0.0)
 
@@ -92,9 +90,6 @@ class Bench:
 
     def lane(self, _: object) -> object:
         return self.tidy
-
-    def virtual_key(self, _: str) -> Options:
-        return self.options
 
     def account(self, _: object, batch: Any) -> object:
         self.sealed.append(batch.sealed)
@@ -196,14 +191,6 @@ async def test_a_refusal_is_borne_for_a_month_and_told_twice(
     assert (found.state, found.due_at) == ("left", None)
     assert bench.events()[-1] == "objects left"
     assert [each.message for each in caplog.records] == ["objects_not_cleared", "objects_left"]
-
-
-async def test_the_operator_may_keep_it_all(bench: Bench) -> None:
-    bench.options = Options(keep_objects=True)
-    bench.collected()
-    assert await bench.step() is None
-    assert bench.tidy.calls == []
-    assert "cleared" not in bench.events()
 
 
 async def test_the_caller_s_credentials_outlive_the_batch(bench: Bench) -> None:
