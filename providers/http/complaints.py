@@ -30,7 +30,7 @@ def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
         return None, text, None
     facts = _innermost(data)
     code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None) or _googles(facts)
-    code = code or _plain_type(facts.get("__type"))
+    code = code or _plain_type(facts.get("__type")) or _oauths(facts)
     param = facts.get("param")
     return code or None, _words(data), param if isinstance(param, str) else None
 
@@ -51,6 +51,12 @@ def _innermost(data: object) -> dict[str, Any]:
         if isinstance(facts.get(name), dict):
             facts = facts[name]
     return facts
+
+
+def _oauths(facts: dict[str, Any]) -> str | None:
+    """Return the word of an OAuth error, RFC 6749 5.2."""
+    word = facts.get("error")
+    return word if isinstance(word, str) and "error_description" in facts else None
 
 
 def _googles(facts: dict[str, Any]) -> str | None:

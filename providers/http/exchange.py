@@ -201,10 +201,11 @@ class Exchange:
     def refusal(self, body: bytes, status: int | None = None, *, code: str = "refused") -> Refused:
         """Return the `Refused` that an error body describes, cleaned; `code` where the body has none that is plain."""
         found, message, param = read_complaint(body)
+        named = code
         if found and _CODE.fullmatch(found) and self.clean(found) == found:
             code = found
         message = self.clean(message) or code
-        if self._signer is not None and (advice := remedy(code, message)):
+        if self._signer is not None and (advice := remedy(named, message) or remedy(code, message)):
             message = f"{message} ({advice})"
         return Refused(message, code=code, status=status, param=self.clean(param or "") or None)
 

@@ -153,7 +153,7 @@ async def telling(url: str, remedy: str, secrets: tuple[str, ...] = ()) -> Async
         async with asyncio.timeout(ASKING):
             yield where
     except Refused as error:
-        words = Echoes(secrets).hide(error.message.encode()).decode()
+        words = Echoes(secrets).hide(error.message.encode()).decode().rstrip(".")
         advice = remedies.remedy(error.code, words) or remedy
         raise NoToken(f"no token from {where}: HTTP {error.status}: {words}; {advice}") from None
     except TryLater as error:
