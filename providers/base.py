@@ -120,6 +120,7 @@ class Capabilities:
     discount: float = 0.0  # share of the list price that a batch saves
     priced_as: str = ""  # the provider whose list prices hold here too
     billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
+    wrong_key: tuple[str, ...] = ()  # code or words of a refusal other than 401 and 403 that is about the key alone
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
     known_by: str = ""  # what tells our job from a stranger's, where it is not our mark on the job
 

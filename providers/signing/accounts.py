@@ -35,6 +35,17 @@ _AGENT = ("CREDENTIALS_RELATIVE_URI", "CREDENTIALS_FULL_URI", "AUTHORIZATION_TOK
 _ASKING = ("aws_auth_type", "aws_role_arn", "aws_web_identity_token_file")  # for what the machine has
 _MACHINES = frozenset({"environment", "webIdentity", "container", "instance"})
 _AWS_KEY = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+AWS_OF_LITELLM = {
+    "aws_region_name": "aws_region",
+    "aws_role_name": "aws_role_arn",
+    "aws_session_name": "aws_role_session_name",
+    "aws_sts_endpoint": "aws_sts_endpoint_url",
+}
+GOOGLE_OF_LITELLM = {
+    "vertex_project": "vertex_project_id",
+    "vertex_location": "vertex_region",
+    "vertex_credentials": "vertex_service_account_json",
+}
 Proof = tuple[Mapping[str, str], "Signer | None"]  # secret headers, and a signer where they are not enough
 
 

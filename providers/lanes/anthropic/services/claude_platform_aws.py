@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from proxy_plugin.providers.base import Account, Credentials
 from proxy_plugin.providers.keys import Key
 from proxy_plugin.providers.lanes.anthropic.lane import CAPABILITIES, Anthropic, VersionCredentials
-from proxy_plugin.providers.signing.accounts import AwsCredentials, Proof
+from proxy_plugin.providers.signing.accounts import AWS_OF_LITELLM, AwsCredentials, Proof
 
 SERVICE = "aws-external-anthropic"
 
@@ -44,7 +44,7 @@ class ClaudeOnAWS(Anthropic):
         default_host=f"https://{SERVICE}.REGION.api.aws/v1",
         model_patterns=(),
         priced_as="anthropic",
-        litellm={"aws_region_name": "aws_region"},
+        litellm=AWS_OF_LITELLM,
         caveats=(*CAPABILITIES.caveats, "Signatures need botocore: pip install 'proxy-plugin[aws]'. A key does not."),
     )
 
