@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
-from proxy_plugin.providers.errors import LineRejected, OutcomeUnknown, ProviderError, Refused, Short, TryLater
+from proxy_plugin.providers.errors import LineRejected, NoToken, OutcomeUnknown, ProviderError, Refused, Short, TryLater
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
     NATIVE_ID_LENGTH,
@@ -53,6 +53,7 @@ __all__ = [
     "LineRejected",
     "Native",
     "NewFile",
+    "NoToken",
     "OutcomeUnknown",
     "PartFile",
     "Probes",
@@ -119,6 +120,7 @@ class Capabilities:
     discount: float = 0.0  # share of the list price that a batch saves
     priced_as: str = ""  # the provider whose list prices hold here too
     billing_codes: frozenset[str] = frozenset()  # codes of refusals that end only when somebody pays or raises a limit
+    wrong_key: tuple[str, ...] = ()  # code or words of a refusal other than 401 and 403 that is about the key alone
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
     known_by: str = ""  # what tells our job from a stranger's, where it is not our mark on the job
 
@@ -134,6 +136,13 @@ class Credentials(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     custom_host: str | None = None  # replaces the default base URL, version path included
+
+    def borrowed(self) -> str | None:
+        """Name the setting by which these act as the machine, or lead to its files and hosts; None where they do not.
+
+        No caller may bring such ones.
+        """
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Every call has three ways to fail, and no fourth:
 
     ProviderError
      |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
-     |   `- Short       an answer of results came to its end and is less than was announced
+     |   |- Short       an answer of results came to its end and is less than was announced
+     |   `- NoToken     what is to prove the account could not be had, and nothing was sent
      |- Refused         the provider will not take this: give up and tell why
      `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
 
@@ -44,6 +45,10 @@ class TryLater(ProviderError):
     def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.after, self.status = after, status
+
+
+class NoToken(TryLater):
+    """What is to prove the account could not be had, so that nothing was sent. The text says what can be done."""
 
 
 class Short(TryLater):

@@ -99,7 +99,10 @@ def _check(command: argparse.Namespace) -> int:
     try:
         settings = config.load(command.config)
     except ConfigError as error:
-        return _complain(str(error), FAILED)
+        if not command.json:
+            return _complain(str(error), FAILED)
+        print(json.dumps({"ok": False, "errors": str(error).splitlines()}, indent=2))
+        return FAILED
     live = _asked(settings) if command.live else None
     facts = config.check_facts(settings, live)
     print(json.dumps(facts, indent=2) if command.json else config.render_check(settings, live))

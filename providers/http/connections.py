@@ -29,7 +29,7 @@ from yarl import URL
 from proxy_plugin.providers.http.intake import Intake
 from proxy_plugin.providers.signing.tokens import Tokens
 
-LINK_LOCAL = "169.254."  # where clouds answer a machine about itself
+LINK_LOCAL = ("169.254.", "fd00:ec2:", "metadata.google.internal")  # where clouds answer a machine about itself
 
 
 @dataclass(frozen=True, slots=True)

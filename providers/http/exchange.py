@@ -22,7 +22,7 @@ from yarl import URL
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, TryLater
 from proxy_plugin.providers.http.bodies import NOTHING, Body, packing, read
-from proxy_plugin.providers.http.complaints import read_complaint
+from proxy_plugin.providers.http.complaints import read_complaint, told_type
 from proxy_plugin.providers.http.connections import Connections
 from proxy_plugin.providers.http.outcomes import (
     BROKEN,
@@ -33,11 +33,14 @@ from proxy_plugin.providers.http.outcomes import (
     retry_after,
     unsuccessful,
 )
+from proxy_plugin.providers.signing.remedies import remedy
 from proxy_plugin.providers.signing.signer import Outgoing, Signed, Signer
 
 MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
 MOVED = frozenset({302, 303, 307})
+ENDED = frozenset({400, 403})  # the statuses with which AWS tells that a key has ended
+ROOT = "/"  # the path of a service that has one address alone
 PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
@@ -127,7 +130,10 @@ class Exchange:
     async def _answered(
         self, call: Call, url: URL, headers: Mapping[str, str], body: Body, *, fresh: bool
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the answer to a signed request. After a 401, which takes nothing, a new token gets one more try."""
+        """Yield the answer to a signed request.
+
+        After a 401, or a code that says that a key has ended, nothing was taken, and a new one gets one more try.
+        """
         for tries in (1, 2):
             signed = await self._signed(call, url, headers, body)
             request = self._http.session(fresh=fresh, public=self._public).request(
@@ -141,7 +147,7 @@ class Exchange:
                 trace_request_ctx=call,
             )
             async with request as response:
-                if response.status == 401 and tries == 1:
+                if tries == 1 and (response.status == 401 or await self._has_ended(call, response)):
                     call.connected = False  # nothing was taken, whatever becomes of the renewal
                     if await self._renewed(signed):
                         continue
@@ -158,10 +164,20 @@ class Exchange:
             self._echoes = Echoes(self._secrets)
         return signed
 
+    async def _has_ended(self, call: Call, response: aiohttp.ClientResponse) -> bool:
+        """Tell whether an answer says that what proved the account has ended. Its body is kept with the call."""
+        ended = self._signer.ended if self._signer is not None else frozenset[str]()
+        if not ended or response.status not in ENDED:
+            return False
+        call.complaint = await self._complaint(response)
+        return told_type(response.headers) in ended or read_complaint(call.complaint)[0] in ended
+
     async def _renewed(self, refused: Signed) -> bool:
         return self._signer is not None and await self._signer.renew(refused)
 
     def _url(self, path: str) -> URL:
+        if path == ROOT:
+            return URL(f"{self._base}/", encoded=True)
         if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path.split("/")):
             raise ValueError("not a relative path below the base URL")
         return URL(f"{self._base}/{path}", encoded=True)
@@ -185,9 +201,13 @@ class Exchange:
     def refusal(self, body: bytes, status: int | None = None, *, code: str = "refused") -> Refused:
         """Return the `Refused` that an error body describes, cleaned; `code` where the body has none that is plain."""
         found, message, param = read_complaint(body)
+        named = code
         if found and _CODE.fullmatch(found) and self.clean(found) == found:
             code = found
-        return Refused(self.clean(message) or code, code=code, status=status, param=self.clean(param or "") or None)
+        message = self.clean(message) or code
+        if self._signer is not None and (advice := remedy(named, message) or remedy(code, message)):
+            message = f"{message} ({advice})"
+        return Refused(message, code=code, status=status, param=self.clean(param or "") or None)
 
     async def _failure(self, call: Call, response: aiohttp.ClientResponse) -> ProviderError:
         """Return what an answer other than 2xx proves."""
@@ -195,15 +215,19 @@ class Exchange:
         after = None if after is None else min(after, LONGEST_WAIT)
         if status in {429, 503} and after:
             self._http.hold(self._account, after)
-        return unsuccessful(call, status, after, await self._refusal_of(response))
+        return unsuccessful(call, status, after, await self._refusal_of(call, response))
 
-    async def _refusal_of(self, response: aiohttp.ClientResponse) -> Refused:
-        """Read an error body. The status alone counts when it cannot be read."""
+    async def _refusal_of(self, call: Call, response: aiohttp.ClientResponse) -> Refused:
+        """Read an error body, if that has not been done. The status alone counts when it cannot be read."""
+        body = await self._complaint(response) if call.complaint is None else call.complaint
+        told, code = told_type(response.headers), f"http_{response.status}"
+        return self.refusal(body, response.status, code=told if told and _CODE.fullmatch(told) else code)
+
+    async def _complaint(self, response: aiohttp.ClientResponse) -> bytes:
         try:
-            body = b"" if packing(response) else await read(response, MAX_COMPLAINT)
+            return b"" if packing(response) else await read(response, MAX_COMPLAINT)
         except BROKEN:
-            body = b""
-        return self.refusal(body, response.status, code=f"http_{response.status}")
+            return b""
 
 
 def plain_url(text: str) -> str:

@@ -80,6 +80,20 @@ class Origin(Exchange):
         async with self._exchange(call, json_body(json), fresh=True, params=params) as response:
             return await self._reply(call, response)
 
+    async def text(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Make a call that may be repeated freely and is not answered in JSON; return the answer's body."""
+        call = Call(method, path, asyncio.timeout(self._http.settings.request_timeout))
+        async with self._exchange(call, Body(body), params=params, headers=headers) as response:
+            return await read(response, self._http.settings.max_reply_bytes)
+
     async def pointed(self, path: str, fields: Mapping[str, str]) -> Reply:
         """POST a form that is answered with a redirect, and return that answer. Nobody goes where it leads."""
         call = Call("POST", path, asyncio.timeout(self._http.settings.request_timeout))

@@ -30,6 +30,7 @@ class Call:
     deadline: asyncio.Timeout
     create: bool = False
     connected: bool = False
+    complaint: bytes | None = None  # the body of an error answer, once it has been read
 
     def __str__(self) -> str:
         return f"{self.method} /{self.path}"

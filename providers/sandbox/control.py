@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from proxy_plugin.providers.sandbox.dialect import Stores
 from proxy_plugin.providers.sandbox.replies import json_reply
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def control_routes(host: "Host") -> Iterable[web.RouteDef]:
         ("POST", "options/{provider}", control.set_options),
         ("POST", "keys", control.set_keys),
         ("POST", "strangers/{provider}", control.add_strangers),
+        ("GET", "left/{provider}", control.left),
         ("POST", "advance", control.advance),
         ("POST", "reset", control.reset),
         ("GET", "log", control.log),
@@ -84,6 +86,10 @@ class _Control:
         wish = await _body(request, dict)
         account = self._host.accounts.of(wish.pop("key", None))
         return await self._dialect(request).strangers({**wish, "account": account})
+
+    async def left(self, request: web.Request) -> Any:
+        dialect = self._dialect(request)
+        return {"left": dialect.left() if isinstance(dialect, Stores) else []}
 
     async def advance(self, request: web.Request) -> Any:
         seconds = (await _body(request, dict)).get("seconds")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -84,3 +84,11 @@ class Dialect(Protocol):
 
     def reset(self) -> None:
         """Forget all files, batches and changed options."""
+
+
+@runtime_checkable
+class Stores(Protocol):
+    """Dialects with a bucket in the account, whose objects stay until somebody takes them away."""
+
+    def left(self) -> list[str]:
+        """The names of all objects and unfinished uploads, but for those of strangers: see `/_sandbox/left`."""

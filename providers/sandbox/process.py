@@ -60,6 +60,10 @@ class Control:
         that know them `metadata` and `endpoint`."""
         return dict(self._call("POST", f"strangers/{provider}", {"key": key, **wish}))
 
+    def left(self, provider: str) -> list[str]:
+        """The objects and unfinished uploads of a bucket's account, strangers' left out."""
+        return list(self._call("GET", f"left/{provider}")["left"])
+
     def advance(self, seconds: float) -> float:
         """Move the sandbox clock forward; returns its time (Unix seconds)."""
         return float(self._call("POST", "advance", {"seconds": seconds})["now"])
@@ -176,6 +180,9 @@ class Sandbox:
 
     async def strangers(self, provider: str = "openai", key: str = DEFAULT_KEY, **wish: Any) -> Facts:
         return await asyncio.to_thread(self.control.strangers, provider, key, **wish)
+
+    async def left(self, provider: str) -> list[str]:
+        return await asyncio.to_thread(self.control.left, provider)
 
     async def advance(self, seconds: float) -> float:
         return await asyncio.to_thread(self.control.advance, seconds)

@@ -71,6 +71,7 @@ class StandIn:
     errors_paid: bool = True  # is a line that is answered with an error paid for?
     lacks: Mapping[str, str] = field(default_factory=dict)  # scenes and tests of others that cannot be here -> why
     unlike: Mapping[str, str] = field(default_factory=dict)  # tests of `tests/whole/lanes` that cannot be here -> why
+    leaves: bool = False  # are there objects of jobs until the lane takes them away? `/_sandbox/left` tells
     partial: bool = True  # does a job that is cancelled half-way keep the answers it has?
     rests: bool = True  # do lines that did not run have rows, which say so?
 

@@ -111,7 +111,7 @@ class TokenDesk:
         account = self._services.accounts.of(proof)
         if account is None:
             raise _refused("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
-        return self._give(account, {"ext_expires_in": int(self._seconds())})
+        return self.give(account, {"ext_expires_in": int(self._seconds())})
 
     async def _for_machine(self, request: web.Request, _: str) -> Act:
         if request.headers.get("metadata") != "true":
@@ -120,10 +120,12 @@ class TokenDesk:
         if request.query.get("api-version") != "2018-02-01" or f"{resource}/.default" not in SCOPES:
             raise _refused("invalid_request", "api-version or resource is not supported")
         account = self._services.accounts.of(self._services.accounts.keys()[0])
-        return self._give(account or "", {"expires_in": str(int(self._seconds())), "resource": resource})
+        return self.give(account or "", {"expires_in": str(int(self._seconds())), "resource": resource})
 
     async def _for_assertion(self, request: web.Request, _: str) -> Act:
         form = await _form(request)
+        if form.get("grant_type") == "refresh_token":
+            return self._for_person(form)
         _needed(form, grant_type=_GRANT)
         head, claims = _verified(form.get("assertion", ""))
         now = self._services.clock.now()
@@ -134,16 +136,32 @@ class TokenDesk:
         account = self._services.accounts.of(head.get("kid"))
         if account is None:
             raise _refused("invalid_grant", "Invalid grant: account not found")
-        return self._give(account, {})
+        return self.give(account, {})
 
-    def _give(self, account: str, more: Mapping[str, Any]) -> Act:
+    def _for_person(self, form: Mapping[str, str]) -> Act:
+        """Somebody who has logged in: the refresh token is a key of the sandbox."""
+        _needed(form, client_id=CLIENT, client_secret=CLIENT)
+        account = self._services.accounts.of(form.get("refresh_token"))
+        if account is None:
+            raise _refused("invalid_grant", "Token has been expired or revoked.")
+        return self.give(account, {"scope": CLOUD_PLATFORM})
+
+    def give(self, account: str, more: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Act:
+        """The act that gives out a token of an account."""
+
         async def act() -> Reply:
-            token, seconds = secrets.token_urlsafe(48), self._seconds()
-            self._given[token] = (account, self._services.clock.now() + seconds)
+            seconds = self._seconds()
+            token, _ = self.issue(account, seconds)
             body = {"token_type": "Bearer", "access_token": token, "expires_in": int(seconds), **more}
-            return json_reply(body)
+            return json_reply(body, headers=headers)
 
         return act
+
+    def issue(self, account: str, seconds: float) -> tuple[str, float]:
+        """A new token of an account, and when it ends."""
+        token, ends = secrets.token_urlsafe(48), self._services.clock.now() + seconds
+        self._given[token] = (account, ends)
+        return token, ends
 
 
 async def _form(request: web.Request) -> dict[str, str]:

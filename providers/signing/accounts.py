@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, model_validator
 
 from proxy_plugin.providers.keys import HostCredentials, Key, plain
-from proxy_plugin.providers.signing import aws, entra, google
+from proxy_plugin.providers.signing import aws, aws_keys, entra, google, google_defaults
 from proxy_plugin.providers.signing.tokens import Bearer, TokenSource
 
 if TYPE_CHECKING:
@@ -30,7 +30,22 @@ _WORKLOAD = {
     "azure_entra_tenant_id": "AZURE_TENANT_ID",
     "azure_workload_client_id": "AZURE_CLIENT_ID",
 }
+_WEB = {"aws_role_arn": "AWS_ROLE_ARN", "aws_web_identity_token_file": "AWS_WEB_IDENTITY_TOKEN_FILE"}
+_AGENT = ("CREDENTIALS_RELATIVE_URI", "CREDENTIALS_FULL_URI", "AUTHORIZATION_TOKEN", "AUTHORIZATION_TOKEN_FILE")
+_ASKING = ("aws_auth_type", "aws_role_arn", "aws_web_identity_token_file")  # for what the machine has
+_MACHINES = frozenset({"environment", "webIdentity", "container", "instance"})
 _AWS_KEY = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+AWS_OF_LITELLM = {
+    "aws_region_name": "aws_region",
+    "aws_role_name": "aws_role_arn",
+    "aws_session_name": "aws_role_session_name",
+    "aws_sts_endpoint": "aws_sts_endpoint_url",
+}
+GOOGLE_OF_LITELLM = {
+    "vertex_project": "vertex_project_id",
+    "vertex_location": "vertex_region",
+    "vertex_credentials": "vertex_service_account_json",
+}
 Proof = tuple[Mapping[str, str], "Signer | None"]  # secret headers, and a signer where they are not enough
 
 
@@ -88,6 +103,10 @@ class EntraCredentials(HostCredentials):
             raise ValueError(f"azure_auth_mode workload needs {names}, or {', '.join(_WORKLOAD.values())} to be set")
         return self
 
+    def borrowed(self) -> str | None:
+        """Name the setting for which the machine lends what proves the account."""
+        return "azure_auth_mode" if self.azure_auth_mode in {"managed", "workload"} else None
+
     def identity(self) -> tuple[str, ...]:
         """Return texts that are equal for equal accounts; they hold secrets."""
         secrets = (self.api_key, self.azure_ad_token, self.azure_entra_client_secret)
@@ -116,23 +135,48 @@ class EntraCredentials(HostCredentials):
         return entra.Client(self.azure_entra_tenant_id or "", name or "", self.azure_entra_scope, authority)
 
 
-class AwsCredentials(HostCredentials):
-    """An account of AWS: an access key, that of a session, or that of the environment."""
+Kind = Literal["accessKey", "assumedRole", "environment", "webIdentity", "container", "instance"]
 
-    aws_auth_type: Literal["accessKey"] | None = None
+
+class AwsCredentials(HostCredentials):
+    """An account of AWS: an access key, that of a session, or what the machine has; and a role that these may take.
+
+    Without a key, and without `aws_auth_type`, the machine's own are found as AWS's tools find them: the environment, a
+    web identity, a container's role, an instance's role. See `borrowed`.
+    """
+
+    _bearer: ClassVar[str] = ""  # the variable that may hold `api_key`
+
+    aws_auth_type: Kind | None = None
     aws_access_key_id: Name | None = None
     aws_secret_access_key: Key | None = None
     aws_session_token: Key | None = None
     aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"  # Portkey's default
+    aws_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
+    aws_external_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_+=,.@:/-]+$", max_length=1224
+    )  # the bounds of AssumeRole
+    aws_role_session_name: str = Field("proxy-plugin", pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$")
+    aws_web_identity_token_file: str | None = None
+    aws_sts_endpoint_url: Url | None = None
+    aws_ec2_metadata_url: Url = aws_keys.MACHINE
+    _machines: str = PrivateAttr("")  # what the machine lends: the setting that asks for it
+    _container: aws_keys.Container | None = PrivateAttr(None)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _environment(cls, given: Any) -> Any:
-        """Without any key that of the environment counts."""
-        if not isinstance(given, dict) or any(given.get(name) for name in (*_AWS_KEY, "api_key")):
-            return given
-        found = {name: os.environ.get(name.upper(), "").strip() for name in _AWS_KEY}
-        return given | {name: value for name, value in found.items() if value}
+    def _from_machine(cls, given: Any, made: ModelWrapValidatorHandler[Self]) -> Self:
+        """Without any key what the machine has counts."""
+        if not isinstance(given, dict) or any(given.get(name) for name in _AWS_KEY):
+            return made(given)
+        asked = given.get("aws_auth_type")
+        if given.get("api_key") and not any(given.get(name) for name in _ASKING):
+            return made(given)
+        lent = _lent(given, os.environ, cls._bearer)
+        account = made(given | lent)
+        account._machines = "aws_auth_type" if asked else "aws_access_key_id"  # noqa: SLF001 - of this class
+        account._container = _container_of(os.environ)  # noqa: SLF001
+        return account
 
     @model_validator(mode="after")
     def _whole_key(self) -> AwsCredentials:
@@ -140,57 +184,149 @@ class AwsCredentials(HostCredentials):
             raise ValueError("aws_access_key_id and aws_secret_access_key go together")
         if self.aws_session_token is not None and self.aws_access_key_id is None:
             raise ValueError("aws_session_token goes with aws_access_key_id and aws_secret_access_key")
+        keyed = self.aws_auth_type not in _MACHINES and self.aws_web_identity_token_file is None
+        if self.aws_access_key_id is not None and not keyed and self.aws_auth_type != "environment":
+            raise ValueError(f"an access key does not go with aws_auth_type {self.aws_auth_type or 'webIdentity'}")
+        for name in ("aws_external_id", "aws_web_identity_token_file"):
+            if getattr(self, name) is not None and self.aws_role_arn is None:
+                raise ValueError(f"{name} goes with aws_role_arn")
+        if self.aws_auth_type == "assumedRole" and self.aws_role_arn is None:
+            raise ValueError("aws_auth_type assumedRole needs aws_role_arn")
+        if self.aws_auth_type == "webIdentity" and not (self.aws_role_arn and self.aws_web_identity_token_file):
+            names = "aws_role_arn and aws_web_identity_token_file"
+            raise ValueError(f"aws_auth_type webIdentity needs {names}, or {', '.join(_WEB.values())} to be set")
+        if self.aws_auth_type in {"accessKey", "environment"} and self.aws_access_key_id is None:
+            raise ValueError(f"aws_auth_type {self.aws_auth_type} needs aws_access_key_id and aws_secret_access_key")
         return self
 
+    def borrowed(self) -> str | None:
+        """Name the setting for which the machine lends what proves the account."""
+        return self._machines or ("aws_web_identity_token_file" if self.aws_web_identity_token_file else None)
+
     def identity(self) -> tuple[str, ...]:
-        """Return texts that are equal for equal accounts; they hold secrets. A session's token is not among them."""
-        return (self.aws_region, self.aws_access_key_id or "", _clear(self.aws_secret_access_key))
+        """Return texts that are equal for equal accounts; they hold secrets. What is renewed is not among them."""
+        key = (self.aws_region, self.aws_access_key_id or "", _clear(self.aws_secret_access_key))
+        role = (self.aws_role_arn, self.aws_external_id, self.aws_web_identity_token_file)
+        if not any(role) and self.aws_access_key_id is not None:
+            return key
+        lent = "" if self.aws_access_key_id is not None else f"{self.aws_auth_type}\x1f{self.aws_ec2_metadata_url}"
+        return (*key, *(each or "" for each in role), lent, self.aws_sts_endpoint_url or "")
 
-    def sign(self, service: str) -> Proof:
-        """Return a signer for one service."""
-        secret, token = _clear(self.aws_secret_access_key), _clear(self.aws_session_token) or None
-        return {}, aws.SigV4(aws.Keys(self.aws_access_key_id or "", secret, token), service, self.aws_region)
+    def sign(self, service: str, http: Http | None = None) -> Proof:
+        """Return a signer for one service. Without `http` only an access key can sign."""
+        return {}, aws.SigV4(self._keys(), service, self.aws_region, http)
+
+    def _keys(self) -> aws.Keys | TokenSource:
+        """Return the keys, or where they come from: those of the role, if there is one."""
+        sts = aws_keys.Sts(self.aws_region, self.aws_sts_endpoint_url)
+        role, session = self.aws_role_arn or "", self.aws_role_session_name
+        if self.aws_web_identity_token_file is not None and self.aws_access_key_id is None:
+            return aws_keys.WebIdentity(role, session, self.aws_web_identity_token_file, sts)
+        base = self._base()
+        return aws_keys.AssumedRole(base, role, session, self.aws_external_id, sts) if role else base
+
+    def _base(self) -> aws.Keys | TokenSource:
+        if self.aws_access_key_id is not None or not self._machines:
+            secret, token = _clear(self.aws_secret_access_key), _clear(self.aws_session_token) or None
+            return aws.Keys(self.aws_access_key_id or "", secret, token)
+        if self._container is not None and self.aws_auth_type != "instance":
+            return self._container
+        return aws_keys.Instance(self.aws_ec2_metadata_url)
 
 
-def _service_account(text: SecretStr) -> SecretStr:
-    """Return the JSON of a service account, given as text or as the path of a file."""
+def _lent(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) -> dict[str, str]:
+    """Return what the environment says of an account without a key: a key, or a web identity, or neither."""
+    asked, token = given.get("aws_auth_type"), environ.get(bearer_in, "").strip() if bearer_in else ""
+    lent = {"api_key": token} if token and not asked and not given.get("api_key") else {}
+    key = _set(environ, {name: name.upper() for name in _AWS_KEY})
+    if asked in {None, "accessKey", "assumedRole", "environment"} and not given.get("aws_web_identity_token_file"):
+        lent |= key
+    if asked == "webIdentity" or (asked in {None, "assumedRole"} and "aws_access_key_id" not in lent):
+        web = _set(environ, _WEB)
+        whole = web.keys() | given.keys() >= _WEB.keys()
+        lent |= {name: value for name, value in web.items() if not given.get(name)} if whole else {}
+    return lent
+
+
+def _set(environ: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    found = {name: environ.get(variable, "").strip() for name, variable in names.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _container_of(environ: Mapping[str, str]) -> aws_keys.Container | None:
+    """Return the agent that a container's environment names. The whole URI counts where there is no other."""
+    said = {name: environ.get(f"AWS_CONTAINER_{name}", "").strip() or None for name in _AGENT}
+    relative, whole, token, file = (said[name] for name in _AGENT)
+    if relative is not None:
+        return aws_keys.Container(aws_keys.AGENT + relative)
+    return None if whole is None else aws_keys.Container(whole, token, file)
+
+
+def _google_account(text: SecretStr) -> SecretStr:
+    """Return the JSON of an account, given as text or as the path of a file."""
     clear = text.get_secret_value().strip()
     if not clear.startswith("{"):
         try:
             clear = Path(clear).read_text()
         except (OSError, ValueError):
             raise ValueError("is neither JSON nor the path of a file that can be read") from None
-    google.read_key(clear)
+    google_defaults.read(clear)
     return SecretStr(clear)
 
 
 class GoogleCredentials(HostCredentials):
-    """An account of Google Cloud: a service account, or an access token that somebody else renews."""
+    """An account of Google Cloud: a service account, an access token that somebody else renews, or the machine's own.
+
+    `vertex_service_account_json` may be that of any account; without it, and without a token, application default
+    credentials are found as Google's tools find them: a file, then the machine's metadata server. See `borrowed`.
+    """
 
     api_key: Key | None = None  # an access token
     vertex_project_id: Name
     vertex_region: Name = "global"
-    vertex_service_account_json: Annotated[SecretStr, AfterValidator(_service_account)] | None = None
+    vertex_service_account_json: Annotated[SecretStr, AfterValidator(_google_account)] | None = None
     google_token_url: Url = google.TOKENS
+    google_metadata_url: Url | None = None
+    _machines: bool = PrivateAttr(False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_machine(cls, given: Any, made: ModelWrapValidatorHandler[Self]) -> Self:
+        """Without any proof what the machine has counts."""
+        names = ("api_key", "vertex_service_account_json")
+        if not isinstance(given, dict) or any(given.get(name) for name in names):
+            return made(given)
+        text = None if given.get("google_metadata_url") else google_defaults.found(os.environ)
+        lent = {names[1]: text} if text else {"google_metadata_url": google_defaults.machine(os.environ)}
+        account = made(lent | given)
+        account._machines = True  # noqa: SLF001 - of this class
+        return account
 
     @model_validator(mode="after")
     def _one_proof(self) -> GoogleCredentials:
-        if (self.api_key is None) == (self.vertex_service_account_json is None):
+        if self.api_key is not None and self.vertex_service_account_json is not None:
             raise ValueError("give one of vertex_service_account_json and api_key, which is an access token")
         return self
+
+    def borrowed(self) -> str | None:
+        """Name the setting for which the machine lends what proves the account, or that names hosts and files."""
+        json = self.vertex_service_account_json
+        other = json is not None and google_defaults.kind_of(json.get_secret_value()) != google_defaults.SERVICE_ACCOUNT
+        return "vertex_service_account_json" if self._machines or other else None
 
     def identity(self) -> tuple[str, ...]:
         """Return texts that are equal for equal accounts; they hold secrets."""
         proof = self.api_key or self.vertex_service_account_json
-        return (self.vertex_project_id, self.vertex_region, _clear(proof))
+        return (self.vertex_project_id, self.vertex_region, _clear(proof) or f"machine {self.google_metadata_url}")
 
     def prove(self, http: Http) -> Proof:
         """Return what proves the account: a token."""
-        if self.vertex_service_account_json is None:
-            assert self.api_key is not None
+        if self.api_key is not None:
             return bearer(self.api_key)
-        key = self.vertex_service_account_json.get_secret_value()
-        return {}, Bearer(http, google.ServiceAccount(key, tokens=self.google_token_url))
+        if self.vertex_service_account_json is None:
+            return {}, Bearer(http, google_defaults.Machine(self.google_metadata_url or google_defaults.MACHINE))
+        text = self.vertex_service_account_json.get_secret_value()
+        return {}, Bearer(http, google_defaults.source_of(text, self.google_token_url))
 
 
 def _clear(secret: SecretStr | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy_plugin.providers.errors import TryLater
+from proxy_plugin.providers.errors import NoToken
 from proxy_plugin.providers.signing.tokens import Asked, Token, ask
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class FederatedFile:
             proof = (await asyncio.to_thread(Path(self.path).read_text, "ascii")).strip()
         except (OSError, UnicodeError) as error:
             what = f"the federated token file {self.path} cannot be read ({type(error).__name__})"
-            raise TryLater(f"no token: {what}; check the pod's service account and mount") from None
+            raise NoToken(f"no token: {what}; check the pod's service account and mount") from None
         remedy = "check tenant, client and the federated credential of the client"
         asked = self.client.asked(remedy, proof, client_assertion_type=_ASSERTION, client_assertion=proof)
         return await ask(http, asked)

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.errors import TryLater
+from proxy_plugin.providers.errors import NoToken
 from proxy_plugin.providers.signing.tokens import Asked, Token, ask
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ServiceAccount:
         try:
             proof = await asyncio.to_thread(self._assertion, int(http.now()))
         except (ValueError, TypeError, KeyError):
-            raise TryLater("no token: the service account's private key cannot be used; check its JSON") from None
+            raise NoToken("no token: the service account's private key cannot be used; check its JSON") from None
         form = {"grant_type": _GRANT, "assertion": proof}
         remedy = "check that the service account and its key exist and are enabled, and the clock of this machine"
         return await ask(http, Asked(self.tokens, remedy, form, secrets=(proof,)))

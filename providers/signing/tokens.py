@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy_plugin.providers.echoes import Echoes
-from proxy_plugin.providers.errors import Refused, TryLater
+from proxy_plugin.providers.errors import NoToken, Refused, TryLater
+from proxy_plugin.providers.signing import remedies
 from proxy_plugin.providers.signing.signer import Outgoing, Signed
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ class Tokens:
     async def _fetch(self, http: Http, source: TokenSource, kept: _Kept) -> None:
         try:
             if self._now() < kept.until:
-                raise TryLater(kept.failed)  # noqa: TRY301 - said once more
+                raise NoToken(kept.failed)
             token = await source.fetch(http)
         except TryLater as error:
             if self._now() >= kept.until:
@@ -107,15 +110,16 @@ class Bearer:
 
     http: Http
     source: TokenSource
+    ended: frozenset[str] = frozenset()
 
     async def sign(self, call: Outgoing) -> Signed:  # noqa: ARG002
         """Return the token."""
         token = await self.http.tokens.of(self.http, self.source)
-        return Signed({"Authorization": f"Bearer {token}"}, token)
+        return Signed({"Authorization": f"Bearer {token}"}, token, token)
 
     async def renew(self, refused: Signed) -> bool:
         """Replace the token that was refused, if nobody has yet."""
-        return await self.http.tokens.renew(self.http, self.source, refused.secret)
+        return await self.http.tokens.renew(self.http, self.source, refused.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ class Asked:
 
     url: str
     remedy: str
-    form: Mapping[str, str] | None = field(default=None, repr=False)  # POST; None: GET
+    form: Mapping[str, str] | None = field(default=None, repr=False)  # POST; None: GET, but with `json`
+    json: object = field(default=None, repr=False)
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -133,28 +138,46 @@ class Asked:
 async def ask(http: Http, asked: Asked) -> Token:
     """Return the token of an answer in OAuth's form. Whatever goes wrong is `TryLater`: nothing else was sent."""
     host, _, path = asked.url.rpartition("/")
-    where = host.partition("://")[2].partition("/")[0]
-    try:
+    async with telling(host, asked.remedy, asked.secrets) as where:
         origin = http.carrying({}).origin(f"token\x1f{asked.url}", host, {}, asked.headers)
-        method = "GET" if asked.form is None else "POST"
+        method = "GET" if asked.form is None and asked.json is None else "POST"
+        reply = await origin.request(method, path, form=asked.form, json=asked.json, params=asked.params)
+    return _read(reply.fields(), where, http.now())
+
+
+@asynccontextmanager
+async def telling(url: str, remedy: str, secrets: tuple[str, ...] = ()) -> AsyncIterator[str]:
+    """Make whatever goes wrong with calls for a token `TryLater` with a remedy; yield the host in its words."""
+    where = url.partition("://")[2].partition("/")[0]
+    try:
         async with asyncio.timeout(ASKING):
-            reply = await origin.request(method, path, form=asked.form, params=asked.params)
+            yield where
     except Refused as error:
-        words = Echoes(asked.secrets).hide(error.message.encode()).decode()
-        raise TryLater(f"no token from {where}: HTTP {error.status}: {words}; {asked.remedy}") from None
+        words = Echoes(secrets).hide(error.message.encode()).decode().rstrip(".")
+        advice = remedies.remedy(error.code, words) or remedy
+        raise NoToken(f"no token from {where}: HTTP {error.status}: {words}; {advice}") from None
     except TryLater as error:
-        raise TryLater(f"no token from {where}: {error}; {asked.remedy}", after=error.after) from None
+        raise NoToken(f"no token from {where}: {error}; {remedy}", after=error.after) from None
     except TimeoutError:
-        raise TryLater(f"no token from {where}: no answer in {ASKING:g} s; {asked.remedy}") from None
-    return _read(reply.fields(), where)
+        raise NoToken(f"no token from {where}: no answer in {ASKING:g} s; {remedy}") from None
 
 
-def _read(fields: Mapping[str, Any], where: str) -> Token:
-    """Read an answer. Managed identities give seconds as text."""
+def seconds_until(moment: object, now: float) -> float:
+    """Return the seconds until a time in RFC 3339, 0 for none and for one that is over."""
+    try:
+        return max(0.0, datetime.fromisoformat(str(moment)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _read(fields: Mapping[str, Any], where: str, now: float) -> Token:
+    """Read an answer. Managed identities give seconds as text, Google's accounts that lend themselves a moment."""
     text, seconds = fields.get("access_token"), fields.get("expires_in", 3600)
+    if "accessToken" in fields:
+        text, seconds = fields["accessToken"], seconds_until(fields.get("expireTime"), now)
     if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit():
         seconds = int(seconds[:9])
     if not isinstance(text, str) or not text.isascii() or not text.isprintable() or not text:
-        raise TryLater(f"no token from {where}: the answer holds none")
+        raise NoToken(f"no token from {where}: the answer holds none")
     lives = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
     return Token(text, float(seconds) if lives else 0.0)

@@ -107,6 +107,12 @@ def _brought(name: str, adapter: BatchProvider, texts: dict[str, str], source: _
     secrets = {field: text for field, text in texts.items() if _is_secret(credentials, field)}
     if not secrets:  # never the identity of the machine that the gateway runs on
         raise source.no_key()
+    if (setting := credentials.borrowed()) is not None:
+        name, title = source.name(setting), adapter.capabilities.title
+        message = (
+            f"{name}: callers bring keys of their own for {title}; what acts as this machine, or leads to its files"
+        )
+        raise BadRequest(f"{message} and hosts, is for virtual keys of the operator.", param=source.param(setting))
     slug = OWN_KEY_PREFIX + fingerprint(secret, adapter.account_key(credentials))[:12]
     fields = {field: text for field, text in texts.items() if field not in secrets}
     own = Own(fields, tuple(sorted(secrets)), credentials_hash(secret, name, texts))

@@ -11,7 +11,7 @@ from proxy_plugin.access.outgoing import http_of
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Account, BatchProvider, Probes, ProviderError, Refused, TryLater
+from proxy_plugin.providers.base import Account, BatchProvider, NoToken, Probes, ProviderError, Refused, TryLater
 from proxy_plugin.providers.http import Http
 
 AT_ONCE = 8  # accounts that are asked at the same time
@@ -68,15 +68,23 @@ def _told(error: ProviderError, key: VirtualKey) -> Finding:
     said = error if isinstance(error, Refused) else error.said
     status = error.status if isinstance(error, (Refused, TryLater)) else None
     words = f" The provider says: {said.message}" if said is not None and said.message != said.code else ""
+    if isinstance(error, NoToken):  # whoever proves the account was asked, and not yet its provider
+        return Finding(usable=False, reason=str(error))
     if status == ASKED_TO_WAIT:
         return Finding(usable=True)  # it knows the account
-    if status in {401, 403}:
+    if status in {401, 403} or (said is not None and _is_about_key(said, key)):
         return Finding(usable=False, reason=f"{_host(key)} refuses the key (HTTP {status}).{words}")
     if status in {404, 405, 410} or (status is None and not error.unreachable):
         return Finding(usable=False, reason=f"{_host(key)} has no batch API at this path{_path(key)}.{words}")
     if error.unreachable:
         return Finding(usable=False, reason=f"{_host(key)} cannot be reached: {error}")
     return Finding(usable=False, reason=f"{_host(key)} answers with HTTP {status}.{words}")
+
+
+def _is_about_key(said: Refused, key: VirtualKey) -> bool:
+    """Tell whether a refusal with another status is about the key, by the words that the lane knows of."""
+    known = catalog.load(key.provider).capabilities.wrong_key
+    return any(word == said.code or word in said.message for word in known)
 
 
 def _path(key: VirtualKey) -> str:

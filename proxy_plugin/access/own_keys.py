@@ -39,7 +39,7 @@ from proxy_plugin.routing.route import Own, StoredTarget, own_target
 from proxy_plugin.storage import states
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches
+from proxy_plugin.storage.tables import batches, clearings
 from proxy_plugin.storage.tables.batches import BatchRow
 
 LOG = logging.getLogger("proxy_plugin.batches")
@@ -113,9 +113,7 @@ class OwnKeys:
 
     async def offered(self, sent: MultiMapping[str], caller: Caller, row: BatchRow) -> None:
         """Take the credentials of a request for a batch that waits for them. Others than its own change nothing."""
-        if row.state in states.BATCH_ENDS:
-            self._vault.forget(row.id)
-        if not self.needed(row):
+        if not await self._wanted(row):
             return
         target = stored_target(row)
         assert target is not None
@@ -127,10 +125,23 @@ class OwnKeys:
                 await self._arm(row, found, secrets)
                 return
 
+    async def _wanted(self, row: BatchRow) -> bool:
+        """Tell whether a batch waits for its caller's key. One that has ended may need it to clear up."""
+        if row.state not in states.BATCH_ENDS:
+            return self.needed(row)
+        needed = frozenset() if stored_target(row) is None else await self._registry.read(clearings.pending, [row.id])
+        if needed:
+            return self._vault.get(row.id) is None
+        self._vault.forget(row.id)
+        return False
+
     async def forget_ended(self) -> None:
-        """Let go of the credentials of batches that have ended."""
+        """Let go of the credentials of batches that have ended and have left nothing to be cleared."""
         held = self._vault.held()
-        for batch_id in await self._registry.scan(batches.ended, held) if held else ():
+        if not held:
+            return
+        ended = await self._registry.scan(batches.ended, held)
+        for batch_id in set(ended) - await self._registry.scan(clearings.pending, ended):
             self._vault.forget(batch_id)
 
     def _same(self, target: StoredTarget, secrets: Mapping[str, str]) -> Credentials | None:

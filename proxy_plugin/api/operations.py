@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,7 +23,7 @@ from proxy_plugin.ground.fingerprints import same
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, parts, spending, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, parts, spending, submissions, waits
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
 from proxy_plugin.web.answers import error_answer, json_answer
@@ -41,7 +42,9 @@ class Shown(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the registry holds: by state, by virtual key creates in doubt and what guesses led to; spending; waits."""
+    """What the registry holds: by state, by virtual key creates in doubt and what guesses led to; spending; waits;
+    by virtual key and state parts whose objects are not cleared.
+    """
 
     batches: dict[str, int]
     parts: dict[str, int]
@@ -50,6 +53,7 @@ class Counts:
     doubled: dict[str, int]
     spent: list[Total]
     waiting: list[Waiting]
+    uncleared: list[tuple[str, str, int]]
 
 
 @dataclass(slots=True)
@@ -84,6 +88,7 @@ def _count(conn: Connection) -> Counts:
         doubled={slug: doubled for slug, _, doubled in guesses},
         spent=spending.totals(conn),
         waiting=waits.totals(conn),
+        uncleared=clearings.totals(conn),
     )
 
 
@@ -140,6 +145,8 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int, 
     resent_by, doubled_by = shown(_by("virtual_key", resent)), shown(_by("virtual_key", doubled))
     yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", resent_by)
     yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", doubled_by)
+    about = "Ended parts whose objects in a bucket are to be deleted (due), or were given up (left)."
+    yield _gauge("uncleared_parts", about, shown(_uncleared(counts.uncleared)))
     for column, name, about in _SPENT:
         yield _counter(name, about, shown(_spent(counts.spent, column)))
     yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
@@ -172,6 +179,13 @@ def _waiting(totals: Iterable[Waiting], column: str) -> Samples:
         found.setdefault(key, []).append(getattr(each, column))
     names, of_many = ("virtual_key", "reason", "code"), _of_many(column)
     return [(dict(zip(names, key, strict=True)), of_many(values)) for key, values in found.items()]
+
+
+def _uncleared(totals: Iterable[tuple[str, str, int]]) -> Samples:
+    found: Counter[tuple[str, str]] = Counter()
+    for slug, state, count in totals:
+        found[UNNAMED if slug.startswith(OWN_KEY_PREFIX) else slug, state] += count
+    return [({"virtual_key": slug, "state": state}, count) for (slug, state), count in found.items()]
 
 
 def _of_many(column: str) -> OfMany:

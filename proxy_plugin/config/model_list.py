@@ -6,7 +6,7 @@ key's variable, `model_info.id`), never of a key: so it stays when other entries
 running batch are found again by it.
 
 The list is LiteLLM's: nothing in it stops the start. An entry that cannot be used says so in a warning, but for those
-whose provider has no batch lane here; the lines that name it are rejected.
+whose provider has no batch lane here and no name like one that has; the lines that name it are rejected.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class _Reading:
             return
         provider, at_provider = _provider(params, model)
         adapter = None if provider is None else _adapter(provider)
+        if adapter is None and provider is not None and catalog.nearest(provider):
+            self.found.warnings.append(f"{path}: unknown provider '{provider[:64]}'.{catalog.advice(provider)}")
         made = ModelEntry(name, at_provider, provider, closed=NO_LANE)
         if adapter is not None:
             made = self._account(made, adapter, raw, params, f"{path}.litellm_params")

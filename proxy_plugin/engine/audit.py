@@ -15,8 +15,9 @@ from proxy_plugin.engine.adoption import disown, unclaimed
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.providers.base import Confirms, Refused, TryLater
+from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, submissions
+from proxy_plugin.storage.tables import batches, clearings, parts, submissions
 from proxy_plugin.storage.tables.parts import PartRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -72,4 +73,7 @@ def _note(conn: Connection, desk: Desk, part: PartRow, doubled: Sequence[str]) -
     more = len(open_guesses) > len(noted) and looks < LOOKS
     pause = desk.gateway.config.engine.poll_seconds_first * GROWTH**part.tries
     parts.change(conn, part, due_at=now + pause if more else None, tries=looks)
+    batch = batches.get(conn, part.batch_id)
+    if not more and batch is not None and batch.state in states.BATCH_ENDS:
+        clearings.release(conn, part.batch_id, part.n)
     return noted

@@ -20,7 +20,7 @@ from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
-from proxy_plugin.storage.tables import batches, files, parts, submissions
+from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.submissions import SubmissionRow
@@ -34,7 +34,7 @@ WAIT_FOR_KEY = 60.0  # seconds until a part whose virtual key is missing is look
 class Key(NamedTuple):
     """Names one row of the reconciler."""
 
-    kind: str  # file, batch or part
+    kind: str  # file, batch, part or clearing
     id: str
     n: int = 0
 
@@ -177,5 +177,7 @@ def postpone(conn: Connection, key: Key, due_at: float) -> None:
         files.postpone(conn, key.id, due_at)
     elif key.kind == "batch":
         batches.postpone(conn, key.id, due_at, tries=1)
+    elif key.kind == "clearing":
+        clearings.postpone(conn, key.id, key.n, due_at)
     else:
         parts.postpone(conn, key.id, key.n, due_at)

@@ -1,22 +1,38 @@
-"""What nobody can ask for any more goes: bytes of files, parts of uploads, ledgers of batches.
+"""What nobody can ask for any more goes: bytes of files, parts of uploads, ledgers of batches, objects in buckets.
 
 A row says first that the bytes are gone: a crash in between leaves a blob without a row, which the sweep at the start
-removes.
+removes. What parts left in a store of their account is somewhere else: there a row says first what may be there, and
+goes last, when it is gone. No batch waits for that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 
+from msgspec import structs
+
+from proxy_plugin.engine import polls
+from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.masking import mask
+from proxy_plugin.providers.base import Leaves, Refused, Submission, TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
-from proxy_plugin.storage.tables import batches, files, uploads, waits
+from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.tables import batches, clearings, cuts, files, parts, submissions, uploads, waits
+from proxy_plugin.storage.tables.clearings import ClearingRow
+from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.uploads import Closed
 
+LOG = logging.getLogger("proxy_plugin.engine")
 WOKEN = 20
 TOGETHER = 200  # folders looked at in one go: 10,000 held the interpreter for seconds
 GRACE_SECONDS = 600.0  # in which a part or a completion that began in time may end
+SAVED_SECONDS = 7 * 86_400.0  # in which an operator can save what a job may have been paid for
+GIVES_UP = 30 * 86_400.0  # seconds of refusals, or without an account, after which objects are left where they are
+LONGEST = 6 * 3600.0  # between two tries
 
 
 async def remove_unneeded(gateway: Gateway) -> int:
@@ -54,3 +70,65 @@ async def remove_ledgers(gateway: Gateway, folders: BatchFolders) -> None:
         for batch_id in await gateway.registry.scan(batches.without_files, kept[start : start + TOGETHER]):
             await asyncio.to_thread(folders.remove, batch_id)
             gateway.room.working.forget([batch_id])
+
+
+async def clear(desk: Desk, row: ClearingRow) -> None:
+    """Take away what a part left in a store of its account, or try again later: nothing waits for it."""
+    part = await desk.read(parts.get, row.batch_id, row.part)
+    assert part is not None
+    if row.since is None and await desk.read(_may_be_paid, part):
+        await desk.write(clearings.again, row, desk.now(), desk.now() + SAVED_SECONDS)
+        return
+    try:
+        await _cleared(desk, row, part)
+    except (TryLater, Refused) as error:
+        await _not_cleared(desk, row, error)
+    else:
+        failpoints.passing("clear.acted")
+        await desk.write(_done, desk, row)
+
+
+def _may_be_paid(conn: Connection, part: PartRow) -> bool:
+    """Tell whether a job of a part may have run whose rows the gateway does not have."""
+    return part.state != "collected" and not cuts.nothing_ran(conn, part)
+
+
+async def _cleared(desk: Desk, row: ClearingRow, part: PartRow) -> None:
+    """Clear after each staging and each job. Raises `TryLater` or `Refused`."""
+    lane = desk.lane(part)
+    if not isinstance(lane, Leaves):  # another version of it had the power
+        return
+    batch = await desk.batch(row.batch_id)
+    account = desk.account(part, structs.replace(batch, sealed=batch.sealed or row.sealed))
+    jobs = await desk.read(submissions.jobs, part)
+    for staged in clearings.stagings_of(row):
+        for job in jobs or (None,):
+            await lane.clear(account, Submission(desk.document(part, batch), staged), job)
+
+
+def _done(conn: Connection, desk: Desk, row: ClearingRow) -> None:
+    clearings.done(conn, row)
+    batches.event(conn, row.batch_id, row.part, desk.now(), "cleared")
+
+
+async def _not_cleared(desk: Desk, row: ClearingRow, error: TryLater | Refused) -> None:
+    now = desk.now()
+    bounded = isinstance(error, Refused | AccountMissing)
+    if bounded and row.since is not None and now - row.since >= GIVES_UP:
+        await desk.write(_give_up, desk, row, mask(str(error)))
+        _log("objects_left", row, error, logging.ERROR)
+        return
+    asked = error.after or 0.0 if isinstance(error, TryLater) else 0.0
+    pause = max(asked, backoff(row.tries, desk.gateway.config.engine.poll_seconds_first, LONGEST))
+    await desk.write(clearings.again, row, now, now + polls.jittered(desk, pause))
+    if not row.tries:
+        _log("objects_not_cleared", row, error, logging.WARNING)
+
+
+def _give_up(conn: Connection, desk: Desk, row: ClearingRow, why: str) -> None:
+    clearings.give_up(conn, row)
+    batches.event(conn, row.batch_id, row.part, desk.now(), "objects left", why[:200])
+
+
+def _log(what: str, row: ClearingRow, error: Exception, level: int) -> None:
+    logs.event(LOG, what, batch=row.batch_id, part=row.part, virtual_key=row.slug, error=error, level=level)

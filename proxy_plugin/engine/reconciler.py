@@ -38,6 +38,7 @@ HOUSEKEEPING = 60.0
 PARALLEL = 128  # rows in a step at once
 BEGUN_TOGETHER = 8  # of them at one look: of 1,500 jobs 96 polls at once left the loop no turn for 0.9 s, 16 for 0.2 s
 APART = 0.02  # seconds between such looks: 600 polls a second paused the loop for 150 ms, 128 of them together
+CLEARED_AT_ONCE = 8  # rows whose objects are taken away: however slow a store is, batches have the other places
 TRANSFERS_EACH = 4  # transfers at once for one virtual key: 100 took 84 MB and paused the loop for 103 ms
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
 DISK_PAUSE = 2.0
@@ -140,6 +141,8 @@ class Engine:
             each: [key for key in (Key(*row) for row in rows) if not any(key in taken for taken in busy)]
             for each, rows in wanted.items()
         }
+        if sum(key.kind == "clearing" for key in state.slots) >= CLEARED_AT_ONCE:
+            ready = {each: [key for key in keys if key.kind != "clearing"] for each, keys in ready.items()}
         begun = list(islice(state.slots.fill(ready), BEGUN_TOGETHER))
         for key in begun:
             task = asyncio.create_task(self._drive(key), name=f"step {key}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy_plugin.engine.audit import audit
 from proxy_plugin.engine.desk import Desk, Key
+from proxy_plugin.engine.housekeeping import clear
 from proxy_plugin.engine.steps_batch import follow, split_batch, validate
 from proxy_plugin.engine.steps_cut import cut
 from proxy_plugin.engine.steps_file import scan_file
@@ -19,7 +20,7 @@ from proxy_plugin.engine.steps_part import admit, poll, stage
 from proxy_plugin.engine.steps_results import collect_rows, fetch
 from proxy_plugin.engine.steps_submission import doubt, intend, look_up, send
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts, submissions
+from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Step:
     """
 
     name: str
-    kind: str  # file, batch, part or submission: whose state tells
+    kind: str  # file, batch, part, submission or clearing: whose state tells
     state: str
     run: Callable[[Desk, Any], Awaitable[None]]
     heavy: bool = False  # fills the disk: not while it is full, whose last bytes are for ids
@@ -54,6 +55,7 @@ TABLE = (
     Step("collect", "part", "stored", collect_rows, heavy=True),
     Step("cut", "part", "cutting", cut, heavy=True),
     Step("audit", "part", "collected", audit),  # due only where a guess was made
+    Step("clear", "clearing", "due", clear),
 )
 STEPS = {step.name: step for step in TABLE}
 _BY_STATE = {(step.kind, step.state): step for step in TABLE}
@@ -78,4 +80,6 @@ def _next(conn: Connection, key: Key, now: float) -> tuple[Step, Any] | None:
 def _row(conn: Connection, key: Key) -> Any:
     if key.kind == "file":
         return files.get(conn, key.id)
+    if key.kind == "clearing":
+        return clearings.get(conn, key.id, key.n)
     return batches.get(conn, key.id) if key.kind == "batch" else parts.get(conn, key.id, key.n)

@@ -21,12 +21,13 @@ from proxy_plugin.providers.base import (
     JobEnd,
     JobState,
     JobStatus,
+    Leaves,
     Refused,
     TryLater,
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, cuts, parts, queues, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -93,8 +94,9 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
-    if not await desk.write(_begin_staging, part):
+    if not await desk.write(_begin_staging, part, leaves=isinstance(desk.lane(part), Leaves)):
         return
+    failpoints.passing("stage.noted")
     batch, again = await desk.batch(part.batch_id), part.staged is not None
     try:
         staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
@@ -104,13 +106,20 @@ async def stage(desk: Desk, part: PartRow) -> None:
         await desk.write(refuse, part, await waiting.ending(desk, part, error), desk.now())
         return
     failpoints.passing("stage.acted")
-    await desk.write(parts.move, part, "staged", staged=msgspec.json.encode(staged).decode())
+    await desk.write(_staged, part, staged)
 
 
-def _begin_staging(conn: Connection, part: PartRow) -> bool:
+def _staged(conn: Connection, part: PartRow, staged: dict[str, str]) -> None:
+    clearings.staged(conn, part, staged)
+    parts.move(conn, part, "staged", staged=msgspec.json.encode(staged).decode())
+
+
+def _begin_staging(conn: Connection, part: PartRow, *, leaves: bool) -> bool:
     """Write down that the provider may soon hold the document; False where the part was dropped."""
     if drop_if_stopping(conn, part):
         return False
+    if leaves:
+        clearings.begin(conn, part)
     if part.staged is None:
         parts.change(conn, part, staged="{}")
     return True

@@ -171,6 +171,9 @@ class Slots(Generic[T]):
     def __contains__(self, item: object) -> bool:
         return item in self._taken
 
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._taken)
+
     @property
     def free(self) -> int:
         """How many more there may be."""

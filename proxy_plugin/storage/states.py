@@ -8,6 +8,7 @@ part        planned > staging > staged > creating > running > ended > stored > c
             cutting > replaced (a job of it was refused with nothing run, and parts of its own lines take its place)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
+clearing    held > due > left; the row goes when nothing is left, and stays where that was given up
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ SUBMISSION: dict[str, frozenset[str]] = {
     "refused": frozenset(),
     "absent": frozenset(),
 }
-TABLES = {"file": FILE, "batch": BATCH, "part": PART, "submission": SUBMISSION}
+CLEARING: dict[str, frozenset[str]] = {
+    "held": frozenset({"due"}),
+    "due": frozenset({"left"}),
+    "left": frozenset(),
+}
+TABLES = {"file": FILE, "batch": BATCH, "part": PART, "submission": SUBMISSION, "clearing": CLEARING}
 
 BATCH_ENDS = frozenset(state for state, after in BATCH.items() if not after)
 PART_ENDS = frozenset(state for state, after in PART.items() if not after)

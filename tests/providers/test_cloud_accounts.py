@@ -25,6 +25,8 @@ WORKLOAD = {
 }
 WORKSPACE = {"anthropic_aws_workspace_id": "wrkspc_1"}
 PROJECT = {"vertex_project_id": "p", "anthropic_google_cloud_workspace_id": "wrkspc_1"}
+KEY = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": SECRET}
+ROLE = {"aws_role_arn": "arn:aws:iam::111122223333:role/Gateway"}
 SERVICE_ACCOUNT = {"vertex_service_account_json": service_account("sk-some")}
 
 
@@ -65,15 +67,24 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (AZURE, {**PLACE, "api_key": SECRET, "azure_api_version": "v1&x=1"}, "azure_api_version"),
         (AZURE, {**PLACE, "api_key": SECRET, "azure_input_seconds": 3600}, "azure_input_seconds"),
         (AZURE, {**PLACE, "azure_auth_mode": "workload"}, "AZURE_FEDERATED_TOKEN_FILE"),
-        (AWS, WORKSPACE, "AWS_ACCESS_KEY_ID"),
+        (AWS, {**WORKSPACE, "api_key": SECRET, "aws_auth_type": "instance"}, "give api_key, or"),
+        (AWS, {**WORKSPACE, **KEY, "aws_auth_type": "container"}, "does not go with aws_auth_type container"),
+        (AWS, {**WORKSPACE, **KEY, "aws_web_identity_token_file": "/etc/passwd", **ROLE}, "does not go with"),
+        (AWS, {**WORKSPACE, **KEY, "aws_web_identity_token_file": "/etc/passwd"}, "does not go with"),
+        (AWS, {**WORKSPACE, **KEY, "aws_external_id": "x1"}, "aws_external_id goes with aws_role_arn"),
+        (AWS, {**WORKSPACE, **KEY, "aws_auth_type": "assumedRole"}, "needs aws_role_arn"),
+        (AWS, {**WORKSPACE, **KEY, "aws_role_arn": "arn:aws:iam::1:user/x"}, "aws_role_arn"),
+        (AWS, {**WORKSPACE, "aws_auth_type": "accessKey"}, "needs aws_access_key_id"),
+        (AWS, {**WORKSPACE, "aws_auth_type": "webIdentity"}, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         (AWS, {"api_key": SECRET}, "anthropic_aws_workspace_id"),
         (AWS, {**WORKSPACE, "aws_secret_access_key": SECRET}, "go together"),
         (AWS, {**WORKSPACE, "aws_session_token": SECRET}, "aws_session_token goes with"),
         (AWS, {**WORKSPACE, "aws_region": "evil.example/"}, "aws_region"),
-        (GOOGLE, PROJECT, "give one of"),
         (GOOGLE, {**PROJECT, **SERVICE_ACCOUNT, "api_key": SECRET}, "give one of"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"a": 1}'}, "client_email"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": "/no/such/file"}, "neither JSON nor the path"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "external_account"}'}, "has no audience"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "gdch"}'}, "is of none of the types"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(lane: Any, given: dict[str, Any], words: str) -> None:

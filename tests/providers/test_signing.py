@@ -22,6 +22,7 @@ from proxy_plugin.providers.http import Http, Origin
 from proxy_plugin.providers.sandbox import sigv4
 from proxy_plugin.providers.sandbox.tokens import service_account
 from proxy_plugin.providers.signing import entra, google
+from proxy_plugin.providers.signing.remedies import remedy
 from proxy_plugin.providers.signing.tokens import EARLY, PAUSE, Bearer, Token, Tokens
 
 SECRET = "a-client-secret-7Qx9"
@@ -314,3 +315,56 @@ def test_the_stand_ins_check_gives_the_signature_of_aws_own_example() -> None:
     secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     found = sigv4.signature_of(request, secret, "20150830/us-east-1/iam", sorted(headers), sigv4.NOTHING)
     assert found == "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
+
+
+REMEDIES = [
+    ("SignatureDoesNotMatch", "The request signature we calculated does not match.", "check aws_secret_access_key"),
+    ("SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than 2026", "set the clock"),
+    ("InvalidSignatureException", "Signature not yet current: 20270101T000000Z", "set the clock"),
+    ("InvalidSignatureException", "Credential should be scoped to a valid region.", "check the region"),
+    ("RequestTimeTooSkewed", "The difference between the request time and ours is too large.", "set the clock"),
+    ("ExpiredToken", "The provided token has expired.", "the session is over"),
+    ("ExpiredTokenException", "The security token included in the request is expired", "the session is over"),
+    (
+        "UnrecognizedClientException",
+        "The security token included in the request is invalid.",
+        "check aws_access_key_id",
+    ),
+    ("InvalidClientTokenId", "The security token included in the request is invalid.", "check aws_access_key_id"),
+    ("AccessDenied", "User: u is not authorized to perform: sts:AssumeRole on resource: r", "trust policy"),
+    ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", "trusts the identity provider"),
+    ("AccessDenied", "Access Denied", "allow the action"),
+    ("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes)", "set the clock"),
+    ("invalid_grant", "Invalid JWT Signature.", "check the private key"),
+    ("invalid_grant", "Invalid grant: account not found", "check client_email"),
+    ("PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied", "TokenCreator"),
+    ("rate_limit_exceeded", "Slow down.", ""),
+]
+
+
+@pytest.mark.parametrize(("code", "words", "says"), REMEDIES)
+def test_a_refusal_of_a_proof_says_what_to_do(code: str, words: str, says: str) -> None:
+    found = remedy(code, words)
+    assert says in found
+    assert bool(found) == bool(says)
+
+
+async def test_a_refused_signature_says_what_to_do_and_a_key_in_a_header_is_not_asked(aiohttp_server: Serve) -> None:
+    text = "<Error><Code>SignatureDoesNotMatch</Code><Message>It does not match.</Message></Error>"
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=403, text=text, content_type="application/xml")
+
+    app, http = web.Application(), Http()
+    app.router.add_route("*", "/{tail:.*}", refuse)
+    url, said = str((await aiohttp_server(app)).make_url("/v1")), list[str]()
+    try:
+        for signer in (Bearer(http, Source()), None):
+            with pytest.raises(Refused) as caught:
+                await http.origin("prod", url, {}, signer=signer).request("GET", "jobs")
+            said.append(caught.value.message)
+            assert caught.value.code == "SignatureDoesNotMatch"
+    finally:
+        await http.close()
+    assert said[0].startswith("It does not match. (check aws_secret_access_key")
+    assert said[1] == "It does not match."

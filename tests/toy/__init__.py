@@ -1,8 +1,8 @@
 """Toy Looms: a service of our own invention and its adapter, from outside the tree.
 
 This folder is what a site-packages folder would be: with it on sys.path (or PYTHONPATH, for a process of its own) the
-entry points in `toy_lane-1.0.dist-info` register the providers `toy`, `toy-single` and `toy-broken`. In the process of
-the tests they are known to the modules that ask for the fixture `toys`, and to no other.
+entry points in `toy_lane-1.0.dist-info` register the providers `toy`, `toy-single`, `toy-tidy` and `toy-broken`. In the
+process of the tests they are known to the modules that ask for the fixture `toys`, and to no other.
 """
 
 from __future__ import annotations

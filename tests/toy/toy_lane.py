@@ -127,28 +127,28 @@ class ToyLane:
         raise ValueError("a row of a shape that Toy Looms does not make")
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:  # noqa: ARG002
-        await _ask(account, "PUT", f"labels/{part.mark}")  # a label that is reserved twice is reserved once
+        await ask(account, "PUT", f"labels/{part.mark}")  # a label that is reserved twice is reserved once
         return {"label": part.mark}
 
     async def fence(self, account: Account) -> str | None:
-        looms = (await _ask(account, "GET", "looms"))["looms"]
+        looms = (await ask(account, "GET", "looms"))["looms"]
         return identifier(looms[0], "loom") if looms else None
 
     async def create(self, account: Account, submission: Submission) -> str:
         document = await asyncio.to_thread(submission.part.path.read_bytes)  # 64 KiB at most
         query = {"label": submission.staged["label"], "queue": submission.part.partition}
-        return str((await _ask(account, "POST", "looms", query, document))["loom"])
+        return str((await ask(account, "POST", "looms", query, document))["loom"])
 
     async def find(self, account: Account, submission: Submission) -> Sighting:
         query = {"label": submission.staged["label"]}
         if submission.fence is not None:
             query["newer_than"] = submission.fence
-        seen = await _ask(account, "GET", "looms", query)
+        seen = await ask(account, "GET", "looms", query)
         return Sighting(tuple(str(loom["loom"]) for loom in seen["looms"]), control=bool(seen["reserved"]))
 
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:  # noqa: ARG002
         path = f"looms/{job}"
-        loom = await known(_ask(account, "GET", path), path)
+        loom = await known(ask(account, "GET", path), path)
         state, end = _phase(loom)
         spoilt = loom.get("spoilt") or {}
         return JobStatus(
@@ -163,7 +163,7 @@ class ToyLane:
         )
 
     async def fetch(self, account: Account, job: str, status: JobStatus, folder: Path) -> tuple[str, ...]:
-        cloth: bytes = await _ask(account, "GET", f"looms/{job}/cloth", read=_bytes)
+        cloth: bytes = await ask(account, "GET", f"looms/{job}/cloth", read=_bytes)
         if cloth.count(b"\n") != int(status.results["rows"]) and not status.last:
             raise Short("the cloth has fewer rows than the loom has counted")
         await asyncio.to_thread(_store, folder, cloth)
@@ -171,9 +171,9 @@ class ToyLane:
 
     async def cancel(self, account: Account, job: str) -> None:
         async def look() -> JobState:
-            return _phase(await _ask(account, "GET", f"looms/{job}"))[0]
+            return _phase(await ask(account, "GET", f"looms/{job}"))[0]
 
-        await ask_to_cancel(_ask(account, "POST", f"looms/{job}/halt"), look)
+        await ask_to_cancel(ask(account, "POST", f"looms/{job}/halt"), look)
 
 
 TOY = ToyLane(CAPABILITIES)
@@ -244,7 +244,7 @@ async def _bytes(response: aiohttp.ClientResponse) -> Any:
     return await response.read()
 
 
-async def _ask(
+async def ask(
     account: Account,
     method: str,
     path: str,

@@ -1,6 +1,7 @@
 """Toy Looms, a batch service of our own invention over loopback HTTP, strict about its wire and able to misbehave.
 
     PUT  /labels/{label}                           reserve a label: 10 characters [a-z0-9]; free of charge
+    DELETE /labels/{label}                         give it back; 404 for one that is not reserved
     POST /looms?label=L&queue=Q                    {"cards": [...]}, 1 to 7 cards -> 201 {"loom"}; the label is reserved
     GET  /looms[?label=L][&newer_than=LOOM]        {"looms": [{"loom", "label"}], "reserved"}, newest first
     GET  /looms/{loom}                             {"loom", "label", "phase", "woven", "torn", "rows"[, "spoilt"]}
@@ -48,6 +49,7 @@ class Faults:
     busy: int = 0  # HTTP 503 to any GET
     cut_cloth: int = 0  # the download ends early
     odd_phase: int = 0  # a status word that nobody knows
+    keeps_labels: int = 0  # HTTP 503 to a label that is given back
 
     def strikes(self, name: str) -> bool:
         """Tell whether this fault happens now, and count it."""
@@ -135,6 +137,7 @@ class ToyService:
         """Serve on a free port of 127.0.0.1; `url` is the custom_host."""
         app = web.Application(middlewares=[self._guard], client_max_size=65_536)
         app.router.add_put("/labels/{label}", self._reserve)
+        app.router.add_delete("/labels/{label}", self._release)
         app.router.add_post("/looms", self._create)
         app.router.add_get("/looms", self._list)
         app.router.add_get("/looms/{loom}", self._status)
@@ -175,6 +178,15 @@ class ToyService:
             raise Fault(422, "bad_label", "A label is 10 characters [a-z0-9].")
         self.labels.add((_key(request), label))
         return web.json_response({"label": label})
+
+    async def _release(self, request: web.Request) -> web.Response:
+        named = (_key(request), request.match_info["label"])
+        if self.faults.strikes("keeps_labels"):
+            raise Fault(503, "busy", "Come back later.")
+        if named not in self.labels:
+            raise Fault(404, "no_label", "This label is not reserved.")
+        self.labels.remove(named)
+        return web.json_response({"label": named[1]})
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         if self.faults.strikes("too_many"):

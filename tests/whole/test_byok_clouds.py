@@ -102,6 +102,31 @@ def test_each_proof_runs_a_batch_and_is_written_nowhere(gateway: Gateway, sandbo
     assert sandbox.control.violations() == []
 
 
+WORKSPACE = {"anthropic-aws-workspace-id": "wrkspc_sandbox"}
+OWN_KEY = {name.replace("_", "-"): value for name, value in access_key(OWN).items()}
+ROLE = "arn:aws:iam::111122223333:role/Gateway"
+PROJECT = {"vertex-project-id": "p", "anthropic-google-cloud-workspace-id": "w"}
+HOST = "http://169.254.169.254/token"
+NAMING = [  # JSON that leads to files and hosts of whoever runs the gateway
+    json.dumps(each)
+    for each in (
+        {
+            "type": "external_account",
+            "audience": "a",
+            "subject_token_type": "t",
+            "token_url": HOST,
+            "credential_source": {"file": "/etc/hostname"},
+        },
+        {"type": "authorized_user", "client_id": "c", "client_secret": OWN, "refresh_token": OWN},
+        {
+            "type": "impersonated_service_account",
+            "service_account_impersonation_url": HOST,
+            "source_credentials": json.loads(service_account(OWN)),
+        },
+    )
+]
+
+
 def _holds(path: Path) -> bool:
     """Whether a file has the secret; files of work that is over vanish."""
     with suppress(FileNotFoundError):
@@ -125,16 +150,17 @@ def _holds(path: Path) -> bool:
             "own key",
         ),
         (AZURE, entra("https://169.254.169.254"), "Invalid custom host"),
-        (AWS, {"anthropic-aws-workspace-id": "wrkspc_sandbox"}, "AWS_ACCESS_KEY_ID"),
-        (
-            GOOGLE,
-            {
-                "vertex-project-id": "p",
-                "anthropic-google-cloud-workspace-id": "w",
-                "vertex-service-account-json": "/etc/account.json",
-            },
-            "JSON text itself",
-        ),
+        (AWS, WORKSPACE, "own key"),
+        (AWS, {**WORKSPACE, "aws-auth-type": "instance"}, "own key"),
+        (AWS, {**WORKSPACE, "aws-role-arn": ROLE}, "own key"),
+        (AWS, {**WORKSPACE, "aws-role-arn": ROLE, "aws-web-identity-token-file": "/etc/hostname"}, "own key"),
+        (AWS, {**WORKSPACE, "aws-auth-type": "container", "Authorization": f"Bearer {OWN}"}, "give api_key, or"),
+        (AWS, {**WORKSPACE, **OWN_KEY, "aws-auth-type": "instance"}, "does not go with"),
+        (AWS, {**WORKSPACE, **OWN_KEY, "aws-web-identity-token-file": "/etc/hostname"}, "does not go with"),
+        (AWS, {**WORKSPACE, **OWN_KEY, "aws-sts-endpoint-url": "http://169.254.169.254"}, "Invalid custom host"),
+        (GOOGLE, PROJECT, "own key"),
+        *((GOOGLE, {**PROJECT, "vertex-service-account-json": text}, "for virtual keys") for text in NAMING),
+        (GOOGLE, {**PROJECT, "vertex-service-account-json": "/etc/account.json"}, "JSON text itself"),
     ],
 )
 def test_no_caller_acts_as_the_machine(

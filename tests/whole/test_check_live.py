@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
+from proxy_plugin.providers.sandbox.sigv4 import access_key
 from proxy_plugin.providers.sandbox.stand_ins import find, names
 from tests.support.ports import free_port
 
@@ -77,6 +78,41 @@ def test_one_that_does_not_is_named_with_what_to_mend(tmp_path: Path, sandbox: S
         assert says in found[slug]["reason"], slug
     assert WRONG not in shown.stdout
     assert checked(tmp_path, keys, "--live").returncode == 0, "without --strict it only tells"
+
+
+def test_a_wrong_key_is_told_as_one_whatever_the_status(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.control.reset()
+    keys = {provider: find(provider).virtual_key(sandbox.url(provider), WRONG) for provider in names()}
+    told = json.loads(checked(tmp_path, keys, "--live", "--json").stdout)
+    for each in told["virtual_keys"]:
+        assert each["usable"] is False, each
+        assert "refuses the key (HTTP 4" in each["reason"] or "no token from" in each["reason"], each
+
+
+def test_an_account_whose_proof_cannot_be_had_says_what_to_do(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.control.reset()
+    provider, role = "claude-platform-aws", "arn:aws:iam::111122223333:role/Nobody"
+    url, place = sandbox.url(provider), {"anthropic_aws_workspace_id": "wrkspc_sandbox"}
+    lane = {"provider": provider, "custom_host": url, "aws_sts_endpoint_url": f"{url}/sts", **place}
+    keys = {
+        "role": {**lane, **access_key(DEFAULT_KEY), "aws_role_arn": role},
+        "wrong": {**lane, **access_key(DEFAULT_KEY), "aws_secret_access_key": "wrong", "aws_role_arn": role},
+        "nobody": {**lane, "aws_ec2_metadata_url": "http://127.0.0.1:9", "aws_auth_type": "instance"},
+    }
+    told = json.loads(checked(tmp_path, keys, "--live", "--json").stdout)
+    said = {each["virtual_key"]: each["reason"] for each in told["virtual_keys"]}
+    assert "trust policy of aws_role_arn" in said["role"]
+    assert "check aws_secret_access_key" in said["wrong"]
+    assert "set aws_access_key_id, or give it a role" in said["nobody"]
+
+
+def test_a_config_that_cannot_be_read_is_told_as_json(tmp_path: Path) -> None:
+    shown = checked(tmp_path, {"lane": {"provider": "opnai", "api_key": WRONG}}, "--json")
+    assert (shown.returncode, shown.stderr) == (1, "")
+    told = json.loads(shown.stdout)
+    assert told["ok"] is False
+    assert "Did you mean 'openai'?" in told["errors"][0]
+    assert WRONG not in shown.stdout
 
 
 def test_without_live_nothing_is_called(tmp_path: Path) -> None:

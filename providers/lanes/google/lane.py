@@ -93,6 +93,7 @@ CAPABILITIES = Capabilities(
     results_kept_seconds=48 * 3600,  # of every file; UNVERIFIED for those of results
     discount=0.5,
     billing_codes=frozenset({"BILLING_DISABLED"}),  # UNVERIFIED: google.rpc's word, on no page of this API
+    wrong_key=("API_KEY_INVALID",),  # a 400, reference page, section 1
     caveats=(
         "Uploads are deleted after 48 hours, and so may results be; our uploads go as soon as results are here.",
         "A job that neither ran nor ended within 48 hours expires without results.",

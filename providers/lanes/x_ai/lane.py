@@ -92,6 +92,7 @@ CAPABILITIES = Capabilities(
     settle_seconds=900.0,  # our caution, no page names a bound
     results_kept_seconds=30 * 86400,  # a batch expires 30 days after its create
     discount=0.2,  # of the listed text models
+    wrong_key=("Incorrect API key",),  # a 400 with a code of many meanings, reference page, "LIVE"
     caveats=(
         "Only some models run in batches; another one, or a malformed line, refuses its file.",
         "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name.",

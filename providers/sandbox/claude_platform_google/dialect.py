@@ -14,6 +14,7 @@ from proxy_plugin.providers.sandbox.anthropic.errors import check_version, refus
 from proxy_plugin.providers.sandbox.anthropic.options import Options
 from proxy_plugin.providers.sandbox.claude_platform_google.stand_in import BASE
 from proxy_plugin.providers.sandbox.dialect import Route
+from proxy_plugin.providers.sandbox.identity.google import GoogleDesk
 from proxy_plugin.providers.sandbox.tokens import TokenDesk
 
 
@@ -35,7 +36,7 @@ class ClaudeOnGoogle(Anthropic):
         return own or self._desk.of_bearer(request)
 
     def admit(self, request: web.Request) -> str:
-        if self._desk.serves(request, self.prefix):
+        if self._desk.serves(request, self.prefix) or self._others.serves(request, self.prefix):
             return ""
         if (account := self.account(request)) is None:
             raise refused(401, "Request had invalid authentication credentials. Expected OAuth 2 access token.")
@@ -49,11 +50,12 @@ class ClaudeOnGoogle(Anthropic):
     def _made(self) -> Batches:
         self.prefix = f"/{self.name}"
         self._desk = TokenDesk(self._services, self._token_seconds)
+        self._others = GoogleDesk(self._services, self._desk)
         return Batches(self._services, self._settings, f"{self.prefix}/{BASE}")
 
     def _routes(self) -> list[Route]:
         below = [replace(route, path=f"/{BASE}{route.path}") for route in self._batches.routes()]
-        return [*self._desk.google(), *below]
+        return [*self._desk.google(), *self._others.routes(), *below]
 
     def _token_seconds(self) -> float:
         options = self._settings.current

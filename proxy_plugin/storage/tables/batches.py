@@ -9,7 +9,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, holdings, many, one, waits
+from proxy_plugin.storage.tables import clearings, columns, holdings, many, one, waits
 
 RETRY_WINDOW = 30 * 60.0  # a create that says it is a retry equals one this recent
 UNSEEN_WINDOW = 10 * 60.0  # a create whose reply the client did not get equals the next one within this time
@@ -184,9 +184,11 @@ def move(conn: Connection, /, batch: BatchRow, state: str, **changes: Any) -> Ba
 
 
 def end(conn: Connection, /, batch: BatchRow, state: str, now: float, **changes: Any) -> BatchRow:
-    """Move a batch to a terminal state and stamp it. Its caller's credentials have served."""
+    """Move a batch to a terminal state and stamp it. Its caller's credentials have served, but to clear up."""
     event(conn, batch.id, None, now, state)
     waits.all_over(conn, batch.id)
+    clearings.keep_sealed(conn, batch.id)
+    clearings.release(conn, batch.id)
     return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
 
 
@@ -224,7 +226,10 @@ def event(conn: Connection, batch_id: str, part: int | None, at: float, what: st
 
 
 def armed(conn: Connection, batch_id: str, sealed: str | None, now: float) -> None:
-    """Wake the parts of a batch whose caller gave its credentials again, and keep these if they were sealed."""
+    """Wake the parts of a batch whose caller gave its credentials again, and keep these if they were sealed.
+
+    Those of one that has ended serve to clear up.
+    """
     query = (
         "UPDATE batches SET sealed = COALESCE(?, sealed) WHERE id = ?"
         " AND state IN ('validating', 'splitting', 'running', 'merging') RETURNING id"
@@ -232,6 +237,9 @@ def armed(conn: Connection, batch_id: str, sealed: str | None, now: float) -> No
     if conn.execute(query, (sealed, batch_id)).fetchone() is not None:
         conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
         event(conn, batch_id, None, now, "credentials given again")
+    else:
+        clearings.keep_sealed(conn, batch_id, sealed)
+        clearings.wake(conn, batch_id)
 
 
 def ended(conn: Connection, batch_ids: Iterable[str]) -> list[str]:

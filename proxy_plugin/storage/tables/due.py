@@ -12,16 +12,17 @@ from typing import NamedTuple
 
 from proxy_plugin.storage.connection import Connection
 
-_TABLES = ("parts", "batches", "files")
+_TABLES = ("parts", "batches", "files", "clearings")
 _KINDS = {  # columns of a row's name, and the order within a workspace
     "parts": ("'part', batch_id, n", "due_at, place, n"),
     "batches": ("'batch', id, 0", "due_at, seq"),
     "files": ("'file', id, 0", "due_at, seq"),
+    "clearings": ("'clearing', batch_id, part", "due_at, place, part"),
 }
 
 
 class Due(NamedTuple):
-    """A row that wants a step: its kind (part, batch, file), its id, or that of its batch, and the number of a part."""
+    """A row that wants a step: its kind (part, batch, file, clearing), its id or its batch's, and a part's number."""
 
     kind: str
     id: str
@@ -47,7 +48,7 @@ def _workspaces(table: str) -> str:
 
 
 def rows(conn: Connection, now: float, limit: Callable[[str, int], int]) -> dict[str, list[Due]]:
-    """Return what wants a step now, each workspace's in turns of parts, batches and files.
+    """Return what wants a step now, each workspace's in turns of parts, batches and files, what is cleared last.
 
     `limit` is asked for how many of each kind a workspace may have, given its name and how many workspaces there are.
     """
@@ -57,8 +58,9 @@ def rows(conn: Connection, now: float, limit: Callable[[str, int], int]) -> dict
 
 def of_workspace(conn: Connection, workspace: str, now: float, limit: int) -> list[Due]:
     """Return what a workspace has due, at most `limit` of each kind: longest due first, then in order of creation."""
-    kinds = ([Due(*tuple(row)) for row in conn.execute(_due(table), (workspace, now, limit))] for table in _TABLES)
-    return [each for each in chain.from_iterable(zip_longest(*kinds)) if each is not None]
+    kinds = [[Due(*tuple(row)) for row in conn.execute(_due(table), (workspace, now, limit))] for table in _TABLES]
+    in_turns = [each for each in chain.from_iterable(zip_longest(*kinds[:-1])) if each is not None]
+    return in_turns + kinds[-1]
 
 
 def _due(table: str) -> str:
@@ -67,7 +69,7 @@ def _due(table: str) -> str:
 
 
 def next_after(conn: Connection, now: float) -> float | None:
-    """Return when, after `now`, the next file, batch or part wants a step."""
+    """Return when, after `now`, the next row wants a step."""
     queries = (f"SELECT MIN(due_at) FROM {table} WHERE due_at > ?" for table in _TABLES)
     times = (conn.execute(query, (now,)).fetchone()[0] for query in queries)
     return min((time for time in times if time is not None), default=None)

@@ -12,7 +12,7 @@ from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
-from proxy_plugin.storage.tables import batches, columns, many, one, queues, waits
+from proxy_plugin.storage.tables import batches, clearings, columns, many, one, queues, waits
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +188,8 @@ def move(conn: Connection, /, part: PartRow, state: str, **changes: Any) -> Part
     moved = _update(conn, part, values)
     if ended:
         batches.wake(conn, part.batch_id)
+    if ended and state != "collected":  # no row of it is to come
+        clearings.release(conn, part.batch_id, part.n)
     if "completed" in changes:
         counts_changed(conn, part.batch_id)
     if part.state in states.IN_FLIGHT and state not in states.IN_FLIGHT:

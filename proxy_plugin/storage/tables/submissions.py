@@ -155,6 +155,15 @@ def move(conn: Connection, /, row: SubmissionRow, state: str, **changes: Any) ->
     return moved
 
 
+def jobs(conn: Connection, part: PartRow) -> list[str]:
+    """Return every job that is certainly the part's own: followed, failed, or made twice by a guess."""
+    query = (
+        "SELECT job FROM submissions WHERE batch_id = :id AND part = :n AND job IS NOT NULL AND provisional = 0 UNION"
+        " SELECT doubled_job FROM submissions WHERE batch_id = :id AND part = :n AND doubled_job IS NOT NULL"
+    )
+    return [row[0] for row in conn.execute(query, {"id": part.batch_id, "n": part.n})]
+
+
 def unresolved(conn: Connection) -> list[tuple[str, int]]:
     """Return (slug, count) of submissions whose outcome is unknown and looked for, for operators."""
     rows = conn.execute(

@@ -288,7 +288,7 @@ def test_a_missing_variable_anywhere_else_stops_the_start() -> None:
 
 
 def test_litellms_sections_are_left_alone_and_its_models_kept_raw() -> None:
-    models = [{"model_name": "m", "litellm_params": {"model": "acme/m", "api_key": "os.environ/NOT_SET"}}]
+    models = [{"model_name": "m", "litellm_params": {"model": "ollama/m", "api_key": "os.environ/NOT_SET"}}]
     config = parse({**section(), "model_list": models, "router_settings": {"any": "thing"}, "other": 1}, {})
     assert config.model_list == tuple(models)
     assert config.warnings == ()

@@ -226,6 +226,12 @@ def test_check_shows_what_lines_may_name() -> None:
     assert "  model-m  enabled: openai at https://api.openai.com/v1; models a" in shown
 
 
+def test_an_entry_of_an_unknown_provider_is_told_which_was_meant() -> None:
+    [told] = configured(entry("l", "opnai/x"), entry("k", "ollama/x")).warnings
+    assert "model_list.0: unknown provider 'opnai'. Did you mean 'openai'?" in told
+    assert "served as 'openai-compatible'" in told
+
+
 def test_check_shows_where_a_saved_config_leads() -> None:
     keys = {name: {"provider": "openai", "api_key": SECRET} for name in ("a", "b", "c")}
     condition = {"query": {"metadata.team": "x", "params.n": 1}, "then": "x"}

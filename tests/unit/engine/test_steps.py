@@ -19,6 +19,7 @@ from proxy_plugin.storage import states
 WAITING = {  # states that are no end and have no step: what moves them on
     ("part", "creating"): "its open submission",
     ("submission", "accepted"): "the polls of its part",
+    ("clearing", "held"): "the end of its part, or of its batch",
 }
 AUDITED = ("part", "collected")  # an end, behind which a guess is looked into
 

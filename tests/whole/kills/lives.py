@@ -148,6 +148,15 @@ def lookups(sandbox: Sandbox) -> int:
     return sum(entry["op"] == "batches.list" for entry in sandbox.control.requests())
 
 
+def until_cleared(gateway: Gateway, sandbox: Sandbox, provider: str) -> None:
+    """Return when nothing of ours is left in the bucket and the gateway knows it. Raises GatewayGone."""
+    deadline = time.monotonic() + 60
+    while (left := sandbox.control.left(provider)) or ask(gateway, "SELECT 1 FROM clearings"):
+        gateway.call("GET", "/healthz", root=True)
+        assert time.monotonic() < deadline, f"{left} is left\n{gateway.tail()}"
+        time.sleep(0.03)
+
+
 def sample(gateway: Gateway, name: str) -> int:
     """Return what /metrics says of the virtual key."""
     return gateway.samples()[f"proxy_plugin_{name}{LANE}"]

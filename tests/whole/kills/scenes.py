@@ -237,11 +237,16 @@ def unlabelled(stand_in: StandIn) -> Campaign:
     )
 
 
+CLEARED = {"cleared up": Scene(("stage.noted", *around("clear"), "clear.acted"), happened="cleared")}
+NOTHING_LEFT = dict.fromkeys((*CLEARED, "clear"), "jobs leave nothing in a store of the account")
+
+
 def campaign(stand_in: StandIn) -> Campaign:
     """Return the campaign of a stand-in, without what its record says that it lacks."""
     made, lacks = (labelled if stand_in.labelled else unlabelled)(stand_in), stand_in.lacks
-    scenes = {name: scene for name, scene in made.scenes.items() if name not in lacks}
-    return replace(made, scenes=scenes, without={**made.without, **lacks})
+    every, none = (CLEARED, {}) if stand_in.leaves else ({}, NOTHING_LEFT)
+    scenes = {name: scene for name, scene in {**made.scenes, **every}.items() if name not in lacks}
+    return replace(made, scenes=scenes, without={**made.without, **none, **lacks})
 
 
 CAMPAIGNS = {each.provider: campaign(each) for each in every()}

@@ -18,7 +18,7 @@ from tests.support.accounting import (
 )
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, Gateway
-from tests.whole.kills.lives import Lives, in_doubt, sample, until_sample, until_settled
+from tests.whole.kills.lives import Lives, in_doubt, sample, until_cleared, until_sample, until_settled
 from tests.whole.kills.scenes import (
     CAMPAIGNS,
     COUNT,
@@ -101,6 +101,8 @@ def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gate
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
     until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
     batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)
+    if own.stand_in.leaves:
+        life.insist(lambda _: until_cleared(gateway, sandbox, own.stand_in.provider))
     assert life.kills >= least, f"{fail} was never passed"
     stuck = batch["status"] not in ENDS
     if stuck:  # a kill can cut off any create that is on its way

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from proxy_plugin.providers.base import Account, Credentials
 from proxy_plugin.providers.keys import Key
 from proxy_plugin.providers.lanes.anthropic.lane import CAPABILITIES, Anthropic, VersionCredentials
-from proxy_plugin.providers.signing.accounts import AwsCredentials, Proof
+from proxy_plugin.providers.signing.accounts import AWS_OF_LITELLM, AwsCredentials, Proof
 
 SERVICE = "aws-external-anthropic"
 
@@ -27,9 +27,9 @@ class ClaudeOnAWSCredentials(VersionCredentials, AwsCredentials):
 
     @model_validator(mode="after")
     def _one_proof(self) -> ClaudeOnAWSCredentials:
-        if (self.api_key is None) == (self.aws_secret_access_key is None):
-            keys = "aws_access_key_id and aws_secret_access_key"
-            raise ValueError(f"give api_key, or {keys}; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        others = (self.aws_secret_access_key, self.aws_role_arn, self.aws_auth_type)
+        if self.api_key is not None and any(each is not None for each in others):
+            raise ValueError("give api_key, or what AWS signs with: aws_access_key_id, aws_role_arn or aws_auth_type")
         return self
 
 
@@ -44,7 +44,7 @@ class ClaudeOnAWS(Anthropic):
         default_host=f"https://{SERVICE}.REGION.api.aws/v1",
         model_patterns=(),
         priced_as="anthropic",
-        litellm={"aws_region_name": "aws_region"},
+        litellm=AWS_OF_LITELLM,
         caveats=(*CAPABILITIES.caveats, "Signatures need botocore: pip install 'proxy-plugin[aws]'. A key does not."),
     )
 
@@ -58,7 +58,7 @@ class ClaudeOnAWS(Anthropic):
         ours = cast("ClaudeOnAWSCredentials", account.credentials)
         if ours.api_key is not None:
             return {"x-api-key": ours.api_key.get_secret_value()}, None
-        return ours.sign(SERVICE)
+        return ours.sign(SERVICE, account.http)
 
     def _told(self, credentials: Credentials) -> dict[str, str]:
         workspace = cast("ClaudeOnAWSCredentials", credentials).anthropic_aws_workspace_id

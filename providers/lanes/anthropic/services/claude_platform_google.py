@@ -11,7 +11,7 @@ from typing import cast
 
 from proxy_plugin.providers.base import Account, Credentials
 from proxy_plugin.providers.lanes.anthropic.lane import CAPABILITIES, Anthropic, VersionCredentials
-from proxy_plugin.providers.signing.accounts import GoogleCredentials, Name, Proof
+from proxy_plugin.providers.signing.accounts import GOOGLE_OF_LITELLM, GoogleCredentials, Name, Proof
 
 
 class ClaudeOnGoogleCredentials(VersionCredentials, GoogleCredentials):
@@ -31,11 +31,7 @@ class ClaudeOnGoogle(Anthropic):
         default_host="https://claude.googleapis.com",
         model_patterns=(),
         priced_as="anthropic",
-        litellm={
-            "vertex_project": "vertex_project_id",
-            "vertex_location": "vertex_region",
-            "vertex_credentials": "vertex_service_account_json",
-        },
+        litellm=GOOGLE_OF_LITELLM,
     )
 
     def account_key(self, credentials: Credentials) -> str:
