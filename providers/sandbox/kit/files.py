@@ -33,8 +33,9 @@ class File:
 class Files:
     """The files of all accounts. Deleted ones lose their bytes at once."""
 
-    def __init__(self, services: Services, new_id: Callable[[], str]) -> None:
-        self._services, self._new_id = services, new_id
+    def __init__(self, services: Services, new_id: Callable[[], str], keeps: Callable[[File], bool]) -> None:
+        """`keeps`: whether a file is there still."""
+        self._services, self._new_id, self._keeps = services, new_id, keeps
         self._folder = services.directory / "files"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, File] = {}
@@ -44,9 +45,9 @@ class Files:
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
 
-    def new(self, account: str, filename: str = "") -> File:
+    def new(self, account: str, filename: str = "", file_id: str = "") -> File:
         """A file that nobody sees yet; its bytes go to its path."""
-        file_id = self._new_id()
+        file_id = file_id or self._new_id()
         return File(file_id, account, self._folder / file_id, filename)
 
     async def receive(
@@ -80,11 +81,11 @@ class Files:
     def find(self, account: str, file_id: object) -> File | None:
         """A file of this account."""
         file = self._files.get(file_id) if isinstance(file_id, str) else None
-        return file if file and file.account == account else None
+        return file if file and file.account == account and self._keeps(file) else None
 
     def of(self, account: str) -> Iterator[File]:
         """The files of an account, newest first."""
-        return (file for file in reversed(self._files.values()) if file.account == account)
+        return (file for file in reversed(self._files.values()) if file.account == account and self._keeps(file))
 
     def delete(self, file: File) -> None:
         """Take a file away."""

@@ -45,7 +45,7 @@ class Job:
     account: str
     order: JSON
     source: Path | None
-    options: Options
+    options: Any  # the wire's own `Options`
     number: int
     created: float
     stranger: bool = False
@@ -128,12 +128,26 @@ class Job:
 
 
 class Jobs:
-    """The jobs of all accounts and their lives. `publish` makes the results of a job that is over."""
+    """The jobs of all accounts and their lives.
+
+    `problem` says why a job fails whatever its lines are, `publish` makes the results of one that is over.
+    """
 
     def __init__(
-        self, services: Services, form: Form, new_id: Callable[[], str], publish: Callable[[Job], Awaitable[None]]
+        self,
+        services: Services,
+        form: Form,
+        new_id: Callable[[], str],
+        problem: Callable[[Job], str | None],
+        publish: Callable[[Job], Awaitable[None]],
     ) -> None:
-        self._services, self._form, self._new_id, self._publish = services, form, new_id, publish
+        self._services, self._form, self._new_id, self._problem, self._publish = (
+            services,
+            form,
+            new_id,
+            problem,
+            publish,
+        )
         self.all: dict[str, Job] = {}
 
     async def accept(
@@ -208,6 +222,8 @@ class Jobs:
         """Judge and answer the lines. A file that is deleted before has no lines to run."""
         if job.source is None or not job.source.exists():
             return [], "input file not found"
+        if (problem := self._problem(job)) is not None:
+            return [], problem
         task = Task(
             source=job.source,
             form=self._form,

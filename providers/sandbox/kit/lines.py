@@ -31,6 +31,10 @@ class Bad(Exception):
         return self.message if self.line is None else f"line {self.line}: {self.message}"
 
 
+class Wrong(Exception):
+    """A line that is answered with an error (400) of its own, in these words."""
+
+
 class Outcome(NamedTuple):
     """What became of a line: an answer (2xx) with a body, an error of that status in words; 0: it did not run."""
 
@@ -46,16 +50,22 @@ class Outcome(NamedTuple):
 
 
 CANCELLED, EXPIRED = Outcome(0, "cancelled"), Outcome(0, "expired")
+EMPTY = Outcome(200)
 
 
 class Form:
     """How one wire writes its lines. Stateless, for it goes to other processes; `order` is the create's body."""
 
+    key = "custom_id"  # the member that holds a line's id
+    unique = False  # do two lines with one id spoil the file?
+    halves = False  # are halves of characters taken, which are no UTF-8?
+    empty = Outcome(500, "an empty answer")  # what is answered with status 0, or `EMPTY`
+
     def check(self, line: JSON, order: JSON) -> None:
         """Judge a line. Raises `Bad`, whose line is filled in."""
 
     def asked(self, line: JSON, order: JSON) -> tuple[str, JSON]:
-        """The endpoint that answers a line, and the body that the model sees."""
+        """The endpoint that answers a line, and the body that the model sees. Raises `Wrong`."""
         raise NotImplementedError
 
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
@@ -109,27 +119,38 @@ def run(task: Task) -> tuple[list[Ran], str | None]:
 
 
 def _judged(source: Path, form: Form, order: JSON) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
+    number, ids = 0, set[str]()
     with source.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
-            line = _object(raw, number)
+            line = _object(raw, number, halves=form.halves)
             try:
                 form.check(line, order)
-                endpoint, body = form.asked(line, order)
+                way = b"[[sandbox:poison" in raw and _poison(line, form, order)
             except Bad as bad:
                 raise Bad(bad.message, bad.line or number) from None
-            if b"[[sandbox:poison" in raw and (way := poison(endpoint, body)):
+            if way:
                 raise Bad(POISON, None if way == "silent" else number)
+            if form.unique:
+                if line[form.key] in ids:
+                    raise Bad(f"{form.key} is not unique", number)
+                ids.add(line[form.key])
             yield number, line
     if not number:
         raise Bad("the file has no lines")
 
 
-def _object(raw: bytes, number: int) -> dict[str, Any]:
-    """The standard library reads what orjson alters; but halves of characters are no UTF-8, and refused."""
+def _poison(line: JSON, form: Form, order: JSON) -> str | None:
+    try:
+        return poison(*form.asked(line, order))
+    except Wrong:
+        return None
+
+
+def _object(raw: bytes, number: int, *, halves: bool) -> dict[str, Any]:
+    """The standard library reads what orjson alters, halves of characters too, which many services refuse."""
     try:
         line = json.loads(raw.decode())
-        json.dumps(line, ensure_ascii=False).encode()
+        json.dumps(line, ensure_ascii=halves).encode()
     except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
@@ -138,12 +159,13 @@ def _object(raw: bytes, number: int) -> dict[str, Any]:
 
 
 def _run(line: JSON, number: int, task: Task) -> Ran:
-    endpoint, body = task.form.asked(line, task.order)
-    custom_id, identity = str(line.get("custom_id") or ""), f"{task.identity}{number:x}"
+    custom_id, identity = str(line.get(task.form.key) or ""), f"{task.identity}{number:x}"
     try:
+        endpoint, body = task.form.asked(line, task.order)
         wanted = markers(user_text(endpoint, body))
-    except UnknownMarker as wrong:
-        wanted, outcome = {}, Outcome(400, f"The sandbox knows no marker {wrong}.")
+    except (UnknownMarker, Wrong) as wrong:
+        words = f"The sandbox knows no marker {wrong}." if isinstance(wrong, UnknownMarker) else str(wrong)
+        wanted, outcome = {}, Outcome(400, words)
     else:
         outcome = _outcome(endpoint, body, wanted, identity, task)
     row = task.form.result(custom_id, identity, outcome)
@@ -161,7 +183,7 @@ def _outcome(endpoint: str, body: JSON, wanted: Mapping[str, str], identity: str
         return Outcome(504, "The model did not answer in time.")
     status = int(wanted.get("error", 200))
     if status == 0:
-        return Outcome(500, "an empty answer")
+        return task.form.empty
     if not 200 <= status < 300:
         return Outcome(status, f"The line asked the sandbox for an error {status}.")
     made, _, _ = response_body(endpoint, body, identity=identity, created=task.created, style=task.style)

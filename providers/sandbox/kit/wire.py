@@ -28,12 +28,14 @@ class Wire:
     credentials = frozenset({"authorization"})
     form: Form
     options_type: type[Options] = Options
+    invalid = 422  # the status that answers what cannot be understood
+    everywhere: Collection[str] = ()  # parameters that every request may have
 
     def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
-        self.name, self.prefix = services.name, services.prefix
+        self.name, self.prefix = services.name, self.prefix_of(services)
         self.services, self._settings = services, Settings(self.options_type(), options)
-        self.files = Files(services, self.new_file_id)
-        self.jobs_ = Jobs(services, self.form, self.new_job_id, self.publish)
+        self.files = Files(services, self.new_file_id, self.keeps)
+        self.jobs_ = Jobs(services, self.form, self.new_job_id, self.problem, self.publish)
         self.routes: Sequence[Route] = crowded(self.own_routes(), self._crowd)
 
     # What a wire has of its own.
@@ -46,6 +48,10 @@ class Wire:
         """The body of an error."""
         raise NotImplementedError
 
+    def prefix_of(self, services: Services) -> str:
+        """The path under which its routes are."""
+        return services.prefix
+
     def new_file_id(self) -> str:
         """A file's id."""
         return f"file-{secrets.token_hex(12)}"
@@ -53,6 +59,18 @@ class Wire:
     def new_job_id(self) -> str:
         """A job's id."""
         return f"batch_{secrets.token_hex(12)}"
+
+    def keeps(self, file: File) -> bool:  # noqa: ARG002
+        """Whether a file is there still."""
+        return True
+
+    def no_file(self, file_id: object) -> Refused:
+        """The answer where a file is not there."""
+        return self.refused(404, f"No file matches {file_id}")
+
+    def problem(self, job: Job) -> str | None:  # noqa: ARG002
+        """Why a job fails whatever its lines are."""
+        return None
 
     async def publish(self, job: Job) -> None:
         """Make the results of a job that is over."""
@@ -78,7 +96,7 @@ class Wire:
 
     def admit(self, request: web.Request) -> str:
         if (account := self.account(request)) is None:
-            raise self.unauthorized(given="authorization" in request.headers)
+            raise self.unauthorized(given=any(name in request.headers for name in self.credentials))
         if request.headers.get("content-encoding", "identity") != "identity":
             raise self.refused(415, "Request bodies must not be compressed.")
         return account
@@ -143,8 +161,15 @@ class Wire:
 
     async def body(self, request: web.Request, known: Collection[str]) -> dict[str, Any]:
         """The JSON object of a request that has no other members than these."""
+        value = await self.read(request)
+        if unknown := set(value) - set(known):
+            raise self.refused(self.invalid, f"{min(unknown)}: Extra inputs are not permitted")
+        return value
+
+    async def read(self, request: web.Request) -> dict[str, Any]:
+        """The JSON object of a request."""
         if request.content_type != "application/json":
-            raise self.refused(422, "The content type must be application/json")
+            raise self.refused(self.invalid, "The content type must be application/json")
         raw = bytearray()
         async for chunk in request.content.iter_any():
             raw += chunk
@@ -153,41 +178,41 @@ class Wire:
         try:
             value = json.loads(raw.decode())
         except (ValueError, RecursionError):
-            raise self.refused(422, "JSON decode error") from None
+            raise self.refused(self.invalid, "JSON decode error") from None
         if not isinstance(value, dict):
-            raise self.refused(422, "Input should be a valid dictionary")
-        if unknown := set(value) - set(known):
-            raise self.refused(422, f"{min(unknown)}: Extra inputs are not permitted")
+            raise self.refused(self.invalid, "Input should be a valid dictionary")
         return value
 
     def query(self, request: web.Request, known: Collection[str], repeated: Collection[str] = ()) -> Mapping[str, str]:
         """The parameters of a request that has no others: whoever sends one expects something that will not happen."""
         for name in request.query:
-            if name not in known or (len(request.query.getall(name)) > 1 and name not in repeated):
-                raise self.refused(422, f"{name}: Extra inputs are not permitted")
+            if name not in {*known, *self.everywhere} or (len(request.query.getall(name)) > 1 and name not in repeated):
+                raise self.refused(self.invalid, f"{name}: Extra inputs are not permitted")
         return dict(request.query)
 
     def number(self, given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
         """A whole number within its bounds."""
         text = str(given.get(name, default))
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise self.refused(422, f"{name}: Input should be a whole number from {least} to {most}")
+            raise self.refused(self.invalid, f"{name}: Input should be a whole number from {least} to {most}")
         return int(text)
 
     def metadata(self, given: Any) -> None:
         """Refuse metadata that are not text to text."""
         texts = isinstance(given, dict) and all(isinstance(each, str) for each in given.values())
         if given is not None and not texts:
-            raise self.refused(422, "metadata: Input should be a dictionary of texts")
+            raise self.refused(self.invalid, "metadata: Input should be a dictionary of texts")
 
-    def about_file(self, deed: Callable[[File], Reply]) -> Callable[[web.Request, str], Awaitable[Act]]:
-        """A route about `{file_id}`."""
+    def about_file(
+        self, deed: Callable[[File], Reply], known: Collection[str] = ()
+    ) -> Callable[[web.Request, str], Awaitable[Act]]:
+        """A route about `{file_id}`, whose query may have these parameters."""
 
         async def prepare(request: web.Request, account: str) -> Act:
+            self.query(request, known)
+
             async def act() -> Reply:
-                if (file := self.files.find(account, request.match_info["file_id"])) is None:
-                    raise self.refused(404, f"No file matches {request.match_info['file_id']}")
-                return deed(file)
+                return deed(self.stored(account, request.match_info["file_id"]))
 
             return act
 
@@ -210,6 +235,25 @@ class Wire:
 
         return prepare
 
+    def stored(self, account: str, file_id: object) -> File:
+        """A file of this account."""
+        if (file := self.files.find(account, file_id)) is None:
+            raise self.no_file(file_id)
+        return file
+
+    async def hidden(self, account: str, lines: Sequence[Any]) -> File:
+        """The lines of a create, as a file that nobody sees."""
+        file = self.files.new(account)
+        file.lines = len(lines)
+        await asyncio.to_thread(_write, file.path, [dumps(line) for line in lines])
+        return file
+
+    async def write(self, job: Job, rows: list[bytes], filename: str = "", file_id: str = "") -> File:
+        """Show a file of these rows."""
+        file = self.files.new(job.account, filename, file_id)
+        await asyncio.to_thread(_write, file.path, rows)
+        return self.files.add(file)
+
     async def two_files(self, job: Job) -> None:
         """Write the answers and the errors of a job into a file each, where there are any; `job.files` names them."""
         rows = list(job.results(self.form))
@@ -217,9 +261,7 @@ class Wire:
         for name, well in (("output", True), ("error", False)):
             kept = [text for good, text in rows if good is well]
             if kept or (well and answered):
-                file = self.files.new(job.account, f"{job.id}_{name}.jsonl")
-                await asyncio.to_thread(_write, file.path, kept)
-                job.files[name] = self.files.add(file).id
+                job.files[name] = (await self.write(job, kept, f"{job.id}_{name}.jsonl")).id
 
 
 def _write(path: Path, rows: list[bytes]) -> None:
