@@ -65,17 +65,17 @@ class Job:
     @property
     def validated(self) -> float:
         """When its lines begin to run."""
-        return self.created + self.options.validate_seconds
+        return self.created + float(self.options.validate_seconds)
 
     @property
     def run(self) -> float:
         """When the last line is done."""
-        return self.validated + self.options.run_seconds
+        return self.validated + float(self.options.run_seconds)
 
     @property
     def expires(self) -> float:
         """When the lines that have not run are given up."""
-        return self.created + self.options.window_seconds
+        return self.created + float(self.options.window_seconds)
 
     @property
     def ended(self) -> bool:

@@ -315,7 +315,7 @@ async def test_a_lookup_ends_behind_the_fence_only_where_the_list_is_seen_to_des
     await sandbox.strangers("google", key=KEY, batches=105)
     before = len(await sandbox.requests())
     assert await GOOGLE.find(account, submission) == Sighting((job,), control=True)
-    assert (await ops(sandbox))[before:] == ["batches.list"] * pages
+    assert (await ops(sandbox))[before:] == ["batches.list"] * pages + ["files.retrieve"]
 
 
 @pytest.mark.parametrize(
