@@ -49,6 +49,7 @@ class Outcome(NamedTuple):
         return 200 <= self.status < 300
 
 
+MARK = 10  # characters of a prefix that all custom_ids of a job may share
 CANCELLED, EXPIRED = Outcome(0, "cancelled"), Outcome(0, "expired")
 EMPTY = Outcome(200)
 
@@ -59,6 +60,8 @@ class Form:
     key = "custom_id"  # the member that holds a line's id
     unique = False  # do two lines with one id spoil the file?
     halves = False  # are halves of characters taken, which are no UTF-8?
+    errors_paid = True  # is a line that is answered with an error paid for?
+    gone = "input file not found"  # why a job fails whose lines are not there
     empty = Outcome(500, "an empty answer")  # what is answered with status 0, or `EMPTY`
 
     def check(self, line: JSON, order: JSON) -> None:
@@ -98,6 +101,29 @@ class Task:
     style: Style
 
 
+def mark_of(source: Path) -> str | None:
+    """The mark with which all custom_ids of a file begin."""
+    marks = set[str | None]()
+    with source.open("rb") as lines:
+        for raw in lines:
+            try:
+                custom_id = json.loads(raw).get("custom_id")
+            except (ValueError, AttributeError):
+                custom_id = None
+            marks.add(custom_id[:MARK] if isinstance(custom_id, str) and len(custom_id) >= MARK else None)
+    return marks.pop() if len(marks) == 1 else None
+
+
+def own_line(line: JSON) -> JSON:
+    """The body of a line that is `{"custom_id", "body"}` and nothing else. Raises `Bad`."""
+    custom_id, body = line.get("custom_id"), line.get("body")
+    if set(line) != {"custom_id", "body"} or not isinstance(body, dict):
+        raise Bad("a line has custom_id and body")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 64:
+        raise Bad("custom_id must be a text of up to 64 characters")
+    return body
+
+
 def judge(source: Path, form: Form, order: JSON) -> str | None:
     """Read every line as an upload or a create does; what is wrong, None for nothing."""
     try:
@@ -113,7 +139,7 @@ def run(task: Task) -> tuple[list[Ran], str | None]:
     try:
         rows = [_run(line, number, task) for number, line in _judged(task.source, task.form, task.order)]
     except (Bad, FileNotFoundError) as bad:
-        return [], "input file not found" if isinstance(bad, FileNotFoundError) else str(bad)
+        return [], task.form.gone if isinstance(bad, FileNotFoundError) else str(bad)
     random.Random(task.seed).shuffle(rows)
     return rows, None
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.kit.files import File, Files
 from proxy_plugin.providers.sandbox.kit.jobs import Job, Jobs, Options
-from proxy_plugin.providers.sandbox.kit.lines import JSON, Form, dumps
+from proxy_plugin.providers.sandbox.kit.lines import JSON, Form, dumps, mark_of
+from proxy_plugin.providers.sandbox.kit.links import Links
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 from proxy_plugin.providers.sandbox.settings import Settings
 from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
@@ -35,8 +37,9 @@ class Wire:
         self.name, self.prefix = services.name, self.prefix_of(services)
         self.services, self._settings = services, Settings(self.options_type(), options)
         self.files = Files(services, self.new_file_id, self.keeps)
+        self.links = Links(services, self.files, self.prefix)
         self.jobs_ = Jobs(services, self.form, self.new_job_id, self.problem, self.publish)
-        self.routes: Sequence[Route] = crowded(self.own_routes(), self._crowd)
+        self.routes: Sequence[Route] = [*crowded(self.own_routes(), self._crowd), *self.links.routes()]
 
     # What a wire has of its own.
 
@@ -95,7 +98,7 @@ class Wire:
         return self.services.accounts.of(key) if scheme == "Bearer" else None
 
     def admit(self, request: web.Request) -> str:
-        if (account := self.account(request)) is None:
+        if (account := self.links.bearer(request) or self.account(request)) is None:
             raise self.unauthorized(given=any(name in request.headers for name in self.credentials))
         if request.headers.get("content-encoding", "identity") != "identity":
             raise self.refused(415, "Request bodies must not be compressed.")
@@ -120,7 +123,9 @@ class Wire:
 
     def jobs(self) -> list[dict[str, Any]]:
         now = self.services.clock.now()
-        return [{**job.facts(now), **self.labels(job)} for job in self.jobs_.all.values()]
+        return [
+            {**job.facts(now, errors_paid=self.form.errors_paid), **self.labels(job)} for job in self.jobs_.all.values()
+        ]
 
     def labels(self, job: Job) -> dict[str, Any]:
         """What a job shows of the client's label, for the logs: `metadata`, as OpenAI has it."""
@@ -131,6 +136,7 @@ class Wire:
 
     def reset(self) -> None:
         self.files.reset()
+        self.links.reset()
         self.jobs_.all.clear()
         self._settings.reset()
 
@@ -159,11 +165,13 @@ class Wire:
 
     # Reading requests. Each raises `Refused`.
 
-    async def body(self, request: web.Request, known: Collection[str]) -> dict[str, Any]:
-        """The JSON object of a request that has no other members than these."""
+    async def body(self, request: web.Request, known: Collection[str], needed: Collection[str] = ()) -> dict[str, Any]:
+        """The JSON object of a request that has these members, and no others than the known ones."""
         value = await self.read(request)
         if unknown := set(value) - set(known):
             raise self.refused(self.invalid, f"{min(unknown)}: Extra inputs are not permitted")
+        if missing := set(needed) - set(value):
+            raise self.refused(self.invalid, f"{min(missing)}: Field required")
         return value
 
     async def read(self, request: web.Request) -> dict[str, Any]:
@@ -254,6 +262,10 @@ class Wire:
         await asyncio.to_thread(_write, file.path, rows)
         return self.files.add(file)
 
+    async def mark(self, file: File) -> str | None:
+        """The mark that all lines of a file share, for the logs."""
+        return await self.services.work.run(file.size, mark_of, file.path) if file.path.exists() else None
+
     async def two_files(self, job: Job) -> None:
         """Write the answers and the errors of a job into a file each, where there are any; `job.files` names them."""
         rows = list(job.results(self.form))
@@ -262,6 +274,27 @@ class Wire:
             kept = [text for good, text in rows if good is well]
             if kept or (well and answered):
                 job.files[name] = (await self.write(job, kept, f"{job.id}_{name}.jsonl")).id
+
+
+def acting(reply: Reply) -> Act:
+    """The act that has nothing to do but to answer."""
+
+    async def act() -> Reply:
+        return reply
+
+    return act
+
+
+def shown(value: Any, status: int = 200, subject: str | None = None) -> Act:
+    """The act that answers with JSON."""
+    return acting(json_reply(value, status, subject=subject))
+
+
+def stamp(moment: float | None) -> str | None:
+    """RFC 3339 in UTC."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _write(path: Path, rows: list[bytes]) -> None:
