@@ -151,11 +151,15 @@ async def test_a_body_that_is_no_json_object_is_400(tmp_path: Path, text: bytes)
         assert left(served) == []
 
 
-async def test_a_plan_needs_a_file_and_says_so(tmp_path: Path) -> None:
+async def test_a_plan_of_requests_keeps_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        status, answer, _ = await served.call("POST", "/v1/batches/plan", {"requests": [full(1)], "endpoint": CHAT})
-        assert (status, answer["error"]["param"]) == (400, "requests")
-        assert "upload" in answer["error"]["message"]
+        for body, count_of in (({"requests": [full(1), full(2)]}, 2), ({"requests": [full(1)] * 2}, None)):
+            status, answer, _ = await served.call("POST", "/v1/batches/plan", body, TARGET)
+            if count_of is None:
+                assert (status, answer["error"]["param"]) == (400, "requests[1].custom_id")
+            else:
+                assert (status, answer["request_counts"]["total"]) == (200, count_of)
+            assert (await count(served), left(served)) == (0, [])
 
 
 # ---- how much may come ----
