@@ -43,7 +43,8 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed
-from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
+from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import begin, bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.google import inline, refusals
@@ -81,9 +82,10 @@ class GoogleCredentials(KeyCredentials):
 CAPABILITIES = Capabilities(
     provider="google",
     title="Google Gemini API",
-    endpoints=ENDPOINTS | {EMBEDDINGS},
+    endpoints=ENDPOINTS | {EMBEDDINGS, GENERATE},
     input_mode=InputMode.FILE,
     default_host="https://generativelanguage.googleapis.com/v1beta",
+    native={GENERATE: CHAT},
     api_base=ApiBase(cut=("/models",)),
     max_bytes=2 * 10**9,  # "2 GB" a file, not said whether 2**30: the smaller reading costs one more part at most
     one_model_per_job=True,  # it stands in the path of the create

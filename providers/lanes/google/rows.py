@@ -19,6 +19,7 @@ from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Targe
 from proxy_plugin.providers.formats.embeddings import gemini as embeddings
 from proxy_plugin.providers.formats.embeddings.common import Facts
 from proxy_plugin.providers.formats.gemini.answers import error_row, to_completion
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE, own_request
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.json_text import read
 from proxy_plugin.providers.formats.members import pieces
@@ -53,6 +54,8 @@ def request_line(line: LineIn, target: Target) -> Native:
             raise LineRejected(message, code="unsupported_value", param="input")
         key += PACKED if fan.facts.base64 else ""
         translated = Translated(fan.bodies[0], fan.dropped)
+    elif line.endpoint == GENERATE:
+        translated = own_request(line.body)
     else:
 
         def native(chat: bytes) -> Translated:
@@ -88,7 +91,8 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     key, packed = _key(found)
     for fault in (found.get("error", b""), found.get("status", b"")):
         if fault.startswith(b"{"):
-            return _failed(key, error_row(fault))
+            error = error_row(fault)
+            return _failed(key, error._replace(body=b'{"error":' + fault + b"}") if endpoint == GENERATE else error)
     response = found.get("response", b"")
     if not response.startswith(b"{"):
         return unanswered(key, *EMPTY)
@@ -103,7 +107,8 @@ def _answer(response: bytes, source: str, endpoint: str, *, packed: bool) -> Ans
     ended, model = (int(told[1] or 0), told[2]) if told else (0, "")
     if endpoint == EMBEDDINGS:
         return embeddings.join([response], Facts(model, 1, 1, packed))
-    return through_chat.answer(endpoint, to_completion(response, created=ended, model=model))
+    completion = to_completion(response, created=ended, model=model)
+    return completion._replace(body=response) if endpoint == GENERATE else through_chat.answer(endpoint, completion)
 
 
 def _as_openai_has_it(key: str, response: bytes) -> Row:

@@ -28,7 +28,7 @@ from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.sources import inline
 from proxy_plugin.lines.sources.inline import REQUESTS, InlineJob, Written, Wrong
 from proxy_plugin.providers import catalog
-from proxy_plugin.routing.endpoints import ENDPOINTS, is_mixed, served
+from proxy_plugin.routing.endpoints import ENDPOINTS, NATIVE, is_mixed, served
 from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
@@ -139,14 +139,16 @@ async def written(request: web.Request, sent: Sent, stack: AsyncExitStack) -> In
 
 
 def _job(gateway: Gateway, sent: Sent, route: Route, path: str) -> InlineJob:
-    limits, given = gateway.config.limits, sent.members.get("endpoint")
+    limits, given, native = gateway.config.limits, sent.members.get("endpoint"), _native(route)
     endpoint = None if given is None else endpoint_in(sent.members)
     return InlineJob(
         source=str(sent.spool.path),
         path=path,
         url=None if endpoint is None or is_mixed(endpoint) else endpoint,
         urls=None if endpoint is None else served(endpoint),
-        native=_native(route),
+        native=native,
+        member=NATIVE[native] if native is not None else None,
+        model=_model(route),
         max_line_bytes=limits.max_line_bytes,
         max_lines=limits.max_lines,
     )
@@ -155,6 +157,12 @@ def _job(gateway: Gateway, sent: Sent, route: Route, path: str) -> InlineJob:
 def _native(route: Route) -> str | None:
     """Return the url of bodies in the own shape of the route's lanes; None where that is none, or several."""
     found = {url for name in route.providers for url in catalog.load(name).capabilities.native}
+    return found.pop() if len(found) == 1 else None
+
+
+def _model(route: Route) -> str | None:
+    """Return the model that all lines get, None where they have their own."""
+    found = {target.model for target in route.targets}
     return found.pop() if len(found) == 1 else None
 
 
