@@ -62,7 +62,7 @@ $(VENV)-sdks/.made: pyproject.toml constraints/sdks.txt
 	@touch $@
 
 test-sdks: $(VENV)-sdks/.made
-	$(VENV)-sdks/bin/python -m pytest -n $(WORKERS) tests/providers/sandbox/sdks
+	$(VENV)-sdks/bin/python -m pytest -n $(WORKERS) tests/providers/sandbox/sdks tests/whole/test_portkey_pages_sdk.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

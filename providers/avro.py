@@ -1,64 +1,114 @@
-"""An Avro file of results, as JSON lines.
+"""An Avro file of results, as JSON lines: a tool of `apart`.
 
-fastavro is the reader that Cohere's own SDK has (7.3.1). It is imported where a file is read and nowhere else.
+Blocks are read here, since fastavro, the reader that Cohere's own SDK has (7.3.1), unpacks each whole, whatever comes
+of it. It reads their records, one at a time. Source: "Object Container Files", Avro specification 1.12.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
+import bz2
+import io
+import lzma
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 import orjson
 
-from proxy_plugin.providers.errors import Short
-from proxy_plugin.providers.kept import publish
+from proxy_plugin.providers.apart import Cut, TooMuch
 
-if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Intake
-
-
-async def convert(avro: Path, to: Path, intake: Intake | None, more: Mapping[str, str], *, last: bool) -> None:
-    """Write the records of a file as JSON lines, each with `more` members, whole and durable or not at all.
-
-    Raises Short for a file that breaks off, or with more than the intake takes; the `last` reading keeps what is there.
-    """
-    part = to.with_name(to.name + ".part")
-    most = None if intake is None else intake.most_bytes
-    try:
-        size, cut = await asyncio.to_thread(_write, avro, part, more, most)
-        if cut and not last:
-            raise Short("an Avro file of results breaks off, or holds more than is taken")
-        if intake is not None:
-            await intake.take(size)
-        await asyncio.to_thread(publish, part, to)
-    finally:
-        part.unlink(missing_ok=True)
+MOST = 32 << 20  # bytes of a block, packed or not: a record of 96 vectors has 0.6 MB, a writer's own bound is 16 KB
+HEAD = 1 << 20  # bytes in which a schema ends
+HEADER = {
+    "type": "record",
+    "name": "header",
+    "fields": [
+        {"name": "magic", "type": {"type": "fixed", "name": "magic", "size": 4}},
+        {"name": "meta", "type": {"type": "map", "values": "bytes"}},
+        {"name": "sync", "type": {"type": "fixed", "name": "sync", "size": 16}},
+    ],
+}
+_UNREADABLE = (  # what files that break off or are none raise
+    *(EOFError, ValueError, LookupError, TypeError, OverflowError, StopIteration, RecursionError, AttributeError),
+    *(struct.error, zlib.error, lzma.LZMAError, OSError),
+)
 
 
-def _write(avro: Path, part: Path, more: Mapping[str, str], most: int | None) -> tuple[int, bool]:
-    """Return the size of what was written, and whether it is less than there should be."""
-    from fastavro import reader  # noqa: PLC0415 - see above
-
-    size = 0
-    with avro.open("rb") as source, part.open("wb") as target:
+def rows(source: Path, more: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the records as JSON texts, each with `more` members. Raises Cut or TooMuch."""
+    with source.open("rb") as file:
         try:
-            for record in reader(source):
+            for record in _records(file):
                 fields: dict[str, Any] = record if isinstance(record, dict) else {}
-                line = orjson.dumps({**fields, **more}, default=_text) + b"\n"  # json holds the lock for 100 ms
-                if most is not None and size + len(line) > most:
-                    return size, True
-                size += target.write(line)
-            cut = False
-        except (EOFError, ValueError, LookupError, TypeError, OverflowError, StopIteration, struct.error, zlib.error):
-            cut = True  # what fastavro raises for files that break off or are none
-        target.flush()
-        os.fsync(target.fileno())
-    return size, cut
+                yield orjson.dumps({**fields, **more}, default=_text)
+        except _UNREADABLE:
+            raise Cut from None
+
+
+def _records(file: BinaryIO) -> Iterator[object]:
+    from fastavro import parse_schema, schemaless_reader  # noqa: PLC0415 - for who reads a file alone
+
+    head = io.BytesIO(file.read(HEAD))
+    header: Any = schemaless_reader(head, HEADER, None)
+    if header["magic"] != b"Obj\x01":
+        raise Cut
+    file.seek(head.tell())
+    schema = parse_schema(orjson.loads(header["meta"]["avro.schema"]))
+    for count, block in _blocks(file, header["meta"].get("avro.codec", b"null").decode(), header["sync"]):
+        inside = io.BytesIO(block)
+        for _ in range(count):
+            place = inside.tell()
+            yield schemaless_reader(inside, schema, None)
+            if inside.tell() == place:  # records of no bytes have no end
+                raise Cut
+
+
+def _blocks(file: BinaryIO, codec: str, sync: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield how many records a block has, and its bytes, unpacked."""
+    while (count := _number(file)) is not None:
+        size = _number(file)
+        if size is None or size < 0 or count < 0:
+            raise Cut
+        if size > MOST:
+            raise TooMuch
+        packed = file.read(size)
+        if len(packed) < size or file.read(len(sync)) != sync:
+            raise Cut
+        yield count, packed if codec == "null" else _unpacked(packed, codec)
+
+
+def _unpacked(packed: bytes, codec: str) -> bytes:
+    unpack = _CODECS[codec]()
+    block: bytes = unpack.decompress(packed, MOST)
+    if len(block) >= MOST:
+        raise TooMuch
+    if not unpack.eof:
+        raise Cut
+    return block
+
+
+_CODECS: Mapping[str, Callable[[], Any]] = {
+    "deflate": lambda: zlib.decompressobj(-zlib.MAX_WBITS),
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(memlimit=MOST),
+}
+
+
+def _number(file: BinaryIO) -> int | None:
+    """Read a number of up to 64 bits; None at the end of the file."""
+    number = shift = 0
+    while byte := file.read(1):
+        number |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return (number >> 1) ^ -(number & 1)
+        shift += 7
+        if shift > 63:
+            break
+    if shift or byte:
+        raise Cut
+    return None
 
 
 def _text(value: object) -> str:

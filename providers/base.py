@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
-from proxy_plugin.providers.errors import LineRejected, NoToken, OutcomeUnknown, ProviderError, Refused, Short, TryLater
+from proxy_plugin.providers.errors import (
+    LineRejected,
+    NoToken,
+    OutcomeUnknown,
+    ProviderError,
+    Refused,
+    Short,
+    TooLarge,
+    TryLater,
+)
 from proxy_plugin.providers.marks import (
     MARK_LENGTH,
     NATIVE_ID_LENGTH,
@@ -67,6 +76,7 @@ __all__ = [
     "StoresFiles",
     "Submission",
     "Target",
+    "TooLarge",
     "TryLater",
     "Usage",
     "make_mark",
@@ -341,5 +351,6 @@ class BatchProvider(Protocol):
         """Store every result file of an ended job in `folder`, complete and fsynced; return the file names.
 
         The names are the `source` of `row`; `.NAME` and `NAME.part` are the adapter's own. A retry has the same folder:
-        what is whole there is not read again in one reading. What is cut is `Short`, the `last` reading takes it.
+        what is whole there is not read again in one reading. What is cut is `Short`, the `last` reading takes it. What
+        unpacks to more than is taken is `TooLarge`, and what stands before it is stored.
         """

@@ -5,6 +5,7 @@ gone            of what may be gone: that it is not found is an answer
 none_if_gone    the same, where what is there is wanted
 ask_to_cancel   of a cancellation: that it comes too late is no error
 patiently       one call of several that are worth something together: a refused one does not undo the others
+resumed         one that sends a file from an offset, and goes on where it broke off
 ready           what the provider is still at work on: looked at a few times
 """
 
@@ -80,6 +81,27 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
                 raise
         await asyncio.sleep(wait)
     return await call()
+
+
+async def resumed(send: Callable[[int], Awaitable[T]], received: Callable[[], Awaitable[int]]) -> T:
+    """Return the answer to the end of a file that is sent from an offset.
+
+    After any doubt `received` asks how much has arrived, and the rest is sent from there, as long as it moves. An
+    upload that is known no more (404) is given up.
+    """
+    offset, pauses = 0, iter(PAUSES)
+    while True:
+        try:
+            return await send(offset)
+        except TryLater as error:
+            pause = next(pauses, None)
+            if pause is None or (error.after or 0.0) > LONGEST_PAUSE or error.status == 404:
+                raise
+            await asyncio.sleep(max(pause, error.after or 0.0))
+        has = await received()
+        if has > offset:  # it moves, so it may go on moving
+            pauses = iter(PAUSES)
+        offset = has
 
 
 async def ready(look: Callable[[], Awaitable[T | None]], what: str) -> T:

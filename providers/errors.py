@@ -5,6 +5,7 @@ Every call has three ways to fail, and no fourth:
     ProviderError
      |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
      |   |- Short       an answer of results came to its end and is less than was announced
+     |   |   `- TooLarge  it is packed, and unpacks to more than is taken
      |   `- NoToken     what is to prove the account could not be had, and nothing was sent
      |- Refused         the provider will not take this: give up and tell why
      `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
@@ -53,6 +54,10 @@ class NoToken(TryLater):
 
 class Short(TryLater):
     """Results end before they should. Only raised by `fetch` and `confirm`, and repeated a bounded number of times."""
+
+
+class TooLarge(Short):
+    """Results unpack to more than is taken, whenever they are read: what stands before is stored. For `fetch` alone."""
 
 
 class OutcomeUnknown(ProviderError):

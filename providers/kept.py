@@ -40,10 +40,32 @@ def note(to: Path, facts: Mapping[str, object], *, keep: bool) -> None:
 
 async def bring(to: Path, facts: Mapping[str, object], get: Callable[[], Awaitable[object]]) -> None:
     """Make `to` hold what `get` stores there, unless it is there already and was stored for the same facts."""
-    if await asyncio.to_thread(noted, to) != facts:
-        await asyncio.to_thread(note, to, facts, keep=False)
+    await begin(to, facts, _untold)
     if not await asyncio.to_thread(to.exists):
         await get()
+
+
+async def begin(to: Path, facts: Mapping[str, object], look: Callable[[], Awaitable[object]]) -> int | None:
+    """Note what `to` is read for, and return its size in bytes as `look` tells it; None: it does not.
+
+    What is there goes, unless it was read for the same facts, or for those of an earlier `reading` and has that size.
+    """
+    found = await asyncio.to_thread(noted, to)
+    if not facts.items() <= found.items():
+        told, earlier = await look(), {**facts, "reading": found.get("reading")}
+        keep = earlier.items() <= found.items() and await asyncio.to_thread(_has_size, to, told)
+        found = {**facts, "bytes": told}
+        await asyncio.to_thread(note, to, found, keep=keep)
+    size = found.get("bytes")
+    return size if isinstance(size, int) else None
+
+
+async def _untold() -> None:
+    return None
+
+
+def _has_size(path: Path, size: object) -> bool:
+    return path.exists() and path.stat().st_size == size
 
 
 def publish(part: Path, to: Path) -> None:

@@ -136,6 +136,15 @@ class Listing:
                     edge = record.created - LISTING_SLACK if record.created else math.inf
             yield page
 
+    async def past(self, origin: Origin, created: float) -> AsyncIterator[Page]:
+        """Yield a list in whatever order it comes: to its end, or until it is seen to have come past a time."""
+        seen = list[float]()
+        async for page in self.pages(origin):
+            yield page
+            seen += [record.created for record in page.records]
+            if created and passed(seen, created):
+                return
+
     async def _page(self, origin: Origin, limit: int, cursor: Mapping[str, str]) -> Page:
         params = {**self.params, **({} if self.limit is None else {self.size: str(limit)}), **cursor}
         reply = await patiently(lambda: origin.request("GET", self.path, params=params))

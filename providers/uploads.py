@@ -8,15 +8,16 @@ named_results, bring   which result files a job names; one of them stored whole
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy_plugin.providers.base import JobEnd, JobStatus, PartFile, Refused, Sighting, Submission, TryLater
-from proxy_plugin.providers.calls import gone, known, patiently
-from proxy_plugin.providers.kept import note, noted
-from proxy_plugin.providers.listing import Listed, Listing, Page, identifier
+from proxy_plugin.providers.calls import gone, known, none_if_gone, patiently
+from proxy_plugin.providers.kept import begin
+from proxy_plugin.providers.listing import Listed, Listing, Page
 
 if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
@@ -31,12 +32,12 @@ class FileStore:
 
     async def stage(self, origin: Origin, part: PartFile, *, again: bool) -> dict[str, str]:
         """Upload a part, or find the upload of an interrupted run. Raises like `BatchProvider.stage`."""
-        if again and (found := await self._staged(origin, part)):
-            return {"file": found}
-        stored = (await origin.upload(self.listing.path, self.fields, part.path, filename(part))).fields()
-        file = identifier(stored)
-        if file is None or stored.get("bytes") not in (None, part.bytes):
+        stored = await self._staged(origin, part) if again else None
+        stored = await self.put(origin, part) if stored is None else stored
+        file, (_, size) = self.listing.read(stored)[0], self.told(stored)
+        if file is None or size not in (None, part.bytes):
             raise TryLater(f"upload of {filename(part)}: the reply names no file of {part.bytes} bytes")
+        self.check(origin, stored)
         return {"file": file}
 
     async def find(
@@ -57,17 +58,42 @@ class FileStore:
 
     async def revoke(self, origin: Origin, submission: Submission) -> None:
         """Delete the input file, so that a create that is accepted late has nothing to run."""
-        path = f"{self.listing.path}/{submission.staged['file']}"
-        if not await gone(origin.request("DELETE", path)) and not await gone(origin.request("GET", path)):
+        path = self._path(submission.staged["file"])
+        if not await self.absent(origin.request("DELETE", path)) and not await self.absent(origin.request("GET", path)):
             raise TryLater(f"/{path} is still there after its deletion")
 
-    async def _staged(self, origin: Origin, part: PartFile) -> str | None:
+    # What a provider may have of its own.
+
+    async def put(self, origin: Origin, part: PartFile) -> Mapping[str, Any]:
+        """Upload a part; return the record of its file."""
+        return (await origin.upload(self.listing.path, self.fields, part.path, filename(part))).fields()
+
+    def told(self, file: Mapping[str, Any]) -> tuple[object, object]:
+        """Return under which name a file was uploaded, and its size in bytes; None where its record does not tell."""
+        return file.get("filename"), file.get("bytes")
+
+    def usable(self, file: Mapping[str, Any]) -> bool:
+        """Tell whether an upload that was found may be used."""
+        return file.get("status") != "error"
+
+    def check(self, origin: Origin, file: Mapping[str, Any]) -> None:
+        """Raise TryLater while a file cannot be read by a job yet, Refused where it never will be."""
+
+    async def absent(self, call: Awaitable[object]) -> bool:
+        """Return whether a call about a file is answered with "not found"."""
+        return await gone(call)
+
+    async def _staged(self, origin: Origin, part: PartFile) -> Mapping[str, Any] | None:
         """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
         try:
             async for page in self.listing.pages(origin):
                 for file in page.records:
-                    if _is_of(file.fields, part) and not await gone(origin.request("GET", self._path(file.id))):
-                        return file.id  # a list may still show a file that was deleted a moment ago
+                    if self.told(file.fields) != (filename(part), part.bytes):
+                        continue
+                    # a list may still show a file that was deleted a moment ago
+                    found = await none_if_gone(patiently(partial(origin.request, "GET", self._path(file.id))))
+                    if found is not None and self.usable(fields := {**file.fields, **found.fields()}):
+                        return fields
         except Refused:
             return None
         return None
@@ -77,7 +103,7 @@ class FileStore:
         if file is None:
             return False
         reply = await patiently(lambda: origin.request("GET", self._path(file)))
-        return bool(reply.fields().get("filename") == filename(submission.part))
+        return self.told(reply.fields())[0] == filename(submission.part)
 
     def _path(self, file: str) -> str:
         return f"{self.listing.path}/{file}"
@@ -103,24 +129,11 @@ def named_results(
 
 async def bring(origin: Origin, file: str, to: Path, status: JobStatus) -> None:
     """Make `to` hold a result file whole. Each call that has succeeded is not made again in the same reading."""
-    facts: dict[str, Any] = {"file": file, "reading": status.reading}
-    found = await asyncio.to_thread(noted, to)
-    if not facts.items() <= found.items():
+
+    async def look() -> object:
         path = f"files/{file}"
-        facts["bytes"] = (await known(origin.request("GET", path), path)).fields().get("bytes")
-        keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
-        await asyncio.to_thread(note, to, facts, keep=keep)
-        found = facts
+        return (await known(origin.request("GET", path), path)).fields().get("bytes")
+
+    size = await begin(to, {"file": file, "reading": status.reading}, look)
     if not await asyncio.to_thread(to.exists):
-        size = found.get("bytes") if not status.last else None
-        await origin.download(f"files/{file}/content", to, size if isinstance(size, int) else None)
-
-
-def _has_size(path: Path, size: object) -> bool:
-    return path.exists() and path.stat().st_size == size
-
-
-def _is_of(file: Mapping[str, Any], part: PartFile) -> bool:
-    """Whether a listed file is an upload of this very part, and usable."""
-    same = file.get("filename") == filename(part) and file.get("bytes") == part.bytes
-    return same and file.get("status") != "error"
+        await origin.download(f"files/{file}/content", to, None if status.last else size)

@@ -361,6 +361,7 @@ ROWS = (
         "Retry the line.",
     ),
     Code("results_expired", "The provider no longer has the results.", "Retry the batch."),
+    Code("results_too_large", "The results are packed, and unpack to more than is taken.", "See them at the provider."),
     Code(
         "server_error",
         "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "

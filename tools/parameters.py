@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import LineIn, LineRejected, Target
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.bedrock.invoke import to_converse, to_invoke
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
@@ -59,7 +60,33 @@ class Probe:
     given: Json = field(default_factory=dict)
 
 
+CHAT = "/v1/chat/completions"
+STRANGE: Json = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "of_nobody": [1]}
+
+
+def of_lane(name: str) -> Format:
+    """Return what a lane makes of a body that it puts into a line whose member it is, model or not."""
+    lane = catalog.load(name)
+
+    def translate(body: bytes, *, model: str, drop_params: bool) -> Translated:
+        made = lane.translate(LineIn("id", CHAT, body, model), Target(drop_params=drop_params))
+        return Translated(json.dumps(json.loads(made.data)["body"]).encode(), made.dropped)
+
+    return Format(lane.capabilities.title, "m", translate)
+
+
+def _hands_on(name: str) -> bool:
+    """Tell whether a lane hands on a member that nobody knows, and all others."""
+    try:
+        made = json.loads(of_lane(name).translate(json.dumps(STRANGE).encode(), model="m", drop_params=False).body)
+    except (LineRejected, LookupError, TypeError):
+        return False
+    return bool({**made, "model": "m"} == STRANGE)
+
+
+HANDING_ON = tuple(name for name in catalog.names() if _hands_on(name))
 FORMATS = (
+    replace(of_lane("openai"), title="handed on"),
     Format("Anthropic", "claude-sonnet-4-5", to_messages),
     Format("Bedrock: Claude", "anthropic.claude-sonnet-4-5-20250929-v1:0", to_invoke),
     Format("Bedrock: Converse", "amazon.nova-pro-v1:0", to_converse),
@@ -182,7 +209,8 @@ _HEAD = """\
 
 <!-- made by `make docs` from what the translators do with probes -->
 
-Lanes of OpenAI's own format send a line as it came. What the translators of the other formats make of a chat body:
+Lanes of OpenAI's own format hand a body on as it came, but for the model: {handing}. {unlike}
+What becomes of a chat body in each format:
 
 - **sent**: with the members of the native body that are new or changed;
 - **hint**: promises nothing about the answer; the line runs without it, or with the nearest that there is (then the
@@ -217,10 +245,24 @@ _LIMITS = {"max_tokens", "max_completion_tokens"}
 
 def markdown() -> str:
     """Return the whole document."""
-    models = "\n".join(f"- `{each.model}` for {each.title}" for each in FORMATS)
-    parts = [_HEAD.format(models=models), "## Parameters\n", *_table(PARAMETERS)]
+    models = "\n".join(f"- `{each.model}` for {each.title}" for each in FORMATS[1:])
+    titles = ", ".join(of_lane(name).title for name in HANDING_ON)
+    parts = [
+        _HEAD.format(models=models, handing=titles, unlike=" ".join(_unlike())),
+        "## Parameters\n",
+        *_table(PARAMETERS),
+    ]
     parts += ["", "## Messages and their parts\n", *_table(CONTENTS), "", _HINTS, *_hints()]
     return "\n".join(parts) + "\n"
+
+
+def _unlike() -> Iterator[str]:
+    """Yield a sentence for each lane that hands on, but for some probe, what the others do."""
+    for name in HANDING_ON:
+        lane = of_lane(name)
+        odd = [each.name for each in PARAMETERS + CONTENTS if outcome(each, lane) != outcome(each, FORMATS[0])]
+        if odd:
+            yield f"{lane.title} leaves out {', '.join(odd)}."
 
 
 def _table(probes: tuple[Probe, ...]) -> Iterator[str]:

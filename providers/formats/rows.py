@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
-
-import msgspec
 
 from proxy_plugin.providers.base import Row, Usage
 from proxy_plugin.providers.formats.json_text import read, write
@@ -61,15 +60,27 @@ def answered(native_id: str, request_id: str, answer: Answer) -> Row:
     return Row(native_id, ok=ok, response=response, code=answer.code or None, model=model or None, usage=answer.usage)
 
 
+def carried(native_id: str, body: bytes, fields: Mapping[str, Any]) -> Row:
+    """Return the row of an answer in OpenAI's shape, handed on as it is; `fields` is the body, decoded."""
+    model, usage = fields.get("model"), fields.get("usage")
+    row = answered(native_id, "", Answer(body, tokens_of(usage), model if isinstance(model, str) else ""))
+    return row if isinstance(usage, dict) else replace(row, usage=None)
+
+
 def failed(native_id: str, request_id: str, error: ErrorAnswer) -> Row:
     """Return the row of a line that was answered with an error."""
     response = _response(error.status, request_id, error.body)
     return Row(native_id, ok=False, response=response, code=str(error.status))
 
 
+def refused(native_id: str, message: str, *, status: int = 400, code: str | None = None) -> Row:
+    """Return the row of a line that was answered with an error in these words."""
+    return failed(native_id, "", error_of(status, {"message": message, "code": code}))
+
+
 def unanswered(native_id: str, code: str, message: str) -> Row:
     """Return the row of a line that no model answered."""
-    return Row(native_id, ok=False, error=msgspec.json.encode({"code": code, "message": message}), code=code)
+    return Row(native_id, ok=False, error=write({"code": code, "message": message}), code=code)
 
 
 def error_of(status: int, given: Any) -> ErrorAnswer:

@@ -11,30 +11,28 @@ import msgspec
 from proxy_plugin.engine import tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.space import Full
-from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP
+from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, scan_bytes, scan_limits
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.errors import NoSpace
 from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
-from proxy_plugin.lines.scan import Facts, ScanLimits, UrlFacts, scan
+from proxy_plugin.lines.scan import Facts, UrlFacts, scan
 from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
-SHORTEST_LINE = 3  # bytes, `{}` and its break
-SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
 
 
 async def scan_file(desk: Desk, row: FileRow) -> None:
     """Learn the envelope facts and the line index of an uploaded file, unless it is deleted meanwhile."""
     gateway = desk.gateway
-    limits = ScanLimits(gateway.config.limits.max_line_bytes, gateway.config.limits.max_lines)
+    limits = scan_limits(gateway)
     scratch = await asyncio.to_thread(gateway.blobs.temp_path)
     source, index = gateway.blobs.path(row.id), gateway.blobs.index_path(row.id)
     terms = gateway.terms(row.workspace, row.bytes)
     try:
         with Claim(gateway.room, None, rank=ENDING) as claim:
-            await claim.cover(min(limits.max_lines, row.bytes // SHORTEST_LINE + 1) * SCANNED_BYTES)
+            await claim.cover(scan_bytes(row, limits.max_lines))
             work = gateway.workers.run(terms, scan, str(source), str(index), str(scratch), limits)
             facts = await tasks.while_wanted(partial(tasks.to_be_scanned, desk, row.id), work)
     except NoSpace as error:

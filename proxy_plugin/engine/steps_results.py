@@ -27,7 +27,7 @@ from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import LONGEST_ROW_BYTES, CollectFacts, CollectJob, collect
 from proxy_plugin.lines.manifest import ASSIGNMENT
-from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TryLater
+from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
@@ -54,6 +54,12 @@ UNREADABLE = StoredRefusal.of(
         "The results of this job take longer to read than their size allows (engine.task_seconds and"
         " engine.task_seconds_per_mb). This line may have been paid for.",
         code=tasks.TOO_MUCH.code,
+    )
+).text()
+TOO_LARGE = StoredRefusal.of(
+    Refused(
+        "The results of this job are packed, and unpack to more than is taken. This line may have been paid for.",
+        code="results_too_large",
     )
 ).text()
 NOTHING = CollectFacts(rows=0, ok=0, failed=0, foreign=0, corrupt=0)
@@ -137,6 +143,8 @@ async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResult
     refusal = None
     try:
         names = await _fetched(desk, part, account, status, folder)
+    except TooLarge:
+        names, refusal = await asyncio.to_thread(_whole, folder), TOO_LARGE
     except Short as error:
         if not last:
             await desk.write(_read_again, desk, part, structs.replace(known, readings=known.readings + 1), str(error))

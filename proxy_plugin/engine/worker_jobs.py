@@ -14,6 +14,7 @@ from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
 from proxy_plugin.lines.merge import MergeJob
+from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
 from proxy_plugin.routing.route import EVERYTHING, Route
@@ -25,9 +26,21 @@ from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
 
+SHORTEST_LINE = 3  # bytes, `{}` and its break
+SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
 LINE_BYTES = 256  # that a line or a row has beside its body
 ENVELOPE_BYTES = 900  # of a line of the result files and of the ledger, beside the stored text
 WORKER_GIVES_UP = 5  # tries in which three workers died each
+
+
+def scan_limits(gateway: Gateway) -> ScanLimits:
+    """Return what the scan of a file takes."""
+    return ScanLimits(gateway.config.limits.max_line_bytes, gateway.config.limits.max_lines)
+
+
+def scan_bytes(row: FileRow, max_lines: int) -> int:
+    """Return how many bytes the scan of a file writes at most: the index, and the search for repeated ids."""
+    return min(max_lines, row.bytes // SHORTEST_LINE + 1) * SCANNED_BYTES
 
 
 def split_job(

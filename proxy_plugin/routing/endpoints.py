@@ -15,8 +15,10 @@ ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRe
     "/v1/images/edits",
     "/v1/videos",
     "/v1/messages",
+    "/v1beta/generateContent",
 )
-NATIVE = frozenset({"/v1/messages"})  # of those: bodies in a lane's own shape (`Capabilities.native`), not OpenAI's
+# Of those: bodies in a lane's own shape (`Capabilities.native`), not OpenAI's; and the member that holds one inline.
+NATIVE = {"/v1/messages": "params", "/v1beta/generateContent": "request"}
 
 
 def asked_endpoint(value: object) -> str:
@@ -53,7 +55,7 @@ def is_mixed(endpoint: str) -> bool:
 
 def takes_native(endpoint: str) -> bool:
     """Tell whether lines of a batch may have bodies in a lane's own shape, by its stored `endpoint`."""
-    return not NATIVE.isdisjoint(served(endpoint))
+    return not NATIVE.keys().isdisjoint(served(endpoint))
 
 
 def served(endpoint: str) -> tuple[str, ...]:

@@ -103,6 +103,49 @@ async def test_the_bytes_of_bodies_stay_and_only_line_breaks_between_tokens_go(t
     assert line == b'{"custom_id":"a\\/b","method":"POST","url":"/v1/chat/completions","body":%b}\n' % kept
 
 
+GEMINI, GENERATE = "gemini-2.5-flash", "/v1beta/generateContent"
+OWN_KEYS = {
+    "gemini": {"provider": "google", "api_key": "AIza-sandbox", "custom_host": "http://127.0.0.1:9"},
+    "mistral": {"provider": "mistral-ai", "api_key": "key-sandbox", "custom_host": "http://127.0.0.1:9/v1"},
+}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"contents": [{"parts": [{"text": text}]}]}
+
+
+async def test_requests_may_have_the_shape_of_their_lane(tmp_path: Path) -> None:
+    """Gemini's `{"key", "request"}`, whose key may be left out; Mistral's bodies, whose model the create names."""
+    gemini = [{"key": "a", "request": said("1")}, {"request": said("2"), "metadata": {"key": "b"}}]
+    gemini += [{"request": {"model": "gemini-2.5-pro", **said("3")}}]
+    async with running(tmp_path, virtual_keys=OWN_KEYS) as served:
+        headers = WHO | {"x-portkey-virtual-key": "gemini"}
+        batch = await made(served, {"requests": gemini, "model": GEMINI}, headers)
+        assert batch["endpoint"] == GENERATE
+        lines = [json.loads(line) for line in (await content(served, batch)).splitlines()]
+        assert [(line["custom_id"], line["url"]) for line in lines] == [
+            (name, GENERATE) for name in ("a", "b", "request-2")
+        ]
+        assert [line["body"] for line in lines] == [
+            {"model": model, **said(str(n))} for n, model in enumerate((GEMINI, GEMINI, "gemini-2.5-pro"), 1)
+        ]
+        body = {"messages": [{"role": "user", "content": "hi"}], "random_seed": 7}
+        order = {"requests": [{"custom_id": "a", "body": body}], "endpoint": CHAT, "model": "mistral-small-latest"}
+        batch = await made(served, order, WHO | {"x-portkey-virtual-key": "mistral"})
+        (line,) = (json.loads(line) for line in (await content(served, batch)).splitlines())
+        assert line["body"] == {"model": "mistral-small-latest", **body}
+
+
+async def test_a_shape_that_is_not_the_lanes_is_named(tmp_path: Path) -> None:
+    async with running(tmp_path, virtual_keys=OWN_KEYS) as served:
+        for slug, request in (("mistral", {"request": said("1")}), ("gemini", {"custom_id": "a", "params": {}})):
+            status, error = await refusal(
+                served, {"requests": [request], "model": "m"}, WHO | {"x-portkey-virtual-key": slug}
+            )
+            member = next(name for name in ("request", "params") if name in request)
+            assert (status, error["param"], error["code"]) == (400, f"requests[0].{member}", "unsupported_endpoint")
+
+
 WRONG = [
     ({"requests": 7}, "requests", "invalid_type"),
     ({"requests": {}}, "requests", "invalid_type"),
@@ -151,11 +194,15 @@ async def test_a_body_that_is_no_json_object_is_400(tmp_path: Path, text: bytes)
         assert left(served) == []
 
 
-async def test_a_plan_needs_a_file_and_says_so(tmp_path: Path) -> None:
+async def test_a_plan_of_requests_keeps_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
-        status, answer, _ = await served.call("POST", "/v1/batches/plan", {"requests": [full(1)], "endpoint": CHAT})
-        assert (status, answer["error"]["param"]) == (400, "requests")
-        assert "upload" in answer["error"]["message"]
+        for body, count_of in (({"requests": [full(1), full(2)]}, 2), ({"requests": [full(1)] * 2}, None)):
+            status, answer, _ = await served.call("POST", "/v1/batches/plan", body, TARGET)
+            if count_of is None:
+                assert (status, answer["error"]["param"]) == (400, "requests[1].custom_id")
+            else:
+                assert (status, answer["request_counts"]["total"]) == (200, count_of)
+            assert (await count(served), left(served)) == (0, [])
 
 
 # ---- how much may come ----

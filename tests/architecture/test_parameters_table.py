@@ -25,6 +25,7 @@ def test_every_cell_is_one_of_the_legend(form: Format) -> None:
 @pytest.mark.parametrize(
     ("name", "title", "cell"),
     [
+        ("`logit_bias`", "handed on", "sent: `logit_bias`"),
         ("`temperature` 0.2", "Anthropic", "sent: `temperature`"),
         ("`temperature` 1.5", "Anthropic", "dropped with a switch: 1"),
         ("`n` 2", "Anthropic", "refused"),

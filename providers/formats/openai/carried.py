@@ -1,7 +1,8 @@
 """OpenAI bodies and answers that a lane hands on as the bytes they are, in lines and rows of its own shape.
 
 Bodies are never decoded and written again: integers beyond 64 bits, escapes and halves of characters survive only as
-bytes. Rows are read with the standard library, which takes what msgspec refuses (`members`).
+bytes. Rows are read with the standard library, which takes what msgspec refuses (`members`); they are written by
+`formats.rows`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from proxy_plugin.providers.base import LineIn, LineRejected, Row, Usage
+from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.members import members, read_slowly
 
@@ -36,9 +37,9 @@ def edited(body: bytes, changes: Mapping[str, str | None]) -> bytes:
     return (b"{" + inside + b"}").replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def record(line: LineIn, body: bytes) -> bytes:
+def record(native_id: str, body: bytes) -> bytes:
     """Return `{"custom_id", "body"}` on one line."""
-    return b'{"custom_id":' + write(line.native_id) + b',"body":' + body + b"}"
+    return b'{"custom_id":' + write(native_id) + b',"body":' + body + b"}"
 
 
 def read_native(line: bytes) -> Native:
@@ -49,54 +50,3 @@ def read_native(line: bytes) -> Native:
 def inner(written: bytes) -> dict[str, bytes]:
     """Return the members of an object as they are written; {} for anything else."""
     return {key: written[start:end] for key, start, end in members(written)} if written.startswith(b"{") else {}
-
-
-def answered(native_id: str, body: bytes, fields: Mapping[str, Any]) -> Row:
-    """Return the row of an answer in OpenAI's shape; `fields` is the body, decoded."""
-    model = fields.get("model")
-    model = model.encode(errors="replace").decode() if isinstance(model, str) else None
-    return Row(native_id, ok=True, response=_response(200, body), model=model, usage=usage_of(fields.get("usage")))
-
-
-def refused(native_id: str, message: str, *, status: int = 400, code: str | None = None) -> Row:
-    """Return the row of a line that was answered with an error of this HTTP status."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return Row(native_id, ok=False, response=_response(status, write({"error": error})), code=str(status))
-
-
-def unanswered(native_id: str, code: str, message: str) -> Row:
-    """Return the row of a line that has no answer."""
-    return Row(native_id, ok=False, error=write({"code": code, "message": message}), code=code)
-
-
-def empty(native_id: str) -> Row:
-    """Return the row of a line for which the provider says nothing."""
-    return unanswered(native_id, "empty_result", "The provider returned neither a response nor an error.")
-
-
-def usage_of(given: object) -> Usage | None:
-    """Read token counts under their chat names."""
-    if not isinstance(given, dict):
-        return None
-    prompt, completion = _group(given, "prompt_tokens_details"), _group(given, "completion_tokens_details")
-    return Usage(
-        input_tokens=_count(given, "prompt_tokens"),
-        output_tokens=_count(given, "completion_tokens"),
-        cached_tokens=_count(prompt, "cached_tokens"),
-        reasoning_tokens=_count(completion, "reasoning_tokens"),
-    )
-
-
-def _response(status: int, body: bytes) -> bytes:
-    return b'{"status_code":%d,"request_id":"","body":%s}' % (status, body)
-
-
-def _group(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = given.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _count(given: Mapping[str, Any], name: str) -> int:
-    found = given.get(name)
-    return found if type(found) is int and found > 0 else 0

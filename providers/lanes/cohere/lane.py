@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import Field
 
 from proxy_plugin.providers import avro
+from proxy_plugin.providers.apart import unpack
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
@@ -239,7 +240,7 @@ async def _bring(account: Account, origin: Origin, url: str, to: Path, status: J
     try:
         await patiently(partial(origin.link(url).get, beside))
         more = {"model": status.results.get("model", "")}
-        await avro.convert(beside, to, account.http.intake, more, last=status.last)
+        await unpack(avro.__name__, beside, to, account.http.intake, more, last=status.last)
     finally:
         beside.unlink(missing_ok=True)
 

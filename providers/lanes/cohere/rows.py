@@ -15,7 +15,8 @@ from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Targe
 from proxy_plugin.providers.formats.cohere.answers import to_completion
 from proxy_plugin.providers.formats.embeddings import cohere
 from proxy_plugin.providers.formats.embeddings.common import Facts
-from proxy_plugin.providers.formats.openai import carried
+from proxy_plugin.providers.formats.openai.carried import edited, read_native, record
+from proxy_plugin.providers.formats.rows import EMPTY, answered, carried, refused, unanswered
 from proxy_plugin.providers.formats.shapes import Answer
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
@@ -25,7 +26,7 @@ BASE64 = "base64"  # the partition of lines that want their vectors so: a record
 def request_record(line: LineIn, target: Target) -> Native:
     """Return a record of the input dataset, without the model. Raises LineRejected."""
     if line.endpoint == CHAT:
-        return Native(carried.record(line, carried.edited(line.body, {"model": None})))
+        return Native(record(line.native_id, edited(line.body, {"model": None})))
     made = cohere.to_cohere_embeddings(
         line.body, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params
     )
@@ -33,7 +34,7 @@ def request_record(line: LineIn, target: Target) -> Native:
         message = f"a line holds {cohere.MAX_TEXTS} texts in a batch at Cohere; spread input over several lines"
         raise LineRejected(message, code="unsupported_value", param="input")
     partition = BASE64 if made.facts.base64 else ""
-    data = carried.record(line, made.bodies[0])
+    data = record(line.native_id, made.bodies[0])
     return Native(data, inputs=made.facts.inputs, partition=partition, dropped=made.dropped)
 
 
@@ -41,7 +42,7 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     """Read a record, written as JSON with the job's model; None for a blank one. Raises ValueError: corrupt."""
     if not line.strip():
         return None
-    row = carried.read_native(line)
+    row = read_native(line)
     body, text, model = row.fields.get("body"), row.written.get("body", b""), str(row.fields.get("model", ""))
     if isinstance(body, str) and body.lstrip().startswith("{"):
         text = body.encode(errors="replace").replace(b"\n", b" ").replace(b"\r", b" ").strip()
@@ -50,9 +51,9 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     if endpoint == EMBEDDINGS and found.get("embeddings"):
         return _embedded(row.custom_id, text, model, base64=f".{BASE64}." in source)
     if endpoint == CHAT and "choices" in found:
-        return carried.answered(row.custom_id, text, {"model": model, **found})
+        return carried(row.custom_id, text, {"model": model, **found})
     if endpoint == CHAT and isinstance(found.get("message"), dict):
-        return _answered(row.custom_id, to_completion(found, model=model))
+        return answered(row.custom_id, "", to_completion(found, model=model))
     return _failed(row.custom_id, row.fields, found, body)
 
 
@@ -61,21 +62,16 @@ def _embedded(native_id: str, body: bytes, model: str, *, base64: bool) -> Row:
     count = len(cohere.read_part(body).vectors)
     answer = cohere.join([body], Facts(model, count, max(count, 1), base64))
     if isinstance(answer, Answer):
-        return _answered(native_id, answer)
-    return carried.refused(native_id, "Cohere returned no embedding of an input.", status=500, code=answer.code)
-
-
-def _answered(native_id: str, answer: Answer) -> Row:
-    made = carried.answered(native_id, answer.body, {"model": answer.model})
-    return Row(native_id, ok=True, response=made.response, model=made.model, usage=answer.usage)
+        return answered(native_id, "", answer)
+    return refused(native_id, "Cohere returned no embedding of an input.", status=500, code=answer.code)
 
 
 def _failed(native_id: str, fields: Mapping[str, Any], found: Mapping[str, Any], body: object) -> Row:
     error = fields.get("error") or fields.get("errors") or found.get("error") or found.get("message") or body
     if not error:
-        return carried.empty(native_id)
+        return unanswered(native_id, *EMPTY)
     told = (fields.get("status_code"), found.get("status_code"), *(error.values() if isinstance(error, dict) else ()))
     status = next((code for code in told if type(code) is int and 400 <= code <= 599), 400)
     words = error.get("message") if isinstance(error, dict) else error
     message = words if isinstance(words, str) and words else "Cohere gave no reason for this error."
-    return carried.refused(native_id, message, status=status)
+    return refused(native_id, message, status=status)

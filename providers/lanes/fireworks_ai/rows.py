@@ -10,12 +10,13 @@ import re
 from typing import Any
 
 from proxy_plugin.providers.base import LineIn, Native, Row
-from proxy_plugin.providers.formats.openai.carried import answered, edited, inner, read_native, record, refused
+from proxy_plugin.providers.formats.openai.carried import edited, inner, read_native, record
+from proxy_plugin.providers.formats.rows import carried, refused
 
 
 def request_line(line: LineIn) -> Native:
     """Return the line of an input dataset. Raises LineRejected."""
-    return Native(record(line, edited(line.body, {"model": None})))
+    return Native(record(line.native_id, edited(line.body, {"model": None})))
 
 
 def result_row(line: bytes) -> Row | None:
@@ -27,7 +28,7 @@ def result_row(line: bytes) -> Row | None:
     if isinstance(body, dict) and isinstance(body.get("body"), dict):  # in OpenAI's wrapper, which nobody has seen
         body, written = body["body"], inner(written)["body"]
     if isinstance(body, dict) and "choices" in body:
-        return answered(row.custom_id, written, body)
+        return carried(row.custom_id, written, body)
     error = row.fields.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
     return refused(row.custom_id, _words(error), status=_status(row.fields, error)) if error else None
 

@@ -1,4 +1,4 @@
-"""Results that stand in the job itself: one object, kept as lines like those of a file.
+"""Results that stand in the job itself, as lines like those of a file: a tool of `apart`.
 
 Source: types of google-genai 3.6.1: `inlinedResponses.inlinedResponses[]`, and `inlinedEmbedContentResponses` for
 embeddings, each with the `metadata` of its request.
@@ -6,53 +6,41 @@ embeddings, each with the `metadata` of its request.
 
 from __future__ import annotations
 
-import asyncio
-import os
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proxy_plugin.providers.base import JobStatus, Short
-from proxy_plugin.providers.kept import note, noted, publish
-
-if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Origin
+from proxy_plugin.providers.apart import Cut, TooMuch
+from proxy_plugin.providers.formats.members import pieces
 
 NAMES = ("inlinedResponses", "inlinedEmbedContentResponses")
+MOST = 32 << 20  # bytes of a job: its requests have 20 MB at most
 
 
-def elements(output: object) -> list[Any] | None:
-    """Return the results in the output of a job; None where it has none."""
-    for name in NAMES:
-        inner = output.get(name) if isinstance(output, dict) else None
-        found = inner.get("inlinedResponses") if isinstance(inner, dict) else None
-        if isinstance(found, list):
-            return found
-    return None
-
-
-async def bring(origin: Origin, path: str, to: Path, status: JobStatus) -> None:
-    """Make `to` hold the results, one a line. Raises Short where the job cannot be read whole."""
-    facts = {"reading": status.reading}
-    if await asyncio.to_thread(noted, to) != facts:
-        await asyncio.to_thread(note, to, facts, keep=False)
-    if not await asyncio.to_thread(to.exists):
-        document = to.with_name(f".{to.name}.job")
-        await origin.download(path, document)
-        await asyncio.to_thread(_unpack, document, to)
-
-
-def _unpack(document: Path, to: Path) -> None:
+def rows(source: Path, more: Mapping[str, str]) -> Iterator[bytes]:  # noqa: ARG001 - they need no more
+    """Yield the results of a job. Raises Cut or TooMuch."""
+    if source.stat().st_size > MOST:
+        raise TooMuch
     try:
-        job = msgspec.json.decode(document.read_bytes())
-    except msgspec.DecodeError:
-        raise Short("a job ends in the middle of its results") from None
-    places = (job.get("metadata", {}).get("output"), job.get("response"))
-    found = next((each for each in map(elements, places) if each is not None), [])
-    part = to.with_name(f"{to.name}.part")
-    with part.open("wb") as file:
-        file.writelines(msgspec.json.encode(each) + b"\n" for each in found)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(part, to)
+        found = _results(source.read_bytes())
+        yield from (_on_one_line(bytes(each)) for each in msgspec.json.decode(found, type=list[msgspec.Raw]))
+    except msgspec.DecodeError:  # halves of characters
+        yield from (json.dumps(each).encode() for each in json.loads(found))
+    except ValueError:
+        raise Cut from None
+
+
+def _results(job: bytes) -> bytes:
+    told = pieces(job)
+    for place in (pieces(told.get("metadata", b"null")).get("output", b"null"), told.get("response", b"null")):
+        for name in NAMES:
+            inner = pieces(pieces(place).get(name, b"null")).get("inlinedResponses", b"null")
+            if inner.startswith(b"["):
+                return inner
+    return b"[]"
+
+
+def _on_one_line(row: bytes) -> bytes:
+    return row.replace(b"\n", b" ").replace(b"\r", b" ")

@@ -11,13 +11,14 @@ proves that the same project answers. Lines that travel in the create have neith
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from proxy_plugin.providers.apart import unpack
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
@@ -40,15 +41,16 @@ from proxy_plugin.providers.base import (
     Target,
     TryLater,
 )
-from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
+from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed
-from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
-from proxy_plugin.providers.kept import note, noted
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
+from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
+from proxy_plugin.providers.kept import begin, bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
-from proxy_plugin.providers.lanes.google import files, inline, refusals
-from proxy_plugin.providers.lanes.google.records import FILES, JOBS, facts_of, id_in, number
+from proxy_plugin.providers.lanes.google import inline, refusals
+from proxy_plugin.providers.lanes.google.files import JOBS, GoogleFiles, facts_of, id_in, number
 from proxy_plugin.providers.lanes.google.rows import EMBEDDINGS, model_path, request_line, result_row, results_name
-from proxy_plugin.providers.listing import passed, rfc_3339
+from proxy_plugin.providers.listing import Listed, rfc_3339
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
@@ -66,7 +68,6 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {  # behind BATCH_STATE_,
     "FAILED": (JobState.FAILED, None),
 }
 RESULTS = frozenset({"file", "inline"})  # where a job's results are, in what `status` tells `fetch`
-FILE_LASTS = 86_400.0  # seconds that an upload must have left of its 48 hours to be used for a new job
 
 
 class GoogleCredentials(KeyCredentials):
@@ -81,9 +82,10 @@ class GoogleCredentials(KeyCredentials):
 CAPABILITIES = Capabilities(
     provider="google",
     title="Google Gemini API",
-    endpoints=ENDPOINTS | {EMBEDDINGS},
+    endpoints=ENDPOINTS | {EMBEDDINGS, GENERATE},
     input_mode=InputMode.FILE,
     default_host="https://generativelanguage.googleapis.com/v1beta",
+    native={GENERATE: CHAT},
     api_base=ApiBase(cut=("/models",)),
     max_bytes=2 * 10**9,  # "2 GB" a file, not said whether 2**30: the smaller reading costs one more part at most
     one_model_per_job=True,  # it stands in the path of the create
@@ -127,19 +129,8 @@ class Google:
         return result_row(line, source, endpoint)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
-        """Upload the part as `pp-<mark>`, or find the upload of an earlier run. What is not ready yet is TryLater."""
-        origin = self._origin(account)
-        file = await _staged(origin, part) if again else None
-        if file is None:
-            file = await files.upload(self._origin(account, "/upload"), part, _name(part))
-        name, state = id_in(file.get("name")), file.get("state")
-        if name is None or number(file, "sizeBytes") not in (None, part.bytes):
-            raise TryLater(f"upload of {_name(part)}: the reply names no file of {part.bytes} bytes")
-        if state == "FAILED":
-            raise refusals.of_status(origin, file.get("error"), "file_failed")
-        if state not in (None, "ACTIVE"):
-            raise TryLater(f"files/{name}: the upload is still being processed")
-        return {"file": name}
+        """Upload the part, or find the upload of an interrupted run. What is not ready yet is TryLater."""
+        return await self._files(account).stage(self._origin(account), part, again=again)
 
     async def fence(self, account: Account) -> str | None:
         """Return a job of the account, the newest where the list begins with it, and when it was made: `id|created`."""
@@ -154,7 +145,7 @@ class Google:
         try:
             reply = await origin.create(f"{model_path(part.model or '')}:{verb}", json=order)
         except Refused as refused:
-            if await _is_gone(origin, file):
+            if await self._is_gone(account, file):
                 raise TryLater(f"files/{file}: the upload is not there any more", status=404) from None
             raise refusals.of_create(refused) from None
         job = id_in(reply.fields().get("name"))
@@ -164,19 +155,15 @@ class Google:
 
     async def find(self, account: Account, submission: Submission) -> Sighting:
         """Read the list; the control is our upload, seen under its name by the same key, or the fence."""
-        origin, jobs, control = self._origin(account), list[str](), False
+        origin, shown = self._origin(account), set[str]()
         fence, _, created = (submission.fence or "").partition("|")
-        seen = list[float]()
-        try:
-            async for page in JOBS.pages(origin):
-                control = control or any(job.id == fence for job in page.records)
-                jobs += [job.id for job in page.records if _is_ours(job.fields, submission)]
-                seen += [job.created for job in page.records]
-                if created and passed(seen, float(created)):
-                    break
-        except Refused:
-            return Sighting(tuple(jobs), control=False, listed=False)
-        return Sighting(tuple(jobs), control or await _shows_file(origin, submission))
+
+        def ours(job: Listed) -> bool:
+            shown.add(job.id)
+            return _is_ours(job.fields, submission)
+
+        found = await self._files(account).find(origin, JOBS.past(origin, float(created or 0)), submission, ours)
+        return replace(found, control=found.control or (found.listed and fence in shown))
 
     async def status(self, account: Account, job: str, part: PartFile) -> JobStatus:
         """Poll. A job that is not found is `TryLater` with status 404."""
@@ -210,7 +197,8 @@ class Google:
         if "file" in results:
             await _bring(origin, self._origin(account, "/download"), to, status)
         elif "inline" in results:
-            await inline.bring(origin, f"batches/{job}", to, status)
+            get = partial(_unpack, account, origin, f"batches/{job}", to, status)
+            await bring(to, {"reading": status.reading}, get)
         if "input" in results:
             with suppress(ProviderError):
                 await origin.request("DELETE", f"files/{results['input']}")
@@ -227,10 +215,16 @@ class Google:
 
     async def revoke(self, account: Account, submission: Submission) -> None:
         """Delete the upload: a create that comes late is refused, for it names a file that is not there."""
-        file, origin = submission.staged["file"], self._origin(account)
-        deleted = await files.absent(origin.request("DELETE", f"files/{file}"))
-        if not deleted and not await files.absent(origin.request("GET", f"files/{file}")):
-            raise TryLater(f"files/{file} is still there after its deletion")
+        await self._files(account).revoke(self._origin(account), submission)
+
+    def _files(self, account: Account) -> GoogleFiles:
+        return GoogleFiles(uploads=self._origin(account, "/upload"))
+
+    async def _is_gone(self, account: Account, file: str) -> bool:
+        try:
+            return await self._files(account).absent(self._origin(account).request("GET", f"files/{file}"))
+        except Refused:
+            return False
 
     def _origin(self, account: Account, service: str = "") -> Origin:
         """Return the calls of the API, or of its "/upload" and "/download", which stand before the version."""
@@ -245,48 +239,22 @@ class Google:
         return (host, chosen or last) if last in VERSIONS else (given, chosen or VERSIONS[0])
 
 
-async def _staged(origin: Origin, part: PartFile) -> dict[str, Any] | None:
-    """Look for an upload of this very part. Not being allowed to look costs a second upload, no money."""
-    try:
-        async for page in FILES.pages(origin):
-            for file in page.records:
-                if file.fields.get("displayName") == _name(part) and number(file.fields, "sizeBytes") == part.bytes:
-                    found = (await patiently(partial(origin.request, "GET", f"files/{file.id}"))).fields()
-                    expires = rfc_3339(found.get("expirationTime"))
-                    if expires is None or expires > time.time() + FILE_LASTS:
-                        return found
-    except Refused:
-        return None
-    return None
-
-
-async def _is_gone(origin: Origin, file: str) -> bool:
-    try:
-        return await files.absent(origin.request("GET", f"files/{file}"))
-    except Refused:
-        return False
-
-
-async def _shows_file(origin: Origin, submission: Submission) -> bool:
-    path = f"files/{submission.staged.get('file')}"
-    try:
-        reply = await patiently(lambda: origin.request("GET", path))
-    except Refused:
-        return False
-    return bool(reply.fields().get("displayName") == _name(submission.part))
-
-
 async def _bring(origin: Origin, downloads: Origin, to: Path, status: JobStatus) -> None:
     """Make `to` hold the result file whole. A call that has succeeded is not made again in the same reading."""
     file = status.results["file"]
-    facts: dict[str, Any] = {"file": file, "reading": status.reading}
-    found = await asyncio.to_thread(noted, to)
-    if not facts.items() <= found.items():
-        found = {**facts, "bytes": await _size(origin, file)}
-        await asyncio.to_thread(note, to, found, keep=False)
+    size = await begin(to, {"file": file, "reading": status.reading}, lambda: _size(origin, file))
     if not await asyncio.to_thread(to.exists):
-        size = None if status.last else found["bytes"]
-        await downloads.download(f"files/{file}:download", to, size, params={"alt": "media"})
+        await downloads.download(f"files/{file}:download", to, None if status.last else size, params={"alt": "media"})
+
+
+async def _unpack(account: Account, origin: Origin, path: str, to: Path, status: JobStatus) -> None:
+    """Make `to` hold the results that stand in the job."""
+    beside = to.with_name(f".{to.name}.job")
+    try:
+        await origin.download(path, beside)
+        await unpack(inline.__name__, beside, to, account.http.intake, {}, last=status.last)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 async def _size(origin: Origin, file: str) -> int | None:
@@ -342,7 +310,7 @@ def _results(found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, st
         output = place if isinstance(place, dict) else {}
         if (name := id_in(output.get("responsesFile"))) is not None:
             results["file"] = name
-        elif inline.elements(output) is not None:
+        elif any(isinstance(output.get(name), dict) for name in inline.NAMES):
             results["inline"] = "yes"
     more = {"ended": ended and str(int(ended)), "model": facts.get("model"), "input": file}
     return results | {name: value for name, value in more.items() if isinstance(value, str)}

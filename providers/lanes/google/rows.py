@@ -8,9 +8,10 @@ A response is handed on as the bytes it came in; lines with halves of characters
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -18,27 +19,27 @@ from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Targe
 from proxy_plugin.providers.formats.embeddings import gemini as embeddings
 from proxy_plugin.providers.formats.embeddings.common import Facts
 from proxy_plugin.providers.formats.gemini.answers import error_row, to_completion
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE, own_request
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
-from proxy_plugin.providers.formats.members import members
+from proxy_plugin.providers.formats.json_text import read
+from proxy_plugin.providers.formats.members import pieces
 from proxy_plugin.providers.formats.openai import through_chat
+from proxy_plugin.providers.formats.rows import (
+    CANCELLED,
+    EMPTY,
+    answered,
+    carried,
+    error_of,
+    failed,
+    text_of,
+    unanswered,
+)
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translated, count
 
 EMBEDDINGS = "/v1/embeddings"
 PACKED = "-b64"  # behind the key of a line whose vector is wanted in base64: only keys come back with the answers
-# OpenAI's text, "Batch API" guide, copy of 2026-06-27.
-NOT_RUN = {"code": "batch_cancelled", "message": "This request was not executed because the batch was cancelled."}
 _MODEL = re.compile(r"(?:models/|tunedModels/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SOURCE = re.compile(r"results-(\d{0,12})-([A-Za-z0-9._-]*)\.jsonl")
-_NULL = msgspec.Raw(b"null")
-
-
-class _Line(msgspec.Struct):
-    key: Any = None
-    custom_id: Any = None
-    metadata: Any = None
-    response: msgspec.Raw = _NULL
-    error: msgspec.Raw = _NULL
-    status: msgspec.Raw = _NULL
 
 
 def request_line(line: LineIn, target: Target) -> Native:
@@ -53,6 +54,8 @@ def request_line(line: LineIn, target: Target) -> Native:
             raise LineRejected(message, code="unsupported_value", param="input")
         key += PACKED if fan.facts.base64 else ""
         translated = Translated(fan.bodies[0], fan.dropped)
+    elif line.endpoint == GENERATE:
+        translated = own_request(line.body)
     else:
 
         def native(chat: bytes) -> Translated:
@@ -83,83 +86,53 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     """
     if not line.strip():
         return None
-    found = _read(line)
+    line.decode()  # msgspec does not look into texts that it skips
+    found = pieces(line.removeprefix(BOM_UTF8))
     key, packed = _key(found)
-    response = bytes(found.response)
-    for fault in (bytes(found.error), bytes(found.status)):
+    for fault in (found.get("error", b""), found.get("status", b"")):
         if fault.startswith(b"{"):
-            return _failed(key, fault)
+            error = error_row(fault)
+            return _failed(key, error._replace(body=b'{"error":' + fault + b"}") if endpoint == GENERATE else error)
+    response = found.get("response", b"")
     if not response.startswith(b"{"):
-        said = {"code": "empty_result", "message": "The provider returned neither a response nor an error."}
-        return Row(key, ok=False, error=msgspec.json.encode(said), code="empty_result")
-    if found.custom_id is not None:
+        return unanswered(key, *EMPTY)
+    if "custom_id" in found:
         return _as_openai_has_it(key, response)
-    return _answered(key, response, source, endpoint, packed=packed)
+    answer = _answer(response, source, endpoint, packed=packed)
+    return answered(key, "", answer) if isinstance(answer, Answer) else _failed(key, answer)
 
 
-def _answered(key: str, response: bytes, source: str, endpoint: str, *, packed: bool) -> Row:
+def _answer(response: bytes, source: str, endpoint: str, *, packed: bool) -> Answer | ErrorAnswer:
     told = _SOURCE.fullmatch(source)
     ended, model = (int(told[1] or 0), told[2]) if told else (0, "")
-    answer: Answer | ErrorAnswer
     if endpoint == EMBEDDINGS:
-        answer = embeddings.join([response], Facts(model, 1, 1, packed))
-    else:
-        answer = through_chat.answer(endpoint, to_completion(response, created=ended, model=model))
-    written = _response(answer.status, answer.body)
-    if not isinstance(answer, Answer):
-        return Row(key, ok=False, response=written, code=str(answer.status))
-    # A name is stored as UTF-8, which has no halves of characters.
-    name = answer.model.encode(errors="replace").decode() or None
-    return Row(key, answer.status == 200, written, code=answer.code or None, model=name, usage=answer.usage)
+        return embeddings.join([response], Facts(model, 1, 1, packed))
+    completion = to_completion(response, created=ended, model=model)
+    return completion._replace(body=response) if endpoint == GENERATE else through_chat.answer(endpoint, completion)
 
 
 def _as_openai_has_it(key: str, response: bytes) -> Row:
     """Take a row that Google wrote as OpenAI does, for a line that was one (litellm 1.110.2). Thoughts are output."""
-    fields = json.loads(response)
-    status, body = fields.get("status_code"), fields.get("body")
-    ok = isinstance(status, int) and 200 <= status <= 299 and isinstance(body, dict)
-    if not ok:
-        return Row(key, ok=False, response=response, code=str(status))
-    spent = body.get("usage")
-    given = count(spent, "promptTokens")
-    made = max(count(spent, "totalTokens") - given, count(spent, "completionTokens"))
-    model = body.get("model")
-    usage = Usage(given, made, reasoning_tokens=made - count(spent, "completionTokens"))
-    return Row(key, ok=True, response=response, model=model if isinstance(model, str) else None, usage=usage)
+    found = pieces(response)
+    status, body = read(found.get("status_code", b"null")), found.get("body", b"null")
+    fields = read(body)
+    if not isinstance(status, int) or not 200 <= status <= 299 or not isinstance(fields, dict):
+        return failed(key, "", error_of(status if isinstance(status, int) else 500, fields))
+    spent = fields.get("usage")
+    given, answer = count(spent, "promptTokens"), count(spent, "completionTokens")
+    made = max(count(spent, "totalTokens") - given, answer)
+    return replace(carried(key, body, fields), usage=Usage(given, made, reasoning_tokens=made - answer))
 
 
-def _failed(key: str, fault: bytes) -> Row:
-    answer = error_row(fault)
-    if answer.status == 499:
-        return Row(key, ok=False, error=msgspec.json.encode(NOT_RUN), code=NOT_RUN["code"])
-    return Row(key, ok=False, response=_response(answer.status, answer.body), code=str(answer.status))
+def _failed(key: str, error: ErrorAnswer) -> Row:
+    return unanswered(key, *CANCELLED) if error.status == 499 else failed(key, "", error)
 
 
-def _response(status: int, body: bytes) -> bytes:
-    return b'{"status_code":%d,"request_id":"","body":%s}' % (status, body)
-
-
-def _key(line: _Line) -> tuple[str, bool]:
+def _key(found: Mapping[str, bytes]) -> tuple[str, bool]:
     """Return whose answer a line is, and whether its vector is wanted in base64."""
-    inside = line.metadata.get("key") if isinstance(line.metadata, dict) else None
-    key = next((each for each in (line.key, inside, line.custom_id) if isinstance(each, str)), None)
+    inside = pieces(found.get("metadata", b"null"))
+    places = (found.get("key", b""), inside.get("key", b""), found.get("custom_id", b""))
+    key = next(filter(None, map(text_of, places)), None)
     if key is None:
         raise ValueError("a result without a key")
     return key.removesuffix(PACKED), key.endswith(PACKED)
-
-
-def _read(line: bytes) -> _Line:
-    line.decode()  # msgspec does not look into texts that it skips
-    try:
-        return msgspec.json.decode(line, type=_Line)
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    try:
-        fields = json.loads(line.decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(fields, dict):
-        raise ValueError("not a result row")  # noqa: TRY004 - the contract's word for a corrupt line
-    written = {name: msgspec.Raw(line[start:end]) for name, start, end in members(line)}
-    raws = {name: written[name] for name in ("response", "error", "status") if name in written}
-    return _Line(fields.get("key"), fields.get("custom_id"), fields.get("metadata"), **raws)

@@ -5,13 +5,12 @@ Shapes: the project's reference page, captures of 2026-09-02: the body of an err
 
 from __future__ import annotations
 
-import msgspec
-
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
 from proxy_plugin.providers.formats.embeddings.common import Facts, whole_texts
 from proxy_plugin.providers.formats.embeddings.mistral import join, read_part, to_mistral_embeddings
 from proxy_plugin.providers.formats.mistral.chat import to_completion, to_mistral
 from proxy_plugin.providers.formats.openai import through_chat
+from proxy_plugin.providers.formats.openai.carried import record
 from proxy_plugin.providers.formats.rows import read_row
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translated
 
@@ -27,13 +26,13 @@ def request_line(line: LineIn, target: Target) -> Native:
         fan = to_mistral_embeddings(line.body, model=target.model, drop_params=drop, strict_params=strict)
         body, dropped = whole_texts(fan.bodies[0], fan.dropped)
         partition = BASE64 if fan.facts.base64 else ""
-        return Native(_record(line.native_id, body), inputs=fan.facts.inputs, partition=partition, dropped=dropped)
+        return Native(record(line.native_id, body), inputs=fan.facts.inputs, partition=partition, dropped=dropped)
 
     def native(chat: bytes) -> Translated:
         return to_mistral(chat, model=target.model, drop_params=drop, strict_params=strict)
 
     translated = through_chat.translate(line.endpoint, line.body, native, drop_params=drop, strict_params=strict)
-    return Native(_record(line.native_id, translated.body), dropped=translated.dropped)
+    return Native(record(line.native_id, translated.body), dropped=translated.dropped)
 
 
 def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
@@ -46,7 +45,3 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
         return join([body], Facts("", inputs, inputs, BASE64 in source))
 
     return read_row(line, answer)
-
-
-def _record(native_id: str, body: bytes) -> bytes:
-    return b'{"custom_id":' + msgspec.json.encode(native_id) + b',"body":' + body + b"}"

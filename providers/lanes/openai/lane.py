@@ -41,7 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, none_if_gone, patiently
-from proxy_plugin.providers.kept import note, noted
+from proxy_plugin.providers.kept import begin
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
 from proxy_plugin.providers.lanes.openai import jobs, refusals
@@ -271,20 +271,16 @@ class OpenAICompatible:
 
         Tells whether it does: of errors a service may name a file that holds none.
         """
-        facts: dict[str, Any] = {"file": file, "reading": status.reading}
-        found = await asyncio.to_thread(noted, to)
-        if not facts.items() <= found.items():
+
+        async def look() -> object:
             known_size = self.service.files_by_id and not file.startswith(jobs.URLS)
-            facts["bytes"] = (await _read(origin, f"files/{file}")).get("bytes") if known_size else None
-            keep = found.get("file") == file and await asyncio.to_thread(_has_size, to, facts["bytes"])
-            await asyncio.to_thread(note, to, facts, keep=keep)
-            found = facts
-        if to.name == ERRORS and found.get("bytes") == 0:
+            return (await _read(origin, f"files/{file}")).get("bytes") if known_size else None
+
+        size = await begin(to, {"file": file, "reading": status.reading}, look)
+        if to.name == ERRORS and size == 0:
             return False
         if not await asyncio.to_thread(to.exists):
-            size = found.get("bytes") if not status.last else None
-            size = size if isinstance(size, int) else None
-            await self._download(origin, file, to, size)
+            await self._download(origin, file, to, None if status.last else size)
         return True
 
     async def _download(self, origin: Origin, file: str, to: Path, size: int | None) -> None:
@@ -313,10 +309,6 @@ def _check_processed(origin: Origin, file: Mapping[str, Any], service: Service) 
         said = origin.refusal(msgspec.json.encode(file.get("status_details")), 400)
         raise refusals.of_upload(said, first_line=service.first_line)
     raise TryLater(f"the uploaded file is {word if word.isidentifier() else 'not processed'}")
-
-
-def _has_size(path: Path, size: object) -> bool:
-    return path.exists() and path.stat().st_size == size
 
 
 def _filename(part: PartFile) -> str:

@@ -7,23 +7,15 @@ an answer no `error`, an error no status: `{"code": "batch_client_error", "messa
 from __future__ import annotations
 
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
-from proxy_plugin.providers.formats.openai.carried import (
-    answered,
-    edited,
-    empty,
-    inner,
-    read_native,
-    record,
-    refused,
-    unanswered,
-)
+from proxy_plugin.providers.formats.openai.carried import edited, inner, read_native, record
+from proxy_plugin.providers.formats.rows import EMPTY, carried, refused, unanswered
 
 CLIENT_ERROR = "batch_client_error"
 
 
 def request_line(line: LineIn, target: Target) -> Native:
     """Return the line of an input file; only a target's model changes its body. Raises LineRejected."""
-    return Native(record(line, edited(line.body, {} if target.model is None else {"model": target.model})))
+    return Native(record(line.native_id, edited(line.body, {} if target.model is None else {"model": target.model})))
 
 
 def result_row(line: bytes) -> Row | None:
@@ -35,11 +27,11 @@ def result_row(line: bytes) -> Row | None:
     if isinstance(response, dict) and isinstance(body := response.get("body"), dict):
         status = response.get("status_code", 200)
         if status == 200:
-            return answered(row.custom_id, inner(row.written["response"])["body"], body)
+            return carried(row.custom_id, inner(row.written["response"])["body"], body)
         if isinstance(status, int) and 400 <= status <= 599:
             return refused(row.custom_id, _words(body.get("error")), status=status)
     if not error:
-        return empty(row.custom_id)
+        return unanswered(row.custom_id, *EMPTY)
     code = str(error.get("code") or "provider_error")[:64] if isinstance(error, dict) else "provider_error"
     if code == CLIENT_ERROR:
         return refused(row.custom_id, _words(error), code=code)

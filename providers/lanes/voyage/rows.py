@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
-
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
 from proxy_plugin.providers.formats.embeddings.common import Facts, whole_texts
 from proxy_plugin.providers.formats.embeddings.voyage import join, read_part, to_voyage_embeddings
+from proxy_plugin.providers.formats.openai.carried import record
 from proxy_plugin.providers.formats.rows import read_row
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer
 
@@ -27,7 +26,7 @@ def request_line(line: LineIn, target: Target) -> Native:
         line.body, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params
     )
     body, dropped = whole_texts(wanted.line.bodies[0], wanted.line.dropped)
-    data = b'{"custom_id":' + msgspec.json.encode(line.native_id) + b',"body":' + body + b"}"
+    data = record(line.native_id, body)
     asked = json.dumps({"params": wanted.params, BASE64: wanted.line.facts.base64}, sort_keys=True)
     return Native(data, inputs=wanted.line.facts.inputs, partition=asked, dropped=dropped)
 

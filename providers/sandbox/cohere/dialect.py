@@ -14,11 +14,11 @@ from typing import Any
 from aiohttp import web
 
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
+from proxy_plugin.providers.sandbox.kit.files import File
+from proxy_plugin.providers.sandbox.kit.jobs import Job
+from proxy_plugin.providers.sandbox.kit.lines import EMPTY, JSON, Bad, Form, Outcome, dumps, own_line
+from proxy_plugin.providers.sandbox.kit.wire import Wire, shown, stamp
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
-from proxy_plugin.providers.sandbox.uploads.blobs import Blob
-from proxy_plugin.providers.sandbox.uploads.dialect import Uploaded, rows_of, shown
-from proxy_plugin.providers.sandbox.uploads.lines import Answer, Bad, dumps
-from proxy_plugin.providers.sandbox.uploads.lives import Job, stamp
 
 EMBED, OPENAI_CHAT = "batch-embed-v2-input", "batch-openai-chat-input"
 TYPES = {EMBED: "/v1/embeddings", OPENAI_CHAT: "/v1/chat/completions"}
@@ -40,158 +40,180 @@ OPTIONAL = ["null", "string"]
 """Of the output dataset; `body` is an object where an embedding is, a text where a completion is."""
 
 
-class Cohere(Uploaded):
+class Lines(Form):
+    """A record is `{"custom_id", "body"}`; the batch has the model."""
+
+    unique, halves, empty = True, True, EMPTY
+
+    def check(self, line: JSON, order: JSON) -> None:  # noqa: ARG002
+        body = own_line(line)
+        if "model" in body:
+            raise Bad("the batch has the model")
+        if "messages" not in body and not {"inputs", "input_type", "embedding_types"} <= set(body):
+            raise Bad("a record has messages, or inputs, input_type and embedding_types")
+
+    def asked(self, line: JSON, order: JSON) -> tuple[str, JSON]:
+        body = line["body"]
+        if "inputs" not in body:
+            return order["endpoint"], {"model": order["model"], **body}
+        texts = [part["text"] for each in body["inputs"] for part in each["content"] if part["type"] == "text"]
+        return order["endpoint"], {"input": texts, "dimensions": body.get("output_dimension")}
+
+    def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
+        if not outcome.status:
+            return b""
+        made: JSON | None = outcome.body or None
+        if made and made["object"] == "list":
+            made = {"id": identity, "embeddings": {"float": [each["embedding"] for each in made["data"]]}}
+        return dumps({"custom_id": custom_id, "body": made, "error": outcome.words or None})
+
+
+class Cohere(Wire):
     """See `dialect.Dialect`."""
 
-    model_in_lines = False
+    form = Lines()
+    invalid = 400
 
     def prefix_of(self, services: Services) -> str:
         return f"/{services.name}"
 
-    def own_routes(self) -> Sequence[Route]:
+    def own_routes(self) -> list[Route]:
         datasets, batches = "/v1/datasets", "/v2/batches"
+        one = datasets + "/{file_id}"
         return [
             Route("POST", datasets, "datasets.create", self._new_dataset),
             Route("GET", datasets, "datasets.list", self._datasets),
-            Route("GET", datasets + "/{dataset_id}", "datasets.retrieve", self._dataset),
-            Route("DELETE", datasets + "/{dataset_id}", "datasets.delete", self._delete),
+            Route("GET", one, "datasets.retrieve", self._dataset),
+            Route("DELETE", one, "datasets.delete", self.about_file(self._delete)),
             Route("POST", batches, "batches.create", self._create),
             Route("GET", batches, "batches.list", self._list),
-            Route("POST", batches + "/{batch_id}:cancel", "batches.cancel", self._cancel),
-            Route("GET", batches + "/{batch_id}", "batches.retrieve", self._retrieve),
+            Route("POST", batches + "/{batch_id}:cancel", "batches.cancel", self.about_job(self._cancel)),
+            Route("GET", batches + "/{batch_id}", "batches.retrieve", self.about_job(self._retrieve)),
         ]
 
-    def checker(self) -> Any:
-        return check
+    def error(self, status: int, message: str) -> JSON:  # noqa: ARG002
+        return {"message": message}
 
-    def order(self, blob: Blob, model: str, endpoint: str) -> dict[str, Any]:
-        return {"name": "a stranger's", "input_dataset_id": blob.id, "model": model, "endpoint": endpoint}
+    def labels(self, job: Job) -> dict[str, Any]:
+        return {"mark": job.order["mark"]}
 
-    def refusal(self, status: int, message: str, code: str | None) -> Reply:  # noqa: ARG002 - there are none
-        return json_reply({"message": message}, status)
+    def strangers_line(self, model: str) -> JSON:  # noqa: ARG002
+        return {"custom_id": secrets.token_hex(9), "body": {"messages": [{"role": "user", "content": "stranger"}]}}
+
+    def strangers_order(self, file: File, model: str) -> JSON:
+        order = {"name": "a stranger's", "input_dataset_id": file.id, "model": model}
+        return {**order, "endpoint": TYPES[OPENAI_CHAT], "mark": None, "lines": file.lines}
+
+    def problem(self, job: Job) -> str | None:
+        model = job.order["model"]
+        unknown = model in {"no-such-model", *job.options.unknown_models}
+        return f"Unable to access model {model}" if unknown else None
 
     # Datasets
 
     async def _new_dataset(self, request: web.Request, account: str) -> Act:
-        self.known(request, "name", "type", "keep_original_file", "skip_malformed_input", "keep_fields")
-        name, kind = request.query.get("name"), request.query.get("type")
+        known = ("name", "type", "keep_original_file", "skip_malformed_input", "keep_fields")
+        query = self.query(request, known)
+        name, kind = query.get("name"), query.get("type")
         if not name or kind not in TYPES:
-            raise self.complain(400, "name, or a type of datasets that is known, is missing")
-        _, blob = await self.blobs.form(request, (), "data", lambda: self.blobs.new(account, name, kind=kind))
-        assert blob is not None
-        return shown({"id": blob.id}, subject=blob.id)
-
-    def _stored(self, request: web.Request, account: str) -> Blob:
-        blob = self.blobs.find(account, request.match_info["dataset_id"])
-        if blob is None:
-            raise self.complain(404, "dataset not found")
-        return blob
+            raise self.refused(400, "name, or a type of datasets that is known, is missing")
+        file = await self.files.receive(request, account, (), self.refused, document="data")
+        file.filename, file.fields["type"] = name, kind
+        return shown({"id": self.files.add(file).id}, subject=file.id)
 
     async def _datasets(self, request: web.Request, account: str) -> Act:
-        self.known(request, "datasetType", "before", "after", "limit", "offset", "validationStatus")
-        limit, offset = int(request.query.get("limit", "100")), int(request.query.get("offset", "0"))
-        found = [blob for blob in self.blobs.of(account) if blob.kind in TYPES]
-        return shown({"datasets": [self._told(request, blob) for blob in found[offset : offset + limit]]})
+        query = self.query(request, ("datasetType", "before", "after", "limit", "offset", "validationStatus"))
+        limit, start = self.number(query, "limit", 100, 1, 1000), self.number(query, "offset", 0, 0, 10**9)
+        found = [file for file in self.files.of(account) if file.fields.get("type") in TYPES]
+        return shown({"datasets": [self._told(request, file) for file in found[start : start + limit]]})
 
     async def _dataset(self, request: web.Request, account: str) -> Act:
-        return shown({"dataset": self._told(request, self._stored(request, account))})
+        return shown({"dataset": self._told(request, self.stored(account, request.match_info["file_id"]))})
 
-    def _told(self, request: web.Request, blob: Blob) -> dict[str, Any]:
-        url = self.blobs.sign(request, blob)
+    def _told(self, request: web.Request, file: File) -> dict[str, Any]:
+        url = self.links.sign(request, file)
         return {
-            "id": blob.id,
-            "name": blob.name,
-            "created_at": stamp(blob.created),
-            "updated_at": stamp(blob.created),
-            "dataset_type": blob.kind,
-            "validation_status": "validated" if blob.whole else "processing",
-            "dataset_parts": [{"id": blob.id, "name": blob.name, "url": url, "index": 0, "size_bytes": blob.size}],
+            "id": file.id,
+            "name": file.filename,
+            "created_at": stamp(file.created),
+            "updated_at": stamp(file.created),
+            "dataset_type": file.fields.get("type", "output"),
+            "validation_status": "validated",
+            "dataset_parts": [{"id": file.id, "name": file.filename, "url": url, "index": 0, "size_bytes": file.size}],
         }
 
-    async def _delete(self, request: web.Request, account: str) -> Act:
-        blob = self._stored(request, account)
-
-        async def act() -> Reply:
-            self.blobs.delete(blob)
-            return json_reply({})
-
-        return act
+    def _delete(self, file: File) -> Reply:
+        self.files.delete(file)
+        return json_reply({})
 
     # Batches
 
     async def _create(self, request: web.Request, account: str) -> Act:
         known = ("name", "input_dataset_id", "model")
-        order = await self.blobs.body(request, known, known)
+        order = await self.body(request, known, known)
+        file = self.files.find(account, order["input_dataset_id"])
+        if file is None or file.fields.get("type") not in TYPES:
+            raise self.refused(400, "input_dataset_id names no dataset for batches")
+        more = {"endpoint": TYPES[file.fields["type"]], "mark": await self.mark(file), "lines": file.lines}
 
         async def act() -> Reply:
-            blob = self.blobs.find(account, str(order["input_dataset_id"]))
-            if blob is None or blob.kind not in TYPES:
-                raise self.complain(400, "input_dataset_id names no dataset for batches")
-            job = self.lives.new(self.new_id(), account, {**order, "endpoint": TYPES[blob.kind]}, blob)
-            await self.lives.accept(job)
+            if not file.path.exists():
+                raise self.refused(400, "input_dataset_id names no dataset for batches")
+            entry = {"mark": more["mark"], "lines": file.lines}
+            job = await self.jobs_.accept(account, {**order, **more}, file.path, self.current, entry)
             return json_reply({"batch": self._facts(job)}, subject=job.id)
 
         return act
 
     async def _list(self, request: web.Request, account: str) -> Act:
-        self.known(request, "page_size", "page_token", "order_by")
-        jobs, start = self.lives.newest(account), int(request.query.get("page_token", "0"))
-        size = min(int(request.query.get("page_size", "50")), 1000)
+        query = self.query(request, ("page_size", "page_token", "order_by"))
+        start = self.number({"page_token": query.get("page_token") or 0}, "page_token", 0, 0, 10**9)
+        jobs, size = self.jobs_.of(account), min(self.number(query, "page_size", 50, 1, 10**9), 1000)
         more = str(start + size) if start + size < len(jobs) else ""
         return shown({"batches": [self._facts(job) for job in jobs[start : start + size]], "next_page_token": more})
 
-    def _job(self, request: web.Request, account: str) -> Job:
-        job = self.lives.find(account, request.match_info["batch_id"])
-        if job is None:
-            raise self.complain(404, "batch not found")
-        return job
+    def _retrieve(self, job: Job, _: Mapping[str, str]) -> Reply:
+        facts = self._facts(job)
+        job.looks += job.ended
+        return json_reply({"batch": facts}, subject=job.id)
 
-    async def _retrieve(self, request: web.Request, account: str) -> Act:
-        job = self._job(request, account)
-        job.looks += job.ended is not None
-        return shown({"batch": self._facts(job)})
-
-    async def _cancel(self, request: web.Request, account: str) -> Act:
-        job = self._job(request, account)
-
-        async def act() -> Reply:
-            if not self.lives.cancel(job):
-                raise self.complain(400, "only a batch that is queued or in progress can be cancelled")
-            return json_reply({}, subject=job.id)
-
-        return act
+    def _cancel(self, job: Job, _: Mapping[str, str]) -> Reply:
+        if not self.jobs_.cancel(job):
+            raise self.refused(400, "only a batch that is queued or in progress can be cancelled")
+        return json_reply({}, subject=job.id)
 
     def _facts(self, job: Job) -> dict[str, Any]:
-        good, bad = job.counts(self._services.clock.now())
-        output = job.shown().get("output")
+        good, bad = job.counts(self.services.clock.now())
+        late = job.looks < job.options.results_late
         return {
             "id": job.id,
             "name": job.order["name"],
-            "status": f"BATCH_STATUS_{WORDS.get(job.status, job.status.upper())}",
+            "status": f"BATCH_STATUS_{WORDS.get(job.state, job.state.upper())}",
             "status_reason": job.problem or "",
             "created_at": stamp(job.created),
-            "updated_at": stamp(job.ended or job.created),
+            "updated_at": stamp(job.ended_at or job.created),
             "input_dataset_id": job.order["input_dataset_id"],
-            "output_dataset_id": output.id if output else None,
+            "output_dataset_id": None if late else job.files.get("output"),
             "model": job.order["model"],
-            "num_records": job.lines,
+            "num_records": job.order["lines"],
             "num_successful_records": good,
             "num_failed_records": bad,
             "input_tokens": "0",
             "output_tokens": "0",
-            **job.options.told_counts,
+            **(job.options.told_counts if job.ended else {}),
         }
 
-    async def finish(self, job: Job, moment: float) -> None:  # noqa: ARG002
-        done = job.answers[: job.done]
-        if done:
+    async def publish(self, job: Job) -> None:
+        rows = [text for _, text in job.results(self.form)]
+        if rows and job.done:
             embeds = job.order["endpoint"] == TYPES[EMBED]
-            blob = self.blobs.new(job.account, job.order["name"], kind="batch-embed-v2-output" if embeds else "output")
-            job.output = blob.id
-            job.results["output"] = self.blobs.write(blob, written(rows_of(done, row), embeds=embeds))
+            file = self.files.new(job.account, job.order["name"])
+            file.path.write_bytes(written(rows, embeds=embeds))
+            file.fields["type"] = "batch-embed-v2-output" if embeds else "output"
+            job.files["output"] = self.files.add(file).id
 
 
-def written(lines: bytes, *, embeds: bool) -> bytes:
+def written(lines: Sequence[bytes], *, embeds: bool) -> bytes:
     """Rows as an Avro file."""
     from fastavro import writer  # noqa: PLC0415 - by whoever asks for this stand-in alone
 
@@ -199,30 +221,9 @@ def written(lines: bytes, *, embeds: bool) -> bytes:
     types = {"custom_id": "string", "body": body, "error": OPTIONAL}
     fields = [{"name": name, "type": kind, "default": None} for name, kind in types.items() if name != "custom_id"]
     schema = {"type": "record", "name": "row", "fields": [{"name": "custom_id", "type": "string"}, *fields]}
-    rows = [json.loads(line) for line in lines.splitlines()]
+    rows = [json.loads(line) for line in lines]
     if not embeds:
         rows = [{**row, "body": row["body"] and dumps(row["body"]).decode()} for row in rows]
     target = io.BytesIO()
     writer(target, schema, rows)
     return target.getvalue()
-
-
-def check(line: Mapping[str, Any]) -> None:
-    """Judge what the reference page says of a record."""
-    if set(line) != {"custom_id", "body"}:
-        raise Bad("a record has custom_id and body")
-    body = line["body"]
-    if "model" in body:
-        raise Bad("the batch has the model")
-    if "messages" not in body and not {"inputs", "input_type", "embedding_types"} <= set(body):
-        raise Bad("a record has messages, or inputs, input_type and embedding_types")
-
-
-def row(custom_id: str, answer: Answer) -> bytes:
-    made = json.loads(answer.body) if answer.ok else None
-    if made and made["object"] == "list":
-        vectors = [each["embedding"] for each in made["data"]]
-        made = {"id": secrets.token_hex(8), "embeddings": {"float": vectors}}
-    if answer.status == 0:
-        return dumps({"custom_id": custom_id, "body": None, "error": None}) + b"\n"
-    return dumps({"custom_id": custom_id, "body": made, "error": answer.message or None}) + b"\n"

@@ -1,108 +1,102 @@
-"""The lines of a Gemini batch: judged, answered, kept as rows in the order in which they "run", a seeded shuffle.
+"""The lines of a Gemini batch, and its rows.
 
 A line that is no good has an error of its own. One marked as poison fails the whole job: whether Google ever does that
 no page tells.
 """
 
 import json
-import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from proxy_plugin.providers.sandbox.answers import POISON, Answer, Style, UnknownMarker, answer, markers, poison
-from proxy_plugin.providers.sandbox.google.errors import word
+from proxy_plugin.providers.sandbox.kit.lines import CANCELLED, EMPTY, JSON, Bad, Form, Outcome, Wrong, dumps
 
 CHAT, EMBED = "/v1/chat/completions", "/v1/embeddings"
-_REQUEST = frozenset(
-    {
-        "contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "safetySettings", "cachedContent",
-        "system_instruction", "generation_config", "model",
-    }
-)  # fmt: skip
-_EMBED = frozenset(
-    {"content", "output_dimensionality", "task_type", "title", "outputDimensionality", "taskType", "model"}
-)
-Line = Mapping[str, Any]
+WORDS = {  # HTTP status -> number and name among those of google.rpc
+    400: (3, "INVALID_ARGUMENT"),
+    401: (16, "UNAUTHENTICATED"),
+    403: (7, "PERMISSION_DENIED"),
+    404: (5, "NOT_FOUND"),
+    409: (10, "ABORTED"),
+    429: (8, "RESOURCE_EXHAUSTED"),
+    500: (13, "INTERNAL"),
+    503: (14, "UNAVAILABLE"),
+    504: (4, "DEADLINE_EXCEEDED"),
+}
+FIELDS = {
+    CHAT: frozenset(
+        {
+            *("contents", "systemInstruction", "generationConfig", "tools", "toolConfig", "safetySettings", "model"),
+            *("cachedContent", "system_instruction", "generation_config"),
+        }
+    ),
+    EMBED: frozenset(
+        {"content", "output_dimensionality", "task_type", "title", "outputDimensionality", "taskType", "model"}
+    ),
+}
+NEEDED = {CHAT: "contents", EMBED: "content"}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of a line: its result, whether that is an answer, whether the model ran, rows beside it."""
-
-    found: dict[str, Any]
-    ok: bool = True
-    copies: int = 1
-    stranger: dict[str, Any] | None = None
+def word(status: int) -> tuple[int, str]:
+    """The number and the name of an HTTP status among those of google.rpc."""
+    return WORDS.get(status, WORDS[500 if status >= 500 else 400])
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What `answer_all` needs to know."""
+class Lines(Form):
+    """A line is `{"key", "request"}`; model and kind are the job's."""
 
-    lines: bytes | list[Line]  # a file, or the requests of an inline job
-    model: str
-    embeds: bool
-    style: Style
-    seed: int
-    identity: str
+    key, unique, halves, empty = "key", True, True, EMPTY
 
+    def check(self, line: JSON, order: JSON) -> None:  # noqa: ARG002
+        if not isinstance(line.get("key"), str) or set(line) != {"key", "request"}:
+            raise Bad("no request under a key of its own")
 
-def answer_all(task: Assignment) -> tuple[str, list[Row]]:
-    """Return why the job fails ("" if it does not), and the rows in the order in which the lines run."""
-    rows, keys = list[Row](), set[str]()
-    for number, line in enumerate(_lines(task.lines), 1):
-        if line is None:
-            return f"Line {number} is not parseable as JSON.", []
-        key = line.get("key")
-        if not isinstance(key, str) or key in keys or set(line) != {"key", "request"}:
-            return f"Line {number} has no request under a key of its own.", []
-        keys.add(key)
-        request = line["request"]
-        chat = as_chat(request, embeds=task.embeds) if isinstance(request, dict) else {}
-        if way := poison(CHAT, chat):
-            return POISON if way == "silent" else f"Line {number}: {POISON}", []
-        rows.append(_run(key, request, chat, f"{task.identity}{number:x}", task))
-    if not rows:
-        return "The file has no lines.", []
-    random.Random(task.seed).shuffle(rows)
-    return "", rows
+    def asked(self, line: JSON, order: JSON) -> tuple[str, JSON]:
+        """As OpenAI has it, for the rules by which all stand-ins answer."""
+        request, endpoint = line["request"], EMBED if order["embeds"] else CHAT
+        if not isinstance(request, dict):
+            raise Wrong("The request is no object.")
+        if unknown := set(request) - FIELDS[endpoint]:
+            raise Wrong(f'Unknown name "{min(unknown)}": Cannot find field.')
+        if not request.get(NEEDED[endpoint]):
+            raise Wrong(f"{NEEDED[endpoint]} is not specified")
+        return endpoint, {"model": order["model"], **(_texts(request) if order["embeds"] else _chat(request))}
 
-
-def _lines(given: bytes | list[Line]) -> Iterable[Line | None]:
-    if isinstance(given, list):
-        yield from given
-        return
-    for raw in given.split(b"\n"):
-        if not raw.strip():
-            continue
-        try:
-            line = json.loads(raw.decode())
-        except (ValueError, RecursionError):
-            line = None
-        yield line if isinstance(line, dict) else None
+    def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
+        if outcome.status == 0:
+            code, words = (1, "The batch was cancelled.") if outcome == CANCELLED else (4, "Deadline expired.")
+            return dumps({"key": custom_id, "error": {"code": code, "message": words}})
+        if not outcome.well:
+            return dumps({"key": custom_id, "error": {"code": word(outcome.status)[0], "message": outcome.words}})
+        if outcome == EMPTY:
+            return dumps({"key": custom_id, "response": {}})
+        response = _embedding(outcome.body) if outcome.endpoint == EMBED else _response(outcome.body, identity)
+        return dumps({"key": custom_id, "response": response})
 
 
-def as_chat(request: Mapping[str, Any], *, embeds: bool) -> dict[str, Any]:
-    """Return a request as the body of a chat, for the rules by which all stand-ins answer."""
-    turns = [request.get("content")] if embeds else request.get("contents")
+def _texts(request: JSON) -> JSON:
+    texts = [part["text"] for part in request["content"].get("parts", []) if "text" in part]
+    size = request.get("output_dimensionality", request.get("outputDimensionality"))
+    return {"input": "\n".join(texts)} | ({"dimensions": size} if size else {})
+
+
+def _chat(request: JSON) -> JSON:
     config = request.get("generationConfig")
     config = config if isinstance(config, dict) else {}
     mode = request.get("toolConfig", {}).get("functionCallingConfig", {}).get("mode")
     tools = [each for tool in request.get("tools", []) for each in tool.get("functionDeclarations", [])]
     functions = [{"name": each["name"], "parameters": each.get("parametersJsonSchema")} for each in tools]
     chat = {
-        "messages": [_turn(turn) for turn in turns or [] if isinstance(turn, dict)],
+        "messages": [_turn(turn) for turn in request["contents"] if isinstance(turn, dict)],
         "tools": [{"function": each} for each in functions],
         "tool_choice": "required" if mode == "ANY" else None,
         "max_tokens": config.get("maxOutputTokens"),
         "n": config.get("candidateCount"),
-        "more": {name: value for name, value in request.items() if name not in {"contents", "content"}},
+        "more": {name: value for name, value in request.items() if name != "contents"},
     }
     return {name: value for name, value in chat.items() if value}
 
 
-def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+def _turn(turn: Mapping[str, Any]) -> JSON:
     parts = [part for part in turn.get("parts", []) if isinstance(part, dict)]
     if any("functionResponse" in part for part in parts):
         return {"role": "tool", "content": ""}
@@ -110,57 +104,28 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": "assistant" if turn.get("role") == "model" else "user", "content": texts}
 
 
-def _run(key: str, request: Any, chat: Mapping[str, Any], identity: str, task: Assignment) -> Row:
-    if complaint := _complaint(request, task):
-        return Row({"key": key, "error": _status(400, complaint)}, ok=False)
-    try:
-        found = answer(CHAT, chat, task.style)
-        wanted = markers("\n".join(part["text"] for part in chat["messages"][-1]["content"]))
-    except UnknownMarker as wrong:
-        return Row({"key": key, "error": _status(400, f"The sandbox knows no marker {wrong}.")}, ok=False)
-    status = 504 if {"timeout", "expire"} & wanted.keys() else int(wanted.get("error", 200))
-    body = {"error": _status(status, f"The line asked the sandbox for an error {status}.")}
-    if status in {0, 200}:
-        made = _embedding(found) if task.embeds else _response(found, identity, task.model)
-        body = {"response": made if status else {}}
-    copies = 0 if "missing" in wanted else 2 if "duplicate" in wanted else 1
-    stranger = {"key": wanted["foreign"] or f"stranger-{identity}", **body} if "foreign" in wanted else None
-    return Row({"key": key, **body}, status in {0, 200}, copies, stranger)
-
-
-def _complaint(request: Any, task: Assignment) -> str:
-    if not isinstance(request, dict):
-        return "The request is no object."
-    known, needed = (_EMBED, "content") if task.embeds else (_REQUEST, "contents")
-    if unknown := set(request) - known:
-        return f'Unknown name "{min(unknown)}": Cannot find field.'
-    return "" if request.get(needed) else f"{needed} is not specified"
-
-
-def _status(status: int, message: str) -> dict[str, Any]:
-    return {"code": word(status)[0], "message": message}
-
-
-def _response(found: Answer, identity: str, model: str) -> dict[str, Any]:
-    part: dict[str, Any] = {"text": found.text}
-    reason: dict[str, Any] = {"finishReason": "MAX_TOKENS" if found.cut else "STOP"}
-    if found.tool:
-        part = {"functionCall": {"name": found.tool.name, "args": json.loads(found.tool.arguments)}}
-    if found.refusal:
-        part, reason = {"text": ""}, {"finishReason": "SAFETY", "finishMessage": found.refusal}
-    content = {"parts": [part], "role": "model"}
+def _response(made: JSON, identity: str) -> JSON:
+    used = made["usage"]
     spent = {
-        "promptTokenCount": found.input_tokens,
-        "candidatesTokenCount": found.output_tokens,
-        "totalTokenCount": found.input_tokens + found.output_tokens,
+        "promptTokenCount": used["prompt_tokens"],
+        "candidatesTokenCount": used["completion_tokens"],
+        "totalTokenCount": used["total_tokens"],
     }
-    return {
-        "candidates": [{"content": content, **reason, "index": number} for number in range(found.copies)],
-        "usageMetadata": spent,
-        "modelVersion": model.rpartition("/")[2],
-        "responseId": identity,
-    }
+    candidates = [_candidate(each) for each in made["choices"]]
+    return {"candidates": candidates, "usageMetadata": spent, "modelVersion": made["model"], "responseId": identity}
 
 
-def _embedding(found: Answer) -> dict[str, Any]:
-    return {"embedding": {"values": [len(found.text) / 1024, -0.25, 0.5]}, "tokenCount": found.input_tokens}
+def _candidate(choice: JSON) -> JSON:
+    said = choice["message"]
+    part: JSON = {"text": said["content"] or ""}
+    reason = {"finishReason": "MAX_TOKENS" if choice["finish_reason"] == "length" else "STOP"}
+    for call in said.get("tool_calls", ()):
+        function = call["function"]
+        part = {"functionCall": {"name": function["name"], "args": json.loads(function["arguments"])}}
+    if said["refusal"]:
+        reason = {"finishReason": "SAFETY", "finishMessage": said["refusal"]}
+    return {"content": {"parts": [part], "role": "model"}, **reason, "index": choice["index"]}
+
+
+def _embedding(made: JSON) -> JSON:
+    return {"embedding": {"values": made["data"][0]["embedding"]}, "tokenCount": made["usage"]["prompt_tokens"]}

@@ -25,9 +25,9 @@ STAND_IN = StandIn(
     late_cancel=400,
     free=("files.create", "files.retrieve", "files.content", "batches.retrieve", "batches.list", "files.delete"),
     doubted=("files.list",),
-    late=("output_late",),
+    late=("results_late",),
     counters=("successfulRequestCount", "failedRequestCount"),
-    quick={"processing_seconds": 0.02, "pending_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
+    quick={"processing_seconds": 0.02, "validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     unlimited={"max_batches": 10**6},
     lacks={
         "test_an_acceptance_later_than_the_settle_time_runs_nothing": "a create whose input is gone is refused: no job",

@@ -27,6 +27,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     validate_seconds: float = 0.05
     run_seconds: float = 0.2  # from the first line to the last
+    finalize_seconds: float = 0.0  # from the last line to the end
     cancel_seconds: float = 0.1
     window_seconds: float = 86400.0
     results_late: int = 0  # so many looks at an ended job do not find its results yet
@@ -45,11 +46,11 @@ class Job:
     account: str
     order: JSON
     source: Path | None
-    options: Options
+    options: Any  # the wire's own `Options`
     number: int
     created: float
     stranger: bool = False
-    state: str = "validating"  # then in_progress, cancelling, and one of ENDS
+    state: str = "validating"  # then in_progress, finalizing, cancelling, and one of ENDS
     problem: str | None = None
     rows: list[Ran] = field(default_factory=list)  # in running order
     done: int | None = None  # lines that ran, once no more will
@@ -65,17 +66,22 @@ class Job:
     @property
     def validated(self) -> float:
         """When its lines begin to run."""
-        return self.created + self.options.validate_seconds
+        return self.created + float(self.options.validate_seconds)
 
     @property
     def run(self) -> float:
         """When the last line is done."""
-        return self.validated + self.options.run_seconds
+        return self.validated + float(self.options.run_seconds)
+
+    @property
+    def finalized(self) -> float:
+        """When its results are written."""
+        return self.run + float(self.options.finalize_seconds)
 
     @property
     def expires(self) -> float:
         """When the lines that have not run are given up."""
-        return self.created + self.options.window_seconds
+        return self.created + float(self.options.window_seconds)
 
     @property
     def ended(self) -> bool:
@@ -86,7 +92,7 @@ class Job:
         """How many lines have run at `now`."""
         if self.done is not None:
             return self.done
-        if self.state not in {"in_progress", "cancelling"} or not self.rows:
+        if self.state not in {"in_progress", "finalizing", "cancelling"} or not self.rows:
             return 0
         now = min(now, self.expires, now if self.cancelled_at is None else self.cancelled_at)
         share = 1.0 if now >= self.run else max(0.0, now - self.validated) / self.options.run_seconds
@@ -111,16 +117,17 @@ class Job:
             again += [row] if number < done and row.copies > 1 else []
         yield from ((200 <= row.status < 300, row.row) for row in again)
 
-    def facts(self, now: float) -> dict[str, Any]:
+    def facts(self, now: float, *, errors_paid: bool) -> dict[str, Any]:
         """What `/_sandbox/jobs` tells; `lines_run` counts the lines that a model saw, which somebody pays for."""
         well, failed = self.counts(now)
+        ran = sum(row.status > 0 for row in self.rows[: self.progress(now)])
         return {
             "id": self.id,
             "account": self.account,
             "status": self.state,
             "counts": {"completed": well, "failed": failed},
             "lines": len(self.rows),
-            "lines_run": sum(row.status > 0 for row in self.rows[: self.progress(now)]),
+            "lines_run": ran if errors_paid else well,
             "output_file_id": self.files.get("output"),
             "created_at": self.created,
             "stranger": self.stranger,
@@ -128,19 +135,33 @@ class Job:
 
 
 class Jobs:
-    """The jobs of all accounts and their lives. `publish` makes the results of a job that is over."""
+    """The jobs of all accounts and their lives.
+
+    `problem` says why a job fails whatever its lines are, `publish` makes the results of one that is over.
+    """
 
     def __init__(
-        self, services: Services, form: Form, new_id: Callable[[], str], publish: Callable[[Job], Awaitable[None]]
+        self,
+        services: Services,
+        form: Form,
+        new_id: Callable[[], str],
+        problem: Callable[[Job], str | None],
+        publish: Callable[[Job], Awaitable[None]],
     ) -> None:
-        self._services, self._form, self._new_id, self._publish = services, form, new_id, publish
+        self._services, self._form, self._new_id, self._problem, self._publish = (
+            services,
+            form,
+            new_id,
+            problem,
+            publish,
+        )
         self.all: dict[str, Job] = {}
 
     async def accept(
-        self, account: str, order: JSON, source: Path | None, options: Options, log: dict[str, Any]
+        self, account: str, order: JSON, source: Path | None, options: Options, log: dict[str, Any], job_id: str = ""
     ) -> Job:
         """A new job, which is in the log of accepted creates before anybody hears of it."""
-        job = self._new(account, order, source, options)
+        job = self._new(account, order, source, options, job_id)
         entry = {"at": time.monotonic(), "account": account, "batch_id": job.id, **log}
         await self._services.accepted.append(entry)
         self._start(job)
@@ -157,9 +178,9 @@ class Jobs:
         job.stranger = True
         return job, self._start(job)
 
-    def _new(self, account: str, order: JSON, source: Path | None, options: Options) -> Job:
+    def _new(self, account: str, order: JSON, source: Path | None, options: Options, job_id: str = "") -> Job:
         now = self._services.clock.now()
-        return Job(self._new_id(), account, order, source, options, len(self.all), now)
+        return Job(job_id or self._new_id(), account, order, source, options, len(self.all), now)
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         self.all[job.id] = job
@@ -195,19 +216,24 @@ class Jobs:
         if not job.cancelled.is_set():
             job.state = "in_progress"
         await clock.until(min(job.run, job.expires), job.cancelled)
+        if job.options.finalize_seconds and job.run <= job.expires and not job.cancelled.is_set():
+            job.state = "finalizing"
+            await clock.until(job.finalized, job.cancelled)
         if (cancelled_at := job.cancelled_at) is not None:
             job.done = job.progress(cancelled_at)
             await clock.until(cancelled_at + job.options.cancel_seconds)
             await self._end(job, "cancelled", cancelled_at + job.options.cancel_seconds)
             return
-        job.settled, end = True, min(job.run, job.expires)
+        job.settled, end = True, job.finalized if job.run <= job.expires else job.expires
         job.done = job.progress(end)
         await self._end(job, "completed" if job.run <= job.expires else "expired", end)
 
     async def _examined(self, job: Job) -> tuple[list[Ran], str | None]:
         """Judge and answer the lines. A file that is deleted before has no lines to run."""
         if job.source is None or not job.source.exists():
-            return [], "input file not found"
+            return [], self._form.gone
+        if (problem := self._problem(job)) is not None:
+            return [], problem
         task = Task(
             source=job.source,
             form=self._form,
@@ -218,7 +244,7 @@ class Jobs:
             style=job.options.answers,
         )
         rows, problem = await self._services.work.run(job.source.stat().st_size, run, task)
-        return rows, problem if job.source.exists() else "input file not found"
+        return rows, problem if job.source.exists() else self._form.gone
 
     async def _end(self, job: Job, state: str, moment: float) -> None:
         """Write the results, and only then show the end."""

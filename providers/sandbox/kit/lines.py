@@ -31,6 +31,10 @@ class Bad(Exception):
         return self.message if self.line is None else f"line {self.line}: {self.message}"
 
 
+class Wrong(Exception):
+    """A line that is answered with an error (400) of its own, in these words."""
+
+
 class Outcome(NamedTuple):
     """What became of a line: an answer (2xx) with a body, an error of that status in words; 0: it did not run."""
 
@@ -45,17 +49,26 @@ class Outcome(NamedTuple):
         return 200 <= self.status < 300
 
 
+MARK = 10  # characters of a prefix that all custom_ids of a job may share
 CANCELLED, EXPIRED = Outcome(0, "cancelled"), Outcome(0, "expired")
+EMPTY = Outcome(200)
 
 
 class Form:
     """How one wire writes its lines. Stateless, for it goes to other processes; `order` is the create's body."""
 
+    key = "custom_id"  # the member that holds a line's id
+    unique = False  # do two lines with one id spoil the file?
+    halves = False  # are halves of characters taken, which are no UTF-8?
+    errors_paid = True  # is a line that is answered with an error paid for?
+    gone = "input file not found"  # why a job fails whose lines are not there
+    empty = Outcome(500, "an empty answer")  # what is answered with status 0, or `EMPTY`
+
     def check(self, line: JSON, order: JSON) -> None:
         """Judge a line. Raises `Bad`, whose line is filled in."""
 
     def asked(self, line: JSON, order: JSON) -> tuple[str, JSON]:
-        """The endpoint that answers a line, and the body that the model sees."""
+        """The endpoint that answers a line, and the body that the model sees. Raises `Wrong`."""
         raise NotImplementedError
 
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
@@ -88,6 +101,29 @@ class Task:
     style: Style
 
 
+def mark_of(source: Path) -> str | None:
+    """The mark with which all custom_ids of a file begin."""
+    marks = set[str | None]()
+    with source.open("rb") as lines:
+        for raw in lines:
+            try:
+                custom_id = json.loads(raw).get("custom_id")
+            except (ValueError, AttributeError):
+                custom_id = None
+            marks.add(custom_id[:MARK] if isinstance(custom_id, str) and len(custom_id) >= MARK else None)
+    return marks.pop() if len(marks) == 1 else None
+
+
+def own_line(line: JSON) -> JSON:
+    """The body of a line that is `{"custom_id", "body"}` and nothing else. Raises `Bad`."""
+    custom_id, body = line.get("custom_id"), line.get("body")
+    if set(line) != {"custom_id", "body"} or not isinstance(body, dict):
+        raise Bad("a line has custom_id and body")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 64:
+        raise Bad("custom_id must be a text of up to 64 characters")
+    return body
+
+
 def judge(source: Path, form: Form, order: JSON) -> str | None:
     """Read every line as an upload or a create does; what is wrong, None for nothing."""
     try:
@@ -103,33 +139,44 @@ def run(task: Task) -> tuple[list[Ran], str | None]:
     try:
         rows = [_run(line, number, task) for number, line in _judged(task.source, task.form, task.order)]
     except (Bad, FileNotFoundError) as bad:
-        return [], "input file not found" if isinstance(bad, FileNotFoundError) else str(bad)
+        return [], task.form.gone if isinstance(bad, FileNotFoundError) else str(bad)
     random.Random(task.seed).shuffle(rows)
     return rows, None
 
 
 def _judged(source: Path, form: Form, order: JSON) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
+    number, ids = 0, set[str]()
     with source.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
-            line = _object(raw, number)
+            line = _object(raw, number, halves=form.halves)
             try:
                 form.check(line, order)
-                endpoint, body = form.asked(line, order)
+                way = b"[[sandbox:poison" in raw and _poison(line, form, order)
             except Bad as bad:
                 raise Bad(bad.message, bad.line or number) from None
-            if b"[[sandbox:poison" in raw and (way := poison(endpoint, body)):
+            if way:
                 raise Bad(POISON, None if way == "silent" else number)
+            if form.unique:
+                if line[form.key] in ids:
+                    raise Bad(f"{form.key} is not unique", number)
+                ids.add(line[form.key])
             yield number, line
     if not number:
         raise Bad("the file has no lines")
 
 
-def _object(raw: bytes, number: int) -> dict[str, Any]:
-    """The standard library reads what orjson alters; but halves of characters are no UTF-8, and refused."""
+def _poison(line: JSON, form: Form, order: JSON) -> str | None:
+    try:
+        return poison(*form.asked(line, order))
+    except Wrong:
+        return None
+
+
+def _object(raw: bytes, number: int, *, halves: bool) -> dict[str, Any]:
+    """The standard library reads what orjson alters, halves of characters too, which many services refuse."""
     try:
         line = json.loads(raw.decode())
-        json.dumps(line, ensure_ascii=False).encode()
+        json.dumps(line, ensure_ascii=halves).encode()
     except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
@@ -138,12 +185,13 @@ def _object(raw: bytes, number: int) -> dict[str, Any]:
 
 
 def _run(line: JSON, number: int, task: Task) -> Ran:
-    endpoint, body = task.form.asked(line, task.order)
-    custom_id, identity = str(line.get("custom_id") or ""), f"{task.identity}{number:x}"
+    custom_id, identity = str(line.get(task.form.key) or ""), f"{task.identity}{number:x}"
     try:
+        endpoint, body = task.form.asked(line, task.order)
         wanted = markers(user_text(endpoint, body))
-    except UnknownMarker as wrong:
-        wanted, outcome = {}, Outcome(400, f"The sandbox knows no marker {wrong}.")
+    except (UnknownMarker, Wrong) as wrong:
+        words = f"The sandbox knows no marker {wrong}." if isinstance(wrong, UnknownMarker) else str(wrong)
+        wanted, outcome = {}, Outcome(400, words)
     else:
         outcome = _outcome(endpoint, body, wanted, identity, task)
     row = task.form.result(custom_id, identity, outcome)
@@ -161,7 +209,7 @@ def _outcome(endpoint: str, body: JSON, wanted: Mapping[str, str], identity: str
         return Outcome(504, "The model did not answer in time.")
     status = int(wanted.get("error", 200))
     if status == 0:
-        return Outcome(500, "an empty answer")
+        return task.form.empty
     if not 200 <= status < 300:
         return Outcome(status, f"The line asked the sandbox for an error {status}.")
     made, _, _ = response_body(endpoint, body, identity=identity, created=task.created, style=task.style)

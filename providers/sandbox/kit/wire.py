@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.kit.files import File, Files
 from proxy_plugin.providers.sandbox.kit.jobs import Job, Jobs, Options
-from proxy_plugin.providers.sandbox.kit.lines import JSON, Form, dumps
+from proxy_plugin.providers.sandbox.kit.lines import JSON, Form, dumps, mark_of
+from proxy_plugin.providers.sandbox.kit.links import Links
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 from proxy_plugin.providers.sandbox.settings import Settings
 from proxy_plugin.providers.sandbox.strangers import crowded, seconds_of
@@ -28,13 +30,16 @@ class Wire:
     credentials = frozenset({"authorization"})
     form: Form
     options_type: type[Options] = Options
+    invalid = 422  # the status that answers what cannot be understood
+    everywhere: Collection[str] = ()  # parameters that every request may have
 
     def __init__(self, services: Services, options: Mapping[str, Any]) -> None:
-        self.name, self.prefix = services.name, services.prefix
+        self.name, self.prefix = services.name, self.prefix_of(services)
         self.services, self._settings = services, Settings(self.options_type(), options)
-        self.files = Files(services, self.new_file_id)
-        self.jobs_ = Jobs(services, self.form, self.new_job_id, self.publish)
-        self.routes: Sequence[Route] = crowded(self.own_routes(), self._crowd)
+        self.files = Files(services, self.new_file_id, self.keeps)
+        self.links = Links(services, self.files, self.prefix)
+        self.jobs_ = Jobs(services, self.form, self.new_job_id, self.problem, self.publish)
+        self.routes: Sequence[Route] = [*crowded(self.own_routes(), self._crowd), *self.links.routes()]
 
     # What a wire has of its own.
 
@@ -46,6 +51,10 @@ class Wire:
         """The body of an error."""
         raise NotImplementedError
 
+    def prefix_of(self, services: Services) -> str:
+        """The path under which its routes are."""
+        return services.prefix
+
     def new_file_id(self) -> str:
         """A file's id."""
         return f"file-{secrets.token_hex(12)}"
@@ -53,6 +62,18 @@ class Wire:
     def new_job_id(self) -> str:
         """A job's id."""
         return f"batch_{secrets.token_hex(12)}"
+
+    def keeps(self, file: File) -> bool:  # noqa: ARG002
+        """Whether a file is there still."""
+        return True
+
+    def no_file(self, file_id: object) -> Refused:
+        """The answer where a file is not there."""
+        return self.refused(404, f"No file matches {file_id}")
+
+    def problem(self, job: Job) -> str | None:  # noqa: ARG002
+        """Why a job fails whatever its lines are."""
+        return None
 
     async def publish(self, job: Job) -> None:
         """Make the results of a job that is over."""
@@ -77,8 +98,8 @@ class Wire:
         return self.services.accounts.of(key) if scheme == "Bearer" else None
 
     def admit(self, request: web.Request) -> str:
-        if (account := self.account(request)) is None:
-            raise self.unauthorized(given="authorization" in request.headers)
+        if (account := self.links.bearer(request) or self.account(request)) is None:
+            raise self.unauthorized(given=any(name in request.headers for name in self.credentials))
         if request.headers.get("content-encoding", "identity") != "identity":
             raise self.refused(415, "Request bodies must not be compressed.")
         return account
@@ -102,7 +123,9 @@ class Wire:
 
     def jobs(self) -> list[dict[str, Any]]:
         now = self.services.clock.now()
-        return [{**job.facts(now), **self.labels(job)} for job in self.jobs_.all.values()]
+        return [
+            {**job.facts(now, errors_paid=self.form.errors_paid), **self.labels(job)} for job in self.jobs_.all.values()
+        ]
 
     def labels(self, job: Job) -> dict[str, Any]:
         """What a job shows of the client's label, for the logs: `metadata`, as OpenAI has it."""
@@ -113,6 +136,7 @@ class Wire:
 
     def reset(self) -> None:
         self.files.reset()
+        self.links.reset()
         self.jobs_.all.clear()
         self._settings.reset()
 
@@ -141,10 +165,19 @@ class Wire:
 
     # Reading requests. Each raises `Refused`.
 
-    async def body(self, request: web.Request, known: Collection[str]) -> dict[str, Any]:
-        """The JSON object of a request that has no other members than these."""
+    async def body(self, request: web.Request, known: Collection[str], needed: Collection[str] = ()) -> dict[str, Any]:
+        """The JSON object of a request that has these members, and no others than the known ones."""
+        value = await self.read(request)
+        if unknown := set(value) - set(known):
+            raise self.refused(self.invalid, f"{min(unknown)}: Extra inputs are not permitted")
+        if missing := set(needed) - set(value):
+            raise self.refused(self.invalid, f"{min(missing)}: Field required")
+        return value
+
+    async def read(self, request: web.Request) -> dict[str, Any]:
+        """The JSON object of a request."""
         if request.content_type != "application/json":
-            raise self.refused(422, "The content type must be application/json")
+            raise self.refused(self.invalid, "The content type must be application/json")
         raw = bytearray()
         async for chunk in request.content.iter_any():
             raw += chunk
@@ -153,41 +186,41 @@ class Wire:
         try:
             value = json.loads(raw.decode())
         except (ValueError, RecursionError):
-            raise self.refused(422, "JSON decode error") from None
+            raise self.refused(self.invalid, "JSON decode error") from None
         if not isinstance(value, dict):
-            raise self.refused(422, "Input should be a valid dictionary")
-        if unknown := set(value) - set(known):
-            raise self.refused(422, f"{min(unknown)}: Extra inputs are not permitted")
+            raise self.refused(self.invalid, "Input should be a valid dictionary")
         return value
 
     def query(self, request: web.Request, known: Collection[str], repeated: Collection[str] = ()) -> Mapping[str, str]:
         """The parameters of a request that has no others: whoever sends one expects something that will not happen."""
         for name in request.query:
-            if name not in known or (len(request.query.getall(name)) > 1 and name not in repeated):
-                raise self.refused(422, f"{name}: Extra inputs are not permitted")
+            if name not in {*known, *self.everywhere} or (len(request.query.getall(name)) > 1 and name not in repeated):
+                raise self.refused(self.invalid, f"{name}: Extra inputs are not permitted")
         return dict(request.query)
 
     def number(self, given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
         """A whole number within its bounds."""
         text = str(given.get(name, default))
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise self.refused(422, f"{name}: Input should be a whole number from {least} to {most}")
+            raise self.refused(self.invalid, f"{name}: Input should be a whole number from {least} to {most}")
         return int(text)
 
     def metadata(self, given: Any) -> None:
         """Refuse metadata that are not text to text."""
         texts = isinstance(given, dict) and all(isinstance(each, str) for each in given.values())
         if given is not None and not texts:
-            raise self.refused(422, "metadata: Input should be a dictionary of texts")
+            raise self.refused(self.invalid, "metadata: Input should be a dictionary of texts")
 
-    def about_file(self, deed: Callable[[File], Reply]) -> Callable[[web.Request, str], Awaitable[Act]]:
-        """A route about `{file_id}`."""
+    def about_file(
+        self, deed: Callable[[File], Reply], known: Collection[str] = ()
+    ) -> Callable[[web.Request, str], Awaitable[Act]]:
+        """A route about `{file_id}`, whose query may have these parameters."""
 
         async def prepare(request: web.Request, account: str) -> Act:
+            self.query(request, known)
+
             async def act() -> Reply:
-                if (file := self.files.find(account, request.match_info["file_id"])) is None:
-                    raise self.refused(404, f"No file matches {request.match_info['file_id']}")
-                return deed(file)
+                return deed(self.stored(account, request.match_info["file_id"]))
 
             return act
 
@@ -210,6 +243,29 @@ class Wire:
 
         return prepare
 
+    def stored(self, account: str, file_id: object) -> File:
+        """A file of this account."""
+        if (file := self.files.find(account, file_id)) is None:
+            raise self.no_file(file_id)
+        return file
+
+    async def hidden(self, account: str, lines: Sequence[Any]) -> File:
+        """The lines of a create, as a file that nobody sees."""
+        file = self.files.new(account)
+        file.lines = len(lines)
+        await asyncio.to_thread(_write, file.path, [dumps(line) for line in lines])
+        return file
+
+    async def write(self, job: Job, rows: list[bytes], filename: str = "", file_id: str = "") -> File:
+        """Show a file of these rows."""
+        file = self.files.new(job.account, filename, file_id)
+        await asyncio.to_thread(_write, file.path, rows)
+        return self.files.add(file)
+
+    async def mark(self, file: File) -> str | None:
+        """The mark that all lines of a file share, for the logs."""
+        return await self.services.work.run(file.size, mark_of, file.path) if file.path.exists() else None
+
     async def two_files(self, job: Job) -> None:
         """Write the answers and the errors of a job into a file each, where there are any; `job.files` names them."""
         rows = list(job.results(self.form))
@@ -217,9 +273,28 @@ class Wire:
         for name, well in (("output", True), ("error", False)):
             kept = [text for good, text in rows if good is well]
             if kept or (well and answered):
-                file = self.files.new(job.account, f"{job.id}_{name}.jsonl")
-                await asyncio.to_thread(_write, file.path, kept)
-                job.files[name] = self.files.add(file).id
+                job.files[name] = (await self.write(job, kept, f"{job.id}_{name}.jsonl")).id
+
+
+def acting(reply: Reply) -> Act:
+    """The act that has nothing to do but to answer."""
+
+    async def act() -> Reply:
+        return reply
+
+    return act
+
+
+def shown(value: Any, status: int = 200, subject: str | None = None) -> Act:
+    """The act that answers with JSON."""
+    return acting(json_reply(value, status, subject=subject))
+
+
+def stamp(moment: float | None) -> str | None:
+    """RFC 3339 in UTC."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _write(path: Path, rows: list[bytes]) -> None:

@@ -4,7 +4,6 @@ Written from the project's reference page (its captures of 2026-09-02 and the ty
 what an adapter of ours sends. In no document, so a guess: the answer to a cancel of a job that has ended (409).
 """
 
-import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Route
 from proxy_plugin.providers.sandbox.kit.files import File, content
 from proxy_plugin.providers.sandbox.kit.jobs import Job
-from proxy_plugin.providers.sandbox.kit.lines import JSON, dumps, judge
+from proxy_plugin.providers.sandbox.kit.lines import JSON, judge
 from proxy_plugin.providers.sandbox.kit.wire import Wire
 from proxy_plugin.providers.sandbox.mistral_ai.lines import CHAT, Lines
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
@@ -169,9 +168,7 @@ class Mistral(Wire):
         lines = order["requests"]
         if not isinstance(lines, list) or len(lines) > MOST_INLINE:
             raise self.refused(422, f"requests: List should have at most {MOST_INLINE} items")
-        file = self.files.new(account)
-        file.lines = len(lines)
-        await asyncio.to_thread(file.path.write_bytes, b"".join(dumps(line) + b"\n" for line in lines))
+        file = await self.hidden(account, lines)
         wrong = await self.services.work.run(file.path.stat().st_size, judge, file.path, self.form, order)
         if wrong:
             file.path.unlink()

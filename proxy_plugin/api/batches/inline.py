@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from proxy_plugin.access.resolve import Resolved
 from proxy_plugin.api.batches.create import conclude, create_of, new_row, resolved_route
 from proxy_plugin.api.batches.keeping import Made, file_row, keep, told
-from proxy_plugin.api.batches.wanted import endpoint_in, wanted_in
+from proxy_plugin.api.batches.wanted import Wanted, endpoint_in, wanted_in
 from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.api.files.spool import Bound, Spool, spooling
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, sentences
+from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.ground.errors import BadRequest, TooLarge, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.sources import inline
 from proxy_plugin.lines.sources.inline import REQUESTS, InlineJob, Written, Wrong
 from proxy_plugin.providers import catalog
-from proxy_plugin.routing.endpoints import ENDPOINTS, is_mixed, served
+from proxy_plugin.routing.endpoints import ENDPOINTS, NATIVE, is_mixed, served
 from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
@@ -40,11 +43,23 @@ FILENAME = "requests.jsonl"
 FILE = "input_file_id"
 
 
-class _Sent(NamedTuple):
+class Sent(NamedTuple):
     """An inline create that has come: its members without the requests, and where its body is."""
 
     members: dict[str, Any]
     spool: Spool
+
+
+class Inline(NamedTuple):
+    """An inline create whose requests are lines of a file that is nobody's yet: it goes with the stack it came with.
+
+    In `wanted` a name of what is in the file stands for the file, by which a repetition is known.
+    """
+
+    resolved: Resolved
+    wanted: Wanted
+    file: FileFacts
+    temp: Path
 
 
 async def precheck(request: web.Request) -> None:
@@ -54,20 +69,28 @@ async def precheck(request: web.Request) -> None:
 
 async def create(request: web.Request) -> web.StreamResponse:
     """`POST /batches`: a batch of an uploaded file, or of the requests that come with the create."""
+    async with AsyncExitStack() as stack:
+        found = await sent(request, stack)
+        if isinstance(found, dict):
+            return await create_of(request, found)
+        made = await written(request, found, stack)
+        row = new_row(request, made.wanted, made.resolved)
+        kept = Made(file_row(row.workspace, FILENAME, made.file, row.created_at), made.temp, "requests came inline")
+        return await conclude(request, row, made.resolved, _store, request, row, kept, stack)
+
+
+async def sent(request: web.Request, stack: AsyncExitStack) -> dict[str, Any] | Sent:
+    """Read the body of a create: an inline one, or the members of one without requests. Raises GatewayError."""
     await precheck(request)
     incoming = await begin(request)
     if incoming.more is None and f'"{REQUESTS}"'.encode() not in incoming.begun:
         body = parsed(incoming.begun)
         if body.get(REQUESTS) is None:  # a name may be spelled with escapes
-            return await create_of(request, body)
-    async with AsyncExitStack() as stack:
-        found = await _spooled(request, incoming, stack)
-        if isinstance(found, dict):
-            return await create_of(request, found)
-        return await _create(request, found, stack)
+            return body
+    return await _spooled(request, incoming, stack)
 
 
-async def _spooled(request: web.Request, incoming: Incoming, stack: AsyncExitStack) -> dict[str, Any] | _Sent:
+async def _spooled(request: web.Request, incoming: Incoming, stack: AsyncExitStack) -> dict[str, Any] | Sent:
     """Return an inline create, or the body of one that turns out to have no requests. Raises GatewayError."""
     gateway, workspace = request.app[GATEWAY], request[CALLER].workspace
     spool = await stack.enter_async_context(
@@ -84,7 +107,7 @@ async def _spooled(request: web.Request, incoming: Incoming, stack: AsyncExitSta
     if len(found.text) > MAX_BODY:
         raise TooLarge(f"{TOO_LARGE[:-1]} beside its '{REQUESTS}'." if found.has_requests else TOO_LARGE)
     members = parsed(found.text)
-    return _Sent(members, spool) if found.has_requests else members
+    return Sent(members, spool) if found.has_requests else members
 
 
 def _bound(request: web.Request) -> Bound:
@@ -96,7 +119,8 @@ def _bound(request: web.Request) -> Bound:
     return Bound(most, message, REQUESTS)
 
 
-async def _create(request: web.Request, sent: _Sent, stack: AsyncExitStack) -> web.StreamResponse:
+async def written(request: web.Request, sent: Sent, stack: AsyncExitStack) -> Inline:
+    """Write the requests of an inline create as lines. Raises GatewayError."""
     if sent.members.get(FILE) is not None:
         raise BadRequest(f"'{FILE}' and '{REQUESTS}' do not go together; send one of them.", param=FILE)
     resolved = await resolved_route(request, sent.members)
@@ -105,27 +129,26 @@ async def _create(request: web.Request, sent: _Sent, stack: AsyncExitStack) -> w
     stack.push_async_callback(gateway.blobs.write, temp.unlink, missing_ok=True)
     await claim.cover(sent.spool.size)
     job = _job(gateway, sent, decode_route(resolved.route), str(temp))
-    written = await _worked(gateway, workspace, sent.spool, inline.write, job)
-    if isinstance(written, Wrong):
-        raise BadRequest(written.message, param=written.param, code=written.code)
-    await claim.cover(written.file.bytes)  # what elements leave out makes lines longer
-    claim.wrote(written.file.bytes)
-    # Instead of the file, which is yet to be made, it names what is to be in it: so a repetition is known.
-    named = {FILE: f"{REQUESTS} {written.file.sha256}", "endpoint": _endpoint(sent.members, written)}
-    row = new_row(request, wanted_in(sent.members | named), resolved)
-    made = Made(file_row(workspace, FILENAME, written.file, row.created_at), temp, "requests came inline")
-    return await conclude(request, row, resolved, _store, request, row, made, stack)
+    found = await _worked(gateway, workspace, sent.spool, inline.write, job)
+    if isinstance(found, Wrong):
+        raise BadRequest(found.message, param=found.param, code=found.code)
+    await claim.cover(found.file.bytes)  # what elements leave out makes lines longer
+    claim.wrote(found.file.bytes)
+    named = {FILE: f"{REQUESTS} {found.file.sha256}", "endpoint": _endpoint(sent.members, found)}
+    return Inline(resolved, wanted_in(sent.members | named), found.file, temp)
 
 
-def _job(gateway: Gateway, sent: _Sent, route: Route, path: str) -> InlineJob:
-    limits, given = gateway.config.limits, sent.members.get("endpoint")
+def _job(gateway: Gateway, sent: Sent, route: Route, path: str) -> InlineJob:
+    limits, given, native = gateway.config.limits, sent.members.get("endpoint"), _native(route)
     endpoint = None if given is None else endpoint_in(sent.members)
     return InlineJob(
         source=str(sent.spool.path),
         path=path,
         url=None if endpoint is None or is_mixed(endpoint) else endpoint,
         urls=None if endpoint is None else served(endpoint),
-        native=_native(route),
+        native=native,
+        member=NATIVE[native] if native is not None else None,
+        model=_model(route),
         max_line_bytes=limits.max_line_bytes,
         max_lines=limits.max_lines,
     )
@@ -134,6 +157,12 @@ def _job(gateway: Gateway, sent: _Sent, route: Route, path: str) -> InlineJob:
 def _native(route: Route) -> str | None:
     """Return the url of bodies in the own shape of the route's lanes; None where that is none, or several."""
     found = {url for name in route.providers for url in catalog.load(name).capabilities.native}
+    return found.pop() if len(found) == 1 else None
+
+
+def _model(route: Route) -> str | None:
+    """Return the model that all lines get, None where they have their own."""
+    found = {target.model for target in route.targets}
     return found.pop() if len(found) == 1 else None
 
 

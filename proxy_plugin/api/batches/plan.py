@@ -1,7 +1,8 @@
 """`POST /batches/plan`: what a create with the same request would do, without doing it.
 
 Nothing is stored and no provider is asked. A worker runs the split itself, which measures its documents and writes
-none of them, so a kill leaves nothing behind. A plan ends when its client hangs up.
+none of them, so a kill leaves nothing behind. A plan ends when its client hangs up. Requests that come inline are lines
+of a file that goes with the request; what a kill leaves of it the next start removes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -17,11 +19,13 @@ from aiohttp import web
 
 from proxy_plugin.access import headers
 from proxy_plugin.api.batches.create import resolved_route
+from proxy_plugin.api.batches.inline import FILE, FILENAME, Inline, sent, written
+from proxy_plugin.api.batches.keeping import file_row
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
 from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.engine.tasks import TOO_MUCH
-from proxy_plugin.engine.worker_jobs import split_job
+from proxy_plugin.engine.worker_jobs import scan_bytes, scan_limits, split_job
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import Clock
 from proxy_plugin.ground.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
@@ -29,15 +33,16 @@ from proxy_plugin.ground.turns import Turns
 from proxy_plugin.ground.workers import OutOfBudget, WorkerDied, Workers
 from proxy_plugin.lines.batch_faults import file_faults, lane_faults
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
-from proxy_plugin.lines.scan import Facts
+from proxy_plugin.lines.scan import Facts, scan
+from proxy_plugin.lines.sources.inline import REQUESTS
 from proxy_plugin.routing.endpoints import served
 from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER, HEADERS
-from proxy_plugin.web.request_body import json_object
 
 T = TypeVar("T")
 SCAN_SECONDS = 300.0  # that a plan waits for a file that has just been uploaded
@@ -95,34 +100,72 @@ class _Asked(NamedTuple):
     wanted: Wanted
     route: Route
     workspace: str
+    inline: Inline | None
+
+
+class _Lines(NamedTuple):
+    """What a plan is made of: an uploaded file, or inline requests, whose file and index are elsewhere."""
+
+    row: FileRow
+    facts: Facts | None
+    source: Path | None = None
+    index: Path | None = None
 
 
 async def plan(request: web.Request) -> web.Response:
     """POST /batches/plan: the body, headers and refusals of `POST /batches`, and no batch."""
-    with request.app[PLANS].counted(request[CALLER].workspace):
-        body = await json_object(request)
-        if body.get("requests") is not None:
-            raise BadRequest("A plan is made of a file; upload the 'requests' as one, a line each.", param="requests")
-        resolved, wanted = await resolved_route(request, body), wanted_in(body)
+    workspace = request[CALLER].workspace
+    async with AsyncExitStack() as stack:
+        stack.enter_context(request.app[PLANS].counted(workspace))
+        body = await sent(request, stack)
+        inline = None
+        if isinstance(body, dict):
+            resolved, wanted = await resolved_route(request, body), wanted_in(body)
+        else:
+            inline = await written(request, body, stack)
+            resolved, wanted = inline.resolved, inline.wanted
         idempotency_key(request[HEADERS])
-        asked = _Asked(wanted, decode_route(resolved.route), request[CALLER].workspace)
-        found = await _while_there(request, _made(request.app, asked))
+        asked = _Asked(wanted, decode_route(resolved.route), workspace, inline)
+        found = await _while_there(request, _made(request.app, asked, stack))
     return json_answer(
         found, headers=headers.response_headers(resolved.provider, request[HEADERS].trace_id, resolved.option)
     )
 
 
-async def _made(app: web.Application, asked: _Asked) -> dict[str, Any]:
-    gateway = app[GATEWAY]
-    file = await _scanned(gateway.registry, gateway.clock, asked)
-    endpoint = asked.wanted.endpoint
-    facts = None if file.facts is None else msgspec.json.decode(file.facts, type=Facts)
+async def _made(app: web.Application, asked: _Asked, stack: AsyncExitStack) -> dict[str, Any]:
+    gateway, endpoint = app[GATEWAY], asked.wanted.endpoint
+    if asked.inline is None:
+        file = await _scanned(gateway.registry, gateway.clock, asked)
+        lines = _Lines(file, None if file.facts is None else msgspec.json.decode(file.facts, type=Facts))
+    else:
+        lines = await _inline(gateway, asked.workspace, asked.inline, stack)
+    facts = lines.facts
     faults = file_faults(facts, endpoint, asked.route)
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn(asked.workspace):
-            figures = await _counted(gateway, asked.workspace, file.bytes, _job(gateway, asked, file, facts))
+            figures = await _counted(gateway, asked, lines.row.bytes, _job(gateway, asked, lines, facts))
     return plan_object(Found(endpoint, facts, tuple(faults), figures))
+
+
+async def _inline(gateway: Gateway, workspace: str, inline: Inline, stack: AsyncExitStack) -> _Lines:
+    """Scan inline requests, as an upload of the same lines is. Raises Unavailable."""
+    row = file_row(workspace, FILENAME, inline.file, int(gateway.clock.now()))
+    claim, (index, scratch) = stack.enter_context(Claim(gateway.room, workspace)), _temps(gateway, stack)
+    await claim.cover(scan_bytes(row, gateway.config.limits.max_lines))
+    try:
+        work = (str(inline.temp), str(index), str(scratch), scan_limits(gateway))
+        facts = await gateway.workers.run(gateway.terms(workspace, row.bytes), scan, *work)
+    except OutOfBudget:
+        raise Unavailable("The 'requests' could not be checked in time; send them again later.") from None
+    return _Lines(row, facts, inline.temp, index)
+
+
+def _temps(gateway: Gateway, stack: AsyncExitStack) -> tuple[Path, Path]:
+    paths = gateway.blobs.temp_path(), gateway.blobs.temp_path()
+    for path in paths:
+        stack.push_async_callback(gateway.blobs.write, path.unlink, missing_ok=True)
+    return paths
 
 
 async def _scanned(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
@@ -145,24 +188,29 @@ async def _visible(registry: Registry, clock: Clock, asked: _Asked) -> FileRow:
     return found
 
 
-def _job(gateway: Gateway, asked: _Asked, file: FileRow, facts: Facts) -> PlanJob:
+def _job(gateway: Gateway, asked: _Asked, lines: _Lines, facts: Facts) -> PlanJob:
     limits = gateway.config.limits
+    split = split_job(gateway, lines.row, asked.wanted.endpoint, asked.route, batch_id="plan", folder="")
+    if lines.source is not None:
+        split = msgspec.structs.replace(split, source=str(lines.source), index=str(lines.index))
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
-        split=split_job(gateway, file, asked.wanted.endpoint, asked.route, batch_id="plan", folder=""),
+        split=split,
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limits.max_line_bytes if facts.longest_line > limits.max_line_bytes else None,
         repeated=frozenset(repeated),
     )
 
 
-async def _counted(gateway: Gateway, workspace: str, size: int, job: PlanJob) -> Figures:
+async def _counted(gateway: Gateway, asked: _Asked, size: int, job: PlanJob) -> Figures:
     try:
-        return await gateway.workers.run(gateway.terms(workspace, size), count, job)
+        return await gateway.workers.run(gateway.terms(asked.workspace, size), count, job)
     except FileNotFoundError:  # deleted, or expired, since it was looked up
         raise no_input_file(job.split.source.rpartition("/")[2]) from None
     except OutOfBudget:
-        raise BadRequest(TOO_MUCH.message, code=TOO_MUCH.code, param="input_file_id") from None
+        raise BadRequest(
+            TOO_MUCH.message, code=TOO_MUCH.code, param=FILE if asked.inline is None else REQUESTS
+        ) from None
     except WorkerDied:
         raise GatewayError("The plan could not be made: the process that translated the file died.") from None
 

@@ -99,7 +99,7 @@ def _cancel(conn: Connection, workspace: str, batch_id: str, now: float) -> Batc
 ROUTES = (
     Served(hdrs.METH_POST, "/batches", create, precheck, new_work=True),
     Served(hdrs.METH_GET, "/batches", list_batches),
-    Served(hdrs.METH_POST, "/batches/plan", plan, new_work=True),  # before the ids, of which it is none
+    Served(hdrs.METH_POST, "/batches/plan", plan, precheck, new_work=True),  # before the ids, of which it is none
     Served(hdrs.METH_GET, "/batches/{batch_id}", retrieve),
     Served(hdrs.METH_POST, "/batches/{batch_id}/cancel", cancel),
     Served(hdrs.METH_GET, "/batches/{batch_id}/output", output),

@@ -41,8 +41,8 @@ class Others(msgspec.Struct, frozen=True):
 class InlineJob(msgspec.Struct, frozen=True):
     """`source` is the create's body, `path` the file to be written.
 
-    `url` is that of requests which name none, `native` that of those with `params`; `urls` are those that the lines may
-    have. None: not known, or any.
+    `url` is that of requests which name none, `native` that of those in a shape of their own, which `member` holds;
+    `urls` are those that the lines may have; `model` is that of bodies which name none. None: not known, or any.
     """
 
     source: str
@@ -50,6 +50,8 @@ class InlineJob(msgspec.Struct, frozen=True):
     url: str | None
     urls: tuple[str, ...] | None
     native: str | None
+    member: str | None
+    model: str | None
     max_line_bytes: int
     max_lines: int
 
@@ -75,6 +77,14 @@ class _Request(msgspec.Struct):
     url: Raw | UnsetType = UNSET
     body: Raw | UnsetType = UNSET
     params: Raw | UnsetType = UNSET
+    request: Raw | UnsetType = UNSET
+    key: Raw | UnsetType = UNSET
+    metadata: Raw | UnsetType = UNSET
+
+    @property
+    def own(self) -> str | None:
+        """The member that holds a body in a lane's own shape."""
+        return next((name for name in ("params", "request") if getattr(self, name) is not UNSET), None)
 
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -151,46 +161,65 @@ def _line(job: InlineJob, n: int, request: bytes) -> tuple[bytes, Envelope]:
     if not request.startswith(b"{"):
         raise EnvelopeFault(*sentences.wrong_type(path, sentences.OBJECT, value_of(request)))
     found = _request(request)
-    native = found.params is not UNSET
-    if native and found.body is not UNSET:
-        message = f"'{path}' has 'body' and 'params'; send one: 'params' is a request in the lane's own shape."
-        raise EnvelopeFault("invalid_value", message, f"{path}.params")
-    line = unmarked(_composed(job, path, found)).translate(_NO_LINE_BREAKS)
+    own = found.own
+    if own is not None and found.body is not UNSET:
+        message = f"'{path}' has 'body' and '{own}'; send one: '{own}' is a request in the lane's own shape."
+        raise EnvelopeFault("invalid_value", message, f"{path}.{own}")
+    line = unmarked(_composed(job, n, found)).translate(_NO_LINE_BREAKS)
     if len(line) > job.max_line_bytes:
         message = f"'{path}' is longer than the limit of {job.max_line_bytes} bytes; shorten or split the request."
         raise EnvelopeFault("line_too_long", message, path)
     try:
         envelope = decode_envelope(line)
     except EnvelopeFault as fault:
-        raise _said(fault, path, "params" if native else "body") from None
+        raise _said(fault, path, own or "body") from None
     if job.urls is not None and envelope.url not in job.urls:
-        raise EnvelopeFault("invalid_url", OTHER_URL, f"{path}.{'params' if native else 'url'}")
+        raise EnvelopeFault("invalid_url", OTHER_URL, f"{path}.{own or 'url'}")
     return line, envelope
 
 
-def _composed(job: InlineJob, path: str, request: _Request) -> bytes:
+def _composed(job: InlineJob, n: int, request: _Request) -> bytes:
     """Return the line of a request, whatever it holds: what is wrong with that is found when it is read."""
-    native = request.params is not UNSET
+    own = request.own
     members = {
-        "custom_id": request.custom_id,
+        "custom_id": request.custom_id if request.custom_id is not UNSET else _key(n, request),
         "method": Raw(_POST) if request.method is UNSET else request.method,
-        "url": request.url if request.url is not UNSET else _url(job, path, native=native),
-        "body": request.params if native else request.body,
+        "url": request.url if request.url is not UNSET else _url(job, f"{REQUESTS}[{n}]", own),
+        "body": _with_model(getattr(request, own or "body"), job.model),
     }
     texts = (f'"{name}":'.encode() + bytes(value) for name, value in members.items() if value is not UNSET)
     return b"{" + b",".join(texts) + b"}"
 
 
-def _url(job: InlineJob, path: str, *, native: bool) -> Raw:
-    url = job.native if native else job.url
+def _key(n: int, request: _Request) -> Raw | UnsetType:
+    """Return what a request in the form of `{"key", "request"}` is called, which need not say so."""
+    if request.request is UNSET:
+        return UNSET
+    inside = request.metadata if request.metadata is not UNSET else Raw(b"{}")
+    told = _members(inside).get("key") if bytes(inside).startswith(b"{") else None
+    named = request.key if request.key is not UNSET else told
+    return Raw(msgspec.json.encode(f"request-{n}")) if named is None else named
+
+
+def _with_model(body: Raw | UnsetType, model: str | None) -> Raw | UnsetType:
+    """Return a body with the model that the create names for all of them, where it has none of its own."""
+    if body is UNSET or model is None or not bytes(body).startswith(b"{") or "model" in _members(body):
+        return body
+    inside = bytes(body)[1:].lstrip()
+    comma = b"" if inside.startswith(b"}") else b","
+    return Raw(b'{"model":' + msgspec.json.encode(model) + comma + inside)
+
+
+def _url(job: InlineJob, path: str, own: str | None) -> Raw:
+    url = job.url if own is None else job.native if own == job.member else None
     if url is not None:
         return Raw(msgspec.json.encode(url))
-    if native:
+    if own is not None:
         message = (
-            f"'{path}' has 'params', a shape of their own that the accounts of this batch do not have in common. "
+            f"'{path}' has '{own}', a shape of their own that the accounts of this batch do not have in common. "
             "Send 'body' in OpenAI's shape, or 'url' with it."
         )
-        raise EnvelopeFault("unsupported_endpoint", message, f"{path}.params")
+        raise EnvelopeFault("unsupported_endpoint", message, f"{path}.{own}")
     raise EnvelopeFault(*sentences.missing(f"{path}.url"))
 
 

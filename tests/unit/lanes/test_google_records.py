@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import JobState, PartFile, TryLater
 from proxy_plugin.providers.lanes.google import lane
-from proxy_plugin.providers.lanes.google.records import facts_of, id_in, number
+from proxy_plugin.providers.lanes.google.files import facts_of, id_in, number
 from proxy_plugin.providers.listing import LISTING_SLACK, PROVEN, passed
 
 JSON_VALUES = st.recursive(

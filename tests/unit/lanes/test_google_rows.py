@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.lanes.google.lane import GOOGLE
 from proxy_plugin.providers.lanes.google.rows import results_name
 
@@ -70,6 +71,19 @@ def test_other_endpoints_run_as_chat(endpoint: str) -> None:
     body = {"model": MODEL, ("input" if endpoint == "/v1/responses" else "prompt"): "hi"}
     native = translate(body, endpoint)
     assert json.loads(native.data)["request"]["contents"][-1]["parts"] == [{"text": "hi"}]
+
+
+def test_a_request_in_geminis_own_words_stays_byte_for_byte() -> None:
+    body = b'{"model": "gemini-2.5-flash",\n "contents":[{"parts":[{"text":"hi"}]}], "x": 1.0e0}'
+    native = GOOGLE.translate(LineIn(ID, GENERATE, body, MODEL), Target())
+    assert native.data == b'{"key":"%b","request":{"contents":[{"parts":[{"text":"hi"}]}],"x":1.0e0}}' % ID.encode()
+    with pytest.raises(LineRejected) as caught:
+        GOOGLE.translate(LineIn(ID, GENERATE, b'{"model":"m","messages":[]}', MODEL), Target())
+    assert caught.value.param == "body.contents"
+    assert body_of(row({"response": RESPONSE}, GENERATE)) == RESPONSE
+    assert row({"response": RESPONSE}, GENERATE).usage == row({"response": RESPONSE}).usage
+    refused = row({"error": {"code": 8, "message": "Why."}}, GENERATE)
+    assert (refused.code, body_of(refused)) == ("429", {"error": {"code": 8, "message": "Why."}})
 
 
 def test_what_is_lost_is_refused_or_noted() -> None:

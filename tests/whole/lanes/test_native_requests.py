@@ -36,6 +36,7 @@ REQUESTS = [request(n) for n in range(8)]
 @pytest.fixture(scope="module")
 def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     keys = {"own": lane(sandbox, provider="anthropic"), "lane": lane(sandbox)}
+    keys |= {"gemini": lane(sandbox, provider="google")}
     made = Gateway(tmp_path_factory.mktemp("own"), keys)
     made.start()
     yield made
@@ -80,6 +81,19 @@ def test_params_run_as_they_are(own: Gateway, sandbox: Sandbox, headers: dict[st
     assert made["endpoint"] == URL
     check(*rows(own, made), native=headers is NATIVE)
     assert sandbox.control.violations() == []
+
+
+@pytest.mark.parametrize("headers", [HEADERS, NATIVE], ids=["chat", "native"])
+def test_requests_in_geminis_words_run_as_they_are(own: Gateway, headers: dict[str, str]) -> None:
+    request = {"contents": [{"role": "user", "parts": [{"text": "Say \u20ac"}]}]}
+    order = {"requests": [{"key": "a", "request": request}], "model": "gemini-2.5-flash"}
+    made = own.until(create(own, order, headers | {"x-portkey-virtual-key": "gemini"})["id"])
+    (row,) = own.rows(made["output_file_id"])
+    body = row["response"]["body"]
+    if headers is NATIVE:
+        assert body["candidates"][0]["content"]["parts"] == [{"text": "echo: Say \u20ac"}]
+    else:
+        assert ChatCompletion.model_validate(body).choices[0].message.content == "echo: Say \u20ac"
 
 
 def test_a_restart_keeps_what_was_asked_of_the_answers(own: Gateway, sandbox: Sandbox) -> None:

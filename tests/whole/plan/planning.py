@@ -29,6 +29,13 @@ class Planning(Gateway):
         assert isinstance(answer, dict)
         return answer
 
+    def plan_inline(
+        self, lines: Sequence[Mapping[str, Any]], headers: Mapping[str, str] = LINES, **more: Any
+    ) -> dict[str, Any]:
+        answer = self.call("POST", "/batches/plan", {"requests": lines, "endpoint": CHAT} | more, headers=headers)
+        assert isinstance(answer, dict)
+        return answer
+
     def planned(self, lines: Sequence[Mapping[str, Any]], headers: Mapping[str, str] = LINES) -> dict[str, Any]:
         return self.plan(self.upload(jsonl(lines)), headers)
 

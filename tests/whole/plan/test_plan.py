@@ -42,6 +42,17 @@ def traces(gateway: Planning, box: Sandbox) -> tuple[Any, ...]:
     return gateway.call("GET", "/batches")["data"], folders, box.control.requests()
 
 
+def test_inline_requests_are_planned_like_the_same_lines_in_a_file(gateway: Planning, box: Sandbox) -> None:
+    lines = [line(n, f"@lane/{MINI}", FOUR_HUNDRED) for n in range(7)]
+    lines += [line(n + 7, f"@north/{HAIKU}", FOUR_HUNDRED, {"logit_bias": {"5": 1}}) for n in range(3)]
+    of_a_file, before = gateway.planned(lines), traces(gateway, box)
+    files = gateway.call("GET", "/files")["data"]
+    assert gateway.plan_inline(lines) == of_a_file
+    assert (traces(gateway, box), gateway.call("GET", "/files")["data"]) == (before, files)
+    status, error = gateway.refused({"requests": lines, "input_file_id": "file-1", "endpoint": CHAT})
+    assert (status, error["param"]) == (400, "input_file_id")
+
+
 def test_targets_jobs_and_cost_of_a_file_over_two_lanes(gateway: Planning, box: Sandbox) -> None:
     lines = [line(n, f"@lane/{MINI}", FOUR_HUNDRED) for n in range(7)]
     lines += [line(n + 7, f"@north/{HAIKU}", FOUR_HUNDRED, {"max_tokens": 1_000}) for n in range(3)]
