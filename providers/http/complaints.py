@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 import msgspec
 
-_WORDS = ("message", "detail", "msg", "error_description", "error", "title")
+_XML = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
+_WORDS = ("message", "Message", "detail", "msg", "error_description", "error", "title")
 
 
 def read_complaint(body: bytes) -> tuple[str | None, str, str | None]:
     """Return (code, message, param) of an error body in any common shape; never raises.
 
     Known: OpenAI's envelope, Google's (`status`, and the `reason` among its `details`), `{"error": "text"}`,
-    `{"message"}`, `{"detail": text | object | list}`, OAuth's `{"error", "error_description"}`, plain text.
+    `{"message"}`, `{"detail": text | object | list}`, OAuth's `{"error", "error_description"}`,
+    S3's and STS's XML, plain text.
     """
     try:
         data = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace").strip()
-        return None, "" if text.startswith("<") else text, None
+        if text.startswith("<"):
+            found = _XML.search(text)
+            return (found[1] or None, unescape(found[2]), None) if found else (None, "", None)
+        return None, text, None
     facts = _innermost(data)
     code = next((facts[name] for name in ("code", "type") if isinstance(facts.get(name), str)), None) or _googles(facts)
+    code = code or _plain_type(facts.get("__type"))
     param = facts.get("param")
     return code or None, _words(data), param if isinstance(param, str) else None
+
+
+def told_type(headers: Mapping[str, str]) -> str | None:
+    """Return the code of an error that AWS names in a header: `ValidationException:http://...`."""
+    return _plain_type(headers.get("x-amzn-errortype"))
+
+
+def _plain_type(told: object) -> str | None:
+    """Return the name of an AWS error without its namespace and what stands behind it."""
+    return told.partition(":")[0].rpartition("#")[2].strip() if isinstance(told, str) and told else None
 
 
 def _innermost(data: object) -> dict[str, Any]:
