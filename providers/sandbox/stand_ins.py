@@ -38,6 +38,7 @@ class StandIn:
     models: tuple[str, ...]  # that lines may name; where a job takes one model alone, they are in jobs of their own
     endpoint: str = "/v1/chat/completions"
     settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
+    options: Mapping[str, Any] = field(default_factory=dict)  # more of a virtual key: what short test files need
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
     root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
@@ -95,7 +96,7 @@ class StandIn:
 
     def virtual_key(self, url: str, key: str = DEFAULT_KEY, **options: Any) -> dict[str, Any]:
         """The settings of a virtual key whose account is at this stand-in at `url`."""
-        return {"provider": self.provider, **self.settings(url, key), **options}
+        return {"provider": self.provider, **self.settings(url, key), **self.options, **options}
 
 
 @cache

@@ -58,6 +58,14 @@ class Form:
         """The endpoint that answers a line, and the body that the model sees."""
         raise NotImplementedError
 
+    def named(self, line: JSON) -> str:
+        """The client's name of a line."""
+        return str(line.get("custom_id") or "")
+
+    def answer(self, endpoint: str, body: JSON, identity: str, created: int, style: Style) -> JSON:
+        """What the model answers."""
+        return response_body(endpoint, body, identity=identity, created=created, style=style)[0]
+
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
         """A line's result as JSON text; b"" where it has none."""
         raise NotImplementedError
@@ -139,7 +147,7 @@ def _object(raw: bytes, number: int) -> dict[str, Any]:
 
 def _run(line: JSON, number: int, task: Task) -> Ran:
     endpoint, body = task.form.asked(line, task.order)
-    custom_id, identity = str(line.get("custom_id") or ""), f"{task.identity}{number:x}"
+    custom_id, identity = task.form.named(line), f"{task.identity}{number:x}"
     try:
         wanted = markers(user_text(endpoint, body))
     except UnknownMarker as wrong:
@@ -164,7 +172,7 @@ def _outcome(endpoint: str, body: JSON, wanted: Mapping[str, str], identity: str
         return Outcome(500, "an empty answer")
     if not 200 <= status < 300:
         return Outcome(status, f"The line asked the sandbox for an error {status}.")
-    made, _, _ = response_body(endpoint, body, identity=identity, created=task.created, style=task.style)
+    made = task.form.answer(endpoint, body, identity, task.created, task.style)
     return Outcome(status, body=made, endpoint=endpoint)
 
 
