@@ -7,9 +7,10 @@ values: botocore 1.44.8.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from proxy_plugin.providers.base import Account
 from proxy_plugin.providers.keys import Key
@@ -25,6 +26,9 @@ STORE = "https://s3.{region}.{domain}"
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 Prefix = Annotated[str, Field(pattern=r"^[-!_*'().a-zA-Z0-9/]{0,512}$")]  # what an s3Uri may hold
 Twelve = Annotated[str, Field(pattern=r"^\d{12}$")]
+POLL_SECONDS = 30.0
+_URI = re.compile(r"s3://([^/]+)(?:/(.*))?")
+_KMS = "aws_s3_encryption_key_id"
 ENCRYPTION = "x-amz-server-side-encryption"
 
 
@@ -35,6 +39,20 @@ def _listed(given: Any) -> Any:
 
 def _mapped(given: Any) -> Any:
     return json.loads(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
+
+
+def _spread(given: Any) -> Any:
+    """Read `output_data_config` of a create, an object or an address, as the fields that say the same."""
+    told = given.get("output_data_config") if isinstance(given, dict) else None
+    if not told:
+        return given
+    config = _mapped(told)
+    inner = config.get("s3OutputDataConfig", config) if isinstance(config, dict) else {"s3Uri": config}
+    found = _URI.fullmatch(str(inner.get("s3Uri"))) if isinstance(inner, dict) else None
+    if found is None:
+        raise ValueError("output_data_config has no s3OutputDataConfig.s3Uri of the form s3://bucket/folder/")
+    named = {"aws_s3_output_bucket": found[1], "aws_s3_output_prefix": found[2] or ""}
+    return {**given, **named, "aws_s3_encryption_key_id": inner.get("s3EncryptionKeyId") or given.get(_KMS)}
 
 
 Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,64}$")], ...], BeforeValidator(_listed)]
@@ -51,6 +69,7 @@ class BedrockCredentials(AwsCredentials):
     aws_s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None  # None: aws_region
     aws_s3_output_bucket: BucketName | None = None  # None: that of the input
     aws_s3_output_prefix: Prefix | None = None
+    output_data_config: Any = None  # of a create: the same, as Bedrock writes it
     aws_s3_bucket_owner: Twelve | None = None
     aws_s3_encryption_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")  # of KMS, for results
     amz_server_side_encryption: str | None = Field(None, pattern=r"^[a-zA-Z0-9:]{1,32}$")  # of what is uploaded
@@ -64,6 +83,11 @@ class BedrockCredentials(AwsCredentials):
     bedrock_endpoint_url: Url | None = None
     bedrock_runtime_endpoint_url: Url | None = None
     s3_endpoint_url: Url | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _output(cls, given: Any) -> Any:
+        return _spread(given)
 
     @property
     def bucket(self) -> str:
@@ -87,6 +111,10 @@ class BedrockCredentials(AwsCredentials):
         """Return the bucket, and the key below which the results of a part will lie."""
         prefix = self.aws_s3_prefix if self.aws_s3_output_prefix is None else self.aws_s3_output_prefix
         return self.aws_s3_output_bucket or self.bucket, f"{_below(prefix, mark)}out/"
+
+    def pace(self) -> float | None:
+        """Return the seconds between polls. AWS publishes no rates of its control plane, so it is asked gently."""
+        return POLL_SECONDS if self.host().endswith(("amazonaws.com", "amazonaws.com.cn")) else None
 
     def host(self) -> str:
         """Return the base URL of the jobs."""
@@ -116,14 +144,18 @@ def bucket_of(account: Account, name: str) -> s3.Bucket:
     """Return a bucket as the account sees it. Its region may be another than that of the jobs."""
     ours = of(account)
     region = ours.aws_s3_region or ours.aws_region
-    secret, signer = ours.model_copy(update={"aws_region": region}).sign("s3")
+    secret, signer = _signed(ours.model_copy(update={"aws_region": region}), "s3")
     owner = {"x-amz-expected-bucket-owner": ours.aws_s3_bucket_owner} if ours.aws_s3_bucket_owner else {}
     origin = account.origin(ours.s3_endpoint_url or _at(STORE, region), secret, owner, signer=signer)
     return s3.Bucket(origin, name, ours.aws_s3_part_bytes, _encrypted(ours))
 
 
 def _proof(ours: BedrockCredentials) -> Proof:
-    return bearer(ours.api_key) if ours.api_key is not None else ours.sign("bedrock")
+    return bearer(ours.api_key) if ours.api_key is not None else _signed(ours, "bedrock")
+
+
+def _signed(ours: BedrockCredentials, service: str) -> Proof:
+    return ours.sign(service)
 
 
 def _encrypted(ours: BedrockCredentials) -> dict[str, str]:

@@ -139,6 +139,7 @@ async def status(account: Account, job: str, part: PartFile) -> JobStatus:
         results={"uri": uri, "form": part.partition, "model": bare(part.model or "")},
         refusal=refusals.of_job(origin, fields.get("message")) if state is JobState.FAILED else None,
         unnamed=state is JobState.ENDED and due and not wrote.objects,
+        poll_after=of(account).pace(),
     )
 
 

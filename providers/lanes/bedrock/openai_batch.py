@@ -102,6 +102,7 @@ async def status(account: Account, job: str, part: PartFile) -> JobStatus:
         results={**results, "form": OPENAI, "model": bare(part.model or "")},
         refusal=_why(origin, fields) if state is JobState.FAILED else None,
         unnamed=unnamed,
+        poll_after=of(account).pace(),
     )
 
 
