@@ -95,6 +95,9 @@ async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
     if not await desk.write(_begin_staging, part):
         return
+    if part.lines < (least := least_lines(desk, part)):
+        await desk.write(refuse, part, _too_few(desk, part, least), desk.now())
+        return
     batch, again = await desk.batch(part.batch_id), part.staged is not None
     try:
         staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
@@ -105,6 +108,21 @@ async def stage(desk: Desk, part: PartRow) -> None:
         return
     failpoints.passing("stage.acted")
     await desk.write(parts.move, part, "staged", staged=msgspec.json.encode(staged).decode())
+
+
+def least_lines(desk: Desk, part: PartRow) -> int:
+    """Return how many lines a job of this account must have."""
+    return desk.virtual_key(part.slug).min_lines_per_job or desk.lane(part).capabilities.min_lines or 1
+
+
+def _too_few(desk: Desk, part: PartRow, least: int) -> Refused:
+    title = desk.lane(part).capabilities.title
+    message = (
+        f"{title} takes no job of fewer than {least} lines, and this one would have {part.lines}. Put more lines for "
+        "this account, model and endpoint into one file, or send them to another account; where its quota allows "
+        "smaller jobs, set min_lines_per_job of the virtual key."
+    )
+    return Refused(message, code="too_few_lines")
 
 
 def _begin_staging(conn: Connection, part: PartRow) -> bool:
