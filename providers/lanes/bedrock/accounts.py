@@ -7,6 +7,7 @@ values: botocore 1.44.8.
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from proxy_plugin.providers.base import Account
 from proxy_plugin.providers.keys import Key
 from proxy_plugin.providers.lanes.bedrock.refusals import missing
-from proxy_plugin.providers.signing.accounts import AwsCredentials, Proof, Url, bearer
+from proxy_plugin.providers.signing.accounts import AwsCredentials, Name, Proof, Url, bearer
 from proxy_plugin.providers.stores import s3
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ Prefix = Annotated[str, Field(pattern=r"^[-!_*'().a-zA-Z0-9/]{0,512}$")]  # what
 Twelve = Annotated[str, Field(pattern=r"^\d{12}$")]
 POLL_SECONDS = 30.0
 _URI = re.compile(r"s3://([^/]+)(?:/(.*))?")
-_KMS = "aws_s3_encryption_key_id"
+_ENVIRONMENT = {  # LiteLLM's variables
+    "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
+    "aws_s3_bucket": "AWS_S3_BUCKET_NAME",
+    "aws_s3_output_bucket": "AWS_S3_OUTPUT_BUCKET_NAME",
+    "aws_s3_encryption_key_id": "AWS_S3_ENCRYPTION_KEY_ID",
+    "aws_s3_bucket_owner": "AWS_S3_BUCKET_OWNER",
+}
 ENCRYPTION = "x-amz-server-side-encryption"
 
 
@@ -41,18 +48,28 @@ def _mapped(given: Any) -> Any:
     return json.loads(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
 
 
-def _spread(given: Any) -> Any:
-    """Read `output_data_config` of a create, an object or an address, as the fields that say the same."""
-    told = given.get("output_data_config") if isinstance(given, dict) else None
-    if not told:
+def _read(given: Any) -> Any:
+    """Read what LiteLLM takes from the environment, `bucket/prefix`, and `output_data_config` of a create."""
+    if not isinstance(given, dict):
         return given
+    found = {name: os.environ.get(variable, "").strip() for name, variable in _ENVIRONMENT.items()}
+    made = {name: value for name, value in found.items() if value and not given.get(name)} | given
+    for kind in ("", "output_"):
+        bucket, slash, prefix = str(made.get(f"aws_s3_{kind}bucket") or "").partition("/")
+        made |= {f"aws_s3_{kind}bucket": bucket, f"aws_s3_{kind}prefix": prefix} if slash else {}
+    return made | (_spread(made["output_data_config"]) if made.get("output_data_config") else {})
+
+
+def _spread(told: Any) -> dict[str, str]:
+    """Return `output_data_config`, an object or an address, as the fields that say the same."""
     config = _mapped(told)
     inner = config.get("s3OutputDataConfig", config) if isinstance(config, dict) else {"s3Uri": config}
     found = _URI.fullmatch(str(inner.get("s3Uri"))) if isinstance(inner, dict) else None
     if found is None:
         raise ValueError("output_data_config has no s3OutputDataConfig.s3Uri of the form s3://bucket/folder/")
+    key = inner.get("s3EncryptionKeyId")
     named = {"aws_s3_output_bucket": found[1], "aws_s3_output_prefix": found[2] or ""}
-    return {**given, **named, "aws_s3_encryption_key_id": inner.get("s3EncryptionKeyId") or given.get(_KMS)}
+    return named | ({"aws_s3_encryption_key_id": key} if key else {})
 
 
 Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,64}$")], ...], BeforeValidator(_listed)]
@@ -69,6 +86,8 @@ class BedrockCredentials(AwsCredentials):
     aws_s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None  # None: aws_region
     aws_s3_output_bucket: BucketName | None = None  # None: that of the input
     aws_s3_output_prefix: Prefix | None = None
+    s3_access_key_id: Name | None = None  # where the bucket has a key of its own
+    s3_secret_access_key: Key | None = None
     output_data_config: Any = None  # of a create: the same, as Bedrock writes it
     aws_s3_bucket_owner: Twelve | None = None
     aws_s3_encryption_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")  # of KMS, for results
@@ -86,8 +105,14 @@ class BedrockCredentials(AwsCredentials):
 
     @model_validator(mode="before")
     @classmethod
-    def _output(cls, given: Any) -> Any:
-        return _spread(given)
+    def _whole(cls, given: Any) -> Any:
+        return _read(given)
+
+    @model_validator(mode="after")
+    def _keys_of_the_store(self) -> BedrockCredentials:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("s3_access_key_id and s3_secret_access_key go together")
+        return self
 
     @property
     def bucket(self) -> str:
@@ -144,7 +169,11 @@ def bucket_of(account: Account, name: str) -> s3.Bucket:
     """Return a bucket as the account sees it. Its region may be another than that of the jobs."""
     ours = of(account)
     region = ours.aws_s3_region or ours.aws_region
-    secret, signer = _signed(ours.model_copy(update={"aws_region": region}), "s3")
+    own: dict[str, Any] = {"aws_region": region}
+    if ours.s3_access_key_id is not None:
+        own |= {"aws_access_key_id": ours.s3_access_key_id, "aws_secret_access_key": ours.s3_secret_access_key}
+        own |= {"aws_session_token": None, "aws_role_arn": None}
+    secret, signer = _signed(ours.model_copy(update=own), "s3")
     owner = {"x-amz-expected-bucket-owner": ours.aws_s3_bucket_owner} if ours.aws_s3_bucket_owner else {}
     origin = account.origin(ours.s3_endpoint_url or _at(STORE, region), secret, owner, signer=signer)
     return s3.Bucket(origin, name, ours.aws_s3_part_bytes, _encrypted(ours))

@@ -53,9 +53,12 @@ CAPABILITIES = Capabilities(
         "aws_role_name": "aws_role_arn",
         "s3_bucket_name": "aws_s3_bucket",
         "s3_region_name": "aws_s3_region",
+        "s3_bucket_owner": "aws_s3_bucket_owner",
         "s3_output_bucket_name": "aws_s3_output_bucket",
         "s3_encryption_key_id": "aws_s3_encryption_key_id",
         "aws_bedrock_control_plane_endpoint": "bedrock_endpoint_url",
+        "aws_session_name": "aws_role_session_name",
+        "aws_sts_endpoint": "aws_sts_endpoint_url",
     },
     min_lines=100,  # "Minimum number of records per batch inference job", a quota of each model; its usual value
     max_lines=50_000,  # of a file and of a job; usual values, which a quota may change
