@@ -43,6 +43,7 @@ class StandIn:
     root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
     creates: str = ""  # that of a create, where it is another
+    one: str = ""  # that of one of them without its id, where it is another
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     revoked: bool = True  # of what is uploaded: is it taken away before a lost create is sent again?
