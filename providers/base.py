@@ -118,6 +118,7 @@ class Capabilities:
     api_base: ApiBase = AS_IT_IS  # how LiteLLM's setting of this name becomes `custom_host`
     litellm: Mapping[str, str] = field(default_factory=dict)  # further settings of LiteLLM -> credentials
     framing: Framing = Framing()
+    min_lines: int | None = None  # of one native job, where the operator says nothing
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
     max_line_bytes: int | None = None

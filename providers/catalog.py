@@ -20,6 +20,7 @@ BUILT_IN = {
     "anthropic": "proxy_plugin.providers.lanes.anthropic.lane:ANTHROPIC",
     "cohere": "proxy_plugin.providers.lanes.cohere.lane:COHERE",
     "azure-openai": "proxy_plugin.providers.lanes.openai.services.azure_openai:AZURE_OPENAI",
+    "bedrock": "proxy_plugin.providers.lanes.bedrock.lane:BEDROCK",
     "claude-platform-aws": "proxy_plugin.providers.lanes.anthropic.services.claude_platform_aws:CLAUDE_PLATFORM_AWS",
     "claude-platform-google": (
         "proxy_plugin.providers.lanes.anthropic.services.claude_platform_google:CLAUDE_PLATFORM_GOOGLE"

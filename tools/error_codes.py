@@ -349,6 +349,16 @@ ROWS = (
         "Nothing is sent again before it is found; look at the provider.",
     ),
     Code(
+        "too_few_lines",
+        "A job would have fewer lines than its provider takes, or than min_lines_per_job of the virtual key.",
+        "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
+    ),
+    Code(
+        "account_incomplete",
+        "The virtual key lacks a setting that its provider's jobs need; the message names it.",
+        "Ask the operator.",
+    ),
+    Code(
         "outcome_unknown",
         "Whether the provider took the job could not be found out; it was not sent twice.",
         "Look at the provider, then retry.",

@@ -78,6 +78,9 @@ async def send(request: web.Request, reply: Reply, shape: Shape) -> web.StreamRe
     else:
         response.content_length = reply.length
     await response.prepare(request)
+    if request.method == "HEAD":  # how long the body would be is all that is asked
+        await response.write_eof()
+        return response
     with contextlib.suppress(ConnectionError):
         await _write(response, reply, sent, shape.rate)
         while shape.endless:

@@ -80,8 +80,15 @@ def check(request: Request, secret: str, service: str, region: str, sha256: str)
 def signature_of(request: Request, secret: str, place: str, signed: list[str], sha256: str) -> str:
     """The signature of a request; `place` is day, region and service, `signed` the names of headers, sorted."""
     scope, moment = f"{place}/aws4_request", request.headers["x-amz-date"]
-    text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, _hash(_canonical(request, signed, sha256))))
+    text = "\n".join(
+        ("AWS4-HMAC-SHA256", moment, scope, _hash(_canonical(request, signed, sha256, store=place.endswith("/s3"))))
+    )
     return _sign(secret, scope, text)
+
+
+def sha256_of(body: bytes) -> str:
+    """The hash of a body, in hex."""
+    return hashlib.sha256(body).hexdigest()
 
 
 def _check_time(moment: str) -> None:
@@ -93,8 +100,8 @@ def _check_time(moment: str) -> None:
         raise BadSignature("Signature expired")
 
 
-def _canonical(request: Request, signed: list[str], sha256: str) -> str:
-    path = quote(request.path, safe="/-_.~")  # encoded once more, as everywhere but at S3
+def _canonical(request: Request, signed: list[str], sha256: str, *, store: bool) -> str:
+    path = quote(unquote(request.path) if store else request.path, safe="/-_.~")  # once more, but at S3
     pairs = (pair.partition("=") for pair in request.query.split("&") if pair)
     query = "&".join(sorted(f"{_again(name)}={_again(value)}" for name, _, value in pairs))
     headers = "".join(f"{name}:{' '.join(request.headers.get(name, '').split())}\n" for name in signed)

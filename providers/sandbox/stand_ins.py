@@ -38,10 +38,12 @@ class StandIn:
     models: tuple[str, ...]  # that lines may name; where a job takes one model alone, they are in jobs of their own
     endpoint: str = "/v1/chat/completions"
     settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
+    options: Mapping[str, Any] = field(default_factory=dict)  # more of a virtual key: what short test files need
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key
     root: str = "/v1"  # what of the path belongs to the base URL, below the provider's name
     jobs: str = "batches"  # the path of the jobs
     creates: str = ""  # that of a create, where it is another
+    one: str = ""  # that of one of them without its id, where it is another
     newest: str = "?limit=1"  # how the newest of them is asked for before a create; "": it is not
     uploads: str = ""  # the path to which the document of a job goes before its create; "": it is in the create
     revoked: bool = True  # of what is uploaded: is it taken away before a lost create is sent again?
@@ -96,7 +98,7 @@ class StandIn:
 
     def virtual_key(self, url: str, key: str = DEFAULT_KEY, **options: Any) -> dict[str, Any]:
         """The settings of a virtual key whose account is at this stand-in at `url`."""
-        return {"provider": self.provider, **self.settings(url, key), **options}
+        return {"provider": self.provider, **self.settings(url, key), **self.options, **options}
 
 
 @cache

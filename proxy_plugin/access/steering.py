@@ -24,7 +24,11 @@ from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.routing import words
 
 OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE = "portkey_options", "provider_options", "model", "role_arn"
-ROLE_HEADER = f"{PREFIX}aws-batch-role-arn"  # what `role_arn` of a Bedrock job is called among credentials
+_CREDENTIALS = {  # what fields of a create are called among credentials
+    ROLE: f"{PREFIX}aws-batch-role-arn",
+    "output_data_config": f"{PREFIX}output-data-config",
+}
+_FIELDS = {header: name for name, header in _CREDENTIALS.items()}
 MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model", "x-litellm-model")
 _LITELLMS = {"custom-llm-provider"}  # with x-litellm-model all headers that steer a create at LiteLLM (1.110)
 ENDPOINT_HEADER = f"{PREFIX}provider-batch-endpoint"
@@ -35,7 +39,7 @@ _PASSED_OVER = {  # steer nothing: section 2 of Portkey's surface, 2026-11-21
     *("sensitive-headers", "model-type", "provider-file-name", "aws-s3-object-key"),
     *("default-input-guardrails", "default-output-guardrails"),
 }
-_ACTING = {OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE}
+_ACTING = {OPTIONS, PROVIDER_OPTIONS, MODEL, *_CREDENTIALS}
 _ACTING |= {"instance_config"}  # of Vertex jobs: what their rows look like, which steers nothing
 MAX_FIELDS = 256  # of a request, with those of the objects that hold headers
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -78,7 +82,7 @@ def asked(
     for name in query:
         if words.steers(name):
             raise unknown(name)
-    options = _options(body, sent) | _role(body, nested)
+    options = _options(body, sent) | _credentials(body, nested)
     merged = _merged(known, sent, options)
     _check_endpoint(body.get("endpoint"), merged.get(ENDPOINT_HEADER))
     read = known if merged is sent else _read(known, merged, options)
@@ -122,7 +126,7 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
         if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or words.of_an_account(rest):
             continue  # SDKs send the fields of all accounts they know; those of the one that runs are checked above
         if words.steers(name):
-            raise unknown(name)
+            raise unknown(_FIELDS.get(name, name))
 
 
 def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
@@ -185,11 +189,16 @@ def _options(body: Mapping[str, Any], sent: MultiMapping[str]) -> dict[str, str]
     return found
 
 
-def _role(body: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, str]:
-    role = body.get(ROLE) or nested.get(ROLE) or ""
-    if not isinstance(role, str):
-        raise BadRequest(f"Invalid type for '{ROLE}': expected a string.", param=ROLE, code="invalid_type")
-    return {ROLE_HEADER: role} if role else {}
+def _credentials(body: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, str]:
+    """Return fields of a create that belong to the account as the headers of their names; an object as JSON."""
+    found: dict[str, str] = {}
+    for name, header in _CREDENTIALS.items():
+        value = body.get(name) or nested.get(name) or ""
+        if not isinstance(value, str) and (name == ROLE or not isinstance(value, dict)):
+            raise BadRequest(f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type")
+        text = value if isinstance(value, str) else json.dumps(value)
+        found |= {header: text} if text else {}
+    return found
 
 
 def _merged(known: RequestHeaders, sent: MultiMapping[str], options: Mapping[str, str]) -> MultiMapping[str]:

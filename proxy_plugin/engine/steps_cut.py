@@ -18,7 +18,7 @@ from msgspec import structs
 from proxy_plugin.engine import poison, space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import Cutting
-from proxy_plugin.engine.steps_part import drop_if_stopping
+from proxy_plugin.engine.steps_part import drop_if_stopping, least_lines
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, cut_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
@@ -73,8 +73,7 @@ def _clear(desk: Desk, folder: Path, what: str, document: Path) -> None:
 def _plan(conn: Connection, desk: Desk, part: PartRow) -> Cutting:
     refusal = refusal_of(part)
     assert refusal is not None
-    least = desk.virtual_key(part.slug).min_lines_per_job or 1
-    return poison.decide(part, refusal, cuts.family(conn, part), least)
+    return poison.decide(part, refusal, cuts.family(conn, part), least_lines(desk, part))
 
 
 def _commit(conn: Connection, desk: Desk, part: PartRow, plan: Cutting, facts: CutFacts, folder: str) -> bool:

@@ -94,6 +94,9 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
+    if part.lines < (least := least_lines(desk, part)):
+        await desk.write(_refuse_small, part, _too_few(desk, part, least), desk.now())
+        return
     if not await desk.write(_begin_staging, part, leaves=isinstance(desk.lane(part), Leaves)):
         return
     failpoints.passing("stage.noted")
@@ -112,6 +115,26 @@ async def stage(desk: Desk, part: PartRow) -> None:
 def _staged(conn: Connection, part: PartRow, staged: dict[str, str]) -> None:
     clearings.staged(conn, part, staged)
     parts.move(conn, part, "staged", staged=msgspec.json.encode(staged).decode())
+
+
+def least_lines(desk: Desk, part: PartRow) -> int:
+    """Return how many lines a job of this account must have."""
+    return desk.virtual_key(part.slug).min_lines_per_job or desk.lane(part).capabilities.min_lines or 1
+
+
+def _refuse_small(conn: Connection, part: PartRow, why: Refused, now: float) -> None:
+    if not drop_if_stopping(conn, part):
+        refuse(conn, part, why, now)
+
+
+def _too_few(desk: Desk, part: PartRow, least: int) -> Refused:
+    title = desk.lane(part).capabilities.title
+    message = (
+        f"{title} takes no job of fewer than {least} lines, and this one would have {part.lines}. Put more lines for "
+        "this account, model and endpoint into one file, or send them to another account; where its quota allows "
+        "smaller jobs, set min_lines_per_job of the virtual key."
+    )
+    return Refused(message, code="too_few_lines")
 
 
 def _begin_staging(conn: Connection, part: PartRow, *, leaves: bool) -> bool:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from proxy_plugin.access import headers, steering
 from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.providers.lanes.bedrock.accounts import BedrockCredentials
 from proxy_plugin.routing.route import ByLine, decode_route
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import FORM, FORM_TYPE, KEY, OTHER_KEY, WANTED, WHO, Served, count, running, stored
@@ -21,6 +22,15 @@ from tests.support.served import FORM, FORM_TYPE, KEY, OTHER_KEY, WANTED, WHO, S
 OPENAI = {"provider": "openai", "api_key": "sk-of-the-operator", "openai_project": "proj_ours"}
 KEYS: dict[str, Any] = {"red": OPENAI, "green": OPENAI, "north": {"provider": "anthropic", "api_key": "sk-of-ours"}}
 INLINE = {"strategy": {"mode": "loadbalance"}, "targets": [{"virtual_key": "red"}, {"virtual_key": "north"}]}
+OWN_ROLE = "arn:aws:iam::111122223333:role/Mine"
+OWN_BUCKET = {
+    "x-portkey-provider": "bedrock",
+    "x-portkey-aws-access-key-id": "AKIA0123456789ABCDEF",
+    "x-portkey-aws-secret-access-key": "s" * 40,
+    "x-portkey-aws-s3-bucket": "mine",
+    "x-portkey-aws-s3-object-key": "any.jsonl",
+    "x-portkey-aws-bedrock-model": "amazon.nova-lite-v1:0",
+}
 BY_TEAM = {
     "strategy": {"mode": "conditional", "conditions": [{"query": {"metadata.team": "a"}, "then": "x"}], "default": "y"},
     "targets": [{"name": "x", "virtual_key": "red"}, {"name": "y", "virtual_key": "green"}],
@@ -183,7 +193,6 @@ WORDS: dict[str, Any] = {
     "fallbacks": ["green"],
     "router": "r",
     "override_params": {"model": "m"},
-    "output_data_config": "s3://bucket",
     "output_folder": {"url": "https://elsewhere"},
     "input_blob": "https://elsewhere",
 }
@@ -200,6 +209,23 @@ async def test_a_word_that_is_not_served_is_refused_by_name(tmp_path: Path, word
         nested = await refused(served, sent, "/v1/batches/plan", provider_options={word: WORDS[word]})
         assert nested["param"] == f"provider_options.{word}"
         await create(served, sent, **{word: None})
+
+
+@pytest.mark.parametrize("value", ["s3://bucket/folder/", {"s3OutputDataConfig": {"s3Uri": "s3://bucket/folder/"}}])
+async def test_a_place_of_results_belongs_to_an_account_that_has_one(tmp_path: Path, value: object) -> None:
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        error = await refused(served, {"x-portkey-virtual-key": "green"}, output_data_config=value)
+        assert (error["param"], error["code"]) == ("output_data_config", "unknown_parameter")
+        error = await refused(served, {"x-portkey-virtual-key": "green"}, output_data_config=["x"])
+        assert (error["param"], error["code"]) == ("output_data_config", "invalid_type")
+        route, _ = await create(served, OWN_BUCKET, job_name="portkey-job", output_data_config=value, role_arn=OWN_ROLE)
+    (target,) = route["targets"]
+    assert (target["provider"], target["model"]) == ("bedrock", "amazon.nova-lite-v1:0")
+    told = {**target["byok"]["fields"], "aws_secret_access_key": "s" * 40}
+    credentials = BedrockCredentials.model_validate(told)
+    assert credentials.results("0123456789") == ("bucket", "folder/pp-0123456789/out/")
+    assert (credentials.bucket, credentials.role) == ("mine", OWN_ROLE)
 
 
 @pytest.mark.parametrize(

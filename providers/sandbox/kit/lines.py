@@ -71,6 +71,14 @@ class Form:
         """The endpoint that answers a line, and the body that the model sees. Raises `Wrong`."""
         raise NotImplementedError
 
+    def named(self, line: JSON) -> str:
+        """The client's name of a line."""
+        return str(line.get(self.key) or "")
+
+    def answer(self, endpoint: str, body: JSON, identity: str, created: int, style: Style) -> JSON:
+        """What the model answers."""
+        return response_body(endpoint, body, identity=identity, created=created, style=style)[0]
+
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
         """A line's result as JSON text; b"" where it has none."""
         raise NotImplementedError
@@ -185,7 +193,7 @@ def _object(raw: bytes, number: int, *, halves: bool) -> dict[str, Any]:
 
 
 def _run(line: JSON, number: int, task: Task) -> Ran:
-    custom_id, identity = str(line.get(task.form.key) or ""), f"{task.identity}{number:x}"
+    custom_id, identity = task.form.named(line), f"{task.identity}{number:x}"
     try:
         endpoint, body = task.form.asked(line, task.order)
         wanted = markers(user_text(endpoint, body))
@@ -212,7 +220,7 @@ def _outcome(endpoint: str, body: JSON, wanted: Mapping[str, str], identity: str
         return task.form.empty
     if not 200 <= status < 300:
         return Outcome(status, f"The line asked the sandbox for an error {status}.")
-    made, _, _ = response_body(endpoint, body, identity=identity, created=task.created, style=task.style)
+    made = task.form.answer(endpoint, body, identity, task.created, task.style)
     return Outcome(status, body=made, endpoint=endpoint)
 
 

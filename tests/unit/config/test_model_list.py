@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.config import Config, parse, render_check
+from proxy_plugin.providers.lanes.bedrock.accounts import BedrockCredentials
 
 SECRET = "sk-5up3r-s3cr3t-key"
 
@@ -66,6 +67,33 @@ def test_credentials_come_from_the_entry() -> None:
     assert credentials.model_dump()["openai_project"] == "p"
     assert SECRET not in repr(configured(made))
     assert SECRET not in render_check(configured(made))
+
+
+def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_BATCH_ROLE_ARN", "arn:aws:iam::111122223333:role/Batch")
+    made = {
+        "model_name": "claude",
+        "litellm_params": {
+            "model": "bedrock/converse/us.anthropic.claude-sonnet-4-6",
+            "aws_access_key_id": "AKIA0123456789ABCDEF",
+            "aws_secret_access_key": "os.environ/KEY_A",
+            "aws_region_name": "eu-west-1",
+            "s3_bucket_name": "mine/below/here",
+            "s3_region_name": "eu-central-1",
+            "s3_encryption_key_id": "arn:aws:kms:eu-west-1:111122223333:key/k",
+            "s3_bucket_owner": "111122223333",
+            "aws_bedrock_control_plane_endpoint": "http://127.0.0.1:9",
+        },
+    }
+    config = configured(made)
+    [found] = config.models
+    assert (found.provider, found.model) == ("bedrock", "converse/us.anthropic.claude-sonnet-4-6")
+    credentials = config.virtual_keys[found.slug or ""].credentials
+    assert isinstance(credentials, BedrockCredentials)
+    assert (credentials.aws_region, credentials.aws_s3_region) == ("eu-west-1", "eu-central-1")
+    assert (credentials.bucket, credentials.folder("m" * 10)) == ("mine", "below/here/pp-mmmmmmmmmm/")
+    assert credentials.role == "arn:aws:iam::111122223333:role/Batch"
+    assert (credentials.host(), credentials.aws_s3_bucket_owner) == ("http://127.0.0.1:9", "111122223333")
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,12 @@ CASES = [
     Case(stand_in=OPENAI, apart={"model": OPENAI.models[1]}, whole=True),  # one model a job
     *(Case(stand_in=each, **_COPIES.get(name, _apart(each))) for name, each in copies().items()),
     Case(stand_in=find("anthropic"), half="\ufffd", whole=True),
+    Case(
+        stand_in=find("bedrock"),
+        half="\ufffd",
+        wrong={"aws_secret_access_key": "nobody-has-this-58c1"},
+        **_apart(find("bedrock")),
+    ),
     Case(stand_in=COHERE, apart={"model": COHERE.models[1]}),
     Case(stand_in=FIREWORKS, apart={"model": FIREWORKS.models[1]}),
     Case(stand_in=TOGETHER, apart={"model": TOGETHER.models[1]}),

@@ -26,8 +26,10 @@ class Wire:
         base = f"/{stand_in.provider}{stand_in.root}"
         jobs = f"{base}/{stand_in.jobs}"
         self.fence = f"GET {jobs}{stand_in.newest}" if stand_in.newest else ""
-        self.create, self.poll = f"POST {base}/{stand_in.creates or stand_in.jobs}", f"GET {jobs}/"
-        self.document = f"POST {base}/{stand_in.uploads}" if stand_in.uploads else self.create
+        self.create = f"POST {base}/{stand_in.creates or stand_in.jobs}"
+        self.poll = f"GET {base}/{stand_in.one or stand_in.jobs}/"
+        place, named, _ = stand_in.uploads.partition("{")
+        self.document = f"{'PUT' if named else 'POST'} {base}/{place}" if place else self.create
 
 
 @pytest.fixture(scope="module", params=CAMPAIGNS)

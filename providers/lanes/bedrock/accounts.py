@@ -1,0 +1,204 @@
+"""An account of Bedrock's batches: who calls, where documents and results lie, and as whom a job reads them.
+
+Field names are Portkey's headers without `x-portkey-`, and LiteLLM's settings where Portkey has none; rules of their
+values: botocore 1.44.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from proxy_plugin.providers.base import Account
+from proxy_plugin.providers.keys import Key
+from proxy_plugin.providers.lanes.bedrock.refusals import missing
+from proxy_plugin.providers.signing.accounts import AwsCredentials, Name, Proof, Url, bearer
+from proxy_plugin.providers.stores import s3
+
+if TYPE_CHECKING:
+    from proxy_plugin.providers.http import Origin
+
+CONTROL, RUNTIME = "https://bedrock.{region}.{domain}", "https://bedrock-runtime.{region}.{domain}/openai/v1"
+STORE = "https://s3.{region}.{domain}"
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+Prefix = Annotated[str, Field(pattern=r"^[-!_*'().a-zA-Z0-9/]{0,512}$")]  # what an s3Uri may hold
+Twelve = Annotated[str, Field(pattern=r"^\d{12}$")]
+POLL_SECONDS = 30.0
+_URI = re.compile(r"s3://([^/]+)(?:/(.*))?")
+_ENVIRONMENT = {  # LiteLLM's variables
+    "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
+    "aws_s3_bucket": "AWS_S3_BUCKET_NAME",
+    "aws_s3_output_bucket": "AWS_S3_OUTPUT_BUCKET_NAME",
+    "aws_s3_encryption_key_id": "AWS_S3_ENCRYPTION_KEY_ID",
+    "aws_s3_bucket_owner": "AWS_S3_BUCKET_OWNER",
+}
+ENCRYPTION = "x-amz-server-side-encryption"
+
+
+def _listed(given: Any) -> Any:
+    """A header, or a field of a form, holds a list as text."""
+    return [each.strip() for each in given.split(",") if each.strip()] if isinstance(given, str) else given
+
+
+def _mapped(given: Any) -> Any:
+    return json.loads(given) if isinstance(given, str) and given.lstrip().startswith("{") else given
+
+
+def _read(given: Any) -> Any:
+    """Read what LiteLLM takes from the environment, `bucket/prefix`, and `output_data_config` of a create."""
+    if not isinstance(given, dict):
+        return given
+    found = {name: os.environ.get(variable, "").strip() for name, variable in _ENVIRONMENT.items()}
+    made = {name: value for name, value in found.items() if value and not given.get(name)} | given
+    for kind in ("", "output_"):
+        bucket, slash, prefix = str(made.get(f"aws_s3_{kind}bucket") or "").partition("/")
+        made |= {f"aws_s3_{kind}bucket": bucket, f"aws_s3_{kind}prefix": prefix} if slash else {}
+    return made | (_spread(made["output_data_config"]) if made.get("output_data_config") else {})
+
+
+def _spread(told: Any) -> dict[str, str]:
+    """Return `output_data_config`, an object or an address, as the fields that say the same."""
+    config = _mapped(told)
+    inner = config.get("s3OutputDataConfig", config) if isinstance(config, dict) else {"s3Uri": config}
+    found = _URI.fullmatch(str(inner.get("s3Uri"))) if isinstance(inner, dict) else None
+    if found is None:
+        raise ValueError("output_data_config has no s3OutputDataConfig.s3Uri of the form s3://bucket/folder/")
+    key = inner.get("s3EncryptionKeyId")
+    named = {"aws_s3_output_bucket": found[1], "aws_s3_output_prefix": found[2] or ""}
+    return named | ({"aws_s3_encryption_key_id": key} if key else {})
+
+
+Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,64}$")], ...], BeforeValidator(_listed)]
+Tags = Annotated[dict[str, str], BeforeValidator(_mapped)]
+
+
+class BedrockCredentials(AwsCredentials):
+    """Keys of AWS, which S3 needs, and where an account has one an API key of Bedrock's (`api_key`)."""
+
+    api_key: Key | None = None
+    aws_batch_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
+    aws_s3_bucket: BucketName | None = None
+    aws_s3_prefix: Prefix = ""
+    aws_s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None  # None: aws_region
+    aws_s3_output_bucket: BucketName | None = None  # None: that of the input
+    aws_s3_output_prefix: Prefix | None = None
+    s3_access_key_id: Name | None = None  # where the bucket has a key of its own
+    s3_secret_access_key: Key | None = None
+    output_data_config: Any = None  # of a create: the same, as Bedrock writes it
+    aws_s3_bucket_owner: Twelve | None = None
+    aws_s3_encryption_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")  # of KMS, for results
+    amz_server_side_encryption: str | None = Field(None, pattern=r"^[a-zA-Z0-9:]{1,32}$")  # of what is uploaded
+    amz_server_side_encryption_aws_kms_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")
+    aws_s3_part_bytes: int = Field(s3.PIECE, ge=1024, le=5 << 30)  # AWS takes none below 5 MiB but the last
+    aws_batch_tags: Tags = Field(default_factory=dict)
+    aws_batch_subnet_ids: Names = ()
+    aws_batch_security_group_ids: Names = ()
+    aws_batch_timeout_hours: int = Field(24, ge=24, le=168)  # our batches' window
+    keep_objects: bool = False
+    bedrock_endpoint_url: Url | None = None
+    bedrock_runtime_endpoint_url: Url | None = None
+    s3_endpoint_url: Url | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        return _read(given)
+
+    @model_validator(mode="after")
+    def _keys_of_the_store(self) -> BedrockCredentials:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("s3_access_key_id and s3_secret_access_key go together")
+        return self
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of documents. Raises Refused."""
+        if self.aws_s3_bucket is None:
+            raise missing("aws_s3_bucket", "Bedrock reads documents and writes results there")
+        return self.aws_s3_bucket
+
+    @property
+    def role(self) -> str:
+        """The role that jobs run as. Raises Refused."""
+        if self.aws_batch_role_arn is None:
+            raise missing("aws_batch_role_arn", "Bedrock reads and writes the bucket as this role")
+        return self.aws_batch_role_arn
+
+    def folder(self, mark: str) -> str:
+        """Return the key below which the documents of a part lie."""
+        return _below(self.aws_s3_prefix, mark)
+
+    def results(self, mark: str) -> tuple[str, str]:
+        """Return the bucket, and the key below which the results of a part will lie."""
+        prefix = self.aws_s3_prefix if self.aws_s3_output_prefix is None else self.aws_s3_output_prefix
+        return self.aws_s3_output_bucket or self.bucket, f"{_below(prefix, mark)}out/"
+
+    def pace(self) -> float | None:
+        """Return the seconds between polls. AWS publishes no rates of its control plane, so it is asked gently."""
+        return POLL_SECONDS if self.host().endswith(("amazonaws.com", "amazonaws.com.cn")) else None
+
+    def host(self) -> str:
+        """Return the base URL of the jobs."""
+        return self.bedrock_endpoint_url or self.custom_host or _at(CONTROL, self.aws_region)
+
+
+def of(account: Account) -> BedrockCredentials:
+    """Return the credentials of an account of this lane."""
+    return cast("BedrockCredentials", account.credentials)
+
+
+def jobs_of(account: Account) -> Origin:
+    """Return the calls of the account's model invocation jobs."""
+    secret, signer = _proof(of(account))
+    return account.origin(of(account).host(), secret, signer=signer)
+
+
+def batches_of(account: Account, headers: dict[str, str] | None = None) -> Origin:
+    """Return the calls of the account's OpenAI batches, which all carry these headers."""
+    ours = of(account)
+    secret, signer = _proof(ours)
+    base = ours.bedrock_runtime_endpoint_url or _at(RUNTIME, ours.aws_region)
+    return account.origin(base, secret, headers, signer=signer)
+
+
+def bucket_of(account: Account, name: str) -> s3.Bucket:
+    """Return a bucket as the account sees it. Its region may be another than that of the jobs."""
+    ours = of(account)
+    region = ours.aws_s3_region or ours.aws_region
+    own: dict[str, Any] = {"aws_region": region}
+    if ours.s3_access_key_id is not None:
+        own |= {"aws_access_key_id": ours.s3_access_key_id, "aws_secret_access_key": ours.s3_secret_access_key}
+        own |= {"aws_session_token": None, "aws_role_arn": None}
+    secret, signer = _signed(ours.model_copy(update=own), "s3")
+    owner = {"x-amz-expected-bucket-owner": ours.aws_s3_bucket_owner} if ours.aws_s3_bucket_owner else {}
+    origin = account.origin(ours.s3_endpoint_url or _at(STORE, region), secret, owner, signer=signer)
+    return s3.Bucket(origin, name, ours.aws_s3_part_bytes, _encrypted(ours))
+
+
+def _proof(ours: BedrockCredentials) -> Proof:
+    return bearer(ours.api_key) if ours.api_key is not None else _signed(ours, "bedrock")
+
+
+def _signed(ours: BedrockCredentials, service: str) -> Proof:
+    return ours.sign(service)
+
+
+def _encrypted(ours: BedrockCredentials) -> dict[str, str]:
+    """Return how a document is encrypted: as the account says, or with the key that its results are."""
+    key = ours.amz_server_side_encryption_aws_kms_key_id or ours.aws_s3_encryption_key_id
+    kind = ours.amz_server_side_encryption or ("aws:kms" if key else None)
+    named = {ENCRYPTION: kind} if kind else {}
+    return named | ({f"{ENCRYPTION}-aws-kms-key-id": key} if key and kind != "AES256" else {})
+
+
+def _below(prefix: str, mark: str) -> str:
+    parts = [part for part in prefix.split("/") if part]
+    return "/".join((*parts, f"pp-{mark}", ""))
+
+
+def _at(base: str, region: str) -> str:
+    return base.format(region=region, domain="amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com")
