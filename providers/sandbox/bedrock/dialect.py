@@ -87,8 +87,8 @@ class Bedrock(Wire):
         self.store = stores.Store(services.directory, self.check)
         super().__init__(services, options)
         self.prefix = f"/{services.name}"
-        self.jobs_ = _Invocations(services, self.form, self.new_job_id, self.publish)
-        self.open = Jobs(services, OpenLines(), self.new_batch_id, self.publish)
+        self.jobs_ = _Invocations(services, self.form, self.new_job_id, self.problem, self.publish)
+        self.open = Jobs(services, OpenLines(), self.new_batch_id, self.problem, self.publish)
         self._tokens: dict[tuple[str, str], tuple[JSON, Job]] = {}
 
     def own_routes(self) -> list[Route]:
@@ -148,7 +148,13 @@ class Bedrock(Wire):
 
     def jobs(self) -> list[dict[str, Any]]:
         now = self.services.clock.now()
-        return [*super().jobs(), *({**job.facts(now), **self.labels(job)} for job in self.open.all.values())]
+        return [
+            *super().jobs(),
+            *(
+                {**job.facts(now, errors_paid=self.form.errors_paid), **self.labels(job)}
+                for job in self.open.all.values()
+            ),
+        ]
 
     def reset(self) -> None:
         super().reset()
@@ -344,7 +350,7 @@ class Bedrock(Wire):
         well, failed = job.counts(self.services.clock.now())
         kept = {name: job.order.get(name) for name in ("input_file_id", "endpoint", "completion_window")}
         errors = {"data": [{"message": job.problem, "line": None}]} if job.problem else None
-        metadata = job.order.get("metadata") if job.options.shows_metadata else None  # type: ignore[attr-defined]
+        metadata = job.order.get("metadata") if job.options.shows_metadata else None
         counts = {"total": len(job.rows), "completed": well, "failed": failed}
         told = {"id": job.id, "object": "batch", "status": job.state, "created_at": int(job.created)}
         return {**told, **kept, "metadata": metadata, "errors": errors, "request_counts": counts}
