@@ -1,8 +1,8 @@
 """Credentials of the clouds, shared by their lanes: each model says who it is and how it proves that.
 
 Field names are Portkey's headers without `x-portkey-`, per the project's reference page, section 3. What is the
-machine's own (a managed identity, a federated token file, keys of the environment) goes with no secret beside it, so
-that no caller who brings credentials can act as the machine: the gateway takes only what holds a secret. The
+machine's own (a managed identity, a token file, keys of the environment, the role of a container or an instance) is
+told by `borrowed`, so that no caller who brings credentials can act as the machine: the gateway takes none of it. The
 environment is read with the settings, for the gateway takes secrets out of it afterwards.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, model_validator
 
+from proxy_plugin.providers.errors import Refused
 from proxy_plugin.providers.keys import HostCredentials, Key, plain
 from proxy_plugin.providers.signing import aws, aws_keys, entra, google, google_defaults
 from proxy_plugin.providers.signing.tokens import Bearer, TokenSource
@@ -226,9 +227,12 @@ class AwsCredentials(HostCredentials):
         return aws_keys.AssumedRole(base, role, session, self.aws_external_id, sts) if role else base
 
     def _base(self) -> aws.Keys | TokenSource:
-        if self.aws_access_key_id is not None or not self._machines:
+        if self.aws_access_key_id is not None:
             secret, token = _clear(self.aws_secret_access_key), _clear(self.aws_session_token) or None
-            return aws.Keys(self.aws_access_key_id or "", secret, token)
+            return aws.Keys(self.aws_access_key_id, secret, token)
+        if not self._machines:
+            message = "This call has to be signed, and the account has an API key alone: set aws_access_key_id, too."
+            raise Refused(message, code="credentials_missing", param="aws_access_key_id")
         if self._container is not None and self.aws_auth_type != "instance":
             return self._container
         return aws_keys.Instance(self.aws_ec2_metadata_url)
