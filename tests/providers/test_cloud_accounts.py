@@ -78,6 +78,7 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (AWS, {**WORKSPACE, **KEY, "aws_external_id": "x1"}, "aws_external_id goes with aws_role_arn"),
         (AWS, {**WORKSPACE, **KEY, "aws_auth_type": "assumedRole"}, "needs aws_role_arn"),
         (AWS, {**WORKSPACE, **KEY, "aws_role_arn": "arn:aws:iam::1:user/x"}, "aws_role_arn"),
+        (AWS, {**WORKSPACE, "aws_auth_type": "container"}, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
         (AWS, {**WORKSPACE, "aws_auth_type": "accessKey"}, "needs aws_access_key_id"),
         (AWS, {**WORKSPACE, "aws_auth_type": "webIdentity"}, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         (AWS, {"api_key": SECRET}, "anthropic_aws_workspace_id"),
@@ -188,7 +189,7 @@ def test_an_api_key_of_the_environment_is_the_machine_s(monkeypatch: pytest.Monk
 def test_who_an_account_is_does_not_change_with_what_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    given = [KEY, {**KEY, **ROLE}, {**KEY, **ROLE, "aws_external_id": "x1"}, ROLE, {}, {"aws_auth_type": "container"}]
+    given = [KEY, {**KEY, **ROLE}, {**KEY, **ROLE, "aws_external_id": "x1"}, ROLE, {}, {"aws_auth_type": "instance"}]
     given += [{**each, "aws_region": "eu-west-1"} for each in given]
     found = [Bearing.model_validate(each).identity() for each in given]
     assert len(set(found)) == len(found)
