@@ -1,8 +1,8 @@
 """Credentials of the clouds, shared by their lanes: each model says who it is and how it proves that.
 
 Field names are Portkey's headers without `x-portkey-`, per the project's reference page, section 3. What is the
-machine's own (a managed identity, a federated token file, keys of the environment) goes with no secret beside it, so
-that no caller who brings credentials can act as the machine: the gateway takes only what holds a secret. The
+machine's own (a managed identity, a token file, keys of the environment, the role of a container or an instance) is
+told by `borrowed`, so that no caller who brings credentials can act as the machine: the gateway takes none of it. The
 environment is read with the settings, for the gateway takes secrets out of it afterwards.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, model_validator
 
+from proxy_plugin.providers.errors import Refused
 from proxy_plugin.providers.keys import HostCredentials, Key, plain
 from proxy_plugin.providers.signing import aws, aws_keys, entra, google, google_defaults
 from proxy_plugin.providers.signing.tokens import Bearer, TokenSource
@@ -162,6 +163,7 @@ class AwsCredentials(HostCredentials):
     aws_ec2_metadata_url: Url = aws_keys.MACHINE
     _machines: str = PrivateAttr("")  # what the machine lends: the setting that asks for it
     _container: aws_keys.Container | None = PrivateAttr(None)
+    _web: dict[str, str] = PrivateAttr(default_factory=dict)  # the role of the machine itself, by its token file
 
     @model_validator(mode="wrap")
     @classmethod
@@ -173,9 +175,14 @@ class AwsCredentials(HostCredentials):
         if given.get("api_key") and not any(given.get(name) for name in _ASKING):
             return made(given)
         lent = _lent(given, os.environ, cls._bearer)
+        if asked == "container" and _container_of(os.environ) is None:
+            raise ValueError(
+                f"aws_auth_type container needs one of {', '.join(f'AWS_CONTAINER_{n}' for n in _AGENT[:2])}"
+            )
         account = made(given | lent)
         account._machines = "aws_auth_type" if asked else "aws_access_key_id"  # noqa: SLF001 - of this class
         account._container = _container_of(os.environ)  # noqa: SLF001
+        account._web = _set(os.environ, _WEB)  # noqa: SLF001
         return account
 
     @model_validator(mode="after")
@@ -226,9 +233,16 @@ class AwsCredentials(HostCredentials):
         return aws_keys.AssumedRole(base, role, session, self.aws_external_id, sts) if role else base
 
     def _base(self) -> aws.Keys | TokenSource:
-        if self.aws_access_key_id is not None or not self._machines:
+        if self.aws_access_key_id is not None:
             secret, token = _clear(self.aws_secret_access_key), _clear(self.aws_session_token) or None
-            return aws.Keys(self.aws_access_key_id or "", secret, token)
+            return aws.Keys(self.aws_access_key_id, secret, token)
+        if not self._machines:
+            message = "This call has to be signed, and the account has an API key alone: set aws_access_key_id, too."
+            raise Refused(message, code="credentials_missing", param="aws_access_key_id")
+        if self.aws_auth_type in {None, "assumedRole"} and self._web.keys() == _WEB.keys():
+            sts = aws_keys.Sts(self.aws_region, self.aws_sts_endpoint_url)
+            role, file = (self._web[name] for name in _WEB)
+            return aws_keys.WebIdentity(role, self.aws_role_session_name, file, sts)
         if self._container is not None and self.aws_auth_type != "instance":
             return self._container
         return aws_keys.Instance(self.aws_ec2_metadata_url)
@@ -241,10 +255,10 @@ def _lent(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) 
     key = _set(environ, {name: name.upper() for name in _AWS_KEY})
     if asked in {None, "accessKey", "assumedRole", "environment"} and not given.get("aws_web_identity_token_file"):
         lent |= key
-    if asked == "webIdentity" or (asked in {None, "assumedRole"} and "aws_access_key_id" not in lent):
-        web = _set(environ, _WEB)
-        whole = web.keys() | given.keys() >= _WEB.keys()
-        lent |= {name: value for name, value in web.items() if not given.get(name)} if whole else {}
+    web, role = _set(environ, _WEB), given.get("aws_role_arn")
+    own = role in {None, web.get("aws_role_arn")} and "aws_access_key_id" not in lent  # else it takes another role
+    if asked == "webIdentity" or (asked in {None, "assumedRole"} and own and web.keys() == _WEB.keys()):
+        lent |= {name: value for name, value in web.items() if not given.get(name)}
     return lent
 
 

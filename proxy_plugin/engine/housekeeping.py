@@ -18,6 +18,7 @@ from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Leaves, Refused, Submission, TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
@@ -95,7 +96,10 @@ def _may_be_paid(conn: Connection, part: PartRow) -> bool:
 
 async def _cleared(desk: Desk, row: ClearingRow, part: PartRow) -> None:
     """Clear after each staging and each job. Raises `TryLater` or `Refused`."""
-    lane = desk.lane(part)
+    try:
+        lane = desk.lane(part)
+    except (catalog.UnknownProvider, ImportError, AttributeError):
+        raise AccountMissing(f"the adapter of {part.provider} cannot be loaded") from None
     if not isinstance(lane, Leaves):  # another version of it had the power
         return
     batch = await desk.batch(row.batch_id)

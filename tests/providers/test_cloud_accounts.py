@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
-from proxy_plugin.providers.base import Account, LineIn, LineRejected, Target
+from proxy_plugin.providers.base import Account, LineIn, LineRejected, Refused, Target
 from proxy_plugin.providers.catalog import load
 from proxy_plugin.providers.http import Http
+from proxy_plugin.providers.keys import Key
 from proxy_plugin.providers.sandbox.tokens import service_account
+from proxy_plugin.providers.signing.accounts import AwsCredentials
+from proxy_plugin.providers.signing.aws_keys import Instance
 
 SECRET = "s3cr3t-of-nobody-41d9"
 AZURE, AWS, GOOGLE = load("azure-openai"), load("claude-platform-aws"), load("claude-platform-google")
@@ -74,6 +78,7 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (AWS, {**WORKSPACE, **KEY, "aws_external_id": "x1"}, "aws_external_id goes with aws_role_arn"),
         (AWS, {**WORKSPACE, **KEY, "aws_auth_type": "assumedRole"}, "needs aws_role_arn"),
         (AWS, {**WORKSPACE, **KEY, "aws_role_arn": "arn:aws:iam::1:user/x"}, "aws_role_arn"),
+        (AWS, {**WORKSPACE, "aws_auth_type": "container"}, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
         (AWS, {**WORKSPACE, "aws_auth_type": "accessKey"}, "needs aws_access_key_id"),
         (AWS, {**WORKSPACE, "aws_auth_type": "webIdentity"}, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         (AWS, {"api_key": SECRET}, "anthropic_aws_workspace_id"),
@@ -154,3 +159,42 @@ def test_azures_lines_name_a_path_that_both_kinds_take() -> None:
     )
     with pytest.raises(LineRejected, match="/v1/embeddings"):
         AZURE.translate(LineIn("id", "/v1/embeddings", body, "m"), Target())
+
+
+class Bearing(AwsCredentials):
+    """As of a service that takes API keys, beside one that wants signatures."""
+
+    _bearer: ClassVar[str] = "AWS_BEARER_TOKEN_BEDROCK"
+    api_key: Key | None = None
+
+
+def test_an_api_key_of_the_environment_is_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    brought = Bearing.model_validate({"api_key": SECRET})
+    assert brought.borrowed() is None
+    with pytest.raises(Refused, match="credentials_missing"):
+        brought.sign("s3")
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", SECRET)
+    lent = Bearing.model_validate({})
+    assert lent.api_key is not None
+    assert lent.borrowed() is not None
+    assert isinstance(lent._keys(), Instance), "what is signed is signed by the machine's role"
+    keyed = Bearing.model_validate(KEY)
+    assert (keyed.api_key, keyed.borrowed()) == (None, None)
+    for asked in ({"aws_auth_type": "instance"}, ROLE, {"aws_web_identity_token_file": "/x", **ROLE}):
+        assert Bearing.model_validate({"api_key": "sk-brought-key", **asked}).borrowed() is not None
+
+
+def test_who_an_account_is_does_not_change_with_what_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    given = [KEY, {**KEY, **ROLE}, {**KEY, **ROLE, "aws_external_id": "x1"}, ROLE, {}, {"aws_auth_type": "instance"}]
+    given += [{**each, "aws_region": "eu-west-1"} for each in given]
+    found = [Bearing.model_validate(each).identity() for each in given]
+    assert len(set(found)) == len(found)
+    assert found == [Bearing.model_validate({**each}).identity() for each in given]
+    session = {"aws_session_token": "another"}
+    assert Bearing.model_validate({**KEY, **session}).identity() == Bearing.model_validate(KEY).identity()
+    elsewhere = Bearing.model_validate({**KEY, **ROLE}).model_copy(update={"aws_region": "eu-west-1"})
+    assert elsewhere.sign("s3")[1] != Bearing.model_validate({**KEY, **ROLE}).sign("s3")[1]

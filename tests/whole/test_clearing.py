@@ -67,3 +67,36 @@ def test_a_batch_is_completed_although_its_objects_cannot_be_deleted(gateway: Ga
     gateway.start()
     until_cleared(gateway, service)
     assert gateway.log.read_text().count("objects_not_cleared") == 2, "once for each part"
+
+
+@pytest.mark.parametrize("seal_key", ["a seal key", None])
+def test_the_key_of_a_caller_serves_until_nothing_is_left(
+    service: ToyService, tmp_path: Path, seal_key: str | None
+) -> None:
+    """Sealed it does so by itself; else the caller gives it again, as for a batch that runs."""
+    own = {"x-portkey-virtual-key": "", "x-portkey-provider": "toy-tidy", "x-portkey-custom-host": service.url}
+    gateway = Gateway(
+        tmp_path,
+        {},
+        server={"custom_hosts": ["127.0.0.1"]},
+        sections={"secrets": {"seal_key": seal_key}} if seal_key else {},
+        env={"PYTHONPATH": _path()},
+        asks={**own, "Authorization": "Bearer toy-key"},
+    )
+    service.faults.keeps_labels = 10_000
+    try:
+        gateway.start()
+        batch_id = gateway.create(gateway.upload(jsonl(chat_lines(LINES, model="wool-1"))))["id"]
+        assert gateway.until(batch_id)["status"] == "completed"
+        until(lambda: gateway.log.read_text().count("objects_not_cleared") == 2, gateway.tail)
+        gateway.kill()
+        service.faults.keeps_labels = 0
+        gateway.asks = {"x-portkey-virtual-key": ""} if seal_key else gateway.asks
+        gateway.start()
+        gateway.batch(batch_id)
+        until_cleared(gateway, service)
+        gateway.kill()
+        assert b"toy-key" not in b"".join(path.read_bytes() for path in gateway.data.rglob("*") if path.is_file())
+        assert ask(gateway, "SELECT sealed FROM batches") == [(None,)]
+    finally:
+        gateway.close()

@@ -19,6 +19,7 @@ from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 
 ROLE, EXTERNAL_ID, REGION = "arn:aws:iam::111122223333:role/Gateway", "sandbox-external", "us-east-1"
+POD_ROLE = "arn:aws:iam::111122223333:role/Pod"  # that a token alone gives, and that may take the first
 INSTANCE = "sandbox-instance-role"
 _FORM = "application/x-www-form-urlencoded"
 _ROLES, _LEASE = "/latest/meta-data/iam/security-credentials", "/latest/api/token"
@@ -106,7 +107,7 @@ class AwsDesk:
         account = self._services.accounts.of(fields["WebIdentityToken"])
         if account is None:
             raise _no(400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account")
-        if fields["RoleArn"] != ROLE:
+        if fields["RoleArn"] not in {ROLE, POD_ROLE}:
             raise _no(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
         return account
 

@@ -19,10 +19,10 @@ AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPoo
 JWT, ACCESS = "urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:access_token"
 LENT = f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
 MACHINE = "/computeMetadata/v1/instance/service-accounts/default/token"
+_SCOPES = (CLOUD_PLATFORM, "https://www.googleapis.com/auth/iam")  # the second suffices to borrow an account
 _EXCHANGE = {
     "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
     "audience": AUDIENCE,
-    "scope": CLOUD_PLATFORM,
     "requested_token_type": ACCESS,
     "subject_token_type": JWT,
 }
@@ -51,7 +51,11 @@ class GoogleDesk:
         proof = form.pop("subject_token", "")
         if form.get("audience") != AUDIENCE:
             raise _refused("invalid_target", "The target service indicated by the audience parameters is invalid.")
-        if form != _EXCHANGE or request.content_type != "application/x-www-form-urlencoded":
+        if (
+            form.pop("scope", "") not in _SCOPES
+            or form != _EXCHANGE
+            or request.content_type != "application/x-www-form-urlencoded"
+        ):
             raise _refused("invalid_request", "Request contains an invalid argument.")
         account = self._services.accounts.of(proof)
         if account is None:

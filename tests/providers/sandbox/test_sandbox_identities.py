@@ -209,12 +209,14 @@ def ways_of_aws(sandbox: Sandbox, tmp_path: Path) -> dict[str, tuple[dict[str, s
         "instance": (machine, {}),
         "instance beside a container": ({**machine, "aws_auth_type": "instance"}, agent),
         "role by the instance": ({**machine, **taken}, {}),
+        "role by a web identity": (taken, {**web, "AWS_ROLE_ARN": aws.POD_ROLE}),
     }
 
 
 WAYS = [
     *("assumed role", "key of the environment", "role by the environment", "web identity", "web identity, asked for"),
     *("container", "container, asked for", "instance", "instance beside a container", "role by the instance"),
+    "role by a web identity",
 ]
 
 

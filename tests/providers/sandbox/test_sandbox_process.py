@@ -142,3 +142,9 @@ def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
             until(lambda: any((tmp_path / "openai/files").iterdir()))
         until(lambda: not any((tmp_path / "openai/files").iterdir()))
         assert [(one["op"], one["status"]) for one in sandbox.control.requests()] == [("files.create", 0)]
+
+
+def test_a_stand_in_without_a_bucket_has_nothing_left(sandbox: Sandbox) -> None:
+    assert sandbox.control.left("openai") == []
+    with pytest.raises(SandboxError, match="no provider is called nobody"):
+        sandbox.control.left("nobody")

@@ -12,6 +12,7 @@ import pytest
 from proxy_plugin.config.sections import EngineSettings
 from proxy_plugin.engine.desk import Desk, KeyMissing
 from proxy_plugin.engine.housekeeping import GIVES_UP, LONGEST, SAVED_SECONDS, clear
+from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import ProviderError, Refused, TryLater
 from proxy_plugin.storage import registry
 from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
@@ -45,6 +46,7 @@ class Bench:
         parts.insert(self.conn, part_row(BATCH_ID, state="staging", due_at=0.0))
         clearings.begin(self.conn, self.part)
         self.tidy, self.time, self.sealed = Tidy(), 1000.0, list[str | None]()
+        self.errors = list[Exception]()
         engine = EngineSettings(poll_seconds_first=5, poll_seconds_max=300)
         self.gateway = SimpleNamespace(config=SimpleNamespace(engine=engine), chance=lambda: 0.0)
 
@@ -89,6 +91,8 @@ class Bench:
         return self.time
 
     def lane(self, _: object) -> object:
+        if self.errors:
+            raise self.errors[0]
         return self.tidy
 
     def account(self, _: object, batch: Any) -> object:
@@ -191,6 +195,14 @@ async def test_a_refusal_is_borne_for_a_month_and_told_twice(
     assert (found.state, found.due_at) == ("left", None)
     assert bench.events()[-1] == "objects left"
     assert [each.message for each in caplog.records] == ["objects_not_cleared", "objects_left"]
+
+
+async def test_a_lane_that_is_gone_is_waited_for_like_a_missing_account(bench: Bench) -> None:
+    bench.collected()
+    bench.errors = [catalog.UnknownProvider("toy-tidy")]
+    found = await bench.step()
+    assert found is not None
+    assert found.due_at == bench.time + 5.0
 
 
 async def test_the_caller_s_credentials_outlive_the_batch(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from proxy_plugin.engine.steps import STEPS
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.stand_ins import find
 from tests.support.accounting import (
     check_answers,
     check_one_at_a_time,
@@ -29,6 +31,7 @@ from tests.whole.kills.scenes import (
     Scene,
     apart,
     around,
+    campaign,
     some,
 )
 
@@ -65,6 +68,13 @@ def test_every_engine_step_is_killed_on_both_sides_or_says_why_not(provider: str
     needed = [step for step in STEPS if not reasons.get(step)]
     assert set(around(*needed)) <= killed
     assert killed.isdisjoint(around(*(step for step in STEPS if step in reasons)))
+
+
+def test_a_lane_that_leaves_objects_has_the_step_killed_that_clears_them() -> None:
+    own = campaign(replace(find("openai"), leaves=True))
+    assert set(around("clear")) <= {point for scene in own.scenes.values() for point in scene.points}
+    assert not {"clear", "cleared up"} & own.without.keys()
+    assert CAMPAIGNS["openai"].without["clear"], "which has nothing to clear"
 
 
 @pytest.mark.parametrize("provider", CAMPAIGNS)
