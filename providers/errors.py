@@ -4,6 +4,7 @@ Every call has three ways to fail, and no fourth:
 
     ProviderError
      |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
+     |   |- AtWork      the provider is still at work on what it was sent: asked again as a job is
      |   `- Short       an answer of results came to its end and is less than was announced
      |- Refused         the provider will not take this: give up and tell why
      `- OutcomeUnknown  a create may have been accepted: look it up, never repeat it on a guess
@@ -44,6 +45,10 @@ class TryLater(ProviderError):
     def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.after, self.status = after, status
+
+
+class AtWork(TryLater):
+    """The provider is still at work on what was uploaded. Only raised by `stage`, and polled like a job."""
 
 
 class Short(TryLater):

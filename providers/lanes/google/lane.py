@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
+    AtWork,
     Capabilities,
     Credentials,
     InputMode,
@@ -126,7 +127,7 @@ class Google:
         return result_row(line, source, endpoint)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
-        """Upload the part as `pp-<mark>`, or find the upload of an earlier run. What is not ready yet is TryLater."""
+        """Upload the part as `pp-<mark>`, or find the upload of an earlier run. What is not ready yet is AtWork."""
         origin = self._origin(account)
         file = await _staged(origin, part) if again else None
         if file is None:
@@ -137,7 +138,7 @@ class Google:
         if state == "FAILED":
             raise refusals.of_status(origin, file.get("error"), "file_failed")
         if state not in (None, "ACTIVE"):
-            raise TryLater(f"files/{name}: the upload is still being processed")
+            raise AtWork(f"files/{name}: the upload is still being processed")
         return {"file": name}
 
     async def fence(self, account: Account) -> str | None:

@@ -9,6 +9,7 @@ import io
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -77,7 +78,8 @@ class Cohere(Uploaded):
         name, kind = request.query.get("name"), request.query.get("type")
         if not name or kind not in TYPES:
             raise self.complain(400, "name, or a type of datasets that is known, is missing")
-        _, blob = await self.blobs.form(request, (), "data", lambda: self.blobs.new(account, name, kind=kind))
+        new = partial(self.blobs.new, account, name, kind=kind, shown=False)
+        _, blob = await self.blobs.form(request, (), "data", new)
         assert blob is not None
         return shown({"id": blob.id}, subject=blob.id)
 

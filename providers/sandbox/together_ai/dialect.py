@@ -62,7 +62,7 @@ class Together(Uploaded):
 
     async def _upload(self, request: web.Request, account: str) -> Act:
         """The direct way: one form."""
-        fields, blob = await self.blobs.form(request, FIELDS, "file", lambda: self.blobs.new(account, ""))
+        fields, blob = await self.blobs.form(request, FIELDS, "file", lambda: self.blobs.new(account, "", shown=False))
         assert blob is not None
         self._describe(blob, fields)
         return shown(facts_of(blob), subject=blob.id)

@@ -43,6 +43,7 @@ class Blob:
     whole: bool = False
     ready: bool = False  # where somebody has to say that it is whole
     deleted: bool = False
+    shown: bool = True  # what a form brings is not, before its end: one that breaks off leaves nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,20 @@ class Blobs:
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
 
-    def new(self, account: str, name: str, *, blob_id: str | None = None, kind: str = "") -> Blob:
+    def new(self, account: str, name: str, *, blob_id: str | None = None, kind: str = "", shown: bool = True) -> Blob:
         key = blob_id or f"file-{secrets.token_hex(12)}"
         path = self._folder / secrets.token_hex(12)
-        self.all[key] = Blob(key, account, name, path, self._services.clock.now(), kind)
+        self.all[key] = Blob(key, account, name, path, self._services.clock.now(), kind, shown=shown)
         return self.all[key]
 
     def find(self, account: str, blob_id: str) -> Blob | None:
         blob = self.all.get(blob_id)
-        return blob if blob and blob.account == account and not blob.deleted else None
+        return blob if blob and blob.account == account and blob.shown and not blob.deleted else None
 
     def of(self, account: str) -> list[Blob]:
         """Those of an account, newest first."""
-        return [blob for blob in reversed(self.all.values()) if blob.account == account and not blob.deleted]
+        ours = (blob for blob in reversed(self.all.values()) if blob.account == account)
+        return [blob for blob in ours if blob.shown and not blob.deleted]
 
     async def fill(self, blob: Blob, chunks: AsyncIterator[bytes]) -> None:
         """Write a document; memory holds one chunk. What breaks off leaves it as it was."""
@@ -129,6 +131,8 @@ class Blobs:
             raise self._complain(400, f"Could not parse the form: {wrong}.") from None
         if document and blob is None:
             raise self._complain(400, f"{document} is required")
+        if blob:
+            blob.shown = True
         return fields, blob
 
     async def _field(self, form: Form, head: PartHead, known: Collection[str], seen: Collection[str]) -> str:
