@@ -11,7 +11,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from proxy_plugin.providers import catalog
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.lane_times import LaneTimes
 from tests.support.stand_ins import StandIns
 from tests.toy import installed
 
@@ -34,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Property tests are repeatable, but for campaigns."""
     hypothesis.settings.load_profile("patient" if config.getoption("--campaign") else "seeded")
     config.stash[_STAND_INS] = StandIns()
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(LaneTimes([*catalog.BUILT_IN, "toy"]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
