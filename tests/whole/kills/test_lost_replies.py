@@ -15,7 +15,7 @@ from tests.support.accounting import Lines, check_answers, check_paid_once, chec
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway
 from tests.support.waiting import until
-from tests.whole.kills.scenes import CAMPAIGNS, FOREVER, SIZES, Campaign, apart, strangers
+from tests.whole.kills.scenes import CAMPAIGNS, FOREVER, KINDS, Campaign, apart, strangers
 
 PER_JOB = 10
 
@@ -26,7 +26,7 @@ def faults(own: Campaign) -> Iterator[tuple[str, str, str]]:
         kinds = ["status", "drop"]
         kinds += ["stall"] if operation == "batches.retrieve" else []  # one is enough: each costs its time-out
         kinds += ["truncate", "truncate_chunked"] if operation == own.stand_in.results else []
-        whole = own.stand_in.provider in SIZES
+        whole = own.stand_in.provider in KINDS
         yield from ((own.stand_in.provider, operation, kind) for kind in (kinds if whole else [kinds[-1 - number % 2]]))
 
 
