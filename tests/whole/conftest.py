@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     sliced = {each: _named(each) for each in items if SLICED & {*each.path.parents}}
     both = _both({each: names for each, names in sliced.items() if not _lacked(each)})
     others = {each for each, (test, parameters) in sliced.items() if not in_slice(test, parameters, both)}
+    others |= {each for each in items if each.get_closest_marker("slow")}
     if others:
         config.hook.pytest_deselected(items=list(others))
         items[:] = [each for each in items if each not in others]

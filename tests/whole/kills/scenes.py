@@ -100,6 +100,13 @@ def some(every: Iterable[Point], *, steps: bool = False) -> list[Point]:
     return chosen
 
 
+def in_part(points: Iterable[str]) -> list[Any]:
+    """Return points as parameters of a test: the suite has one of each step, the campaign all."""
+    every = tuple(points)
+    kept = {point for _, point in some((("", point) for point in every), steps=True)}
+    return [pytest.param(each, marks=[] if each in kept else pytest.mark.slow) for each in every]
+
+
 def apart(cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
     """Return the cases as parameters; workers of pytest-xdist share them, for each case is a group of its own."""
     return [pytest.param(*each, marks=pytest.mark.xdist_group(" ".join(map(str, each)))) for each in cases]

@@ -13,7 +13,7 @@ from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
 from tests.whole.kills.lives import Lives
-from tests.whole.kills.scenes import around
+from tests.whole.kills.scenes import around, in_part
 
 LINES = chat_lines(6)
 POINTS = (
@@ -22,7 +22,7 @@ POINTS = (
 )
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", in_part(POINTS))
 def test_a_kill_around_a_delete_loses_neither_the_batch_nor_the_delete(
     point: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:

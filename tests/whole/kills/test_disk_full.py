@@ -16,7 +16,7 @@ from tests.support.full_disk import fill
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
-from tests.whole.kills.scenes import OPENAI
+from tests.whole.kills.scenes import OPENAI, in_part
 
 LINES = chat_lines(40)
 CONTENT = jsonl(LINES)
@@ -46,7 +46,7 @@ INSIDE = (
 )
 
 
-@pytest.mark.parametrize("point", INSIDE)
+@pytest.mark.parametrize("point", in_part(INSIDE))
 def test_no_space_inside_a_step_is_waited_out(point: str, fresh: Sandbox, tmp_path: Path) -> None:
     gateway = gateway_on(tmp_path, fresh)
     gateway.start(fail=f"{point}:1:enospc")
