@@ -8,7 +8,7 @@ WORKERS ?= 2
 .PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
-	@echo "make test    the test suite"
+	@echo "make test    the test suite (under 15 min on 2 cores)"
 	@echo "make test-fast  the part of it that starts no process (under 90 s)"
 	@echo "make test-oracles  the translators before litellm and the official SDKs (own environment, about 310 MB)"
 	@echo "make test-sdks  the stand-ins before the providers' own SDKs (own environment, about 470 MB)"

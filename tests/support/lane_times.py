@@ -30,6 +30,8 @@ class LaneTimes:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table."""
+        if not self.tests:
+            return
         terminalreporter.section("seconds by lane (tests)")
         for line in self.table():
             terminalreporter.write_line(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.lane_times import NOBODY, LaneTimes
+from tests.support.sharing import scope_of
 
 LANES = ("openai", "azure-openai", "openai-compatible", "x-ai", "z-ai", "google", "claude-platform-google")
 
@@ -38,3 +39,20 @@ def test_the_table_adds_up_all_phases_and_begins_with_the_dearest() -> None:
         )
     (line,) = times.table()
     assert line.split() == ["x-ai", "9.0", "(1)", "google", "5.5", "(1)", "no", "lane", "1.0", "(1)"]
+
+
+@pytest.mark.parametrize(
+    ("node", "scope"),
+    [
+        ("tests/whole/test_demo.py::test_the_demo", "tests/whole/test_demo.py"),
+        (
+            "tests/whole/kills/test_kill_matrix.py::test_kill[a-1]",
+            "tests/whole/kills/test_kill_matrix.py::test_kill[a-1]",
+        ),
+        ("tests/whole/kills/test_order_trace.py::test_a[google]", "tests/whole/kills/test_order_trace.py"),
+        ("tests/whole/contract/test_creates.py::test_a[x-ai-2]", "tests/whole/contract/test_creates.py x-ai"),
+        ("tests/whole/contract/test_suite.py::test_all", f"tests/whole/contract/test_suite.py {NOBODY}"),
+    ],
+)
+def test_what_a_test_shares_a_worker_with(node: str, scope: str) -> None:
+    assert scope_of(node, LaneTimes(LANES).lane_of) == scope

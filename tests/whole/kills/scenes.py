@@ -107,11 +107,6 @@ def in_part(points: Iterable[str]) -> list[Any]:
     return [pytest.param(each, marks=[] if each in kept else pytest.mark.slow) for each in every]
 
 
-def apart(cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
-    """Return the cases as parameters; workers of pytest-xdist share them, for each case is a group of its own."""
-    return [pytest.param(*each, marks=pytest.mark.xdist_group(" ".join(map(str, each)))) for each in cases]
-
-
 LOST = {"on": "batches.create", "kind": "drop_after", "times": 1}
 NEVER = {"on": "batches.create", "kind": "drop", "times": 1}
 FOREVER = 600.0  # seconds that a stranger's job runs: longer than any scene

@@ -27,7 +27,6 @@ from tests.whole.kills.scenes import (
     PER_JOB,
     Campaign,
     Scene,
-    apart,
     around,
     some,
 )
@@ -56,7 +55,7 @@ def chosen(*, campaign: bool) -> list[Case]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "times" in metafunc.fixturenames:
         picked = chosen(campaign=bool(metafunc.config.getoption("--campaign")))
-        metafunc.parametrize(("provider", "scene", "point", "times"), apart(picked))
+        metafunc.parametrize(("provider", "scene", "point", "times"), picked)
 
 
 @pytest.mark.parametrize("provider", CAMPAIGNS)

@@ -40,7 +40,6 @@ from tests.whole.kills.scenes import (
     OPENAI,
     PART_STEPS,
     Scene,
-    apart,
     around,
     some,
     strangers,
@@ -147,7 +146,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each case is a scene, a point, which of its passes in a life is the last, and how many lives; or a seed."""
     whole = bool(metafunc.config.getoption("--campaign"))
     if "point" in metafunc.fixturenames:
-        metafunc.parametrize(("scene", "point", "nth", "times"), apart(campaign_cases() if whole else slice_cases()))
+        metafunc.parametrize(("scene", "point", "nth", "times"), campaign_cases() if whole else slice_cases())
     elif "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", range(SEEDS[whole]))
 
