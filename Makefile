@@ -19,7 +19,7 @@ help:
 	@echo "make contract  the contract and the scenes of the engine, whole, for every lane (the test suite runs a part)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
-	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
+	@echo "make fuzz    random requests made from the OpenAPI descriptions, property tests with new examples (minutes; the test suite runs a slice)"
 	@echo "make attacks what one workspace, visitor or provider can do to another, with figures (minutes; the test suite runs a slice)"
 	@echo "make audit   known advisories against the locked versions (needs an advisory service)"
 	@echo "make clients every method of every stock client against the gateway (minutes; needs Node, or CLIENTS=--skip-node)"
@@ -88,7 +88,7 @@ upgrade: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --before=$(BEFORE) tests/whole/kills/test_kill_matrix.py
 
 fuzz: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi
+	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi tests/unit
 
 $(VENV)-audit/.made: constraints/audit.txt
 	$(PYTHON) -m venv $(VENV)-audit
