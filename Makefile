@@ -8,7 +8,7 @@ WORKERS ?= 2
 .PHONY: help demo test test-fast test-sdks test-oracles check fix docs bench contract kills upgrade fuzz attacks audit clients clean bench-peers
 help:
 	@echo "make demo    the main job, end to end, on the sandbox provider"
-	@echo "make test    the test suite"
+	@echo "make test    the test suite (under 15 min on 2 cores)"
 	@echo "make test-fast  the part of it that starts no process (under 90 s)"
 	@echo "make test-oracles  the translators before litellm and the official SDKs (own environment, about 310 MB)"
 	@echo "make test-sdks  the stand-ins before the providers' own SDKs (own environment, about 470 MB)"
@@ -20,7 +20,7 @@ help:
 	@echo "make contract  the contract and the scenes of the engine, whole, for every lane (the test suite runs a part)"
 	@echo "make kills   the whole kill and fault campaign (the test suite runs a slice)"
 	@echo "make upgrade BEFORE=DIR  kills again, each first in the checkout of an earlier version and finished by this one"
-	@echo "make fuzz    random requests made from the OpenAPI descriptions (minutes; the test suite runs a slice)"
+	@echo "make fuzz    random requests made from the OpenAPI descriptions, property tests with new examples (minutes; the test suite runs a slice)"
 	@echo "make attacks what one workspace, visitor or provider can do to another, with figures (minutes; the test suite runs a slice)"
 	@echo "make audit   known advisories against the locked versions (needs an advisory service)"
 	@echo "make clients every method of every stock client against the gateway (minutes; needs Node, or CLIENTS=--skip-node)"
@@ -97,7 +97,7 @@ upgrade: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --campaign --before=$(BEFORE) tests/whole/kills/test_kill_matrix.py
 
 fuzz: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi
+	$(BIN)/python -m pytest -n $(WORKERS) --campaign tests/openapi tests/unit
 
 $(VENV)-audit/.made: constraints/audit.txt
 	$(PYTHON) -m venv $(VENV)-audit

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
 from proxy_plugin.providers.errors import (
+    AtWork,
     LineRejected,
     NoToken,
     OutcomeUnknown,
@@ -46,6 +47,7 @@ __all__ = [
     "NATIVE_ID_LENGTH",
     "ORDINAL_LENGTH",
     "Account",
+    "AtWork",
     "BatchProvider",
     "Cancels",
     "Capabilities",
@@ -329,7 +331,8 @@ class BatchProvider(Protocol):
         """Bring the document to where the job will read it; return what `create` needs ({} where lines go inline).
 
         Nothing is paid for here, so it may run twice; with `again` an earlier, interrupted run is looked for first.
-        Raises `TryLater` or `Refused`; here, in `create` and in a job that FAILED a refusal may name lines.
+        Raises `TryLater`, `AtWork` while the provider is at work on it, or `Refused`; here, in `create` and in a job
+        that FAILED a refusal may name lines.
         """
 
     async def fence(self, account: Account) -> str | None:

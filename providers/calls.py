@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from proxy_plugin.providers.base import JobState
-from proxy_plugin.providers.errors import Refused, TryLater
+from proxy_plugin.providers.errors import AtWork, Refused, TryLater
 
 T = TypeVar("T")
 TOO_MANY, SERVER_ERROR = 429, 500
@@ -105,11 +105,11 @@ async def resumed(send: Callable[[int], Awaitable[T]], received: Callable[[], Aw
 
 
 async def ready(look: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """Return what a look finds; while it finds nothing it is repeated a few times. Then raises TryLater."""
+    """Return what a look finds; while it finds nothing it is repeated a few times. Then raises AtWork."""
     for pause in (*PAUSES, None):
         found = await patiently(look)
         if found is not None:
             return found
         if pause is not None:
             await asyncio.sleep(pause)
-    raise TryLater(f"{what} is not ready yet", after=LONGEST_PAUSE)
+    raise AtWork(f"{what} is not ready yet")

@@ -4,6 +4,7 @@ Every call has three ways to fail, and no fourth:
 
     ProviderError
      |- TryLater        provably nothing was accepted, or nothing can be paid twice: safe to repeat
+     |   |- AtWork      the provider is still at work on what it was sent: asked again as a job is
      |   |- Short       an answer of results came to its end and is less than was announced
      |   |   `- TooLarge  it is packed, and unpacks to more than is taken
      |   `- NoToken     what is to prove the account could not be had, and nothing was sent
@@ -50,6 +51,10 @@ class TryLater(ProviderError):
 
 class NoToken(TryLater):
     """What is to prove the account could not be had, so that nothing was sent. The text says what can be done."""
+
+
+class AtWork(TryLater):
+    """The provider is still at work on what was uploaded. Only raised by `stage`, and polled like a job."""
 
 
 class Short(TryLater):

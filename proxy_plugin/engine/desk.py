@@ -28,6 +28,7 @@ from proxy_plugin.storage.tables.submissions import SubmissionRow
 P = ParamSpec("P")
 T = TypeVar("T")
 FETCHING = 8  # batches whose pictures are fetched at once
+GROWTH = 1.6  # from one pause to the next
 WAIT_FOR_KEY = 60.0  # seconds until a part whose virtual key is missing is looked at again
 
 
@@ -58,7 +59,7 @@ class CredentialsMissing(AccountMissing):
         super().__init__(f"the key behind {slug} has to be given again by the caller", after=WAIT_FOR_KEY)
 
 
-def backoff(tries: int, first: float, longest: float, growth: float = 1.6) -> float:
+def backoff(tries: int, first: float, longest: float, growth: float = GROWTH) -> float:
     """Return the pause in seconds before the next try: so many times longer each time."""
     return float(min(first * growth ** min(tries, 30), longest))
 

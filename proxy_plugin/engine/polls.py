@@ -12,6 +12,7 @@ from proxy_plugin.storage.tables import due
 from proxy_plugin.storage.tables.due import Overdue
 
 POLL_SHARE = 0.1  # of a job's age: a job that has run for 50 minutes is asked every 5
+GROWTH = 1 + POLL_SHARE  # from one pause to the next, where only the number of looks is known: the same share
 JITTER = 0.1  # of a pause; it is only made longer, as a provider's page may allow no shorter one
 CATCH_UP = 20.0  # overdue polls a second: few of them are not held up for the whole interval
 _TOGETHER = 500  # rows in a transaction

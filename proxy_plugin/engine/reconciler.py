@@ -16,13 +16,13 @@ from itertools import islice
 from typing import Any
 
 from proxy_plugin.engine import housekeeping, polls, space, waiting
-from proxy_plugin.engine.desk import Desk, Key, backoff, postpone
+from proxy_plugin.engine.desk import GROWTH, Desk, Key, backoff, postpone
 from proxy_plugin.engine.steps import Step, next_step
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.turns import Slots, Turns
 from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
-from proxy_plugin.providers.base import TryLater
+from proxy_plugin.providers.base import AtWork, TryLater
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
@@ -208,7 +208,8 @@ class Engine:
     async def _later(self, name: str, key: Key, row: Any, error: TryLater | WorkerDied | OutOfBudget) -> bool:
         engine = self._gateway.config.engine
         asked = error.after if isinstance(error, TryLater) else None
-        pause = max(asked or 0.0, backoff(row.tries, engine.poll_seconds_first, engine.poll_seconds_max))
+        growth = polls.GROWTH if isinstance(error, AtWork) else GROWTH
+        pause = max(asked or 0.0, backoff(row.tries, engine.poll_seconds_first, engine.poll_seconds_max, growth))
         pause = polls.jittered(self._desk, pause)
         logs.event(LOG, "step_later", step=name, row=str(key), pause=round(pause, 2), error=error)
         try:

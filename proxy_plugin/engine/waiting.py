@@ -13,7 +13,7 @@ from proxy_plugin.engine.space import Full
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.masking import mask
 from proxy_plugin.ground.workers import OutOfBudget
-from proxy_plugin.providers.base import ProviderError, Refused, TryLater
+from proxy_plugin.providers.base import AtWork, ProviderError, Refused, TryLater
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import submissions, waits
@@ -78,6 +78,8 @@ def _reason(error: ProviderError, status: int | None, step: str) -> str:
         return waits.RATE_LIMITED
     if error.unreachable or (status is not None and status >= 500):
         return waits.PROVIDER_UNREACHABLE
+    if isinstance(error, AtWork):
+        return waits.PROVIDER_AT_WORK
     if step in OF_A_JOB and (status in GONE or isinstance(error, Refused)):
         return waits.JOB_UNREADABLE
     return waits.PROVIDER_PAUSE if status is None and after is not None else waits.PROVIDER_ERROR

@@ -15,6 +15,7 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import read
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.folders import below
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import KEY, Gateway, lane
 
@@ -112,7 +113,7 @@ def test_a_create_that_lists_a_secret_is_refused_and_nothing_is_sent(gateway: Ga
 
 
 def test_an_upload_that_takes_too_long_is_408_and_leaves_nothing(gateway: Gateway) -> None:
-    before = sorted(gateway.data.rglob("*"))
+    before = below(gateway.data)
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as wire:
         wire.sendall(
@@ -126,7 +127,7 @@ def test_an_upload_that_takes_too_long_is_408_and_leaves_nothing(gateway: Gatewa
     message = "Request exceeded the timeout sent in the request: 300ms"
     assert json.loads(body) == {"error": {"message": message, "type": "timeout_error", "param": None, "code": None}}
     assert time.monotonic() - began >= 0.3
-    assert sorted(gateway.data.rglob("*")) == before
+    assert below(gateway.data) == before
 
 
 def test_a_provider_that_takes_too_long_is_408(gateway: Gateway, sandbox: Sandbox) -> None:

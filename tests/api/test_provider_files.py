@@ -22,6 +22,7 @@ from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.lanes.openai.services.openai import OPENAI, OpenAICredentials
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.support.files_app import FORM_TYPE, closing, leftovers, part
+from tests.support.folders import holding
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import KEY, Gateway, lane
 
@@ -203,8 +204,7 @@ def test_a_key_of_ones_own_is_brought_for_every_byte(gateway: Shared, sandbox: S
             stranger.files.retrieve(made.id)
         assert mine.files.content(made.id).content == DATA
         assert mine.files.delete(made.id).deleted
-    kept = [path for path in gateway.home.rglob("*") if path.is_file() and path != gateway.config]
-    assert [path.name for path in kept if OWN.encode() in path.read_bytes()] == []
+    assert [path for path in holding(gateway.home, OWN) if path != gateway.config] == []
     assert sandbox.control.violations() == []
 
 

@@ -161,7 +161,7 @@ async def test_a_client_that_hangs_up_in_its_create_leaves_a_batch_that_runs(tmp
         await client.send("POST", "/v1/batches", *headers, f"Content-Length: {len(body)}", body=body)
         await eventually(lambda: served.gateway.registry._queue.qsize() >= 1)  # the insert waits behind the block
         client.hang_up()
-        await eventually(lambda: served.gateway.registry._queue.qsize() == 1 and client.gone())
+        await eventually(lambda: served.gateway.registry._queue.qsize() >= 1 and client.gone())  # the engine writes too
         release.set()
         await blocking
         await answered(lambda: counted(served, 1))

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.signals import heard
 from tests.support.stack import Gateway
@@ -107,6 +107,7 @@ class Tenant:
 class Town(Gateway):
     """A gateway for three workspaces."""
 
+    quick: ClassVar[bool] = False  # as many workers as an operator's has
     api_keys: list[dict[str, Any]] = field(default_factory=_api_keys)
 
     def tenant(self, workspace: str, slug: str = "lane") -> Tenant:

@@ -14,12 +14,13 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
+from tests.support.nursery import Process, fork
 from tests.support.ports import free_port
 from tests.support.signals import heard
 
@@ -28,6 +29,8 @@ METRICS_KEY = "metrics-key-for-tests"
 MAY_READ_METRICS = {"Authorization": f"Bearer {METRICS_KEY}"}
 ENDS = {"completed", "failed", "expired", "cancelled"}
 HEADERS = {"x-portkey-api-key": KEY, "x-portkey-virtual-key": "lane"}
+PATIENT: dict[str, Any] = {"poll_seconds_first": 0.05, "poll_seconds_max": 0.3}
+QUICK = {"poll_seconds_first": 0.02, "poll_seconds_max": 0.05, "workers": 1}  # ten looks at results take 0.4 s
 
 
 class GatewayGone(Exception):
@@ -53,7 +56,8 @@ class Gateway:
     data_dir: Path | None = None
     endpoint: str = "/v1/chat/completions"  # of its batches
     wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
+    quick: ClassVar[bool] = False  # in the suite: gateways are forked, have one worker and hardly pause
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -71,7 +75,7 @@ class Gateway:
             "api_keys": [{"name": "tests", "key": KEY}, *self.api_keys],
             "virtual_keys": self.virtual_keys,
             "configs": self.configs,
-            "engine": {"poll_seconds_first": 0.05, "poll_seconds_max": 0.3} | self.engine,
+            "engine": (QUICK if self.quick else PATIENT) | self.engine,
             "limits": {"disk_reserve_bytes": 0} | self.limits,
         }
         self.config.write_text(yaml.safe_dump(self.litellm | {"proxy_plugin": ours | self.sections}))
@@ -81,8 +85,11 @@ class Gateway:
         command = [*self.wrap, sys.executable, "-m", "proxy_plugin", "serve", "--config", str(self.config)]
         earlier = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(self.before)} if fail and self.before else {}
         variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | earlier | self.env | dict(env or {})
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, preexec_fn=heard)
+        if self.quick and not self.wrap and not self.before:
+            self.process = fork(self.config, self.log, variables)
+        else:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, preexec_fn=heard)
         if wait:
             self.until_healthy()
 

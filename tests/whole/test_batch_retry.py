@@ -22,6 +22,7 @@ from proxy_plugin.lines.line_index import IndexWriter
 from proxy_plugin.lines.sources import failed_lines
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_own_answer
+from tests.support.folders import files_below
 from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
@@ -100,7 +101,7 @@ def file_count(gateway: Gateway) -> int:
 
 
 def blobs(gateway: Gateway) -> set[str]:
-    return {path.name for path in (gateway.data / "files").rglob("file-*") if not path.suffix}
+    return {path.name for path in files_below(gateway.data / "files") if not path.suffix}
 
 
 # ---- what a retry is ----

@@ -18,6 +18,7 @@ from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches
+from tests.support.folders import holding
 from tests.support.lines import chat_lines, jsonl
 from tests.support.rows import put_file
 from tests.support.served import WANTED, WHO, Served, count, running, stored
@@ -46,8 +47,7 @@ class OwnKeys(Gateway):
 
     def traces(self, *secrets: str) -> list[str]:
         """Return the names of all files of the gateway that hold one of the texts, its log among them."""
-        found = [path for path in self.home.rglob("*") if path.is_file() and path != self.config]
-        return [path.name for path in found if any(secret.encode() in path.read_bytes() for secret in secrets)]
+        return [path.name for path in holding(self.home, *secrets) if path != self.config]
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,6 +14,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.sigv4 import access_key
 from proxy_plugin.providers.sandbox.stand_ins import find
 from proxy_plugin.providers.sandbox.tokens import CLIENT, TENANT, service_account
+from tests.support.folders import holding
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, KEY, Gateway
 from tests.support.waiting import until
@@ -97,8 +96,7 @@ def test_each_proof_runs_a_batch_and_is_written_nowhere(gateway: Gateway, sandbo
             None,
             6,
         )
-    files = [path for path in gateway.home.rglob("*") if path.is_file()]
-    assert [path.name for path in files if _holds(path)] == []
+    assert holding(gateway.home, OWN) == []
     assert sandbox.control.violations() == []
 
 
@@ -125,13 +123,6 @@ NAMING = [  # JSON that leads to files and hosts of whoever runs the gateway
         },
     )
 ]
-
-
-def _holds(path: Path) -> bool:
-    """Whether a file has the secret; files of work that is over vanish."""
-    with suppress(FileNotFoundError):
-        return OWN.encode() in path.read_bytes()
-    return False
 
 
 @pytest.mark.parametrize(

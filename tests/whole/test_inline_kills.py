@@ -11,6 +11,7 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_own_answer
+from tests.support.folders import files_below
 from tests.support.lines import chat_lines
 from tests.support.raw_http import Raw, raw
 from tests.support.stack import KEY, Gateway, GatewayGone, lane
@@ -27,7 +28,7 @@ def send(gateway: Gateway) -> Raw:
 
 
 def blobs(gateway: Gateway) -> set[str]:
-    return {path.name for path in (gateway.data / "files").rglob("file-*") if not path.suffix}
+    return {path.name for path in files_below(gateway.data / "files") if not path.suffix}
 
 
 def check_whole(gateway: Gateway, made: dict[str, Any]) -> None:

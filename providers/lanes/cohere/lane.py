@@ -9,6 +9,7 @@ There is no idempotency key and names need not be unique: a job is found by its 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.cohere import refusals
 from proxy_plugin.providers.lanes.cohere.rows import CHAT, EMBEDDINGS, request_record, result_row
-from proxy_plugin.providers.listing import MOST_PAGES, identifier
+from proxy_plugin.providers.listing import MOST_PAGES, identifier, moment
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
@@ -63,6 +64,7 @@ STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     **dict.fromkeys(("CANCELED", "CANCELLED"), (JobState.ENDED, JobEnd.CANCELLED)),  # SDK, notebook
     "FAILED": (JobState.FAILED, None),
 }
+STUCK_AFTER = 3600.0  # seconds of validation, our caution; a second upload costs nothing
 USABLE = frozenset({"validated", "skipped"})
 # What a model is called in batches, where that is told. Others go by the name that they are given.
 NAMES = {"embed-v4.0": "batch-embed-v4", "embed-v4": "batch-embed-v4"}
@@ -253,7 +255,7 @@ async def _staged(origin: Origin, name: str) -> str | None:
             reply = await patiently(partial(origin.request, "GET", DATASETS, params=params))
             found = reply.fields().get("datasets")
             records = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-            ours = [each for each in records if each.get("name") == name and each.get("validation_status") != "failed"]
+            ours = [each for each in records if each.get("name") == name and _may_be_used(each)]
             if ours:
                 return identifier(ours[0])
             if len(records) < PAGE_OF_DATASETS:
@@ -261,6 +263,12 @@ async def _staged(origin: Origin, name: str) -> str | None:
     except Refused:
         pass
     return None
+
+
+def _may_be_used(dataset: Mapping[str, Any]) -> bool:
+    """Tell whether a dataset is good or may become so: one that stays as it is is of an upload that broke off."""
+    word, made = dataset.get("validation_status"), moment(dataset.get("created_at"))
+    return word in USABLE or (word != "failed" and not 0 < made < time.time() - STUCK_AFTER)
 
 
 async def _validated(origin: Origin, dataset: str) -> bool | None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from proxy_plugin.providers.base import PartFile, Refused, TryLater
+from proxy_plugin.providers.base import AtWork, PartFile, Refused, TryLater
 from proxy_plugin.providers.calls import gone, patiently, resumed
 from proxy_plugin.providers.lanes.google import refusals
 from proxy_plugin.providers.listing import Listing, identifier, rfc_3339
@@ -90,7 +90,7 @@ class GoogleFiles(FileStore):
         if file.get("state") == "FAILED":
             raise refusals.of_status(origin, file.get("error"), "file_failed")
         if file.get("state") not in (None, "ACTIVE"):
-            raise TryLater(f"files/{id_in(file.get('name'))}: the upload is still being processed")
+            raise AtWork(f"files/{id_in(file.get('name'))}: the upload is still being processed")
 
     async def absent(self, call: Awaitable[object]) -> bool:
         """Return whether a call is answered with "not found".

@@ -129,7 +129,7 @@ class Google:
         return result_row(line, source, endpoint)
 
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
-        """Upload the part, or find the upload of an interrupted run. What is not ready yet is TryLater."""
+        """Upload the part, or find the upload of an interrupted run. What is not ready yet is AtWork."""
         return await self._files(account).stage(self._origin(account), part, again=again)
 
     async def fence(self, account: Account) -> str | None:

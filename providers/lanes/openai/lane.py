@@ -20,6 +20,7 @@ import msgspec
 
 from proxy_plugin.providers.base import (
     Account,
+    AtWork,
     Capabilities,
     Content,
     Credentials,
@@ -301,14 +302,14 @@ async def _read(origin: Origin, path: str) -> dict[str, Any]:
 
 
 def _check_processed(origin: Origin, file: Mapping[str, Any], service: Service) -> None:
-    """Raise TryLater while a file is worked on before a job may read it, Refused where that failed on a line or all."""
+    """Raise AtWork while a file is worked on before a job may read it, Refused where that failed on a line or all."""
     word = str(file.get("status") or "").lower()
     if not service.processed or word in PROCESSED:
         return
     if word in BROKEN:
         said = origin.refusal(msgspec.json.encode(file.get("status_details")), 400)
         raise refusals.of_upload(said, first_line=service.first_line)
-    raise TryLater(f"the uploaded file is {word if word.isidentifier() else 'not processed'}")
+    raise AtWork(f"the uploaded file is {word if word.isidentifier() else 'not processed'}")
 
 
 def _filename(part: PartFile) -> str:

@@ -22,6 +22,7 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.PROVIDER_QUOTA: "The provider has no quota left for another job; it frees itself as other jobs end.",
     waits.RATE_LIMITED: "The provider takes no more requests for now.",
     waits.PROVIDER_PAUSE: "The provider has asked for a pause.",
+    waits.PROVIDER_AT_WORK: "The provider is still at work on what was uploaded; it is looked at like a job.",
     waits.PROVIDER_UNREACHABLE: "The provider cannot be reached, or answers with errors of its own.",
     waits.PROVIDER_ERROR: "What the provider answers cannot be used yet.",
     waits.RESULTS_LATE: "The job is over, and the provider has yet to show all results that it counts.",

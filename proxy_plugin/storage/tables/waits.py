@@ -24,6 +24,7 @@ JOB_UNREADABLE = "job_unreadable"
 PROVIDER_QUOTA = "provider_quota"
 RATE_LIMITED = "rate_limited"
 PROVIDER_PAUSE = "provider_pause"
+PROVIDER_AT_WORK = "provider_at_work"
 PROVIDER_UNREACHABLE = "provider_unreachable"
 PROVIDER_ERROR = "provider_error"
 RESULTS_LATE = "results_late"
@@ -35,12 +36,15 @@ DISK_FULL = "disk_full"
 REASONS = (  # what a person can end comes first; a batch shows the oldest of the first reason that it has
     *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR, WORK_BUDGET),
     *(OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
-    *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
+    *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, PROVIDER_AT_WORK),
+    *(RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
 )
 PATIENCE = 3600.0  # seconds of billing refusals after which a part is given up
 WHOLE = -1  # in place of a part: the batch itself waits
 _RANK = {reason: rank for rank, reason in enumerate(REASONS)}
-_SILENT = frozenset({PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR})  # they take no billing refusal back
+_SILENT = frozenset(  # they take no billing refusal back
+    {PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, PROVIDER_AT_WORK}
+)
 
 
 class WaitRow(msgspec.Struct, frozen=True, kw_only=True):

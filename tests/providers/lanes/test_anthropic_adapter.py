@@ -795,8 +795,9 @@ def test_wrong_credentials_are_refused_without_being_shown(fields: dict[str, str
 
 
 async def test_no_error_shows_the_key(
-    http: Http, sandbox: Sandbox, part: PartFile, account: Account, folder: Path
+    http: Http, sandbox: Sandbox, part: PartFile, account: Account, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy_plugin.providers.calls.PAUSES", (0.0, 0.0, 0.0))
     message = f"invalid x-api-key: {KEY}."
     said = [repr(account), repr(account.credentials), repr(ANTHROPIC)]
     for status in (401, 429, 500):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -27,7 +30,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.http import Http
-from proxy_plugin.providers.lanes.cohere.lane import COHERE, STATES
+from proxy_plugin.providers.lanes.cohere.lane import COHERE, STATES, _may_be_used
 from proxy_plugin.providers.sandbox.process import DEFAULT_KEY, Sandbox
 from tests.providers.lanes.judging import JSON, status_of
 from tests.support.waiting import answered
@@ -209,6 +212,29 @@ async def test_an_interrupted_upload_is_found_by_its_name(account: Account, part
     first = await COHERE.stage(account, part, again=False)
     assert await COHERE.stage(account, part, again=True) == first
     assert [each["op"] for each in sandbox.control.requests()].count("datasets.create") == 1
+
+
+def test_a_dataset_that_is_looked_into_for_hours_is_of_an_upload_that_broke_off() -> None:
+    now = datetime.now(UTC)
+    young, old = (now - timedelta(minutes=5)).isoformat(), (now - timedelta(hours=2)).isoformat()
+    cases = [(word, made) for word in ("validated", "processing", "failed") for made in (young, old, None)]
+    used = [case for case in cases if _may_be_used({"validation_status": case[0], "created_at": case[1]})]
+    assert used == [case for case in cases[:6] if case != ("processing", old)]
+
+
+async def test_an_upload_that_breaks_off_leaves_no_dataset_in_the_stand_in(
+    account: Account, sandbox: Sandbox, part: PartFile
+) -> None:
+    base = urlsplit(sandbox.url("cohere"))
+    _, writer = await asyncio.open_connection(base.hostname, base.port)
+    head = f"POST {base.path}/v1/datasets?name=pp-{MARK}&type=batch-embed-v2-input HTTP/1.1\r\nhost: x\r\n"
+    head += f"authorization: Bearer {DEFAULT_KEY}\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+    head += "content-length: 4000\r\n\r\n--b\r\ncontent-disposition: form-data; name=data; filename=a\r\n\r\n{}"
+    writer.write(head.encode())
+    await writer.drain()
+    writer.close()
+    assert (await COHERE.stage(account, part, again=True))["dataset"]
+    assert [each["op"] for each in sandbox.control.requests()].count("datasets.create") >= 1
 
 
 async def test_a_lost_create_is_found_by_name_and_input(account: Account, part: PartFile) -> None:

@@ -7,7 +7,7 @@ import pytest
 from proxy_plugin.engine.desk import CredentialsMissing, KeyMissing
 from proxy_plugin.engine.waiting import Cause, cause_of
 from proxy_plugin.ground.workers import WorkerDied
-from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
+from proxy_plugin.providers.base import AtWork, OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.storage.tables import waits
 
 CODES = frozenset({"no_money"})
@@ -54,6 +54,7 @@ CASES = [
     ("stage", lost(), waits.PROVIDER_UNREACHABLE),
     ("fetch", wrapped(lost()), waits.PROVIDER_UNREACHABLE),
     ("send", TryLater("not sent, the provider asked for a pause", after=3.0), waits.PROVIDER_PAUSE),
+    ("stage", AtWork("the uploaded file is pending"), waits.PROVIDER_AT_WORK),
     ("poll", TryLater("unknown batch status x"), waits.PROVIDER_ERROR),
     ("look_up", answered(503), waits.OUTCOME_UNKNOWN),
     ("look_up", answered(429), waits.OUTCOME_UNKNOWN),

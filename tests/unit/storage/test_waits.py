@@ -53,7 +53,7 @@ def test_another_reason_takes_its_place_unless_it_says_nothing_of_money(
 ) -> None:
     waits.note(conn, wait(reason, said="first"))
     news = waits.note(conn, wait(then, 200.0, said="then"))
-    silent = {waits.PROVIDER_PAUSE, waits.PROVIDER_UNREACHABLE, waits.PROVIDER_ERROR}
+    silent = {waits.PROVIDER_PAUSE, waits.PROVIDER_UNREACHABLE, waits.PROVIDER_ERROR, waits.PROVIDER_AT_WORK}
     stays = reason == waits.BILLING and then in silent
     found = kept(conn)
     assert (found.reason, found.said) == ((reason, "first") if stays else (then, "then"))

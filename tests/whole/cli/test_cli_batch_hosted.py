@@ -63,8 +63,8 @@ class Hosted:
         self.read_uploads.wait(60)
         if asked.size > 1_000_000:
             left = asked.size - len(start)
-            while left:
-                left -= len(handler.rfile.read(min(left, 1 << 20)))
+            while left and (piece := handler.rfile.read(min(left, 1 << 20))):  # nothing comes of a client that is gone
+                left -= len(piece)
         else:
             body = start + handler.rfile.read(asked.size - len(start))
             self.forms.append(BytesParser(policy=HTTP).parsebytes(head + body))

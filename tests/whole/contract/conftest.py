@@ -16,7 +16,7 @@ from tests.whole.contract.sandbox_wire import SandboxWire, served
 from tests.whole.contract.slices import in_suite
 from tests.whole.contract.wire import Wire
 
-PARAMS = [pytest.param(case, marks=pytest.mark.xdist_group(case.name), id=case.name) for case in CASES]
+PARAMS = [pytest.param(case, id=case.name) for case in CASES]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from proxy_plugin.providers import catalog
 from tests.whole.contract.cases import CASES, Case, environment
-from tests.whole.contract.slices import ALWAYS, FACTS, GATEWAY
+from tests.whole.contract.slices import ALWAYS, FACTS, GATEWAY, PATIENT
 
 HERE = Path(__file__).parent
 LOADED = """
@@ -51,7 +51,7 @@ def test_every_skip_has_a_reason_and_names_a_test(case: Case) -> None:
 
 
 def test_the_slices_name_tests() -> None:
-    assert _tests() >= GATEWAY | FACTS | ALWAYS
+    assert _tests() >= GATEWAY | FACTS | ALWAYS | PATIENT
     assert not GATEWAY & FACTS
     assert {case.stand_in.labelled for case in CASES if case.whole} == {True, False}
 

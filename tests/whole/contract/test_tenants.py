@@ -11,6 +11,7 @@ from aiohttp import web
 
 from proxy_plugin import app as proxy_app
 from tests.support.accounting import code_of
+from tests.support.folders import content, files_below
 from tests.support.lines import jsonl
 from tests.support.stack import MAY_READ_METRICS
 from tests.whole.contract.cases import Case
@@ -134,7 +135,7 @@ def test_no_key_of_a_provider_is_told_or_stored(case: Case, gateway: Client, wir
     for path in ("/metrics", "/readyz"):
         gateway.call("GET", path, root=True, headers=MAY_READ_METRICS)
     secrets = [*wire.secrets, *map(str, case.wrong.values())]
-    kept = b"".join(path.read_bytes() for path in gateway.data.rglob("*") if path.is_file())
+    kept = b"".join(map(content, files_below(gateway.data)))
     told = {"log": gateway.log.read_bytes(), "answers": "".join(gateway.answers).encode(), "data": kept}
     assert all(good["id"].encode() in told[where] for where in ("answers", "data")), "looked in the wrong place"
     for secret in secrets:

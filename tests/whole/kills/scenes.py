@@ -6,7 +6,7 @@ There are two kinds: those whose jobs carry our label and whose input can be del
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last
 PARTS = 3
-SIZES = {"openai": 24, "anthropic": 14}  # one lane of each kind has the engine's steps killed; the campaign kills all
+KINDS = ("openai", "anthropic")  # one lane of each kind: between them every scene and step is killed in the suite
 MARKED = {7: "[[sandbox:error=400]]", 23: "[[sandbox:missing]]", 31: "[[sandbox:duplicate]]", 44: "[[sandbox:foreign]]"}
 
 
@@ -47,7 +47,6 @@ class Campaign:
     stand_in: StandIn
     scenes: Mapping[str, Scene]
     without: Mapping[str, str]  # a scene, a step or a test that others have -> why it cannot happen here
-    size: int  # cases of the test suite; one of each scene in any case
     strangers: Mapping[str, Any] = field(default_factory=dict)  # options of the stand-in
 
     @property
@@ -85,22 +84,27 @@ def strangers(*run_seconds: float, lines: int = PER_JOB) -> dict[str, Any]:
     return {"strangers_on_list": {"batches": len(run_seconds), "lines": lines, "run_seconds": run_seconds}}
 
 
-Point = tuple[str, str]
-"""A scene, and a point in it at which the gateway is killed."""
+Point = tuple[str, ...]
+"""Whatever else, and at its end a scene and a point in it at which the gateway is killed."""
 
 
-def some(every: Sequence[Point], size: int) -> list[Point]:
-    """Return `size` of the points by a seeded choice, and one of each scene in any case."""
-    chance = random.Random(20261121)
-    mixed = chance.sample(every, len(every))
-    first = {scene: (scene, point) for scene, point in mixed}
-    rest = [each for each in mixed if each not in first.values()]
-    return [*first.values(), *rest[: max(size - len(first), 0)]]
+def some(every: Iterable[Point], *, steps: bool = False) -> list[Point]:
+    """Return points by a seeded choice, so that each scene is killed once; with `steps` each step is, too."""
+    mixed, chosen, met = list(every), list[Point](), set[str]()
+    random.Random(20261121).shuffle(mixed)
+    for each in mixed:
+        wanted = {each[-2], each[-1].partition(".")[0]} if steps else {each[-2]}
+        if wanted - met:
+            chosen.append(each)
+            met |= wanted
+    return chosen
 
 
-def apart(cases: Iterable[tuple[str | int, ...]]) -> list[Any]:
-    """Return the cases as parameters; workers of pytest-xdist share them, for each case is a group of its own."""
-    return [pytest.param(*each, marks=pytest.mark.xdist_group(" ".join(map(str, each)))) for each in cases]
+def in_part(points: Iterable[str]) -> list[Any]:
+    """Return points as parameters of a test: the suite has one of each step, the campaign all."""
+    every = tuple(points)
+    kept = {point for _, point in some((("", point) for point in every), steps=True)}
+    return [pytest.param(each, marks=[] if each in kept else pytest.mark.slow) for each in every]
 
 
 LOST = {"on": "batches.create", "kind": "drop_after", "times": 1}
@@ -164,7 +168,6 @@ def labelled(stand_in: StandIn) -> Campaign:
             ),
             "jobs carry our label and lost creates are revoked: nothing is provisional, nothing is guessed",
         ),
-        size=SIZES.get(stand_in.provider, 0),
     )
 
 
@@ -232,7 +235,6 @@ def unlabelled(stand_in: StandIn) -> Campaign:
             "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "for lack of quota a create is 429",
             "test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch": "lines are checked only when the job runs",
         },
-        size=SIZES.get(stand_in.provider, 0),
         strangers=strangers(0.0, FOREVER, FOREVER),
     )
 

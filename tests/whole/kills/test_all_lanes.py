@@ -25,7 +25,7 @@ from tests.support.accounting import ask, our_mark
 from tests.support.lines import jsonl
 from tests.support.stack import MAY_READ_METRICS, Gateway
 from tests.support.waiting import until
-from tests.whole.kills.scenes import GUESS, apart, strangers
+from tests.whole.kills.scenes import GUESS, strangers
 
 LANES: Sequence[StandIn] = (*every(), *copies().values())
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
@@ -75,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each case is a seed."""
     if "seed" in metafunc.fixturenames:
         seeds = KILLS[bool(metafunc.config.getoption("--campaign"))][1]
-        metafunc.parametrize("seed", apart([(seed,) for seed in range(seeds)]))
+        metafunc.parametrize("seed", range(seeds))
 
 
 def over_all(

@@ -8,11 +8,12 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
+from tests.support.folders import below
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
 from tests.whole.kills.lives import Lives
-from tests.whole.kills.scenes import around
+from tests.whole.kills.scenes import around, in_part
 
 LINES = chat_lines(6)
 POINTS = (
@@ -21,7 +22,7 @@ POINTS = (
 )
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", in_part(POINTS))
 def test_a_kill_around_a_delete_loses_neither_the_batch_nor_the_delete(
     point: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -37,6 +38,6 @@ def test_a_kill_around_a_delete_loses_neither_the_batch_nor_the_delete(
         assert file_id not in {file["id"] for file in gateway.call("GET", "/files")["data"]}
         gateway.kill()
         gateway.start()  # the housekeeping looks at once
-        until(lambda: not list((gateway.data / "files").rglob(f"{file_id}*")), "its bytes are gone")
+        until(lambda: not any(path.name.startswith(file_id) for path in below(gateway.data / "files")), "its bytes go")
     finally:
         gateway.close()

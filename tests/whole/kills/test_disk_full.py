@@ -11,11 +11,12 @@ import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers, check_paid_once
+from tests.support.folders import files_below
 from tests.support.full_disk import fill
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
-from tests.whole.kills.scenes import OPENAI
+from tests.whole.kills.scenes import OPENAI, in_part
 
 LINES = chat_lines(40)
 CONTENT = jsonl(LINES)
@@ -45,7 +46,7 @@ INSIDE = (
 )
 
 
-@pytest.mark.parametrize("point", INSIDE)
+@pytest.mark.parametrize("point", in_part(INSIDE))
 def test_no_space_inside_a_step_is_waited_out(point: str, fresh: Sandbox, tmp_path: Path) -> None:
     gateway = gateway_on(tmp_path, fresh)
     gateway.start(fail=f"{point}:1:enospc")
@@ -67,7 +68,7 @@ def test_no_space_in_an_upload_is_507_and_leaves_nothing(point: str, fresh: Sand
             gateway.upload(CONTENT)
         assert refused.value.code == 507
         assert refused.value.headers["x-should-retry"] == "false"
-        assert not [path for path in (gateway.data / "files").rglob("*") if path.is_file()]
+        assert files_below(gateway.data / "files") == []
         assert not list((gateway.data / "tmp").iterdir())
         batch = gateway.until(gateway.create(gateway.upload(CONTENT))["id"])
         check_answers(gateway, batch, LINES)

@@ -24,12 +24,11 @@ from tests.whole.kills.lives import Lives, in_doubt, sample, until_cleared, unti
 from tests.whole.kills.scenes import (
     CAMPAIGNS,
     COUNT,
+    KINDS,
     PARTS,
     PER_JOB,
     Campaign,
-    Point,
     Scene,
-    apart,
     around,
     campaign,
     some,
@@ -38,27 +37,28 @@ from tests.whole.kills.scenes import (
 Case = tuple[str, str, str, int]  # provider, scene, point, kills
 
 
-def cases(provider: str) -> list[Point]:
+def cases(provider: str) -> list[tuple[str, str]]:
     """Return every scene of a stand-in with each of its points."""
     return [(scene, point) for scene, what in CAMPAIGNS[provider].scenes.items() for point in what.points]
 
 
 def chosen(*, campaign: bool) -> list[Case]:
-    """Return three kills a point for `make kills`; for the test suite one each, of a seeded slice with every scene."""
-    found: list[Case] = []
-    for provider, own in CAMPAIGNS.items():
-        every = cases(provider)
-        if campaign:
-            found += [(provider, *case, times) for case in every for times in (1, 2, 3)]
-        else:
-            found += [(provider, *case, 1) for case in some(every, own.size)]
-    return found
+    """Return three kills a point for `make kills`; for the test suite a seeded slice with one each.
+
+    Two lanes, one of each kind, have every scene and every step between them, others every scene.
+    """
+    every = {name: [(name, scene, point) for scene, point in cases(name)] for name in CAMPAIGNS}
+    if campaign:
+        return [(*case, times) for found in every.values() for case in found for times in (1, 2, 3)]
+    found = some((case for name in KINDS for case in every[name]), steps=True)
+    found += [case for name in CAMPAIGNS if name not in KINDS for case in some(every[name])]
+    return [(provider, scene, point, 1) for provider, scene, point in found]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "times" in metafunc.fixturenames:
         picked = chosen(campaign=bool(metafunc.config.getoption("--campaign")))
-        metafunc.parametrize(("provider", "scene", "point", "times"), apart(picked))
+        metafunc.parametrize(("provider", "scene", "point", "times"), picked)
 
 
 @pytest.mark.parametrize("provider", CAMPAIGNS)

@@ -15,7 +15,7 @@ from tests.support.accounting import Lines, check_answers, check_paid_once, chec
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway
 from tests.support.waiting import until
-from tests.whole.kills.scenes import CAMPAIGNS, FOREVER, SIZES, Campaign, apart, strangers
+from tests.whole.kills.scenes import CAMPAIGNS, FOREVER, KINDS, Campaign, strangers
 
 PER_JOB = 10
 
@@ -26,14 +26,14 @@ def faults(own: Campaign) -> Iterator[tuple[str, str, str]]:
         kinds = ["status", "drop"]
         kinds += ["stall"] if operation == "batches.retrieve" else []  # one is enough: each costs its time-out
         kinds += ["truncate", "truncate_chunked"] if operation == own.stand_in.results else []
-        whole = own.stand_in.provider in SIZES
+        whole = own.stand_in.provider in KINDS
         yield from ((own.stand_in.provider, operation, kind) for kind in (kinds if whole else [kinds[-1 - number % 2]]))
 
 
 FAULTS = [fault for own in CAMPAIGNS.values() for fault in faults(own)]
 
 
-@pytest.fixture(params=apart((name,) for name in CAMPAIGNS))
+@pytest.fixture(params=CAMPAIGNS)
 def own(request: pytest.FixtureRequest, sandbox: Sandbox) -> Campaign:
     found = CAMPAIGNS[request.param]
     if reason := found.without.get(request.node.originalname):
@@ -113,7 +113,7 @@ def test_a_create_that_never_arrived_is_sent_again_after_the_settle_time(
     check_paid_once(sandbox, lines)
 
 
-@pytest.mark.parametrize(("own", "on", "kind"), apart(FAULTS), indirect=["own"])
+@pytest.mark.parametrize(("own", "on", "kind"), FAULTS, indirect=["own"])
 def test_calls_that_cost_nothing_are_repeated_until_they_work(
     on: str, kind: str, own: Campaign, lines: Lines, gateway: Gateway, sandbox: Sandbox
 ) -> None:

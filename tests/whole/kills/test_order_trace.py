@@ -14,7 +14,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import StandIn
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway
-from tests.whole.kills.scenes import CAMPAIGNS, Campaign
+from tests.whole.kills.scenes import CAMPAIGNS, KINDS, Campaign
 
 CALLS = "fsync,fdatasync,pwrite64,rename,renameat,renameat2,sendto,write,writev,sendmsg"
 
@@ -32,9 +32,16 @@ class Wire:
         self.document = f"{'PUT' if named else 'POST'} {base}/{place}" if place else self.create
 
 
-@pytest.fixture(scope="module", params=CAMPAIGNS)
-def own(request: pytest.FixtureRequest) -> Campaign:
-    return CAMPAIGNS[request.param]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One lane of each kind; the campaign has all."""
+    if "own" in metafunc.fixturenames:
+        lanes = CAMPAIGNS if metafunc.config.getoption("--campaign") else KINDS
+        metafunc.parametrize("lane", lanes, scope="module")
+
+
+@pytest.fixture(scope="module")
+def own(lane: str) -> Campaign:
+    return CAMPAIGNS[lane]
 
 
 @pytest.fixture

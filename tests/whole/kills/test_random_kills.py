@@ -18,7 +18,7 @@ from tests.support.accounting import check_answers, check_paid_once, check_stran
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, Gateway, GatewayGone
 from tests.whole.kills.lives import until_settled
-from tests.whole.kills.scenes import CAMPAIGNS, apart, strangers
+from tests.whole.kills.scenes import CAMPAIGNS, strangers
 
 COUNT, PER_JOB = 90, 15
 PARTS = COUNT // PER_JOB
@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for policy, counts in SEEDS[own.stand_in.labelled].items()
             for seed in range(counts[whole])
         ]
-        metafunc.parametrize(("provider", "policy", "seed"), apart(cases))
+        metafunc.parametrize(("provider", "policy", "seed"), cases)
 
 
 def test_kill_at_random(provider: str, policy: str, seed: int, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def opened(
             "storage": {"data_dir": str(data)},
             "api_keys": [{"name": "tests", "key": KEY}],
             "virtual_keys": {"lane": dict(virtual_key)},
-            "engine": {"poll_seconds_first": 0.05, "poll_seconds_max": 0.2, "workers": 1},
+            "engine": {"poll_seconds_first": 0.02, "poll_seconds_max": 0.05, "workers": 1},
             "limits": {"disk_reserve_bytes": 0},
         }
     }

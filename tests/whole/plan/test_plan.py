@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
+from tests.support.folders import below
 from tests.support.lines import jsonl
 from tests.support.stack import GatewayGone, lane
 from tests.whole.plan.planning import CHAT, HAIKU, LINES, NANO, OTHER_KEY, Planning, line, sandbox, started
@@ -38,7 +39,7 @@ def config(**fields: Any) -> dict[str, str]:
 
 def traces(gateway: Planning, box: Sandbox) -> tuple[Any, ...]:
     """Return everything that a plan could have left: batches, folders, temporary files, calls of a provider."""
-    folders = sorted(path for name in ("batches", "tmp") for path in (gateway.data / name).rglob("*"))
+    folders = below(gateway.data / "batches", gateway.data / "tmp")
     return gateway.call("GET", "/batches")["data"], folders, box.control.requests()
 
 
