@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Mapping
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -33,16 +34,24 @@ class Body:
     tail: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     start: int = 0  # of the file, from where it is sent
+    size: int | None = None  # of what is sent of the file; None: all of the rest
 
     def sha256(self) -> str:
         """Return the hash of all of it, in hex. Reads the file."""
         digest = hashlib.sha256(self.head)
         if self.file is not None:
-            self.file.seek(self.start)
-            while chunk := self.file.read(STORE_CHUNK):
+            for chunk in self.pieces(self.file, STORE_CHUNK):
                 digest.update(chunk)
         digest.update(self.tail)
         return digest.hexdigest()
+
+    def pieces(self, file: IO[bytes], most: int) -> Iterator[bytes]:
+        """Yield what is sent of the file. Blocking."""
+        file.seek(self.start)
+        left = sys.maxsize if self.size is None else self.size
+        while left and (piece := file.read(min(most, left))):
+            left -= len(piece)
+            yield piece
 
     def sent(self, call: Call, limits: HttpSettings) -> bytes | AsyncGenerator[bytes, None] | None:
         """Return what aiohttp sends, None for nothing."""
@@ -66,10 +75,13 @@ def form_body(form: Mapping[str, str]) -> Body:
     return Body(urlencode(form).encode(), headers={"Content-Type": "application/x-www-form-urlencoded"})
 
 
-def file_body(frame: tuple[bytes, bytes], file: IO[bytes], content_type: str, start: int = 0) -> Body:
-    """Return a file, from `start` on, between the bytes of a frame, with its length."""
-    size = len(frame[0]) + os.fstat(file.fileno()).st_size - start + len(frame[1])
-    return Body(frame[0], file, frame[1], {"Content-Type": content_type, "Content-Length": str(size)}, start)
+def file_body(
+    frame: tuple[bytes, bytes], file: IO[bytes], content_type: str, start: int = 0, size: int | None = None
+) -> Body:
+    """Return a file, `size` bytes of it or all from `start` on, between the bytes of a frame, with its length."""
+    inner = os.fstat(file.fileno()).st_size - start if size is None else size
+    length = str(len(frame[0]) + inner + len(frame[1]))
+    return Body(frame[0], file, frame[1], {"Content-Type": content_type, "Content-Length": length}, start, size)
 
 
 def form_fields(boundary: str, fields: Mapping[str, str]) -> str:
@@ -95,8 +107,8 @@ async def _chunked(call: Call, body: Body, file: IO[bytes], limits: HttpSettings
     """Yield the body chunk by chunk. A chunk is asked for when the one before has left; each renews the deadline."""
     if body.head:
         yield body.head
-    file.seek(body.start)
-    while chunk := await asyncio.to_thread(file.read, SEND_CHUNK):
+    pieces = body.pieces(file, SEND_CHUNK)
+    while chunk := await asyncio.to_thread(next, pieces, b""):
         call.allow(limits.read_timeout)
         yield chunk
     if body.tail:

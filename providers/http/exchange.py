@@ -38,6 +38,7 @@ from proxy_plugin.providers.signing.signer import Outgoing, Signed, Signer
 MAX_COMPLAINT = 1 << 16  # bytes of an error body that are read
 MAX_MESSAGE = 500  # characters of a provider's message that are kept
 MOVED = frozenset({302, 303, 307})
+GOES_ON = frozenset({308})  # of an upload in pieces, with the bytes that have arrived: Google's "resume incomplete"
 PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
@@ -99,11 +100,11 @@ class Exchange:
         body: Body = NOTHING,
         *,
         fresh: bool = False,
-        moved: bool = False,
+        also: frozenset[int] = frozenset(),
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a 2xx response, or with `moved` a redirect, or raise what its absence means.
+        """Yield a 2xx response, or one with a status of `also`, or raise what its absence means.
 
         Covers what is done with the body, too.
         """
@@ -115,7 +116,7 @@ class Exchange:
         head = {**self._headers, **body.headers, **(headers or {})}
         try:
             async with call.deadline, self._answered(call, url, head, body, fresh=fresh) as response:
-                if response.status // 100 != 2 and not (moved and response.status in MOVED):
+                if response.status // 100 != 2 and response.status not in also:
                     raise await self._failure(call, response)
                 if packed := packing(response):
                     raise no_answer(call, f"{call}: HTTP {response.status} as {packed}, which was not asked for")

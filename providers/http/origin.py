@@ -26,7 +26,7 @@ from proxy_plugin.providers.http.bodies import (
     store,
 )
 from proxy_plugin.providers.http.connections import Connections, may_be_public
-from proxy_plugin.providers.http.exchange import MOVED, PLAIN, Exchange, Reply
+from proxy_plugin.providers.http.exchange import GOES_ON, MOVED, PLAIN, Exchange, Reply
 from proxy_plugin.providers.http.outcomes import Call
 from proxy_plugin.providers.kept import publish
 
@@ -86,7 +86,7 @@ class Origin(Exchange):
         boundary = secrets.token_hex(16)
         form = form_fields(boundary, fields).encode().removesuffix(b"\r\n") + form_end(boundary)
         body = Body(form, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
-        async with self._exchange(call, body, moved=True) as response:
+        async with self._exchange(call, body, also=MOVED) as response:
             return Reply(response.status, response.headers, None)
 
     async def upload(
@@ -110,7 +110,7 @@ class Origin(Exchange):
     async def linked(self, path: str) -> str | None:
         """Return the signed URL that is answered in place of content, None where content is answered."""
         call = Call("GET", path, asyncio.timeout(self._http.settings.request_timeout))
-        async with self._exchange(call, moved=True) as response:
+        async with self._exchange(call, also=MOVED) as response:
             return response.headers.get("Location") if response.status in MOVED else None
 
     async def send(
@@ -121,6 +121,20 @@ class Origin(Exchange):
         call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
         kind = "application/octet-stream"
         return await self._send_file(call, file, (b"", b""), kind, start=start, headers=headers, params=params)
+
+    async def put_piece(
+        self, path: str, file: Path, start: int, size: int, *, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> Reply:
+        """PUT `size` bytes of a file from `start` on, from disk: a call that may be repeated. A 308 is an answer."""
+        limits = self._http.settings
+        call = Call("PUT", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout))
+        opened = await asyncio.to_thread(file.open, "rb")
+        with opened:
+            body = file_body((b"", b""), opened, "application/octet-stream", start, size)
+            async with self._exchange(call, body, fresh=True, also=GOES_ON, headers=headers, params=params) as response:
+                if response.status in GOES_ON:
+                    return Reply(response.status, response.headers, None)
+                return await self._reply(call, response)
 
     async def download(
         self, path: str, to: Path, expect_bytes: int | None = None, params: Mapping[str, str] | None = None
