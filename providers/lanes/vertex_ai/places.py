@@ -6,10 +6,11 @@ never gets its key again, so that a create which comes late finds nothing: the n
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from proxy_plugin.providers import kept
 from proxy_plugin.providers.base import Account, PartFile
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
 
 GLOBAL = "global"
+_ENVIRONMENT = {
+    "vertex_project_id": "VERTEXAI_PROJECT",
+    "vertex_region": "VERTEXAI_LOCATION",
+    "vertex_storage_bucket_name": "GCS_BUCKET_NAME",
+}
 Folder = Annotated[
     str, Field(max_length=512, pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*$")
 ]
@@ -39,6 +45,14 @@ class VertexCredentials(GoogleCredentials):
     vertex_job_service_account: str | None = Field(None, pattern=r"^[!-~]{1,128}@[!-~]{1,128}$")  # it runs as this one
     upload_piece_bytes: int = Field(gcs.PIECE, ge=gcs.GRANULE, multiple_of=gcs.GRANULE)
     keep_objects: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _environment(cls, given: Any) -> Any:
+        """What is not said stands in the environment, as LiteLLM has it."""
+        if not isinstance(given, dict):
+            return given
+        return {name: os.environ[key] for name, key in _ENVIRONMENT.items() if os.environ.get(key)} | given
 
     @field_validator("vertex_service_account_json", mode="before")
     @classmethod
