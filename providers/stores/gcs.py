@@ -46,11 +46,13 @@ class Bucket:
         try:
             stored = await self._uploaded(path, key, mark, size)
             await asyncio.to_thread(_forget_upload, path)
+            ours = True
         except Refused as refused:
             if refused.status != THERE:
                 raise
             stored = await self._facts(key) or {}
-        if stored.get("size") != str(size) or _mark(stored) not in (None, mark):
+            ours = _mark(stored) == mark
+        if not ours or stored.get("size") != str(size):
             where = f"gs://{self.name}/{key}"
             message = f"There is another object at {where}; move it away, or choose another folder for batches."
             raise Refused(message, code="object_exists", status=THERE)

@@ -203,7 +203,8 @@ class VertexAI:
         """
         bucket, facts = bucket_of(account), status.results
         with refusals.of_bucket(ours(account)):
-            found = [(key, size) async for key, size in bucket.keys(facts["out"]) if size]
+            found = [each async for each in bucket.keys(facts["out"]) if each[1]]
+            found = found or [each async for each in bucket.keys(facts["home"]) if each[1]]
             whole = [each for each in found if INCREMENTAL not in each[0]]
             paths = list[Path]()
             for key, size in whole or found:
@@ -261,18 +262,18 @@ async def _has_objects(bucket: Bucket, folder: str) -> bool:
 def _results(own: VertexCredentials, job: Mapping[str, object], part: PartFile) -> dict[str, str]:
     """Return where an ended job's answers are, and what no row says.
 
-    A folder that the job names is taken where it is in our bucket; else ours, which is the one that it was given.
+    `out` is the folder that the job names, where it is in our bucket, or else `home`, the one that it was given.
     """
-    home = f"gs://{own.bucket}/"
+    bucket, uris, given = f"gs://{own.bucket}/", inputs_of(job), f"{own.folder(part.mark)}out/"
     folder = (output_of(job) or "").removesuffix("/") + "/"
-    given, uris = f"{own.folder(part.mark)}out/", inputs_of(job)
-    results = {"out": folder.removeprefix(home) if folder.startswith(home) and folder != home else given}
+    named = folder.removeprefix(bucket) if folder.startswith(bucket) else ""
+    results = {"home": given, "out": named or given}
     more = {
         "mark": part.mark,
         "ended": ended_at(job),
         "model": part.model,
         "vectors": part.partition,
-        "input": uris[0].removeprefix(home) if uris and uris[0].startswith(home) else None,
+        "input": uris[0].removeprefix(bucket) if uris and uris[0].startswith(bucket) else None,
     }
     return results | {name: value for name, value in more.items() if value}
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, split_native_id
@@ -54,6 +55,7 @@ class Named(NamedTuple):
     name: str
 
 
+@lru_cache(256)
 def named(model: str) -> Named:
     """Read a model in Google's, Portkey's or LiteLLM's words. Raises LineRejected for what cannot stand in a path."""
     if not _MODEL.fullmatch(model):
@@ -80,6 +82,7 @@ def resource(model: str, place: str) -> str:
     return name if name.startswith("projects/") else f"{place}/{name}"
 
 
+@lru_cache(256)
 def family(model: str, endpoint: str) -> str:
     """Return in whose words a model's lines are. The account's own models are taken for tuned Geminis."""
     publisher, name = named(model)
