@@ -95,6 +95,7 @@ CAPABILITIES = Capabilities(
     discount=0.5,
     billing_codes=frozenset({"BILLING_DISABLED"}),  # UNVERIFIED: google.rpc's word, on no page of this API
     caveats=(
+        "A job takes 200,000 lines, or 1,000,000 of embeddings, or 30,000 of their older models.",
         "A job may wait up to 72 hours for room before it expires; what it has answered by then is kept and billed.",
         "Each request of Gemini has our id as the label pp, which shows in the project's billing export.",
         "Whether rows of Gemini show an id again is not documented; one that shows none is known by its request.",

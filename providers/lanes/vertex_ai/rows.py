@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -170,11 +170,20 @@ def whose(row: Mapping[str, bytes]) -> str | None:
 
     `row` has the members of a line as they are written.
     """
+    first = None
+    for found in filter(None, _ids(row)):
+        if split_native_id(found):
+            return found
+        first = first or found
+    return first
+
+
+def _ids(row: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield the texts at every place where an id may have come back; the echo is read only where it must be."""
+    yield from (rows.text_of(row.get(name, b"")) for name in _IDS)
     echo = echoed(row)
-    labels = pieces(echo.get("labels", b"null"))
-    found = [rows.text_of(place.get(name, b"")) for place in (row, echo) for name in _IDS]
-    found = [each for each in (*found, rows.text_of(labels.get(LABEL, b""))) if each]
-    return next((each for each in found if split_native_id(each)), found[0] if found else None)
+    yield from (rows.text_of(echo.get(name, b"")) for name in _IDS)
+    yield rows.text_of(pieces(echo.get("labels", b"null")).get(LABEL, b""))
 
 
 def echoed(row: Mapping[str, bytes]) -> dict[str, bytes]:
