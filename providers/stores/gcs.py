@@ -44,15 +44,15 @@ class Bucket:
         """Make a file an object with this mark, unless it is one already. Raises TryLater or Refused."""
         size = (await asyncio.to_thread(path.stat)).st_size
         try:
-            stored = await self._uploaded(path, key, mark, size)
-            await asyncio.to_thread(_forget_upload, path)
-            ours = True
+            await self._uploaded(path, key, mark, size)
         except Refused as refused:
             if refused.status != THERE:
                 raise
-            stored = await self._facts(key) or {}
-            ours = _mark(stored) == mark
-        if not ours or stored.get("size") != str(size):
+        await asyncio.to_thread(_forget_upload, path)
+        stored = await self._facts(key)
+        if stored is None:
+            raise TryLater(f"gs://{self.name}/{key} is not there after its upload")
+        if stored.get("size") != str(size) or _mark(stored) != mark:
             where = f"gs://{self.name}/{key}"
             message = f"There is another object at {where}; move it away, or choose another folder for batches."
             raise Refused(message, code="object_exists", status=THERE)
@@ -67,7 +67,7 @@ class Bucket:
         asked = {"prefix": prefix, "maxResults": str(page), "fields": "items(name,size),nextPageToken"}
         for _ in range(MOST_PAGES):
             reply = await patiently(partial(self.origin.request, "GET", f"{self._path()}/o", params=asked))
-            for item in reply.fields().get("items", []):
+            for item in reply.fields().get("items") or ():
                 if isinstance(item, dict) and str(item.get("name", "")).startswith(prefix):
                     yield item["name"], _number(item.get("size")) or 0
             token = reply.fields().get("nextPageToken")
@@ -97,8 +97,8 @@ class Bucket:
                 if refused.status not in OVER | {400, 499}:
                     raise
 
-    async def _uploaded(self, path: Path, key: str, mark: str, size: int) -> dict[str, Any]:
-        """Go on with the upload of an earlier run, or begin one; return what is told of the object.
+    async def _uploaded(self, path: Path, key: str, mark: str, size: int) -> None:
+        """Go on with the upload of an earlier run, or begin one.
 
         After any doubt the service is asked how much it has, and the rest is sent from there.
         """
@@ -119,7 +119,7 @@ class Bucket:
                 session, offset = await self._begun(path, key, mark, known), 0
             else:
                 if reply.status not in GOES_ON:
-                    return reply.fields()
+                    return
                 has = _received(reply, size)
                 if has > most:  # it moves, so it may go on moving
                     pauses, most = iter(PAUSES), has

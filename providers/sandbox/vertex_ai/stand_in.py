@@ -28,9 +28,9 @@ STAND_IN = StandIn(
     late_cancel=400,
     free=(
         *("tokens.create", "objects.begin", "objects.send", "batches.list", "batches.retrieve", "objects.list"),
-        "objects.content",
+        *("objects.retrieve", "objects.content"),
     ),
-    doubted=("objects.retrieve", "objects.delete"),
+    doubted=("objects.delete",),
     late=("results_late",),
     counters=("successfulCount", "failedCount"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
