@@ -42,6 +42,7 @@ BUILT_IN = {
     "qianfan": "proxy_plugin.providers.lanes.openai.services.qianfan:QIANFAN",
     "siliconflow": "proxy_plugin.providers.lanes.openai.services.siliconflow:SILICONFLOW",
     "together-ai": "proxy_plugin.providers.lanes.together_ai.lane:TOGETHER",
+    "vertex-ai": "proxy_plugin.providers.lanes.vertex_ai.lane:VERTEX_AI",
     "voyage": "proxy_plugin.providers.lanes.voyage.lane:VOYAGE",
     "watsonx": "proxy_plugin.providers.lanes.openai.services.watsonx:WATSONX",
     "x-ai": "proxy_plugin.providers.lanes.x_ai.lane:XAI",

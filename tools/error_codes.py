@@ -348,6 +348,7 @@ ROWS = (
         "A create whose answer was lost holds its lines itself, so that it cannot be taken away.",
         "Nothing is sent again before it is found; look at the provider.",
     ),
+    Code("object_exists", "Another object has the key of a job's input in the bucket.", "Ask the operator."),
     Code(
         "too_few_lines",
         "A job would have fewer lines than its provider takes, or than min_lines_per_job of the virtual key.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from proxy_plugin.config import Config, parse, render_check
 from proxy_plugin.providers.lanes.bedrock.accounts import BedrockCredentials
+from proxy_plugin.providers.sandbox.tokens import service_account
 
 SECRET = "sk-5up3r-s3cr3t-key"
 
@@ -42,6 +44,36 @@ def test_the_provider_is_found_without_being_named_here(made: dict[str, Any], pr
     key = config.virtual_keys[found.slug or ""]
     assert (key.provider, key.models) == (provider, (model,))
     assert config.warnings == ()
+
+
+VERTEX = {"vertex_credentials": service_account("sk-some"), "api_key": None}
+PLACE = {"vertex_project": "p", "vertex_location": "europe-west4", "gcs_bucket_name": "bucket/folder"}
+
+
+@pytest.mark.parametrize("credentials", [service_account("sk-some"), json.loads(service_account("sk-some"))])
+def test_an_entry_of_vertex_is_an_account_with_a_bucket(credentials: object) -> None:
+    made = entry(
+        "m", "vertex_ai/meta/llama-3.3-70b-instruct-maas", **{**VERTEX, **PLACE, "vertex_credentials": credentials}
+    )
+    config = configured(made)
+    [key] = config.virtual_keys.values()
+    told = key.credentials.model_dump()
+    assert (key.provider, key.models) == ("vertex-ai", ("meta/llama-3.3-70b-instruct-maas",))
+    assert [told[name] for name in ("vertex_project_id", "vertex_region")] == ["p", "europe-west4"]
+    assert told["vertex_storage_bucket_name"] == "bucket/folder"
+    assert "BEGIN PRIVATE KEY" in told["vertex_service_account_json"].get_secret_value()
+    assert config.warnings == ()
+
+
+def test_an_entry_of_vertex_may_have_its_place_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PROJECT", "p"), ("LOCATION", "us-east5")):
+        monkeypatch.setenv(f"VERTEXAI_{name}", value)
+    monkeypatch.setenv("GCS_BUCKET_NAME", "theirs")
+    [key] = configured(entry("m", "vertex_ai/gemini-2.5-flash", **VERTEX)).virtual_keys.values()
+    told = key.credentials.model_dump()
+    assert [told[f"vertex_{name}"] for name in ("project_id", "region", "storage_bucket_name")] == [
+        *("p", "us-east5", "theirs")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,15 @@ CASES = [
         },  # a token, not a key: refused
     ),
     Case(
+        stand_in=find("vertex-ai"),
+        half="\ufffd",
+        wrong={
+            "vertex_service_account_json": None,
+            "api_key": "sk-nobody-has-this-58c1",
+        },  # a token, not a key: refused
+        **_apart(find("vertex-ai")),
+    ),
+    Case(
         stand_in=TOY,
         whole=True,
         wire=ToyWire,
