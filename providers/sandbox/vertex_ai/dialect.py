@@ -186,7 +186,7 @@ class VertexAI(Wire):
         return json_reply(facts, subject=job.id)
 
     def _cancel(self, job: Job, _: Mapping[str, str]) -> Reply:
-        if job.options.deaf and not job.ended:  # type: ignore[attr-defined]
+        if job.options.deaf and not job.ended:
             return json_reply({}, subject=job.id)
         if not self.jobs_.cancel(job):
             raise self.refused(400, f"The job {job.id} is in a final state and cannot be cancelled.")
