@@ -24,7 +24,9 @@ from tests.toy import installed
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each gateway would compile all modules anew: 0.2 s of CPU
 
 # The same examples on every machine, however busy it is.
-_PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+_PATIENT = hypothesis.settings(  # what is drawn depends on the modules that are loaded, and so does how large it is
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+)
 hypothesis.settings.register_profile("patient", _PATIENT)
 hypothesis.settings.register_profile("seeded", _PATIENT, derandomize=True, max_examples=40)
 LANES = (*catalog.BUILT_IN, "toy")

@@ -202,7 +202,7 @@ def test_a_full_workspace_waits_and_others_do_not(town: Town, sandbox: Sandbox) 
     sandbox.control.options(run_seconds=3600)
     file = town.attacker.upload(lines(50, 4_000))
     first = town.attacker.create(file)["id"]
-    until(lambda: town.attacker.call("GET", f"/batches/{first}")["status"] == "in_progress")
+    until(sandbox.control.log, "its job, which runs for an hour")
     second = town.attacker.create(file)["id"]
     until(lambda: waiting(town.attacker, second) == "workspace_full")
     assert ready(town) == "ready"
