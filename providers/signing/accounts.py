@@ -175,10 +175,6 @@ class AwsCredentials(HostCredentials):
         if given.get("api_key") and not any(given.get(name) for name in _ASKING):
             return made(given)
         lent = _lent(given, os.environ, cls._bearer)
-        if asked == "container" and _container_of(os.environ) is None:
-            raise ValueError(
-                f"aws_auth_type container needs one of {', '.join(f'AWS_CONTAINER_{n}' for n in _AGENT[:2])}"
-            )
         account = made(given | lent)
         account._machines = "aws_auth_type" if asked else "aws_access_key_id"  # noqa: SLF001 - of this class
         account._container = _container_of(os.environ)  # noqa: SLF001
@@ -202,6 +198,9 @@ class AwsCredentials(HostCredentials):
         if self.aws_auth_type == "webIdentity" and not (self.aws_role_arn and self.aws_web_identity_token_file):
             names = "aws_role_arn and aws_web_identity_token_file"
             raise ValueError(f"aws_auth_type webIdentity needs {names}, or {', '.join(_WEB.values())} to be set")
+        if self.aws_auth_type == "container" and self._container is None:
+            names = " or ".join(f"AWS_CONTAINER_{name}" for name in _AGENT[:2])
+            raise ValueError(f"aws_auth_type container needs {names} to be set")
         if self.aws_auth_type in {"accessKey", "environment"} and self.aws_access_key_id is None:
             raise ValueError(f"aws_auth_type {self.aws_auth_type} needs aws_access_key_id and aws_secret_access_key")
         return self

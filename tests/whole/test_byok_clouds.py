@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from proxy_plugin.providers.sandbox.identity.aws import EXTERNAL_ID, ROLE
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.sigv4 import access_key
 from proxy_plugin.providers.sandbox.stand_ins import find
@@ -33,6 +34,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     made.close()
 
 
+def bearer(key: str) -> Headers:
+    return {"Authorization": f"Bearer {key}"}
+
+
 def entra(url: str, **more: str) -> Headers:
     return {
         "azure-auth-mode": "entra",
@@ -46,23 +51,30 @@ def entra(url: str, **more: str) -> Headers:
 
 def ways(url: str) -> dict[str, Headers]:
     """Headers without `x-portkey-`; `Authorization` is the one of that name."""
-    bearer = {"Authorization": f"Bearer {OWN}"}
     azure = {"azure-resource-name": "mine", "azure-deployment-id": "gpt-4.1-mini", "azure-model-name": "gpt-4.1-mini"}
     aws = {"anthropic-aws-workspace-id": "wrkspc_sandbox"}
     google = {"vertex-project-id": "sandbox", "anthropic-google-cloud-workspace-id": "wrkspc_sandbox"}
     signing = {name.replace("_", "-"): value for name, value in access_key(OWN, session=True).items()}
     return {
-        f"{AZURE} key v1": {**azure, **bearer, "azure-api-version": "v1"},
-        f"{AZURE} key dated": {**azure, **bearer, "azure-api-version": "2024-10-21"},
+        f"{AZURE} key v1": {**azure, **bearer(OWN), "azure-api-version": "v1"},
+        f"{AZURE} key dated": {**azure, **bearer(OWN), "azure-api-version": "2024-10-21"},
         f"{AZURE} entra": {**azure, **entra(url)},
-        f"{AWS} key": {**aws, **bearer},
+        f"{AWS} key": {**aws, **bearer(OWN)},
         f"{AWS} signature": {**aws, **signing, "aws-auth-type": "accessKey", "aws-region": "us-east-1"},
+        f"{AWS} role by a signature": {
+            **aws,
+            **{name.replace("_", "-"): value for name, value in access_key(OWN).items()},
+            "aws-auth-type": "assumedRole",
+            "aws-role-arn": ROLE,
+            "aws-external-id": EXTERNAL_ID,
+            "aws-sts-endpoint-url": f"{url}/sts",
+        },
         f"{GOOGLE} account": {
             **google,
             "vertex-service-account-json": service_account(OWN),
             "google-token-url": f"{url}/token",
         },
-        f"{GOOGLE} token": {**google, **bearer},
+        f"{GOOGLE} token": {**google, **bearer(OWN)},
     }
 
 
@@ -102,7 +114,6 @@ def test_each_proof_runs_a_batch_and_is_written_nowhere(gateway: Gateway, sandbo
 
 WORKSPACE = {"anthropic-aws-workspace-id": "wrkspc_sandbox"}
 OWN_KEY = {name.replace("_", "-"): value for name, value in access_key(OWN).items()}
-ROLE = "arn:aws:iam::111122223333:role/Gateway"
 PROJECT = {"vertex-project-id": "p", "anthropic-google-cloud-workspace-id": "w"}
 HOST = "http://169.254.169.254/token"
 NAMING = [  # JSON that leads to files and hosts of whoever runs the gateway
@@ -145,7 +156,11 @@ NAMING = [  # JSON that leads to files and hosts of whoever runs the gateway
         (AWS, {**WORKSPACE, "aws-auth-type": "instance"}, "own key"),
         (AWS, {**WORKSPACE, "aws-role-arn": ROLE}, "own key"),
         (AWS, {**WORKSPACE, "aws-role-arn": ROLE, "aws-web-identity-token-file": "/etc/hostname"}, "own key"),
-        (AWS, {**WORKSPACE, "aws-auth-type": "container", "Authorization": f"Bearer {OWN}"}, "give api_key, or"),
+        (
+            AWS,
+            {**WORKSPACE, "aws-auth-type": "container", "Authorization": f"Bearer {OWN}"},
+            "AWS_CONT|give api_key",
+        ),
         (AWS, {**WORKSPACE, **OWN_KEY, "aws-auth-type": "instance"}, "does not go with"),
         (AWS, {**WORKSPACE, **OWN_KEY, "aws-web-identity-token-file": "/etc/hostname"}, "does not go with"),
         (AWS, {**WORKSPACE, **OWN_KEY, "aws-sts-endpoint-url": "http://169.254.169.254"}, "Invalid custom host"),
