@@ -44,7 +44,14 @@ from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
-from proxy_plugin.providers.lanes.mistral_ai.rows import BASE64, EMBEDDINGS, ENDPOINTS, request_line, result_row
+from proxy_plugin.providers.lanes.mistral_ai.rows import (
+    BASE64,
+    EMBEDDINGS,
+    ENDPOINTS,
+    MODERATIONS,
+    request_line,
+    result_row,
+)
 from proxy_plugin.providers.listing import Listed, Listing, identifier, unix_seconds
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
@@ -59,6 +66,7 @@ FILES = FileStore(
     {"purpose": "batch"},
 )
 MOST_INLINE, INLINE_BYTES = 9_999, 8 << 20  # lines ("< 10,000"); bytes are our caution, the page names no bound
+OWN = frozenset({EMBEDDINGS, MODERATIONS})  # endpoints that are not run as chat
 HOURS = 24  # of `timeout_hours`, 1 to 168: our batches' window
 STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     "QUEUED": (JobState.VALIDATING, None),
@@ -102,6 +110,7 @@ CAPABILITIES = Capabilities(
         "What a cancelled or expired job did not run has no row of its own.",
         "With inline_requests a create that never arrived is waited for and not sent again: it cannot be taken away.",
         "Tool call ids are sent as nine letters and digits.",
+        "Moderations take texts; their categories are Mistral's, and a text with one is flagged.",
     ),
 )
 
@@ -146,7 +155,7 @@ class Mistral:
         """Create the job. Its metadata carry our mark alone."""
         part = submission.part
         order: dict[str, object] = {
-            "endpoint": EMBEDDINGS if part.endpoint == EMBEDDINGS else CHAT,
+            "endpoint": part.endpoint if part.endpoint in OWN else CHAT,
             "metadata": {MARK_KEY: part.mark},
             "timeout_hours": HOURS,
         }
