@@ -109,7 +109,7 @@ class _Lines(NamedTuple):
     row: FileRow
     facts: Facts | None
     source: Path | None = None
-    index: Path | None = None
+    offsets: Path | None = None
 
 
 async def plan(request: web.Request) -> web.Response:
@@ -192,7 +192,7 @@ def _job(gateway: Gateway, asked: _Asked, lines: _Lines, facts: Facts) -> PlanJo
     limits = gateway.config.limits
     split = split_job(gateway, lines.row, asked.wanted.endpoint, asked.route, batch_id="plan", folder="")
     if lines.source is not None:
-        split = msgspec.structs.replace(split, source=str(lines.source), index=str(lines.index))
+        split = msgspec.structs.replace(split, source=str(lines.source), index=str(lines.offsets))
     repeated = (fault.line for fault in facts.faults if fault.code == REPEATED and fault.line is not None)
     return PlanJob(
         split=split,
