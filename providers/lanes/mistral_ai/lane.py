@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -127,9 +126,7 @@ class Mistral:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a line of Mistral's own, without method and url."""
-        if line.endpoint not in ENDPOINTS:
-            message = f"Mistral does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:

@@ -20,7 +20,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -102,9 +101,7 @@ class Voyage:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a line of texts alone; its partition has the rest."""
-        if line.endpoint != ENDPOINT:
-            message = f"Voyage does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - there is one endpoint
