@@ -52,12 +52,12 @@ from proxy_plugin.providers.lanes.mistral_ai.rows import (
     result_row,
 )
 from proxy_plugin.providers.listing import Listed, Listing, identifier, unix_seconds
+from proxy_plugin.providers.marks import MARK_KEY
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
-MARK_KEY = "proxy_plugin"
 BATCHES, CHAT = "batch/jobs", "/v1/chat/completions"
 JOBS = Listing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}, size="page_size", numbered=True)
 FILES = FileStore(

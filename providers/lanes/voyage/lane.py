@@ -42,12 +42,12 @@ from proxy_plugin.providers.lanes.voyage.rows import (
     results_suffix,
 )
 from proxy_plugin.providers.listing import Listed, Listing, identifier, rfc_3339
+from proxy_plugin.providers.marks import MARK_KEY
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
-MARK_KEY = "proxy_plugin"
 WINDOW = "12h"  # the only one
 JOBS = Listing("batches", 100, "after", rfc_3339)
 FILES = FileStore(
