@@ -137,6 +137,12 @@ class Capabilities:
     caveats: tuple[str, ...] = ()  # for callers, shown before money is spent
     known_by: str = ""  # what tells our job from a stranger's, where it is not our mark on the job
 
+    def require(self, endpoint: str) -> None:
+        """Raise LineRejected for an endpoint that the lane does not run."""
+        if endpoint not in self.endpoints:
+            message = f"{self.title} does not run {endpoint} in batches"
+            raise LineRejected(message, code="unsupported_endpoint", param="url")
+
     @property
     def found_by(self) -> str:
         """Say how a create whose reply was lost is found."""

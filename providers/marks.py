@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+MARK_KEY = "proxy_plugin"  # under which a job carries its mark, where it takes metadata
 MARK_LENGTH = 10
 ORDINAL_LENGTH = 8
 NATIVE_ID_LENGTH = MARK_LENGTH + ORDINAL_LENGTH

@@ -28,7 +28,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -127,9 +126,7 @@ class Anthropic:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one element of `requests`, a Messages request under our id."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Anthropic does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_element(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:

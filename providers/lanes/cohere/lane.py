@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -111,9 +110,7 @@ class Cohere:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a record of the input dataset; the model belongs to the job."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Cohere does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_record(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:

@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -112,9 +111,7 @@ class Fireworks:
 
     def translate(self, line: LineIn, target: Target) -> Native:  # noqa: ARG002 - the model is the job's
         """Wrap the body without its model."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Fireworks AI does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go

@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -119,9 +118,7 @@ class Google:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, a generateContent or an embedding request under our id."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Gemini does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
@@ -217,15 +214,6 @@ class Google:
         """Delete the upload: a create that comes late is refused, for it names a file that is not there."""
         await self._files(account).revoke(self._origin(account), submission)
 
-    def _files(self, account: Account) -> GoogleFiles:
-        return GoogleFiles(uploads=self._origin(account, "/upload"))
-
-    async def _is_gone(self, account: Account, file: str) -> bool:
-        try:
-            return await self._files(account).absent(self._origin(account).request("GET", f"files/{file}"))
-        except Refused:
-            return False
-
     def _origin(self, account: Account, service: str = "") -> Origin:
         """Return the calls of the API, or of its "/upload" and "/download", which stand before the version."""
         host, version = self._base(account.credentials)
@@ -237,6 +225,15 @@ class Google:
         host, _, last = given.rpartition("/")
         chosen = cast("GoogleCredentials", credentials).api_version
         return (host, chosen or last) if last in VERSIONS else (given, chosen or VERSIONS[0])
+
+    def _files(self, account: Account) -> GoogleFiles:
+        return GoogleFiles(uploads=self._origin(account, "/upload"))
+
+    async def _is_gone(self, account: Account, file: str) -> bool:
+        try:
+            return await self._files(account).absent(self._origin(account).request("GET", f"files/{file}"))
+        except Refused:
+            return False
 
 
 async def _bring(origin: Origin, downloads: Origin, to: Path, status: JobStatus) -> None:

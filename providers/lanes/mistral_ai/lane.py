@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -44,14 +43,21 @@ from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
-from proxy_plugin.providers.lanes.mistral_ai.rows import BASE64, EMBEDDINGS, ENDPOINTS, request_line, result_row
+from proxy_plugin.providers.lanes.mistral_ai.rows import (
+    BASE64,
+    EMBEDDINGS,
+    ENDPOINTS,
+    MODERATIONS,
+    request_line,
+    result_row,
+)
 from proxy_plugin.providers.listing import Listed, Listing, identifier, unix_seconds
+from proxy_plugin.providers.marks import MARK_KEY
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
-MARK_KEY = "proxy_plugin"
 BATCHES, CHAT = "batch/jobs", "/v1/chat/completions"
 JOBS = Listing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}, size="page_size", numbered=True)
 FILES = FileStore(
@@ -59,6 +65,7 @@ FILES = FileStore(
     {"purpose": "batch"},
 )
 MOST_INLINE, INLINE_BYTES = 9_999, 8 << 20  # lines ("< 10,000"); bytes are our caution, the page names no bound
+OWN = frozenset({EMBEDDINGS, MODERATIONS})  # endpoints that are not run as chat
 HOURS = 24  # of `timeout_hours`, 1 to 168: our batches' window
 STATES: Mapping[str, tuple[JobState, JobEnd | None]] = {
     "QUEUED": (JobState.VALIDATING, None),
@@ -102,6 +109,7 @@ CAPABILITIES = Capabilities(
         "What a cancelled or expired job did not run has no row of its own.",
         "With inline_requests a create that never arrived is waited for and not sent again: it cannot be taken away.",
         "Tool call ids are sent as nine letters and digits.",
+        "Moderations take texts; their categories are Mistral's, and a text with one is flagged.",
     ),
 )
 
@@ -118,9 +126,7 @@ class Mistral:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a line of Mistral's own, without method and url."""
-        if line.endpoint not in ENDPOINTS:
-            message = f"Mistral does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
@@ -146,7 +152,7 @@ class Mistral:
         """Create the job. Its metadata carry our mark alone."""
         part = submission.part
         order: dict[str, object] = {
-            "endpoint": EMBEDDINGS if part.endpoint == EMBEDDINGS else CHAT,
+            "endpoint": part.endpoint if part.endpoint in OWN else CHAT,
             "metadata": {MARK_KEY: part.mark},
             "timeout_hours": HOURS,
         }

@@ -28,7 +28,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     NewFile,
     OutcomeUnknown,
@@ -77,9 +76,7 @@ class OpenAICompatible:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
-        if line.endpoint not in self.service.endpoints:
-            message = f"{self.service.title} does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         url = None if self.service.bare_lines else self._url(line.endpoint)
         return request_line(line, target, url, self.service.stripped)
 

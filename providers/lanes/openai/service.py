@@ -16,8 +16,8 @@ from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import Capabilities, Credentials, InputMode
 from proxy_plugin.providers.keys import KeyCredentials
 from proxy_plugin.providers.listing import Listing, moment
+from proxy_plugin.providers.marks import MARK_KEY
 
-MARK_KEY = "proxy_plugin"
 ALSO = ("value",)  # a list's records at Azure
 BATCHES = Listing("batches", 100, "after", moment, others=ALSO)  # the most that a list of batches returns at once
 IN_ANY_ORDER = Listing("batches", 100, "after", moment, newest_first=False, others=ALSO)

@@ -23,7 +23,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -102,9 +101,7 @@ class Together:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Together AI does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go

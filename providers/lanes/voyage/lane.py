@@ -20,7 +20,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -43,12 +42,12 @@ from proxy_plugin.providers.lanes.voyage.rows import (
     results_suffix,
 )
 from proxy_plugin.providers.listing import Listed, Listing, identifier, rfc_3339
+from proxy_plugin.providers.marks import MARK_KEY
 from proxy_plugin.providers.uploads import FileStore, bring, named_results
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
-MARK_KEY = "proxy_plugin"
 WINDOW = "12h"  # the only one
 JOBS = Listing("batches", 100, "after", rfc_3339)
 FILES = FileStore(
@@ -102,9 +101,7 @@ class Voyage:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a line of texts alone; its partition has the rest."""
-        if line.endpoint != ENDPOINT:
-            message = f"Voyage does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - there is one endpoint

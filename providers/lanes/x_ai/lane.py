@@ -29,7 +29,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -115,9 +114,7 @@ class XAILane:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return OpenAI's line; only `stream`, the model and halves of characters change a body."""
-        if line.endpoint not in ENDPOINTS:
-            message = f"xAI does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002

@@ -5,7 +5,10 @@ from dataclasses import replace
 from proxy_plugin.providers.sandbox.openai.stand_in import STAND_IN as OPENAI
 from proxy_plugin.providers.sandbox.tokens import CLIENT, TENANT
 
-ENDPOINTS = {"/chat/completions": "/v1/chat/completions", "/v1/responses": "/v1/responses"}
+ENDPOINTS = {  # embeddings by the reference of v1, against the how-to page
+    "/chat/completions": "/v1/chat/completions",
+    **{each: each for each in ("/v1/responses", "/v1/embeddings")},
+}
 TRAITS = {  # reference page, "Responses, statuses", "Error codes", "Files"
     "max_lines": 100_000,
     "differs": {

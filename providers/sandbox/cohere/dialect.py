@@ -8,6 +8,7 @@ dataset that is not there (400).
 import io
 import json
 import secrets
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.kit.files import File
-from proxy_plugin.providers.sandbox.kit.jobs import Job
+from proxy_plugin.providers.sandbox.kit.jobs import Job, Options
 from proxy_plugin.providers.sandbox.kit.lines import EMPTY, JSON, Bad, Form, Outcome, dumps, own_line
 from proxy_plugin.providers.sandbox.kit.wire import Wire, shown, stamp
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
@@ -36,8 +37,15 @@ EMBEDDED = {
     "name": "body",
     "fields": [{"name": "id", "type": "string"}, {"name": "embeddings", "type": KINDS}],
 }
+SYNC = b"0123456789abcdef"
 OPTIONAL = ["null", "string"]
 """Of the output dataset; `body` is an object where an embedding is, a text where a completion is."""
+
+
+class CohereOptions(Options, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """See `kit.jobs.Options`."""
+
+    bomb: bool = False  # behind its first record an output holds a block of a megabyte that unpacks to a gigabyte
 
 
 class Lines(Form):
@@ -72,6 +80,7 @@ class Cohere(Wire):
     """See `dialect.Dialect`."""
 
     form = Lines()
+    options_type = CohereOptions
     invalid = 400
 
     def prefix_of(self, services: Services) -> str:
@@ -208,7 +217,8 @@ class Cohere(Wire):
         if rows and job.done:
             embeds = job.order["endpoint"] == TYPES[EMBED]
             file = self.files.new(job.account, job.order["name"])
-            file.path.write_bytes(written(rows, embeds=embeds))
+            rows, more = (rows[:1], bomb()) if job.options.bomb else (rows, b"")
+            file.path.write_bytes(written(rows, embeds=embeds) + more)
             file.fields["type"] = "batch-embed-v2-output" if embeds else "output"
             job.files["output"] = self.files.add(file).id
 
@@ -225,5 +235,17 @@ def written(lines: Sequence[bytes], *, embeds: bool) -> bytes:
     if not embeds:
         rows = [{**row, "body": row["body"] and dumps(row["body"]).decode()} for row in rows]
     target = io.BytesIO()
-    writer(target, schema, rows)
+    writer(target, schema, rows, codec="deflate", sync_marker=SYNC)
     return target.getvalue()
+
+
+def bomb() -> bytes:
+    """A block of one record that unpacks to a gigabyte of zeros."""
+    pack = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    piece = pack.compress(bytes(1 << 20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    block = piece * 1024 + pack.flush()
+    size, digits = len(block) << 1, b""
+    while size > 0x7F:
+        digits += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return b"\x02" + digits + bytes([size]) + block + SYNC

@@ -5,7 +5,8 @@ from typing import Any
 
 from proxy_plugin.providers.sandbox.kit.lines import JSON, Bad, Form, Outcome, dumps
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+CHAT, EMBEDDINGS, MODERATIONS = "/v1/chat/completions", "/v1/embeddings", "/v1/moderations"
+SCORED = ("categories", "category_scores")  # all that a result of moderation has
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 FIELDS = {  # `ChatCompletionRequest` and `EmbeddingRequest` of the SDK
     CHAT: frozenset(
@@ -17,6 +18,7 @@ FIELDS = {  # `ChatCompletionRequest` and `EmbeddingRequest` of the SDK
             "prompt_cache_key",
         }
     ),
+    MODERATIONS: frozenset({"model", "input", "metadata"}),
     EMBEDDINGS: frozenset({"model", "input", "metadata", "output_dimension", "output_dtype", "encoding_format"}),
 }
 
@@ -70,6 +72,8 @@ def _check_chat(body: JSON) -> None:
 def _answer(outcome: Outcome) -> JSON:
     """An answer as Mistral writes it: less than OpenAI's, and tool calls with ids of nine characters."""
     body = {name: value for name, value in outcome.body.items() if name not in {"service_tier", "system_fingerprint"}}
+    if outcome.endpoint == MODERATIONS:
+        return {**body, "results": [{name: each[name] for name in SCORED} for each in body["results"]]}
     if outcome.endpoint != CHAT:
         return body
     body["id"] = body["id"].removeprefix("chatcmpl-")

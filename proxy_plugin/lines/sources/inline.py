@@ -50,10 +50,10 @@ class InlineJob(msgspec.Struct, frozen=True):
     url: str | None
     urls: tuple[str, ...] | None
     native: str | None
-    member: str | None
-    model: str | None
     max_line_bytes: int
     max_lines: int
+    member: str | None = None
+    model: str | None = None
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -171,3 +171,21 @@ async def test_a_token_that_has_ended_is_renewed_in_the_middle(http: Http, sandb
         ("batches.list", 200),
     ]
     assert await sandbox.violations() == []
+
+
+@pytest.mark.parametrize("version", ["v1", "2024-10-21"])
+async def test_embeddings_are_sent_unless_the_account_says_that_it_runs_none(
+    http: Http, sandbox: Sandbox, tmp_path: Path, version: str
+) -> None:
+    ours, mark, url = account(http, sandbox, tmp_path, "key", version), make_mark("vectors"), "/v1/embeddings"
+    text = json.dumps({"model": "embeddings-deployment", "input": "hello"}).encode()
+    document = AZURE_OPENAI.translate(LineIn(native_id(mark, 0), url, text, "m"), Target()).data + b"\n"
+    (tmp_path / "part").write_bytes(document)
+    digest = hashlib.sha256(document).hexdigest()
+    part = PartFile(mark, tmp_path / "part", len(document), 1, digest, url, "embeddings-deployment")
+    found, _ = await staged(ours, part)
+    assert await AZURE_OPENAI.create(ours, Submission(part, found))
+    without = ours.credentials.model_copy(update={"azure_embeddings": False})
+    with pytest.raises(Refused) as caught:
+        await AZURE_OPENAI.stage(Account("prod", without, http), part, again=False)
+    assert (caught.value.code, caught.value.divisible) == ("unsupported_endpoint", False)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
+    LineRejected,
     OutcomeUnknown,
     PartFile,
     Refused,
@@ -40,6 +41,7 @@ from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
 
 NAMES = ("bedrock", "mistral-ai", "voyage", "x-ai")
 KEY, OTHER_KEY = "sk-adapter-0123456789abcdef", "sk-other-0123456789abcdef"
+INPUTS = frozenset({"/v1/embeddings", "/v1/moderations"})
 PATIENCE = 15.0  # seconds of real time for something that takes a fraction of one
 
 
@@ -66,7 +68,7 @@ class Rig:
 
     def line(self, text: str, native: str, **more: Any) -> LineIn:
         model, endpoint = self.stand_in.model, self.stand_in.endpoint
-        said = {"input": text} if endpoint == "/v1/embeddings" else {"messages": [{"role": "user", "content": text}]}
+        said = {"input": text} if endpoint in INPUTS else {"messages": [{"role": "user", "content": text}]}
         return LineIn(native, endpoint, json.dumps({"model": model, **said, **more}).encode(), model)
 
     def part(self, *texts: str, name: str = "part", **more: Any) -> PartFile:
@@ -344,3 +346,19 @@ async def test_answers_that_were_called_cancelled_are_waited_for(rig: Rig) -> No
     ran = sum(each["lines_run"] for each in await rig.sandbox.jobs())
     assert 0 < ran < 6
     assert sum(row.ok for row in rows) == ran
+
+
+@pytest.mark.parametrize("rig", ["mistral-ai"], indirect=True)
+async def test_mistral_moderates_texts(rig: Rig) -> None:
+    rig.stand_in = replace(rig.stand_in, endpoint="/v1/moderations")
+    part = rig.part("one", "[[sandbox:error=400]]", "three")
+    job = await rig.lane.create(rig.account(), await rig.staged(part))
+    rows = {row.native_id: row for row in rig.rows(await rig.fetched(job, await rig.ended(job, part)))}
+    assert [rows[native_id(part.mark, n)].ok for n in range(3)] == [True, False, True]
+    body = json.loads(rows[native_id(part.mark, 0)].response or b"")["body"]
+    (result,) = body["results"]
+    assert result["flagged"] is any(result["categories"].values())
+    assert set(result) == {"flagged", "categories", "category_scores"}
+    with pytest.raises(LineRejected) as caught:
+        rig.lane.translate(rig.line("x", "id", input=[{"type": "image_url"}]), Target())
+    assert caught.value.param == "input"

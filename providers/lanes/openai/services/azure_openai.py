@@ -15,10 +15,11 @@ from typing import Annotated, Self, cast
 from pydantic import Field, model_validator
 
 from proxy_plugin.providers.api_base import ApiBase
-from proxy_plugin.providers.base import Account, Credentials
+from proxy_plugin.providers.base import Account, Credentials, PartFile, Refused
 from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible, Service
 from proxy_plugin.providers.signing.accounts import EntraCredentials, Proof
 
+EMBEDDINGS = "/v1/embeddings"
 V1 = frozenset({"v1", "preview", "latest"})
 DAYS_14, DAYS_30 = 14 * 86400, 30 * 86400
 
@@ -30,6 +31,7 @@ class AzureCredentials(EntraCredentials):
     azure_api_version: Annotated[str, Field(pattern=r"^(v1|preview|latest|\d{4}-\d{2}-\d{2}(-preview)?)$")] = "v1"
     azure_deployment_id: str | None = None  # Portkey's, of single calls; files and batches are of the whole resource
     azure_model_name: str | None = None  # as the one above
+    azure_embeddings: bool = True  # false: the how-to page is right, and batches run none
     azure_input_seconds: Annotated[int, Field(ge=DAYS_14, le=DAYS_30)] | None = DAYS_14  # None: inputs stay
 
     @model_validator(mode="after")
@@ -58,6 +60,13 @@ class AzureOpenAI(OpenAICompatible):
         """Return host and what proves the account."""
         return "\x1f".join((self._host(credentials), *cast("AzureCredentials", credentials).identity()))
 
+    async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
+        """Upload the part, or refuse embeddings for an account that says that it runs none."""
+        if part.endpoint == EMBEDDINGS and not cast("AzureCredentials", account.credentials).azure_embeddings:
+            message = "This account runs no embeddings in batches (azure_embeddings of its virtual key)."
+            raise Refused(message, code="unsupported_endpoint", param="url")
+        return await super().stage(account, part, again=again)
+
     def _proof(self, account: Account) -> Proof:
         return cast("AzureCredentials", account.credentials).prove(account.http)
 
@@ -85,17 +94,18 @@ AZURE_OPENAI = AzureOpenAI(
             "client_secret": "azure_entra_client_secret",
             "azure_scope": "azure_entra_scope",
         },
-        endpoints=frozenset({"/v1/chat/completions", "/v1/responses"}),
+        endpoints=frozenset({"/v1/chat/completions", "/v1/responses", EMBEDDINGS}),
         urls={"/v1/chat/completions": "/chat/completions"},
         processed=True,  # "Files"
         patience=60.0,  # "Poll no more often than every 60 s"
         max_lines=100_000,  # "Files"; the reference of v1 has OpenAI's 50,000
         max_bytes=200 * 10**6,  # "Files"
+        max_inputs=50_000,  # reference of v1: "restricted to a maximum of 50,000 embedding inputs"
         discount=0.5,  # of global standard
         caveats=(
             "The model of a line is the name of a deployment of the kind GlobalBatch or DataZoneBatch.",
             "Jobs are not expired by Azure after 24 hours.",
-            "Embeddings are left out: Azure's pages contradict each other about them.",
+            "UNVERIFIED: embeddings. The reference of v1 lists them, the how-to page does not: azure_embeddings false.",
             "Input files expire after 14 days, or as azure_input_seconds says: without, 500 fit into a resource.",
             "UNVERIFIED: the scope of tokens for a project of Foundry; azure_entra_scope changes it.",
         ),
