@@ -297,7 +297,7 @@ def line(n: int, **request: Any) -> dict[str, Any]:
 
 def test_a_request_is_known_in_another_spelling(tmp_path: Path) -> None:
     sent = [line(n, contents=[{"parts": [{"text": f"t{n}"}]}], generationConfig={"topP": 1}) for n in range(3)]
-    back = [
+    back: list[dict[str, Any]] = [
         {"request": {"contents": [{"parts": [{"text": "t1"}]}], "generation_config": {"top_p": 1.0}, "tools": []}},
         {"request": {"generationConfig": {"topP": 1}, "contents": [{"parts": [{"text": "t0"}]}]}},
         {"request": {"contents": [{"parts": [{"text": "t9"}]}]}},
@@ -315,7 +315,7 @@ def test_equal_requests_have_as_many_rows_as_lines(tmp_path: Path) -> None:
     sent = [line(n, contents="same") for n in range(3)]
     back = [{"request": {"contents": "same"}}, {**sent[0], "response": 1}, *[{"request": {"contents": "same"}}] * 2]
     found = restored(tmp_path, sent, back)
-    assert sorted(found[:1] + found[1:3]) == [native_id(MARK, n) for n in range(3)]
+    assert sorted(filter(None, found)) == [native_id(MARK, n) for n in range(3)]
     assert found[3] is None
 
 
