@@ -36,7 +36,7 @@ STAND_IN = StandIn(
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     rests=False,
     unlike={
-        "test_results_that_went_while_the_gateway_was_down": "what is gone from a bucket is not listed, and not refused",
+        "test_results_that_went_while_the_gateway_was_down": "what a bucket has lost is not listed, and not refused",
     },
     lacks={
         "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "its option belongs to OpenAI's jobs",
