@@ -181,6 +181,9 @@ class VertexAI(Wire):
         return [(term[1], term[3]) for term in known]
 
     def _retrieve(self, job: Job, _: Mapping[str, str]) -> Reply:
+        late = job.ended and job.looks < job.options.results_late
+        if job.ended and not late and job.state != "failed" and "out" not in job.files:
+            self._write(job)
         facts = self._facts(job)
         job.looks += job.ended
         return json_reply(facts, subject=job.id)
@@ -203,7 +206,6 @@ class VertexAI(Wire):
         well, failed = job.counts(self.services.clock.now())
         told = {"successfulCount": well, "failedCount": failed, "incompleteCount": len(job.rows) - well - failed}
         word = STATES.get(job.state, job.state.upper())
-        late = job.looks < options.results_late
         found = {
             **{name: value for name, value in job.order.items() if name != "labels"},
             "name": f"{PLACE}/batchPredictionJobs/{job.id}",
@@ -214,7 +216,7 @@ class VertexAI(Wire):
             "endTime": None if job.ended_at is None else _moment(job.ended_at),
             "updateTime": _moment(job.ended_at or job.created),
             "error": _error(job, options.job_error),
-            "outputInfo": {"gcsOutputDirectory": job.files["out"]} if "out" in job.files and not late else None,
+            "outputInfo": {"gcsOutputDirectory": job.files["out"]} if "out" in job.files else None,
             "completionStats": {name: str(n) for name, n in (told | options.told_counts).items()}
             if job.ended and job.state != "failed"
             else None,
@@ -222,6 +224,11 @@ class VertexAI(Wire):
         return {name: value for name, value in found.items() if value is not None}
 
     async def publish(self, job: Job) -> None:
+        """Write the answers, unless so many looks at the ended job must not find them yet."""
+        if not job.options.results_late:
+            await asyncio.to_thread(self._write, job)
+
+    def _write(self, job: Job) -> None:
         """Write the answers into a fresh folder: in shards, and half of them once more, as a running job does."""
         options: Any = job.options
         prefix = job.order["outputConfig"]["gcsDestination"]["outputUriPrefix"].rstrip("/")
@@ -230,11 +237,10 @@ class VertexAI(Wire):
         if not rows:
             return
         part = rows if not options.whole else rows[: len(rows) // 2]
-        write = self.objects.write
-        await asyncio.to_thread(write, job.account, f"{out}/incremental_predictions/predictions.jsonl", b"".join(part))
+        self.objects.write(job.account, f"{out}/incremental_predictions/predictions.jsonl", b"".join(part))
         for n in range(options.shards if options.whole else 0):
-            name = SHARDS[options.names].format(n)
-            await asyncio.to_thread(write, job.account, f"{out}/{name}", b"".join(rows[n :: options.shards]))
+            shard = f"{out}/{SHARDS[options.names].format(n)}"
+            self.objects.write(job.account, shard, b"".join(rows[n :: options.shards]))
         job.files["out"] = out
 
 

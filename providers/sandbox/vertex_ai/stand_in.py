@@ -35,6 +35,9 @@ STAND_IN = StandIn(
     counters=("successfulCount", "failedCount"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     rests=False,
+    unlike={
+        "test_results_that_went_while_the_gateway_was_down": "what a bucket has lost is not listed, and not refused",
+    },
     lacks={
         "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "its option belongs to OpenAI's jobs",
         "test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch": "an unknown model is a 404 of the create",

@@ -46,16 +46,14 @@ def test_the_provider_is_found_without_being_named_here(made: dict[str, Any], pr
     assert config.warnings == ()
 
 
-VERTEX: dict[str, Any] = {"vertex_credentials": service_account("sk-some"), "api_key": None}
+VERTEX = {"vertex_credentials": service_account("sk-some"), "api_key": None}
 PLACE = {"vertex_project": "p", "vertex_location": "europe-west4", "gcs_bucket_name": "bucket/folder"}
 
 
 @pytest.mark.parametrize("credentials", [service_account("sk-some"), json.loads(service_account("sk-some"))])
-def test_an_entry_of_vertex_is_an_account_with_a_bucket(credentials: Any) -> None:
-    made = entry(
-        "m", "vertex_ai/meta/llama-3.3-70b-instruct-maas", **{**VERTEX, **PLACE, "vertex_credentials": credentials}
-    )
-    config = configured(made)
+def test_an_entry_of_vertex_is_an_account_with_a_bucket(credentials: object) -> None:
+    params: dict[str, Any] = {**VERTEX, **PLACE, "vertex_credentials": credentials}
+    config = configured(entry("m", "vertex_ai/meta/llama-3.3-70b-instruct-maas", **params))
     [key] = config.virtual_keys.values()
     told = key.credentials.model_dump()
     assert (key.provider, key.models) == ("vertex-ai", ("meta/llama-3.3-70b-instruct-maas",))

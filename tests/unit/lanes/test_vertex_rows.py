@@ -315,7 +315,7 @@ def test_equal_requests_have_as_many_rows_as_lines(tmp_path: Path) -> None:
     sent = [line(n, contents="same") for n in range(3)]
     back = [{"request": {"contents": "same"}}, {**sent[0], "response": 1}, *[{"request": {"contents": "same"}}] * 2]
     found = restored(tmp_path, sent, back)
-    assert sorted(map(str, found[:3])) == [native_id(MARK, n) for n in range(3)]
+    assert sorted(filter(None, found)) == [native_id(MARK, n) for n in range(3)]
     assert found[3] is None
 
 
