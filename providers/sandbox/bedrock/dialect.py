@@ -69,6 +69,10 @@ class Bedrocks(Options, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class _Invocations(Jobs):
+    def find(self, account: str, job_id: str) -> Job | None:
+        """A job by its id or its whole ARN."""
+        return super().find(account, job_id.rpartition("/")[2])
+
     async def _examined(self, job: Job) -> tuple[list[Ran], str | None]:
         """Count the records too."""
         rows, problem = await super()._examined(job)
@@ -174,8 +178,9 @@ class Bedrock(Wire):
             raise self._denied(request, "InvalidAccessKeyId", "UnrecognizedClientException", "No such key.")
         if self.current.expired_tokens:
             raise self._denied(request, "ExpiredToken", "ExpiredTokenException", "The security token has expired")
-        if _signs(request):
-            self.check(request, request.headers.get("x-amz-content-sha256", sigv4.NOTHING))
+        claimed = request.headers.get("x-amz-content-sha256")
+        if _signs(request) and (claimed or not request.can_read_body):
+            self.check(request, claimed or sigv4.NOTHING)
         return account
 
     def check(self, request: web.Request, sha256: str) -> None:

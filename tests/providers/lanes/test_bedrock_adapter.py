@@ -235,8 +235,9 @@ async def test_a_strangers_job_with_a_similar_name_is_not_ours(rig: Rig) -> None
     part = rig.said("one")
     submission = await rig.staged(part)
     order = json.loads(submission.staged["order"])
-    elsewhere = {"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://batches/x"}}}
-    for number, change in enumerate(({"jobName": f"x{order['jobName']}"}, elsewhere)):
+    elsewhere = {"s3InputDataConfig": {"s3Uri": "s3://batches/x"}}
+    changes: list[dict[str, Any]] = [{"jobName": f"x{order['jobName']}"}, {"inputDataConfig": elsewhere}]
+    for number, change in enumerate(changes):
         theirs = {**order, **change, "clientRequestToken": f"theirs-{number}"}
         await BEDROCK.create(rig.account(), Submission(part, {**submission.staged, "order": json.dumps(theirs)}))
     sighting = await BEDROCK.find(rig.account(), submission)
@@ -358,7 +359,7 @@ async def test_nothing_is_left_in_the_bucket_and_nothing_of_others_is_touched(ri
     for _ in range(2):
         await BEDROCK.clear(rig.account(), submission, job)
         assert rig.objects() == before
-    assert await BEDROCK.find(rig.account(), other)
+    assert (await BEDROCK.find(rig.account(), other)).control
 
 
 async def test_an_upload_that_broke_off_is_resumed_and_can_be_cleared(rig: Rig) -> None:
