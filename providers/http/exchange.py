@@ -40,6 +40,7 @@ MAX_MESSAGE = 500  # characters of a provider's message that are kept
 MOVED = frozenset({302, 303, 307})
 GOES_ON = frozenset({308})  # of an upload in pieces, with the bytes that have arrived: Google's "resume incomplete"
 PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
+ROOT = "/"  # the path of a service that has one address alone
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _NOTHING_SIGNED = Signed({})
@@ -163,6 +164,8 @@ class Exchange:
         return self._signer is not None and await self._signer.renew(refused)
 
     def _url(self, path: str) -> URL:
+        if path == ROOT:
+            return URL(f"{self._base}/", encoded=True)
         if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path.split("/")):
             raise ValueError("not a relative path below the base URL")
         return URL(f"{self._base}/{path}", encoded=True)

@@ -34,6 +34,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.lanes.bedrock.lane import BEDROCK
+from proxy_plugin.providers.lanes.bedrock.quotas import words_of
 from proxy_plugin.providers.sandbox.bedrock.stand_in import BUCKET, STAND_IN
 from proxy_plugin.providers.sandbox.process import Sandbox
 
@@ -285,6 +286,36 @@ async def test_too_few_records_are_told_with_the_remedy(rig: Rig) -> None:
     assert refusal is not None
     assert (refusal.code, refusal.divisible) == ("too_few_lines", False)
     assert "min_lines_per_job" in refusal.message
+
+
+async def test_a_quota_of_the_account_is_asked_before_anything_is_uploaded(rig: Rig) -> None:
+    quotas = {"Nova Lite": 5, "Claude Haiku 4.5": 3, "Claude 3.5 Haiku": 7}
+    await rig.sandbox.options("bedrock", quotas=quotas)
+    account = rig.account(servicequotas_endpoint_url=rig.sandbox.url("bedrock") + "/quotas")
+    for _ in range(2):
+        with pytest.raises(Refused) as found:
+            await BEDROCK.stage(account, rig.said("one", "two"), again=False)
+        assert found.value.code == "too_few_lines"
+        assert "3 records" in found.value.message
+    assert rig.objects() == []
+    await BEDROCK.stage(account, rig.said("one", "two", "three"), again=False)
+    asked = [each for each in await rig.sandbox.requests() if each["op"] == "quotas.list"]
+    assert len(asked) == len(quotas), "they are read once, page by page"
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "Claude Haiku 4.5"),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "Claude 3.5 Sonnet v2"),
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", "Claude 3.5 Sonnet"),
+        ("amazon.nova-lite-v1:0", "Nova Lite"),
+        ("meta.llama3-3-70b-instruct-v1:0", "Llama 3.3 70B Instruct"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "Nova Pro V1"),
+    ],
+)
+def test_a_title_is_known_by_its_words(model: str, title: str) -> None:
+    assert words_of(model) == words_of(title)
 
 
 @pytest.mark.parametrize(
