@@ -175,7 +175,7 @@ class Bedrock:
         places = {(staged.get("bucket") or ours.bucket, own)}
         if uri := jobs.uri_of(msgspec.json.decode(staged.get("order", "{}")), "output"):
             places.add(objects.parted(uri))
-        await objects.clear(account, sorted(places))
+        await objects.clear(account, mark, sorted(places))
 
 
 async def _control(account: Account, submission: Submission) -> bool:

@@ -53,7 +53,7 @@ FEW = "The number of records in the input is below the minimum of {least} record
 class Bedrocks(Options, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """See `kit.jobs.Options`."""
 
-    min_records: int = 100
+    min_records: int = 1  # at AWS a quota, of most models 100
     manifest: dict[str, int] = msgspec.field(default_factory=dict)  # members of the manifest in place of the true ones
     repeated: Literal["first", "conflict"] = "first"  # what a repeated token is answered with
     shared_buckets: bool = False  # do all accounts see the same ones?

@@ -155,7 +155,7 @@ def test_a_large_object_goes_up_in_parts(sandbox: Sandbox) -> None:
         ({"aws_session_token": "somebody's"}, "UnrecognizedClientException", "InvalidAccessKeyId"),
     ],
 )
-def test_who_is_not_known_is_refused(sandbox: Sandbox, more: dict[str, str], of_jobs: str, of_store: str) -> None:
+def test_who_is_not_known_is_refused(sandbox: Sandbox, more: dict[str, Any], of_jobs: str, of_store: str) -> None:
     with pytest.raises(ERRORS.ClientError) as refused:
         client(sandbox, "bedrock", **more).list_model_invocation_jobs()
     assert code(refused) == of_jobs
