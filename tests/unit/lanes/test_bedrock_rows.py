@@ -69,9 +69,7 @@ def test_a_text_survives_and_no_model_stands_in_a_record(text: str, model: str) 
     else:
         assert "modelId" not in record["modelInput"]
         assert "model" not in record["modelInput"]
-        assert text in json.dumps(record["modelInput"], ensure_ascii=False) or json.dumps(text)[1:-1] in json.dumps(
-            record
-        )
+        assert json.dumps(text)[1:-1] in json.dumps(record["modelInput"])
 
 
 @given(JSON)
@@ -131,7 +129,8 @@ def test_the_states_of_the_service_model_are_all_known() -> None:
 def test_a_refusal_says_what_was_said_and_what_to_do(code: str) -> None:
     found = refusals.told(Refused("The words of AWS.", code=code, status=403, param="p"))
     assert found.message == f"The words of AWS. {refusals.REMEDIES[code]}"
-    assert (found.code, found.status, found.param) == (code, 403, "p")
+    assert (found.code, found.param) == (code, "p")
+    assert found.status == (400 if code == "NoSuchBucket" else 403)
     assert refusals.told(found).message == found.message
     assert refusals.told(Refused(code, code=code)).message == refusals.REMEDIES[code]
 
