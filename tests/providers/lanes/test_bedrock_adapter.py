@@ -393,6 +393,22 @@ async def test_nothing_is_left_in_the_bucket_and_nothing_of_others_is_touched(ri
     assert (await BEDROCK.find(rig.account(), other)).control
 
 
+@pytest.mark.parametrize("kind", ["drop", "drop_after", "status_after"])
+@pytest.mark.parametrize("skip", range(3))
+async def test_a_clearing_that_breaks_off_is_gone_on_with(rig: Rig, kind: str, skip: int) -> None:
+    part = rig.said("one")
+    submission = await rig.staged(part)
+    job = await BEDROCK.create(rig.account(), submission)
+    await rig.ended(job, part)
+    assert len(rig.objects()) == 3  # document, records, manifest
+    await rig.sandbox.faults([{"on": "objects.delete", "kind": kind, "skip": skip, "times": 4}])
+    with pytest.raises(TryLater):
+        await BEDROCK.clear(rig.account(), submission, job)
+    await rig.sandbox.faults([])
+    await BEDROCK.clear(rig.account(), submission, job)
+    assert rig.objects() == []
+
+
 async def test_an_upload_that_broke_off_is_resumed_and_can_be_cleared(rig: Rig) -> None:
     account = rig.account(aws_s3_part_bytes=1024)
     part = rig.said(*(f"{n} " + "x" * 300 for n in range(10)))
