@@ -287,6 +287,11 @@ FAULTS = (
 
 ROWS = (
     Code(
+        "account_incomplete",
+        "The virtual key lacks a setting that its provider's jobs need; the message names it.",
+        "Ask the operator.",
+    ),
+    Code(
         "batch_cancelled",
         "The batch was cancelled before this line had an answer.",
         "Retry the batch to run what is left.",
@@ -350,16 +355,6 @@ ROWS = (
     ),
     Code("object_exists", "Another object has the key of a job's input in the bucket.", "Ask the operator."),
     Code(
-        "too_few_lines",
-        "A job would have fewer lines than its provider takes, or than min_lines_per_job of the virtual key.",
-        "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
-    ),
-    Code(
-        "account_incomplete",
-        "The virtual key lacks a setting that its provider's jobs need; the message names it.",
-        "Ask the operator.",
-    ),
-    Code(
         "outcome_unknown",
         "Whether the provider took the job could not be found out; it was not sent twice.",
         "Look at the provider, then retry.",
@@ -378,6 +373,11 @@ ROWS = (
         "The model was paid and gave no usable answer, such as a malformed tool call. A chat row has the provider's "
         "own word as code (`MALFORMED_FUNCTION_CALL`, `malformed_tool_use`); all that came stands beside the error.",
         "Retry the line.",
+    ),
+    Code(
+        "too_few_lines",
+        "A job would have fewer lines than its provider takes, or than min_lines_per_job of the virtual key.",
+        "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
     ),
     Code(
         "too_much_added",

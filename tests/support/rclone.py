@@ -19,10 +19,11 @@ COMMAND = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shuti
 
 @contextmanager
 def serving(folder: Path, key: str, secret: str) -> Iterator[str]:
-    """Serve a folder; yield the URL. Files that others put into a folder that it has listed are seen late."""
+    """Serve a folder; yield the URL. Files that others put into a folder that it has listed are seen a second late."""
     assert COMMAND is not None
     address = f"127.0.0.1:{free_port()}"
     told = [COMMAND, "serve", "s3", str(folder), "--addr", address, "--auth-key", f"{key},{secret}", "--config", ""]
+    told += ["--dir-cache-time", "1s"]  # with 0 it hangs
     with subprocess.Popen(told, stderr=subprocess.DEVNULL) as server:
         try:
             until(lambda: _answers(f"http://{address}"), "rclone to listen")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
 
 CONTROL, RUNTIME = "https://bedrock.{region}.{domain}", "https://bedrock-runtime.{region}.{domain}/openai/v1"
+QUOTAS = "https://servicequotas.{region}.{domain}"
 STORE = "https://s3.{region}.{domain}"
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 Prefix = Annotated[str, Field(pattern=r"^[-!_*'().a-zA-Z0-9/]{0,512}$")]  # what an s3Uri may hold
@@ -102,6 +103,7 @@ class BedrockCredentials(AwsCredentials):
     bedrock_endpoint_url: Url | None = None
     bedrock_runtime_endpoint_url: Url | None = None
     s3_endpoint_url: Url | None = None
+    servicequotas_endpoint_url: Url | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -137,6 +139,10 @@ class BedrockCredentials(AwsCredentials):
         prefix = self.aws_s3_prefix if self.aws_s3_output_prefix is None else self.aws_s3_output_prefix
         return self.aws_s3_output_bucket or self.bucket, f"{_below(prefix, mark)}out/"
 
+    def reads_quotas(self) -> bool:
+        """Tell whether quotas are where the jobs are."""
+        return self.servicequotas_endpoint_url is not None or self.pace() is not None
+
     def pace(self) -> float | None:
         """Return the seconds between polls. AWS publishes no rates of its control plane, so it is asked gently."""
         return POLL_SECONDS if self.host().endswith(("amazonaws.com", "amazonaws.com.cn")) else None
@@ -163,6 +169,14 @@ def batches_of(account: Account, headers: dict[str, str] | None = None) -> Origi
     secret, signer = _proof(ours)
     base = ours.bedrock_runtime_endpoint_url or _at(RUNTIME, ours.aws_region)
     return account.origin(base, secret, headers, signer=signer)
+
+
+def quotas_of(account: Account) -> Origin:
+    """Return the calls of the account's quotas."""
+    ours = of(account)
+    secret, signer = _signed(ours, "servicequotas")
+    base = ours.servicequotas_endpoint_url or _at(QUOTAS, ours.aws_region)
+    return account.origin(base, secret, signer=signer)
 
 
 def bucket_of(account: Account, name: str) -> s3.Bucket:

@@ -31,7 +31,7 @@ from proxy_plugin.providers.base import (
     Target,
 )
 from proxy_plugin.providers.calls import patiently
-from proxy_plugin.providers.lanes.bedrock import jobs, objects, refusals
+from proxy_plugin.providers.lanes.bedrock import jobs, objects, quotas, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import (
     CONTROL,
     BedrockCredentials,
@@ -40,7 +40,7 @@ from proxy_plugin.providers.lanes.bedrock.accounts import (
     of,
 )
 from proxy_plugin.providers.lanes.bedrock.kinds import kind_of
-from proxy_plugin.providers.lanes.bedrock.rows import ENDPOINTS, request_record, result_row
+from proxy_plugin.providers.lanes.bedrock.rows import ENDPOINTS, bare, request_record, result_row
 
 CAPABILITIES = Capabilities(
     provider="bedrock",
@@ -111,6 +111,7 @@ class Bedrock:
     async def stage(self, account: Account, part: PartFile, *, again: bool) -> dict[str, str]:
         """Bring the document to the bucket, and fix every field of the create."""
         _ = of(account).role, of(account).results(part.mark)  # what is missing is told before anything is uploaded
+        await quotas.check(account, bare(part.model or ""), part.lines)
         bucket, key = await objects.upload(account, part, again=again)
         uri = f"s3://{bucket}/{key}"
         return {"bucket": bucket, "key": key, **kind_of(part.partition).order(account, part, uri)}
@@ -174,7 +175,7 @@ class Bedrock:
         places = {(staged.get("bucket") or ours.bucket, own)}
         if uri := jobs.uri_of(msgspec.json.decode(staged.get("order", "{}")), "output"):
             places.add(objects.parted(uri))
-        await objects.clear(account, sorted(places))
+        await objects.clear(account, mark, sorted(places))
 
 
 async def _control(account: Account, submission: Submission) -> bool:

@@ -88,15 +88,20 @@ async def bring(account: Account, status: JobStatus, folder: Path, ends: tuple[s
     return tuple(names)
 
 
-async def clear(account: Account, places: Iterable[tuple[str, str]]) -> None:
-    """Delete everything below these folders, which bear the mark of a part, and abort what was not uploaded whole."""
+async def clear(account: Account, mark: str, places: Iterable[tuple[str, str]]) -> None:
+    """Delete everything below these folders, and abort what was not uploaded whole; nothing without the mark."""
     for name, folder in places:
-        bucket = bucket_of(account, name)
-        await bucket.abandon(folder)
-        if of(account).keep_objects:
+        if f"pp-{mark}/" not in folder:
             continue
-        async for key, _ in bucket.keys(folder):
-            await bucket.delete(key)
+        bucket = bucket_of(account, name)
+        try:
+            await bucket.abandon(folder)
+            if not of(account).keep_objects:
+                for key in [key async for key, _ in bucket.keys(folder)]:
+                    await bucket.delete(key)
+        except Refused as refused:
+            if refused.code != "NoSuchBucket":
+                raise told(refused) from None
 
 
 def _counts(text: bytes) -> Mapping[str, Any]:

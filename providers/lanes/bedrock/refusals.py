@@ -53,7 +53,8 @@ def told(error: Refused) -> Refused:
     if remedy is None or remedy in error.message:
         return error
     words = "" if error.message == error.code else f"{error.message.rstrip('.')}. "
-    return Refused(f"{words}{remedy}", code=error.code, status=error.status, param=error.param)
+    status = 400 if error.code == "NoSuchBucket" else error.status  # the service itself is there
+    return Refused(f"{words}{remedy}", code=error.code, status=status, param=error.param)
 
 
 def of_create(error: Refused) -> ProviderError:
@@ -81,4 +82,4 @@ def of_job(origin: Origin, message: object) -> Refused:
 
 def missing(what: str, why: str) -> Refused:
     """Return the refusal of a virtual key that lacks a setting."""
-    return Refused(f"{what} is missing from the virtual key: {why}", code="account_incomplete", param=what)
+    return Refused(f"{what} is missing from the virtual key: {why}", code="account_incomplete", status=400, param=what)

@@ -25,7 +25,7 @@ from proxy_plugin.providers.formats.embeddings.common import Facts, whole_texts
 from proxy_plugin.providers.formats.json_text import read
 from proxy_plugin.providers.formats.members import pieces, replace_model
 from proxy_plugin.providers.formats.openai import through_chat
-from proxy_plugin.providers.formats.openai.chat import model_name, read_chat
+from proxy_plugin.providers.formats.openai.chat import read_chat
 from proxy_plugin.providers.formats.rows import EMPTY, answered, failed, read_row, text_of, tokens_of, unanswered
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translated
 
@@ -50,7 +50,7 @@ def request_record(line: LineIn, target: Target) -> Native:
     forms = list[str]()
 
     def native(chat: bytes) -> Translated:
-        form, made = _chat(chat, target)
+        form, made = _chat(chat, line.model, target)
         forms.append(form)
         return made
 
@@ -98,12 +98,13 @@ def _answer(output: bytes, form: str, model: str, endpoint: str) -> Answer | Err
     return titan.join([output], Facts(model, 1, 1, form == BASE64))
 
 
-def _chat(chat: bytes, target: Target) -> tuple[str, Translated]:
+def _chat(chat: bytes, named: str, target: Target) -> tuple[str, Translated]:
     """Return the form that a chat body needs, and the body in it."""
-    fields = read_chat(chat)
-    asked, model = _asked(model_name(fields, target.model))
+    asked, model = _asked(named)
     drop, strict = target.drop_params, target.strict_params
-    if asked == OPENAI or (asked is None and model.startswith(OPEN_MODELS) and _MORE.isdisjoint(fields)):
+    if asked is None and model.startswith(OPEN_MODELS) and _MORE.isdisjoint(read_chat(chat)):
+        asked = OPENAI
+    if asked == OPENAI:
         return OPENAI, Translated(replace_model(chat, model).replace(b"\n", b" ").replace(b"\r", b" "))
     form = asked or invocation(chat, model)
     to_native = to_converse if form == CONVERSE else to_invoke
@@ -112,7 +113,7 @@ def _chat(chat: bytes, target: Target) -> tuple[str, Translated]:
 
 def _embedding(line: LineIn, target: Target) -> Native:
     """A record holds one text of Titan's, or up to 96 of Cohere's: a line of more would be several records."""
-    model = bare(target.model or line.model)
+    model = bare(line.model)
     if not _embeds(model):
         raise LineRejected("model: this model makes no embeddings", code="unsupported_model", param="model")
     translate = cohere.to_bedrock_cohere_embeddings if "cohere." in model else titan.to_titan_embeddings

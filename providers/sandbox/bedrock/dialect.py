@@ -18,18 +18,17 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from proxy_plugin.providers.sandbox import sigv4
 from proxy_plugin.providers.sandbox.bedrock import stores
 from proxy_plugin.providers.sandbox.bedrock.lines import CHAT, OpenLines, Records
 from proxy_plugin.providers.sandbox.bedrock.outputs import words_of, write_outputs
+from proxy_plugin.providers.sandbox.bedrock.signed import REGION, SignedWire
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.kit.files import File
 from proxy_plugin.providers.sandbox.kit.jobs import Job, Jobs, Options
 from proxy_plugin.providers.sandbox.kit.lines import JSON, Ran
-from proxy_plugin.providers.sandbox.kit.wire import Wire
-from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
+from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
-REGION, OWNER = "us-east-1", "111122223333"
+OWNER = "111122223333"
 ROLE = f"arn:aws:iam::{OWNER}:role/BedrockBatch"
 JOB = "/model-invocation-job"
 ORDER = {
@@ -48,27 +47,26 @@ RULES = {  # patterns of botocore
     "modelInvocationType": r"InvokeModel|Converse",
 }
 S3_URI = re.compile(r"s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/[-!_*'().a-zA-Z0-9/]*)?")
-TYPES = {
-    400: "ValidationException",
-    403: "AccessDeniedException",
-    404: "ResourceNotFoundException",
-    429: "ThrottlingException",
-}
 FEW = "The number of records in the input is below the minimum of {least} records for batch inference with this model."
 
 
 class Bedrocks(Options, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """See `kit.jobs.Options`."""
 
-    min_records: int = 100
+    min_records: int = 1  # at AWS a quota, of most models 100
     manifest: dict[str, int] = msgspec.field(default_factory=dict)  # members of the manifest in place of the true ones
     repeated: Literal["first", "conflict"] = "first"  # what a repeated token is answered with
     shared_buckets: bool = False  # do all accounts see the same ones?
+    quotas: dict[str, int] = msgspec.field(default_factory=dict)  # the fewest records of a job, by a model's title
     expired_tokens: bool = False  # the sessions of all keys are over
     shows_metadata: bool = True  # do OpenAI batches show theirs?
 
 
 class _Invocations(Jobs):
+    def find(self, account: str, job_id: str) -> Job | None:
+        """A job by its id or its whole ARN."""
+        return super().find(account, job_id.rpartition("/")[2])
+
     async def _examined(self, job: Job) -> tuple[list[Ran], str | None]:
         """Count the records too."""
         rows, problem = await super()._examined(job)
@@ -76,10 +74,9 @@ class _Invocations(Jobs):
         return rows, problem or (FEW.format(least=least) if len(rows) < least else None)
 
 
-class Bedrock(Wire):
+class Bedrock(SignedWire):
     """See `dialect.Dialect`."""
 
-    credentials = frozenset({"authorization", "x-amz-security-token"})
     form = Records()
     options_type = Bedrocks
 
@@ -102,20 +99,9 @@ class Bedrock(Wire):
             Route("GET", batch, "openai.list", self._list_open),
             Route("GET", f"{batch}/{{open_id}}", "openai.retrieve", self._about_open(stop=False)),
             Route("POST", f"{batch}/{{open_id}}/cancel", "openai.cancel", self._about_open(stop=True)),
+            Route("POST", "/quotas/", "quotas.list", self._quotas),
             *self.store.routes(),
         ]
-
-    def error(self, status: int, message: str) -> JSON:  # noqa: ARG002
-        return {"message": message}
-
-    def refusal(self, status: int, message: str, code: str | None) -> Reply:
-        kind = code or TYPES.get(status, "InternalServerException" if status >= 500 else "ValidationException")
-        return json_reply(
-            self.error(status, message), status, {"x-amzn-errortype": f"{kind}:http://internal.amazon.com/"}
-        )
-
-    def refused(self, status: int, message: str, code: str | None = None) -> Refused:
-        return Refused(self.refusal(status, message, code))
 
     def new_job_id(self) -> str:
         return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
@@ -166,42 +152,6 @@ class Bedrock(Wire):
         if not job.options.results_late:
             await self._drop(job)
 
-    # Who asks
-
-    def account(self, request: web.Request) -> str | None:
-        if not _signs(request):
-            return None if _is_store(request) else super().account(request)
-        return self.services.accounts.of(sigv4.secret_of(_as_signed(request), self.services.accounts.keys()))
-
-    def admit(self, request: web.Request) -> str:
-        """A body is checked again when it has come, with the hash of what came."""
-        account = self.account(request)
-        if account is None:
-            raise self._denied(request, "InvalidAccessKeyId", "UnrecognizedClientException", "No such key.")
-        if self.current.expired_tokens:
-            raise self._denied(request, "ExpiredToken", "ExpiredTokenException", "The security token has expired")
-        if _signs(request):
-            self.check(request, request.headers.get("x-amz-content-sha256", sigv4.NOTHING))
-        return account
-
-    def check(self, request: web.Request, sha256: str) -> None:
-        """Raises `Refused` for a signature that is not that of the request and a body with this hash."""
-        signed = _as_signed(request)
-        secret = sigv4.secret_of(signed, self.services.accounts.keys()) or ""
-        try:
-            sigv4.check(signed, secret, "s3" if _is_store(request) else "bedrock", REGION, sha256)
-        except sigv4.BadSignature as wrong:
-            words, region = str(wrong), "scoped" in str(wrong)
-            code = "AuthorizationHeaderMalformed" if region else "SignatureDoesNotMatch"
-            code = "RequestTimeTooSkewed" if "expired" in words else code
-            raise self._denied(request, code, "InvalidSignatureException", words) from None
-
-    def _denied(self, request: web.Request, store: str, service: str, words: str) -> Refused:
-        if not _is_store(request):
-            return self.refused(403, words, service)
-        status = 400 if store in {"ExpiredToken", "AuthorizationHeaderMalformed"} else 403
-        return Refused(Reply(status, stores.error(store, words), {"content-type": "application/xml"}))
-
     # Jobs
 
     async def _create(self, request: web.Request, account: str) -> Act:
@@ -221,19 +171,6 @@ class Bedrock(Wire):
             return json_reply({"jobArn": _arn(job)}, subject=job.id)
 
         return act
-
-    async def _body(self, request: web.Request, known: set[str]) -> dict[str, Any]:
-        """A body whose signature is that of what came."""
-        raw = await request.read()
-        if _signs(request):
-            self.check(request, sigv4.sha256_of(raw))
-        try:
-            value = json.loads(raw or b"null")
-        except ValueError:
-            value = None
-        if not isinstance(value, dict) or set(value) - known:
-            raise self.refused(400, "The request body is not valid", "SerializationException")
-        return value
 
     def _order(self, order: dict[str, Any]) -> dict[str, Any]:
         for name in NEEDED:
@@ -301,6 +238,20 @@ class Bedrock(Wire):
         times = {"submitTime": _time(job.created), "lastModifiedTime": _time(now), **ended}
         return {"jobArn": _arn(job), "status": words_of(job, now), **kept, **times, **said, **counts}
 
+    async def _quotas(self, request: web.Request, account: str) -> Act:  # noqa: ARG002
+        asked = json.loads(await request.read())
+        if not request.headers.get("x-amz-target", "").endswith(".ListServiceQuotas") or "ServiceCode" not in asked:
+            raise self.refused(400, "unknown operation", "UnknownOperationException")
+
+        async def act() -> Reply:
+            name = "Minimum number of records per batch inference job for"
+            found = [{"QuotaName": f"{name} {title}", "Value": float(n)} for title, n in self.current.quotas.items()]
+            start = int(asked.get("NextToken", 0))
+            more = {"NextToken": str(start + 1)} if start + 1 < len(found) else {}
+            return json_reply({"Quotas": found[start : start + 1], **more})
+
+        return act
+
     # OpenAI batches
 
     async def _create_open(self, request: web.Request, account: str) -> Act:
@@ -363,19 +314,6 @@ class Bedrock(Wire):
     def _written(self, job: Job) -> None:
         form = OpenLines() if "endpoint" in job.order else self.form
         write_outputs(job, form, self.store)
-
-
-def _is_store(request: web.Request) -> bool:
-    return request.path.split("/")[2:3] == ["s3"]
-
-
-def _signs(request: web.Request) -> bool:
-    return request.headers.get("authorization", "").startswith("AWS4-")
-
-
-def _as_signed(request: web.Request) -> sigv4.Request:
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return sigv4.Request(request.method, request.rel_url.raw_path, request.rel_url.raw_query_string, headers)
 
 
 def _arn(job: Job) -> str:

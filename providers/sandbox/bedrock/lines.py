@@ -47,7 +47,7 @@ class Records(Form):
         return super().answer(CHAT, {**body, "model": body["_model"]}, identity, created, style)
 
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
-        """What did not run has no record. The input is put in when results are written."""
+        """What did not run has no record."""
         del identity
         if not outcome.status:
             return b""
@@ -55,6 +55,11 @@ class Records(Form):
             return dumps({"recordId": custom_id, "modelOutput": outcome.body})
         status, words = (400, outcome.body.words) if isinstance(outcome.body, _Refusal) else outcome[:2]
         return dumps({"recordId": custom_id, "error": {"errorCode": status, "errorMessage": words}})
+
+    def result_of(self, line: JSON, order: JSON, identity: str, outcome: Outcome) -> bytes:
+        """The record with its input, which comes back."""
+        head, comma, rest = super().result_of(line, order, identity, outcome).partition(b",")
+        return b'%b,"modelInput":%b,%b' % (head, dumps(line["modelInput"]), rest) if comma else head
 
 
 class OpenLines(Form):

@@ -1,9 +1,6 @@
 """What a job leaves in the bucket, and the words for where it stands. Source: reference page of Bedrock, 4 and 6."""
 
-import json
 from pathlib import Path
-
-import orjson
 
 from proxy_plugin.providers.sandbox.bedrock.stores import Store
 from proxy_plugin.providers.sandbox.kit.jobs import Job
@@ -38,29 +35,13 @@ def write_outputs(job: Job, form: Form, store: Store) -> None:
         _write(to.with_name(f"{name}.out"), [text for well, text in rows if well])
         _write(to.with_name(f"{name}.err"), [text for well, text in rows if not well])
         return
-    inputs = _inputs(job.source)
-    _write(to.with_name(f"{name}.out"), [_with_input(text, inputs) for _, text in rows])
+    _write(to.with_name(f"{name}.out"), [text for _, text in rows])
     ran = job.rows[: job.done or 0]
     well = sum(200 <= row.status < 300 for row in ran)
     counts = {"processedRecordCount": len(ran), "successRecordCount": well, "errorRecordCount": len(ran) - well}
     whole = {"totalRecordCount": len(job.rows), **counts, "inputTokenCount": 0, "outputTokenCount": 0}
     whole |= getattr(job.options, "manifest", {})
     _write(to.with_name("manifest.json.out"), [dumps(whole)])
-
-
-def _inputs(source: Path | None) -> dict[str, bytes]:
-    """The inputs of records, which come back with their results."""
-    if source is None or not source.exists():
-        return {}
-    with source.open("rb") as lines:
-        found = (json.loads(line) for line in lines)
-        return {line["recordId"]: dumps(line["modelInput"]) for line in found}
-
-
-def _with_input(text: bytes, inputs: dict[str, bytes]) -> bytes:
-    name = orjson.loads(text)["recordId"]
-    head, _, rest = text.partition(b",")
-    return b'%b,"modelInput":%b,%b' % (head, inputs.get(name, b"{}"), rest)
 
 
 def _write(path: Path, rows: list[bytes]) -> None:

@@ -42,7 +42,7 @@ STAND_IN = StandIn(
     doubted=("objects.head", "objects.delete"),
     late=("results_late",),
     counters=("successRecordCount", "errorRecordCount"),
-    quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05, "min_records": 1},
+    quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     answers="echo",
     rests=False,
 )

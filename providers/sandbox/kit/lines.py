@@ -85,7 +85,7 @@ class Form:
 
     def result_of(self, line: JSON, order: JSON, identity: str, outcome: Outcome) -> bytes:  # noqa: ARG002
         """The same, for a wire that shows the line again."""
-        return self.result(str(line.get("custom_id") or ""), identity, outcome)
+        return self.result(self.named(line), identity, outcome)
 
 
 @dataclass(frozen=True, slots=True)

