@@ -46,7 +46,7 @@ def test_the_provider_is_found_without_being_named_here(made: dict[str, Any], pr
     assert config.warnings == ()
 
 
-VERTEX = {"vertex_credentials": service_account("sk-some"), "api_key": None}
+VERTEX: dict[str, Any] = {"vertex_credentials": service_account("sk-some"), "api_key": None}
 PLACE = {"vertex_project": "p", "vertex_location": "europe-west4", "gcs_bucket_name": "bucket/folder"}
 
 

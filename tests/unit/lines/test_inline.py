@@ -44,7 +44,7 @@ NAMELESS = b'{"requests":[{"custom_id":"a","params":{}}]}'
 
 
 def job_in(folder: Path, **more: Any) -> InlineJob:
-    job = InlineJob(str(folder / "body"), str(folder / "lines"), CHAT, (CHAT,), None, None, None, 2**24, 1000)
+    job = InlineJob(str(folder / "body"), str(folder / "lines"), CHAT, (CHAT,), None, 2**24, 1000)
     return msgspec.structs.replace(job, **more)
 
 
