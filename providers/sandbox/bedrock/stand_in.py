@@ -24,6 +24,7 @@ STAND_IN = StandIn(
     provider="bedrock",
     dialect="proxy_plugin.providers.sandbox.bedrock.dialect:Bedrock",
     models=("anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"),
+    any_model=False,  # a name says which format a record has
     settings=_account,
     options={"min_lines_per_job": 1},
     root="",
