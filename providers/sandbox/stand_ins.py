@@ -37,6 +37,7 @@ class StandIn:
     like: str = ""  # whose dialect it is, when it is served under the name of a vendor that copies the API
     models: tuple[str, ...]  # that lines may name; where a job takes one model alone, they are in jobs of their own
     endpoint: str = "/v1/chat/completions"
+    any_model: bool = True  # may lines name a model that another provider has?
     settings: Callable[[str, str], Mapping[str, Any]] = key_and_host  # of a virtual key, made of base URL and key
     options: Mapping[str, Any] = field(default_factory=dict)  # more of a virtual key: what short test files need
     headers: Callable[[str], Mapping[str, str]] = bearer  # of another client of the account, made of its key

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -20,7 +20,7 @@ from proxy_plugin.providers.signing.accounts import AwsCredentials, Name, Proof,
 from proxy_plugin.providers.stores import s3
 
 if TYPE_CHECKING:
-    from proxy_plugin.providers.http import Origin
+    from proxy_plugin.providers.http import Http, Origin
 
 CONTROL, RUNTIME = "https://bedrock.{region}.{domain}", "https://bedrock-runtime.{region}.{domain}/openai/v1"
 QUOTAS = "https://servicequotas.{region}.{domain}"
@@ -79,6 +79,8 @@ Tags = Annotated[dict[str, str], BeforeValidator(_mapped)]
 
 class BedrockCredentials(AwsCredentials):
     """Keys of AWS, which S3 needs, and where an account has one an API key of Bedrock's (`api_key`)."""
+
+    _bearer: ClassVar[str] = "AWS_BEARER_TOKEN_BEDROCK"
 
     api_key: Key | None = None
     aws_batch_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
@@ -159,14 +161,14 @@ def of(account: Account) -> BedrockCredentials:
 
 def jobs_of(account: Account) -> Origin:
     """Return the calls of the account's model invocation jobs."""
-    secret, signer = _proof(of(account))
+    secret, signer = _proof(of(account), account.http)
     return account.origin(of(account).host(), secret, signer=signer)
 
 
 def batches_of(account: Account, headers: dict[str, str] | None = None) -> Origin:
     """Return the calls of the account's OpenAI batches, which all carry these headers."""
     ours = of(account)
-    secret, signer = _proof(ours)
+    secret, signer = _proof(ours, account.http)
     base = ours.bedrock_runtime_endpoint_url or _at(RUNTIME, ours.aws_region)
     return account.origin(base, secret, headers, signer=signer)
 
@@ -174,7 +176,7 @@ def batches_of(account: Account, headers: dict[str, str] | None = None) -> Origi
 def quotas_of(account: Account) -> Origin:
     """Return the calls of the account's quotas."""
     ours = of(account)
-    secret, signer = _signed(ours, "servicequotas")
+    secret, signer = ours.sign("servicequotas", account.http)
     base = ours.servicequotas_endpoint_url or _at(QUOTAS, ours.aws_region)
     return account.origin(base, secret, signer=signer)
 
@@ -186,19 +188,15 @@ def bucket_of(account: Account, name: str) -> s3.Bucket:
     own: dict[str, Any] = {"aws_region": region}
     if ours.s3_access_key_id is not None:
         own |= {"aws_access_key_id": ours.s3_access_key_id, "aws_secret_access_key": ours.s3_secret_access_key}
-        own |= {"aws_session_token": None, "aws_role_arn": None}
-    secret, signer = _signed(ours.model_copy(update=own), "s3")
+        own |= dict.fromkeys(("aws_session_token", "aws_role_arn", "aws_auth_type", "aws_web_identity_token_file"))
+    secret, signer = ours.model_copy(update=own).sign("s3", account.http)
     owner = {"x-amz-expected-bucket-owner": ours.aws_s3_bucket_owner} if ours.aws_s3_bucket_owner else {}
     origin = account.origin(ours.s3_endpoint_url or _at(STORE, region), secret, owner, signer=signer)
     return s3.Bucket(origin, name, ours.aws_s3_part_bytes, _encrypted(ours))
 
 
-def _proof(ours: BedrockCredentials) -> Proof:
-    return bearer(ours.api_key) if ours.api_key is not None else _signed(ours, "bedrock")
-
-
-def _signed(ours: BedrockCredentials, service: str) -> Proof:
-    return ours.sign(service)
+def _proof(ours: BedrockCredentials, http: Http) -> Proof:
+    return bearer(ours.api_key) if ours.api_key is not None else ours.sign("bedrock", http)
 
 
 def _encrypted(ours: BedrockCredentials) -> dict[str, str]:

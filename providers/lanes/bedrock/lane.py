@@ -41,6 +41,7 @@ from proxy_plugin.providers.lanes.bedrock.accounts import (
 )
 from proxy_plugin.providers.lanes.bedrock.kinds import kind_of
 from proxy_plugin.providers.lanes.bedrock.rows import ENDPOINTS, bare, request_record, result_row
+from proxy_plugin.providers.signing.accounts import AWS_OF_LITELLM
 
 CAPABILITIES = Capabilities(
     provider="bedrock",
@@ -49,16 +50,13 @@ CAPABILITIES = Capabilities(
     input_mode=InputMode.BUCKET,
     default_host=CONTROL.format(region="REGION", domain="amazonaws.com"),
     litellm={
-        "aws_region_name": "aws_region",
-        "aws_role_name": "aws_role_arn",
+        **AWS_OF_LITELLM,
         "s3_bucket_name": "aws_s3_bucket",
         "s3_region_name": "aws_s3_region",
         "s3_bucket_owner": "aws_s3_bucket_owner",
         "s3_output_bucket_name": "aws_s3_output_bucket",
         "s3_encryption_key_id": "aws_s3_encryption_key_id",
         "aws_bedrock_control_plane_endpoint": "bedrock_endpoint_url",
-        "aws_session_name": "aws_role_session_name",
-        "aws_sts_endpoint": "aws_sts_endpoint_url",
     },
     min_lines=100,  # "Minimum number of records per batch inference job", a quota of each model; its usual value
     max_lines=50_000,  # of a file and of a job; usual values, which a quota may change
@@ -69,6 +67,7 @@ CAPABILITIES = Capabilities(
     settle_seconds=900.0,  # our caution, no page names a bound
     results_kept_seconds=365 * 86400.0,  # in a bucket of the account's own
     discount=0.5,
+    wrong_key=("ExpiredToken", "UnrecognizedClientException", "InvalidAccessKeyId"),  # of S3 and Bedrock, also as 400
     billing_codes=frozenset({"ServiceQuotaExceededException"}),
     known_by="name, token and document of the job",
     caveats=(

@@ -67,6 +67,7 @@ from proxy_plugin.providers.lanes.vertex_ai.rows import (
     results_name,
 )
 from proxy_plugin.providers.listing import Listed
+from proxy_plugin.providers.signing.accounts import GOOGLE_OF_LITELLM
 from proxy_plugin.providers.stores.gcs import Bucket
 
 INCREMENTAL = "/incremental_predictions/"  # answers of a job that runs, beside the whole ones of its end
@@ -79,9 +80,7 @@ CAPABILITIES = Capabilities(
     input_mode=InputMode.BUCKET,
     default_host="https://aiplatform.googleapis.com",
     litellm={
-        "vertex_project": "vertex_project_id",
-        "vertex_location": "vertex_region",
-        "vertex_credentials": "vertex_service_account_json",
+        **GOOGLE_OF_LITELLM,
         "gcs_bucket_name": "vertex_storage_bucket_name",
     },
     max_lines=1_000_000,  # of Gemini's embeddings, September 2026; `max_inputs` has the bounds of the others

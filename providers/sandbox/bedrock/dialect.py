@@ -115,7 +115,7 @@ class Bedrock(SignedWire):
         return {"recordId": secrets.token_hex(9), "modelInput": body}
 
     def strangers_order(self, file: File, model: str) -> JSON:
-        own = f"s3://{stores.BUCKET}/strangers/{file.id}/"
+        own = f"s3://{stores.BUCKET}/{stores.STRANGERS}{file.id}/"
         return {
             "jobName": f"nightly-{secrets.token_hex(4)}",
             "roleArn": ROLE,
@@ -147,6 +147,9 @@ class Bedrock(SignedWire):
         self.open.all.clear()
         self._tokens.clear()
         self.store.reset()
+
+    def left(self) -> list[str]:
+        return self.store.left()
 
     async def publish(self, job: Job) -> None:
         if not job.options.results_late:

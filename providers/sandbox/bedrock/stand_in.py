@@ -24,6 +24,7 @@ STAND_IN = StandIn(
     provider="bedrock",
     dialect="proxy_plugin.providers.sandbox.bedrock.dialect:Bedrock",
     models=("anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"),
+    any_model=False,  # a name says which format a record has
     settings=_account,
     options={"min_lines_per_job": 1},
     root="",
@@ -45,4 +46,5 @@ STAND_IN = StandIn(
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     answers="echo",
     rests=False,
+    leaves=True,
 )

@@ -18,7 +18,7 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Route
 from proxy_plugin.providers.sandbox.replies import Refused, Reply
 
-BUCKET = "batches"
+BUCKET, STRANGERS = "batches", "strangers/"
 PAGE = 1000
 
 
@@ -46,6 +46,11 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         self.uploads.clear()
+
+    def left(self) -> list[str]:
+        """The keys of all objects and unfinished uploads that are not a stranger's."""
+        keys = [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]
+        return sorted(key for key in (*keys, *(each.key for each in self.uploads.values())) if STRANGERS not in key)
 
     def routes(self) -> list[Route]:
         """The routes of all calls."""

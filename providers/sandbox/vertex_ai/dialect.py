@@ -102,6 +102,9 @@ class VertexAI(Wire):
     def new_job_id(self) -> str:
         return str(secrets.randbelow(9 * 10**18) + 10**18)
 
+    def left(self) -> list[str]:
+        return self.objects.left()
+
     def labels(self, job: Job) -> dict[str, Any]:
         return {"mark": str(job.order["displayName"]).removeprefix("pp-")}
 

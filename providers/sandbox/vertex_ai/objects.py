@@ -21,6 +21,7 @@ from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 from proxy_plugin.providers.sandbox.vertex_ai.options import Options
 
 GRANULE = 256 << 10
+OURS = "pp-"  # in the keys of what is a part's
 _SPAN = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _LIST = frozenset({"prefix", "maxResults", "pageToken", "fields", "delimiter", "projection", "prettyPrint", "versions"})
 
@@ -83,6 +84,10 @@ class Objects:
         made = Object(account, bucket, key, self._new_path())
         made.received = made.path.write_bytes(data)
         self._add(made)
+
+    def left(self) -> list[str]:
+        """The keys of all objects of parts. Uploads that were not finished are seen by nobody and end by themselves."""
+        return sorted(each.key for each in self._objects.values() if OURS in each.key)
 
     def of(self, account: str) -> Iterator[str]:
         """The addresses of an account's objects."""

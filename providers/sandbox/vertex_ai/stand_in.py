@@ -35,6 +35,7 @@ STAND_IN = StandIn(
     counters=("successfulCount", "failedCount"),
     quick={"validate_seconds": 0.02, "run_seconds": 0.05, "cancel_seconds": 0.05},
     rests=False,
+    leaves=True,
     unlike={
         "test_results_that_went_while_the_gateway_was_down": "what a bucket has lost is not listed, and not refused",
     },

@@ -36,7 +36,8 @@ def listed(sandbox: Sandbox, provider: str) -> list[str]:
     lists = [found] if isinstance(found, list) else [each for each in found.values() if isinstance(each, list)]
     records = lists[0] if lists else []  # Google leaves out what is empty
     ids = (each.get("batch_id") or each.get("id") for each in records)
-    return [each or record["name"].rpartition("/")[2] for each, record in zip(ids, records, strict=True)]
+    names = (record.get("name") or record.get("jobArn", "") for record in records)
+    return [each or name.rpartition("/")[2] for each, name in zip(ids, names, strict=True)]
 
 
 @pytest.mark.parametrize("provider", names())

@@ -17,7 +17,7 @@ from tests.support.accounting import code_of
 from tests.support.stack import Gateway
 
 CHAT = "/v1/chat/completions"
-MODEL = "claude-haiku-4-5"  # every stand-in takes it, so one file serves all lanes
+MODEL = "claude-haiku-4-5"  # these stand-ins take it, so one file serves all lanes
 CANCELLED, EXPIRED, MISSING = "batch_cancelled", "batch_expired", "result_missing"
 OUTCOMES = {CANCELLED: "cancelled", EXPIRED: "expired", MISSING: "missing", "results_expired": "missing"}
 ROOM = 6  # lines of a job of the narrow virtual keys, which have one job at a time
@@ -25,7 +25,7 @@ ROOM = 6  # lines of a job of the narrow virtual keys, which have one job at a t
 Line = dict[str, Any]
 
 
-STAND_INS = tuple(each for each in every() if each.endpoint == CHAT)
+STAND_INS = tuple(each for each in every() if each.endpoint == CHAT and each.any_model)
 QUICK = {each.provider: {**each.quick, "answers": "echo"} for each in STAND_INS}
 
 
