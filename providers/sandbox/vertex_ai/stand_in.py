@@ -40,6 +40,7 @@ STAND_IN = StandIn(
         "test_results_that_went_while_the_gateway_was_down": "what a bucket has lost is not listed, and not refused",
     },
     lacks={
+        "test_a_wrong_provider_key_is_said_in_every_row": "an account has a service account or a token, never both",
         "test_a_job_that_failed_for_lack_of_quota_is_submitted_again": "its option belongs to OpenAI's jobs",
         "test_a_refusal_for_good_becomes_error_rows_and_a_failed_batch": "an unknown model is a 404 of the create",
     },
