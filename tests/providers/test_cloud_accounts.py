@@ -157,8 +157,8 @@ def test_azures_lines_name_a_path_that_both_kinds_take() -> None:
     assert (
         json.loads(AZURE.translate(LineIn("id", "/v1/responses", body, "m"), Target()).data)["url"] == "/v1/responses"
     )
-    with pytest.raises(LineRejected, match="/v1/embeddings"):
-        AZURE.translate(LineIn("id", "/v1/embeddings", body, "m"), Target())
+    with pytest.raises(LineRejected, match="/v1/completions"):
+        AZURE.translate(LineIn("id", "/v1/completions", body, "m"), Target())
 
 
 class Bearing(AwsCredentials):

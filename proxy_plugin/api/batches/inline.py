@@ -139,25 +139,24 @@ async def written(request: web.Request, sent: Sent, stack: AsyncExitStack) -> In
 
 
 def _job(gateway: Gateway, sent: Sent, route: Route, path: str) -> InlineJob:
-    limits, given, native = gateway.config.limits, sent.members.get("endpoint"), _native(route)
+    limits, given = gateway.config.limits, sent.members.get("endpoint")
     endpoint = None if given is None else endpoint_in(sent.members)
     return InlineJob(
         source=str(sent.spool.path),
         path=path,
         url=None if endpoint is None or is_mixed(endpoint) else endpoint,
         urls=None if endpoint is None else served(endpoint),
-        native=native,
-        member=NATIVE[native] if native is not None else None,
+        native=_native(route),
         model=_model(route),
         max_line_bytes=limits.max_line_bytes,
         max_lines=limits.max_lines,
     )
 
 
-def _native(route: Route) -> str | None:
-    """Return the url of bodies in the own shape of the route's lanes; None where that is none, or several."""
+def _native(route: Route) -> dict[str, str]:
+    """Return the urls of bodies in the own shapes of the route's lanes, by the members that hold one inline."""
     found = {url for name in route.providers for url in catalog.load(name).capabilities.native}
-    return found.pop() if len(found) == 1 else None
+    return {NATIVE[url]: url for url in found}
 
 
 def _model(route: Route) -> str | None:

@@ -41,7 +41,7 @@ class Others(msgspec.Struct, frozen=True):
 class InlineJob(msgspec.Struct, frozen=True):
     """`source` is the create's body, `path` the file to be written.
 
-    `url` is that of requests which name none, `native` that of those in a shape of their own, which `member` holds;
+    `url` is that of requests which name none, `native` those of shapes of their own, by the members that hold them;
     `urls` are those that the lines may have; `model` is that of bodies which name none. None: not known, or any.
     """
 
@@ -49,10 +49,9 @@ class InlineJob(msgspec.Struct, frozen=True):
     path: str
     url: str | None
     urls: tuple[str, ...] | None
-    native: str | None
+    native: dict[str, str]
     max_line_bytes: int
     max_lines: int
-    member: str | None = None
     model: str | None = None
 
 
@@ -211,12 +210,12 @@ def _with_model(body: Raw | UnsetType, model: str | None) -> Raw | UnsetType:
 
 
 def _url(job: InlineJob, path: str, own: str | None) -> Raw:
-    url = job.url if own is None else job.native if own == job.member else None
+    url = job.url if own is None else job.native.get(own)
     if url is not None:
         return Raw(msgspec.json.encode(url))
     if own is not None:
         message = (
-            f"'{path}' has '{own}', a shape of their own that the accounts of this batch do not have in common. "
+            f"'{path}' has '{own}', a shape that none of the accounts of this batch has as its own. "
             "Send 'body' in OpenAI's shape, or 'url' with it."
         )
         raise EnvelopeFault("unsupported_endpoint", message, f"{path}.{own}")

@@ -21,8 +21,8 @@ NOT_UTF8 = f"{UNPARSED}it is not UTF-8; send a JSON object in UTF-8."
 ENCODINGS = "This gateway takes bodies as they are or with 'Content-Encoding: gzip', once; send it that way."
 ENDPOINTS = (
     "Supported values are: '/v1/responses', '/v1/chat/completions', '/v1/embeddings', '/v1/completions', "
-    "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', '/v1/videos', and '/v1/messages'. For a file "
-    "that mixes endpoints send a list of these, or 'auto'."
+    "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', '/v1/videos', '/v1/messages', "
+    "and '/v1beta/generateContent'. For a file that mixes endpoints send a list of these, or 'auto'."
 )
 EXPIRY = "output_expires_after"
 

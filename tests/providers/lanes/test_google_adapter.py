@@ -214,7 +214,7 @@ async def test_an_upload_goes_on_where_it_broke_off(sandbox: Sandbox, account: A
 async def test_an_upload_that_never_moves_is_given_back(
     sandbox: Sandbox, account: Account, part: PartFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy_plugin.providers.lanes.google.files.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("proxy_plugin.providers.calls.PAUSES", (0.0, 0.0, 0.0))
     await sandbox.options("google", upload_breaks=[0] * 20)
     with pytest.raises(TryLater):
         await GOOGLE.stage(account, part, again=False)

@@ -414,7 +414,10 @@ async def test_an_upload_that_never_ended_is_cancelled(account: Account, sandbox
     ("change", "words"),
     [
         ({"vertex_service_account_json": None, "api_key": "ya29.over"}, "The token is wrong or over"),
-        ({"vertex_service_account_json": service_account("sk-nobody")}, "check that the service account"),
+        (
+            {"vertex_service_account_json": service_account("sk-nobody")},
+            "there is no such service account",
+        ),
         ({"vertex_storage_bucket_name": "no-such-bucket"}, "the account sees no bucket no-such-bucket"),
         ({"vertex_storage_bucket_name": "closed"}, "Storage Object Admin on the bucket closed"),
         ({"vertex_project_id": "another"}, "Vertex AI User in project another"),

@@ -44,7 +44,7 @@ NAMELESS = b'{"requests":[{"custom_id":"a","params":{}}]}'
 
 
 def job_in(folder: Path, **more: Any) -> InlineJob:
-    job = InlineJob(str(folder / "body"), str(folder / "lines"), CHAT, (CHAT,), None, 2**24, 1000)
+    job = InlineJob(str(folder / "body"), str(folder / "lines"), CHAT, (CHAT,), {}, 2**24, 1000)
     return msgspec.structs.replace(job, **more)
 
 
@@ -92,7 +92,7 @@ def test_of_a_member_that_comes_twice_the_last_one_counts(tmp_path: Path) -> Non
 
 def test_params_are_a_body_at_the_lanes_own_url(tmp_path: Path) -> None:
     create = b'{"requests":[{"custom_id":"a","params":{"model":"m", "max_tokens":1}}]}'
-    facts = written(tmp_path, create, native="/v1/own", member="params", urls=None)
+    facts = written(tmp_path, create, native={"params": "/v1/own"}, urls=None)
     assert isinstance(facts, Written)
     assert facts.urls == ("/v1/own",)
     line = b'{"custom_id":"a","method":"POST","url":"/v1/own","body":{"model":"m", "max_tokens":1}}\n'
@@ -100,7 +100,7 @@ def test_params_are_a_body_at_the_lanes_own_url(tmp_path: Path) -> None:
     without = written(tmp_path, create)
     assert isinstance(without, Wrong)
     assert (without.code, without.param) == ("unsupported_endpoint", "requests[0].params")
-    nameless = written(tmp_path, NAMELESS, native="/v1/own", member="params", urls=None)
+    nameless = written(tmp_path, NAMELESS, native={"params": "/v1/own"}, urls=None)
     assert isinstance(nameless, Wrong)
     assert nameless.param == "requests[0].params.model"
 
