@@ -37,7 +37,7 @@ LOOK_SOON = 0.05  # rows that fall due one by one are taken together: looks ever
 HOUSEKEEPING = 60.0
 PARALLEL = 128  # rows in a step at once
 BEGUN_TOGETHER = 8  # of them at one look: of 1,500 jobs 96 polls at once left the loop no turn for 0.9 s, 16 for 0.2 s
-APART = 0.02  # seconds between such looks: 600 polls a second paused the loop for 150 ms, 128 of them together
+ROUND, APART = 0.015, 0.02  # seconds of a turn of the loop from which on such looks are apart, and how far
 CLEARED_AT_ONCE = 8  # rows whose objects are taken away: however slow a store is, batches have the other places
 TRANSFERS_EACH = 4  # transfers at once for one virtual key: 100 took 84 MB and paused the loop for 103 ms
 GRACE = 25.0  # a stop waits this long for running steps; what is cut off is recovered at the next start
@@ -101,12 +101,19 @@ class Engine:
                 await self._recover()
                 self._housekeep()
                 if begun == BEGUN_TOGETHER:
-                    await asyncio.sleep(APART)
+                    await self._ease()
                     continue
                 pause = await self._pause(now)
             except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
                 logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
             await self._gateway.clock.wait(self._state.wake, pause)
+
+    async def _ease(self) -> None:
+        """Let the loop come round; where that takes long, it has enough to do."""
+        began = self._gateway.clock.monotonic()
+        await asyncio.sleep(0)
+        if self._gateway.clock.monotonic() - began > ROUND:
+            await asyncio.sleep(APART)
 
     async def _resume(self) -> None:
         """Put what waits from before the start in order. Where that fails it comes all at once, which is slow only."""

@@ -252,9 +252,11 @@ def test_one_batch_over_every_lane_is_killed_at_random(
 
 def kill_and_start(gateway: Gateway, batch_id: str, after: float) -> Counter[str]:
     """Kill the gateway after so many seconds, start it again, and return the states in which it left the parts."""
+    states = f"SELECT state FROM parts WHERE batch_id = '{batch_id}'"
+    until(lambda: ask(gateway, states), gateway.tail)  # before, there is no part to lose
     time.sleep(after)
     gateway.kill()
-    left = Counter(state for (state,) in ask(gateway, f"SELECT state FROM parts WHERE batch_id = '{batch_id}'"))
+    left = Counter(state for (state,) in ask(gateway, states))
     gateway.start()
     return left
 

@@ -168,7 +168,8 @@ def campaign_cases() -> list[tuple[str, str, int, int]]:
 
 
 def test_every_engine_step_is_killed_on_both_sides_in_a_mixed_batch() -> None:
-    assert set(around(*STEPS)) <= {point for what in SCENES.values() for point in what.points}
+    steps = set(STEPS) - {"clear"}  # which these lanes have not
+    assert set(around(*steps)) <= {point for what in SCENES.values() for point in what.points}
 
 
 def test_kill_a_mixed_batch(scene: str, point: str, nth: int, times: int, sandbox: Sandbox, tmp_path: Path) -> None:
