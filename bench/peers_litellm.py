@@ -34,9 +34,9 @@ async def _submit(order: dict[str, Any]) -> dict[str, float]:
     with Path(order["file"]).open("rb") as file:  # noqa: ASYNC230 - nothing else runs here
         stored = await litellm.acreate_file(file=file, purpose="batch", **order["upload"])
     uploaded = time.monotonic()
-    await litellm.acreate_batch(
-        completion_window="24h", endpoint="/v1/chat/completions", input_file_id=stored.id, **order["create"]
-    )
+    if order["create"] is not None:
+        asked = {"completion_window": "24h", "endpoint": "/v1/chat/completions", "input_file_id": stored.id}
+        await litellm.acreate_batch(**asked, **order["create"])
     created = time.monotonic()
     return {"upload": uploaded - began, "create": created - uploaded, "cpu": time.process_time() - cpu}
 

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Object:
     whole: bool = False
     md5: str = ""
     generation: int = 0
+    created: float = 0.0
 
 
 class Objects:
@@ -97,8 +99,10 @@ class Objects:
 
     async def _begin(self, request: web.Request, account: str) -> Act:
         bucket, key = self._bucket(request), request.query.get("name", "")
+        if request.query.get("uploadType") == "media":
+            return await self._media(request, Object(account, bucket, key, self._new_path()))
         if request.query.get("uploadType") != "resumable":
-            raise self._refuse(400, "The sandbox knows resumable uploads alone.")
+            raise self._refuse(400, "The sandbox knows uploads of the types resumable and media.")
         about = await request.json() if request.can_read_body else {}
         key = key or str(about.get("name", ""))
         if not key:
@@ -114,6 +118,19 @@ class Objects:
             base = f"{request.scheme}://{request.host}{self._prefix}"
             where = f"{base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={key}&upload_id={upload_id}"
             return Reply(200, headers={"location": where, "x-guploader-uploadid": upload_id}, subject=key)
+
+        return act
+
+    async def _media(self, request: web.Request, made: Object) -> Act:
+        """An upload in one call, as other clients make it."""
+        if not made.key:
+            raise self._refuse(400, "Required parameter: name")
+        async for chunk in request.content.iter_any():
+            await self._keep(made, chunk)
+
+        async def act() -> Reply:
+            self._add(made)
+            return json_reply(self._facts(made), subject=made.key)
 
         return act
 
@@ -246,13 +263,15 @@ class Objects:
 
     def _add(self, made: Object) -> None:
         self._made += 1
-        made.whole, made.generation = True, self._made
+        made.whole, made.generation, made.created = True, self._made, self._services.clock.now()
         with made.path.open("rb") as file:
             made.md5 = base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
         self._objects[made.account, made.bucket, made.key] = made
 
     def _facts(self, found: Object) -> dict[str, Any]:
         told = {"kind": "storage#object", "name": found.key, "bucket": found.bucket, "size": str(found.received)}
+        when = datetime.fromtimestamp(found.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        told |= {"id": f"{found.bucket}/{found.key}/{found.generation}", "timeCreated": when, "updated": when}
         return {**told, "generation": str(found.generation), "md5Hash": found.md5, "metadata": dict(found.metadata)}
 
     def _new_path(self) -> Path:
