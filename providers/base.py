@@ -112,7 +112,7 @@ class Capabilities:
     title: str
     endpoints: frozenset[str]
     input_mode: InputMode
-    default_host: str
+    default_host: str  # with the names of credentials that it holds: `https://{aws_region}.example`
     model_patterns: tuple[str, ...] = ()  # globs of models that are named without a provider and can only be this one's
     native: Mapping[str, str] = field(
         default_factory=dict
@@ -147,6 +147,11 @@ class Capabilities:
     def found_by(self) -> str:
         """Say how a create whose reply was lost is found."""
         return self.known_by or ("our mark in its list" if self.accepts_label else "marks in its results")
+
+    def host(self, credentials: Credentials) -> str:
+        """Return the base URL of an account; in capitals what it does not name."""
+        named = {name: value or name.upper() for name, value in credentials}
+        return credentials.custom_host or self.default_host.format_map(named)
 
 
 class Credentials(BaseModel):

@@ -97,4 +97,4 @@ def _path(key: VirtualKey) -> str:
 
 
 def _host(key: VirtualKey) -> str:
-    return key.credentials.custom_host or catalog.load(key.provider).capabilities.default_host
+    return catalog.load(key.provider).capabilities.host(key.credentials)

@@ -73,7 +73,7 @@ def _state(slug: str, live: Mapping[str, str] | None) -> str:
 def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
     capabilities = catalog.load(key.provider).capabilities
     endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
-    hosts = ", ".join(endpoints) or key.credentials.custom_host or capabilities.default_host
+    hosts = ", ".join(endpoints) or capabilities.host(key.credentials)
     chosen = [name for name in Options.model_fields if name in key.model_fields_set]
     return "; ".join([f"{key.provider} at {mask(hosts)}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
 

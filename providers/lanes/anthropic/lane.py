@@ -229,7 +229,7 @@ class Anthropic:
         return headers | ({"anthropic-beta": versions.anthropic_beta} if versions.anthropic_beta else {})
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ CAPABILITIES = Capabilities(
     title="Amazon Bedrock",
     endpoints=ENDPOINTS,
     input_mode=InputMode.BUCKET,
-    default_host=CONTROL.format(region="REGION", domain="amazonaws.com"),
+    default_host=CONTROL.format(region="{aws_region}", domain="amazonaws.com"),
     litellm={
         **AWS_OF_LITELLM,
         "s3_bucket_name": "aws_s3_bucket",

@@ -230,7 +230,7 @@ class Cohere:
         return account.origin(self._host(account.credentials), secret)
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 async def _bring(account: Account, origin: Origin, url: str, to: Path, status: JobStatus) -> None:

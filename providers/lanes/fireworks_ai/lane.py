@@ -230,7 +230,7 @@ class Fireworks:
         return account.origin(base, secret)
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 async def _upload(origin: Origin, name: str, part: PartFile) -> None:

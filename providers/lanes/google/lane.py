@@ -221,7 +221,7 @@ class Google:
 
     def _base(self, credentials: Credentials) -> tuple[str, str]:
         """Return the host without version, and the version: the account's own, that of the host, or the default."""
-        given = credentials.custom_host or self.capabilities.default_host
+        given = self.capabilities.host(credentials)
         host, _, last = given.rpartition("/")
         chosen = cast("GoogleCredentials", credentials).api_version
         return (host, chosen or last) if last in VERSIONS else (given, chosen or VERSIONS[0])

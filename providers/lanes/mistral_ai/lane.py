@@ -238,7 +238,7 @@ class Mistral:
         return account.origin(self._host(credentials), {"Authorization": f"Bearer {key_of(credentials)}"})
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 def _lines(path: Path) -> list[msgspec.Raw]:

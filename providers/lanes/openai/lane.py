@@ -221,7 +221,7 @@ class OpenAICompatible:
         return {header: f"{bearer}{key_of(account.credentials)}"}, None
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.service.default_host
+        return self.capabilities.host(credentials)
 
     def _url(self, endpoint: str) -> str:
         return self.service.urls.get(endpoint, endpoint)

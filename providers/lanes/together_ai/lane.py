@@ -214,7 +214,7 @@ class Together:
         return account.origin(self._host(account.credentials), secret)
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 async def _put(origin: Origin, fields: Mapping[str, str], part: PartFile) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Voyage:
         return account.origin(self._host(credentials), {"Authorization": f"Bearer {key_of(credentials)}"})
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:

@@ -203,7 +203,7 @@ class XAILane:
         return account.origin(self._host(credentials), {"Authorization": f"Bearer {key_of(credentials)}"})
 
     def _host(self, credentials: Credentials) -> str:
-        return credentials.custom_host or self.capabilities.default_host
+        return self.capabilities.host(credentials)
 
     async def _read_pages(self, origin: Origin, job: str, to: Path, *, last: bool) -> None:
         path, token = f"batches/{job}/results", None

@@ -41,7 +41,7 @@ class ClaudeOnAWS(Anthropic):
         CAPABILITIES,
         provider="claude-platform-aws",
         title="Claude Platform on AWS",
-        default_host=f"https://{SERVICE}.REGION.api.aws/v1",
+        default_host=f"https://{SERVICE}.{{aws_region}}.api.aws/v1",
         model_patterns=(),
         priced_as="anthropic",
         litellm=AWS_OF_LITELLM,
@@ -63,10 +63,6 @@ class ClaudeOnAWS(Anthropic):
     def _told(self, credentials: Credentials) -> dict[str, str]:
         workspace = cast("ClaudeOnAWSCredentials", credentials).anthropic_aws_workspace_id
         return super()._told(credentials) | {"anthropic-workspace-id": workspace}
-
-    def _host(self, credentials: Credentials) -> str:
-        region = cast("ClaudeOnAWSCredentials", credentials).aws_region
-        return credentials.custom_host or self.capabilities.default_host.replace("REGION", region)
 
 
 CLAUDE_PLATFORM_AWS = ClaudeOnAWS()

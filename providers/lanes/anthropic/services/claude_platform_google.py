@@ -45,7 +45,7 @@ class ClaudeOnGoogle(Anthropic):
         ours = cast("ClaudeOnGoogleCredentials", credentials)
         place = f"projects/{ours.vertex_project_id}/locations/{ours.vertex_region}"
         workspace = f"workspaces/{ours.anthropic_google_cloud_workspace_id}/invoke"
-        return f"{ours.custom_host or self.capabilities.default_host}/v1/{place}/{workspace}/v1"
+        return f"{self.capabilities.host(ours)}/v1/{place}/{workspace}/v1"
 
 
 CLAUDE_PLATFORM_GOOGLE = ClaudeOnGoogle()

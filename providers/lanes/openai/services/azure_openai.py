@@ -72,8 +72,7 @@ class AzureOpenAI(OpenAICompatible):
 
     def _host(self, credentials: Credentials) -> str:
         ours = cast("AzureCredentials", credentials)
-        named = self.service.default_host.replace("RESOURCE", ours.azure_resource_name or "")
-        root = self.service.api_base.host(ours.custom_host or named)
+        root = self.service.api_base.host(self.capabilities.host(ours))
         return f"{root}/openai/v1" if ours.azure_api_version in V1 else f"{root}/openai"
 
 
@@ -81,7 +80,7 @@ AZURE_OPENAI = AzureOpenAI(
     Service(
         provider="azure-openai",
         title="Azure OpenAI",
-        default_host="https://RESOURCE.openai.azure.com",
+        default_host="https://{azure_resource_name}.openai.azure.com",
         credentials=AzureCredentials,
         settings={"upload": "expiry"},
         params={"api-version": "sent_version"},
