@@ -21,7 +21,6 @@ from proxy_plugin.providers.base import (
     InputMode,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     PartFile,
     Refused,
@@ -98,9 +97,7 @@ class Bedrock:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a record in the form that its model and its tools need."""
-        if line.endpoint not in ENDPOINTS:
-            message = f"Bedrock does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_record(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:

@@ -24,7 +24,6 @@ from proxy_plugin.providers.base import (
     JobState,
     JobStatus,
     LineIn,
-    LineRejected,
     Native,
     OutcomeUnknown,
     PartFile,
@@ -121,9 +120,7 @@ class VertexAI:
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, in the words of its model's family."""
-        if line.endpoint not in self.capabilities.endpoints:
-            message = f"Vertex AI does not run {line.endpoint} in batches"
-            raise LineRejected(message, code="unsupported_endpoint", param="url")
+        self.capabilities.require(line.endpoint)
         return request_line(line, target)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
