@@ -46,11 +46,12 @@ async def unpack(
     part = to.with_name(to.name + ".part")
     most = -1 if intake is None else intake.most_bytes
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", f"from {__name__} import main; main()"),
+        *(sys.executable, "-P", "-c", f"from {__name__} import main; main()"),
         *(tool, str(source), str(most), json.dumps(dict(more))),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # no secret of the gateway's environment
     )
     try:
         assert process.stdout is not None

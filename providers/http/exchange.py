@@ -43,7 +43,6 @@ ENDED = frozenset({400, 403})  # the statuses with which AWS tells that a key ha
 ROOT = "/"  # the path of a service that has one address alone
 GOES_ON = frozenset({308})  # of an upload in pieces, with the bytes that have arrived: Google's "resume incomplete"
 PLAIN = {"Accept-Encoding": "identity"}  # 1 MB of gzip is 1 GB of zeros: nothing packed is asked for or read
-ROOT = "/"  # the path of a service that has one address alone
 _SCHEMES = {"bearer", "basic", "key", "token"}
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _NOTHING_SIGNED = Signed({})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,18 @@ def test_a_bomb_costs_little_and_is_named(tmp_path: Path, last: bool) -> None:
     assert "unpacks to more than is taken" in said
     assert all(int(kilobytes) < BOUND >> 10 for kilobytes in peaks.split()), peaks
     assert ids(tmp_path / "rows") == ["a"], "what stands before it"
+
+
+def rows(file: Path, more: dict[str, str]) -> Iterator[bytes]:
+    yield from (name.encode() for name in os.environ)
+
+
+async def test_a_tool_gets_nothing_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_PROVIDERS_API_KEY", "sk-secret")
+    await unpack(__name__, tmp_path, tmp_path / "rows", None, {}, last=False)
+    seen = (tmp_path / "rows").read_text().split()
+    assert "PYTHONPATH" in seen
+    assert "SOME_PROVIDERS_API_KEY" not in seen
 
 
 async def test_a_record_without_end_costs_no_more_than_the_bound(tmp_path: Path) -> None:
