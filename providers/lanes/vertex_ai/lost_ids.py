@@ -70,14 +70,16 @@ def _id(line: bytes) -> str | None:
 
 def _requests(document: Path) -> Iterator[tuple[str, bytes, bytes]]:
     for line in _lines(document):
-        if own := _id(line):
-            yield own, *_hashes(line)
+        if (own := _id(line)) and (hashes := _hashes(line)):
+            yield own, *hashes
 
 
 def _with_id(line: bytes, known: sqlite3.Connection) -> bytes:
     if not line.strip() or _id(line) is not None:
         return line
-    loose, exact = _hashes(line)
+    if (hashes := _hashes(line)) is None:
+        return line
+    loose, exact = hashes
     found = known.execute(_EXACT, (loose, exact)).fetchone() or known.execute(_LOOSE, (loose,)).fetchone()
     if not found or found[0] is None:
         return line
@@ -85,15 +87,23 @@ def _with_id(line: bytes, known: sqlite3.Connection) -> bytes:
     return line.rstrip()[:-1] + b',"key":' + msgspec.json.encode(found[0]) + b"}\n"
 
 
-def _hashes(line: bytes) -> tuple[bytes, bytes]:
-    """Return the hashes of a line's request: in any spelling of names and numbers, and as it is."""
+def _hashes(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return the hashes of a line's request: in any spelling, and as it is; None of what has none."""
+    try:
+        request = _request(line)
+        return _hash(_loosened(request)), _hash(request)
+    except (ValueError, RecursionError):  # halves of characters, or nested too deeply
+        return None
+
+
+def _request(line: bytes) -> dict[str, Any]:
     row = pieces(line)
     request = {name: read(raw) for name, raw in (echoed(row) or row).items() if name not in {"key", "custom_id"}}
     if isinstance(labels := request.get("labels"), dict):
         request["labels"] = {name: value for name, value in labels.items() if name != LABEL}
     if not request.get("labels"):
         request.pop("labels", None)
-    return _hash(_loosened(request)), _hash(request)
+    return request
 
 
 def _loosened(value: Any) -> Any:
@@ -106,4 +116,4 @@ def _loosened(value: Any) -> Any:
 
 
 def _hash(value: Any) -> bytes:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).digest()[:16]
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted", enc_hook=str)).digest()[:16]

@@ -305,6 +305,24 @@ def test_a_request_is_known_in_another_spelling(tmp_path: Path) -> None:
     assert restored(tmp_path, sent, back) == [native_id(MARK, 1), native_id(MARK, 0), None]
 
 
+@pytest.mark.parametrize("odd", [b"[" * 600 + b"]" * 600, b'"\\ud800"'])
+def test_an_echo_without_a_hash_stays_as_it_is(tmp_path: Path, odd: bytes) -> None:
+    row = b'{"request":{"contents":' + odd + b"}}\n"
+    sent = b'{"key":"' + native_id(MARK, 0).encode() + b'","request":{"contents":' + odd + b"}}\n"
+    (tmp_path / "document").write_bytes(sent)
+    (tmp_path / "rows").write_bytes(row)
+    lost_ids.restore([tmp_path / "rows"], tmp_path / "document")
+    assert (tmp_path / "rows").read_bytes() == row
+
+
+def test_a_number_beyond_floats_is_known_again(tmp_path: Path) -> None:
+    sent = b'{"key":"' + native_id(MARK, 0).encode() + b'","request":{"contents":1e400}}\n'
+    (tmp_path / "document").write_bytes(sent)
+    (tmp_path / "rows").write_bytes(b'{"request":{"contents":1e400}}\n')
+    lost_ids.restore([tmp_path / "rows"], tmp_path / "document")
+    assert native_id(MARK, 0).encode() in (tmp_path / "rows").read_bytes()
+
+
 def test_requests_that_differ_in_their_spelling_alone_are_never_mixed_up(tmp_path: Path) -> None:
     sent = [line(0, tools={"user_id": 1}), line(1, tools={"userId": 1})]
     back = [{"request": {"tools": {"userId": 1}}}, {"request": {"tools": {"USERID": 1}}}]
