@@ -160,6 +160,8 @@ def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
         file=spec.file,
         state="planned",
         due_at=0.0,
+        way=spec.way,
+        goes_on=spec.goes_on,
     )
 
 

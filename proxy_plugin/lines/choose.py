@@ -27,6 +27,7 @@ from proxy_plugin.routing.route import (
     NOT_SLUGS,
     ByLine,
     Changes,
+    Fallback,
     Name,
     Names,
     Option,
@@ -66,6 +67,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None  # allow-list, globs
     strict: bool = False  # a line that it cannot express fails the batch
     changes: Changes = NO_CHANGES
+    way: str = "native"  # or "direct": ordinary calls, one a line
 
 
 def target_spec(target: StoredTarget) -> TargetSpec:
@@ -104,12 +106,16 @@ def own_prefixes(provider: str) -> frozenset[str]:
 
 
 class Choice(NamedTuple):
-    """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none."""
+    """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none.
+
+    `then` numbers what is chosen of where the line goes on if it fails here, None: nowhere.
+    """
 
     target: int
     model: str
     asked: str
     rule: int = _NO_RULE
+    then: int | None = None
 
 
 class Misrouted(LineRejected):
@@ -173,6 +179,8 @@ class Chooser:
                 return self._to(target)
             case Share(weights, rules):
                 return _shared(weights, [self._compiled(each) for each in rules])
+            case Fallback(rules):
+                return self._compiled(rules[0])
             case When():
                 return self._when(rule)
             case ByLine():

@@ -50,6 +50,8 @@ class PartSpec(msgspec.Struct, frozen=True):
     first: int
     last: int
     dropped: dict[str, int] = {}
+    way: str = "native"
+    goes_on: int | None = None
 
     def document(self, folder: Path) -> PartFile:
         """Return the part in the words of an adapter; `folder` is the manifest's."""

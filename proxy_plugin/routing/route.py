@@ -57,6 +57,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     fetch_media: bool | msgspec.UnsetType = msgspec.UNSET  # fetch pictures that lines name by URL, for this target
     byok: Own | msgspec.UnsetType = msgspec.UNSET
     strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
+    direct: str | msgspec.UnsetType = msgspec.UNSET  # ordinary calls: "allowed" where no job can be, or "always"
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -103,7 +104,14 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     otherwise: Rule | None = None
 
 
-Rule = To | Share | When | ByLine
+class Fallback(msgspec.Struct, frozen=True, omit_defaults=True, tag="fallback"):
+    """The first rule that a line does not fail at. `codes`: HTTP statuses with which a line goes on; none: all."""
+
+    rules: tuple[Rule, ...]
+    codes: tuple[int, ...] = ()
+
+
+Rule = To | Share | When | ByLine | Fallback
 
 
 class Option(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -146,6 +154,25 @@ class Rules(msgspec.Struct, frozen=True, omit_defaults=True):
 EVERYTHING = Rules()
 
 
+class Rescue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is done for lines that failed. `attempts`: at most so many beside the first; None: as there are targets.
+
+    `direct_before`: seconds before the end of the window from which on nothing native is begun or waited for.
+    """
+
+    attempts: int | None = None
+    direct_before: float | None = None
+    codes: tuple[int, ...] = ()
+
+
+class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Answers that are kept. `max_age` in seconds; `refresh`: they are asked for anew, and kept."""
+
+    max_age: float | None = None
+    namespace: str = ""
+    refresh: bool = False
+
+
 class Route(msgspec.Struct, frozen=True):
     """What create resolved and stored. `strict`: any line that its lane cannot express fails the batch."""
 
@@ -155,6 +182,9 @@ class Route(msgspec.Struct, frozen=True):
     rules: Rules | msgspec.UnsetType = msgspec.UNSET
     forward: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # headers that every call to a provider carries
     native_answers: bool | msgspec.UnsetType = msgspec.UNSET  # lines in a lane's own shape are answered in it
+    rescue: Rescue | msgspec.UnsetType = msgspec.UNSET
+    cache: Cache | msgspec.UnsetType = msgspec.UNSET
+    fan_out: bool | msgspec.UnsetType = msgspec.UNSET  # of lines that ask for several answers one is asked for each
 
     @property
     def providers(self) -> frozenset[str]:
@@ -184,7 +214,7 @@ def _fetches(rule: Rule) -> bool:
     match rule:
         case ByLine():
             return rule.fetch_media or (rule.otherwise is not None and _fetches(rule.otherwise))
-        case Share() | When():
+        case Share() | When() | Fallback():
             return any(map(_fetches, rule.rules))
         case To():
             return False

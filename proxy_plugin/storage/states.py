@@ -6,6 +6,8 @@ part        planned > staging > staged > creating > running > ended > stored > c
             stored > ended (the results were too few and are looked for again)
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
             cutting > replaced (a job of it was refused with nothing run, and parts of its own lines take its place)
+            planned > answering > stored (ordinary calls instead of a job)
+            rescuing > collected | refused (its job has ended; lines of it that failed go on to other parts)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 clearing    held > due > left; the row goes when nothing is left, and stays where that was given up
@@ -29,15 +31,17 @@ BATCH: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 PART: dict[str, frozenset[str]] = {
-    "planned": frozenset({"staging", "dropped"}),
-    "staging": frozenset({"staged", "refused", "dropped", "cutting"}),
+    "planned": frozenset({"staging", "answering", "dropped"}),
+    "answering": frozenset({"planned", "stored", "rescuing", "refused", "dropped"}),
+    "staging": frozenset({"staged", "rescuing", "refused", "dropped", "cutting"}),
     "staged": frozenset({"creating", "dropped", "staging"}),
-    "creating": frozenset({"running", "staged", "staging", "refused", "dropped", "cutting"}),
-    "running": frozenset({"ended", "planned", "creating", "refused", "dropped", "cutting"}),
-    "ended": frozenset({"stored", "refused"}),
-    "stored": frozenset({"collected", "ended"}),
+    "creating": frozenset({"running", "staged", "staging", "rescuing", "refused", "dropped", "cutting"}),
+    "running": frozenset({"ended", "planned", "creating", "rescuing", "refused", "dropped", "cutting"}),
+    "ended": frozenset({"stored", "rescuing", "refused"}),
+    "stored": frozenset({"collected", "rescuing", "ended"}),
+    "rescuing": frozenset({"collected", "refused"}),
     "collected": frozenset(),
-    "cutting": frozenset({"replaced", "refused", "dropped"}),
+    "cutting": frozenset({"replaced", "rescuing", "refused", "dropped"}),
     "replaced": frozenset(),
     "refused": frozenset(),
     "dropped": frozenset(),

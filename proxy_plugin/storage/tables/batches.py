@@ -58,6 +58,7 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: float | None = None
     tries: int = 0
     suspects: str | None = None  # JSON: lines of its file that a provider has refused together before
+    cached: int = 0  # lines whose answers were at hand when they were split
 
     @property
     def stopping(self) -> str | None:

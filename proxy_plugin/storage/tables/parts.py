@@ -48,6 +48,9 @@ class PartRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: float | None = None
     tries: int = 0
     cut: str | None = None  # JSON: which lines of which part it has, if it was not made by the split
+    way: str = "native"  # or "direct": by ordinary calls, one a line
+    goes_on: int | None = None  # where its failed lines go (`choose.Choice.then`); None: nowhere
+    rescue: str | None = None  # JSON: whose failed lines it has, and what became of its own
 
 
 class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
