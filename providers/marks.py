@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import product
 
 MARK_KEY = "proxy_plugin"  # under which a job carries its mark, where it takes metadata
 MARK_LENGTH = 10
 ORDINAL_LENGTH = 8
 NATIVE_ID_LENGTH = MARK_LENGTH + ORDINAL_LENGTH
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high, low in product(_DIGITS, repeat=2)]  # a quarter of an id each: digit by digit is 3 us
 
 
 def native_id(mark: str, ordinal: int) -> str:
     """Return the custom id a line has at the provider: mark + 8 base-36 digits, 18 characters `[a-z0-9]`."""
-    digits = ""
-    for _ in range(ORDINAL_LENGTH):
-        ordinal, rest = divmod(ordinal, 36)
-        digits = _DIGITS[rest] + digits
-    if ordinal:
+    high, low = divmod(ordinal, 1296**2)
+    if not 0 <= high < 1296**2:
         raise ValueError("ordinal does not fit 8 base-36 digits")
-    return mark + digits
+    return f"{mark}{_PAIRS[high // 1296]}{_PAIRS[high % 1296]}{_PAIRS[low // 1296]}{_PAIRS[low % 1296]}"
 
 
 def split_native_id(native: str) -> tuple[str, int] | None:

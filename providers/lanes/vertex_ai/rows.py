@@ -123,19 +123,20 @@ def _conversation(line: LineIn, target: Target, kind: str) -> Translated:
 
 
 def _record(kind: str, line: LineIn, body: bytes) -> bytes:
-    own = write(line.native_id)
+    own = b'"%s"' % line.native_id.encode()
     if kind == CLAUDE:
         return b'{"custom_id":%s,"request":%s}' % (own, body)
     if kind == OPEN:
         url = EMBEDDINGS if line.endpoint == EMBEDDINGS else CHAT
         return b'{"custom_id":%s,"method":"POST","url":%s,"body":%s}' % (own, write(url), body)
-    return b'{"key":%s,"request":%s}' % (own, _labelled(body, line.native_id))
+    return b'{"key":%s,"request":%s}' % (own, _labelled(body, line.native_id, own))
 
 
-def _labelled(body: bytes, own: str) -> bytes:
+def _labelled(body: bytes, name: str, own: bytes) -> bytes:
+    """Return a request with the line's name among its labels; `own` is the name as JSON."""
     if b'"labels"' in body and isinstance(labels := (given := read_exactly(body)).get("labels"), dict):
-        return write({**given, "labels": {**labels, LABEL: own}})
-    return body[:-1] + b',"labels":%s}' % write({LABEL: own})
+        return write({**given, "labels": {**labels, LABEL: name}})
+    return b'%s,"labels":{"%s":%s}}' % (body[:-1], LABEL.encode(), own)
 
 
 def _embedding(line: LineIn, target: Target, kind: str) -> Native:
