@@ -21,6 +21,7 @@ from proxy_plugin.lines.choosing.choice import (
     Continuation,
     Misrouted,
     Pick,
+    Unplaced,
     going_on,
 )
 from proxy_plugin.lines.choosing.turns import shared
@@ -163,6 +164,17 @@ class Chooser:
                 return found
             number = found.otherwise
         return None
+
+    def further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
+        """Return what chooses for a line that was refused before anything was sent, None: nobody else may have it.
+
+        `tried` are the continuations that have been tried for it; the one that is returned is put there.
+        """
+        number = refused.then
+        if number is None or number in tried or self.continuations[number].again:
+            return None
+        tried.add(number)
+        return self.continuations[number].pick
 
     def overruled(self, choice: Choice, line: Envelope) -> str | None:
         """Return the slug of another account that the line names in vain."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -24,7 +24,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
 from proxy_plugin.lines.choose import TargetSpec
-from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick, Unplaced
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
@@ -188,18 +188,6 @@ def _same(first: Native, second: Native) -> Native:
     return second
 
 
-class _Refused(NamedTuple):
-    """Why a line cannot be where it was chosen to be; `choice` None: no target was chosen."""
-
-    rejection: LineRejected
-    choice: Choice | None
-
-    @property
-    def then(self) -> int | None:
-        """Return where the line goes on."""
-        return getattr(self.rejection, "then", None) if self.choice is None else self.choice.then
-
-
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
@@ -227,21 +215,19 @@ class Cut:
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
-        first = found = self._try(self._chooser.choose, ordinal, number, envelope)
+        first = self._try(self._chooser.choose, ordinal, number, envelope)
+        if not isinstance(first, Unplaced):
+            return first
+        found: Choice | Unplaced = first
         tried = set[int]()
-        while isinstance(found, _Refused) and found.then is not None and found.then not in tried:
-            tried.add(found.then)
-            further = self._chooser.continuations[found.then]
-            if further.again:
-                break
-            found = self._try(further.pick, ordinal, number, envelope)
-        if isinstance(found, _Refused):
-            assert isinstance(first, _Refused)
+        while isinstance(found, Unplaced) and (pick := self._chooser.further(found, tried)):
+            found = self._try(pick, ordinal, number, envelope)
+        if isinstance(found, Unplaced):
             self._reject(ordinal, number, first.rejection, envelope, first.choice)
             return None
         return found
 
-    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | _Refused:
+    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
         choice = None
         try:
             choice = pick(envelope)
@@ -249,7 +235,7 @@ class Cut:
             self._routed = True
             self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
-            return _Refused(rejection, choice)
+            return Unplaced(rejection, choice)
         return choice
 
     def skip(self) -> None:

@@ -38,6 +38,20 @@ class Misrouted(LineRejected):
         self.then: int | None = None
 
 
+class Unplaced(NamedTuple):
+    """Why a line cannot be where it was chosen to be; `choice` None: no target was chosen."""
+
+    rejection: LineRejected
+    choice: Choice | None
+
+    @property
+    def then(self) -> int | None:
+        """Return where the line goes on."""
+        if self.choice is not None:
+            return self.choice.then
+        return self.rejection.then if isinstance(self.rejection, Misrouted) else None
+
+
 Pick = Callable[[Envelope], Choice]  # raises Misrouted
 
 
