@@ -242,9 +242,23 @@ class _Builder:
             return Share(tuple(each.weight for each in children), tuple(map(self._rule, children)))
         if node.mode == CONDITIONAL:
             return self._when(node)
-        if node.mode == FALLBACK and len(children) > 1:
-            return Fallback(tuple(map(self._rule, children)), node.codes)
+        if node.mode == FALLBACK:
+            return self._in_order(node)
         return self._rule(children[0])
+
+    def _in_order(self, node: Node) -> Rule:
+        """Return the rule of a fallback. Accounts that take no new work are passed over, unknown ones refused."""
+        rules, closed = list[Rule](), list[BadRequest]()
+        for child in node.children:
+            try:
+                rules.append(self._rule(child))
+            except BadRequest as refusal:
+                if child.mode is not None or refusal.code not in (DISABLED, RETIRED):
+                    raise
+                closed.append(refusal)
+        if not rules:
+            raise closed[0]
+        return rules[0] if len(rules) == 1 else Fallback(tuple(rules), node.codes)
 
     def _when(self, node: Node) -> When:
         places = {id(child): place for place, child in enumerate(node.live_children())}

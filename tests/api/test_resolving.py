@@ -186,6 +186,21 @@ async def test_targets_in_order_and_what_is_done_for_failed_lines_are_stored(tmp
         assert (route.rules is msgspec.UNSET or rules(route).rule is None, route.rescue) == (True, msgspec.UNSET)
 
 
+async def test_of_targets_in_order_those_that_take_no_new_work_are_passed_over(tmp_path: Path) -> None:
+    def order(*slugs: str) -> dict[str, str]:
+        return config(strategy={"mode": "fallback"}, targets=[{"virtual_key": slug} for slug in slugs])
+
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, order("old", "red", "off", "green"))
+        assert (slugs(route), rules(route).rule) == (["red", "green"], Fallback((To(0), To(1))))
+        route, _ = await create(served, order("off", "green"))
+        assert (slugs(route), rules(route).rule) == (["green"], None)
+        assert "is retired" in (await refused(served, order("old", "off")))["message"]
+        assert "keys are not valid: nobody" in (await refused(served, order("red", "nobody")))["message"]
+        assert "may not use" in (await refused(served, order("red", "hidden"), 403))["message"]
+
+
 async def test_the_nearest_word_about_direct_calls_counts(tmp_path: Path) -> None:
     async with serving(tmp_path, virtual_keys=CALLED) as served:
         await put_file(served.gateway.registry)

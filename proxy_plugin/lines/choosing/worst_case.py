@@ -27,7 +27,8 @@ _MAX_NAME_CHARACTERS = 512
 class FurtherTarget(msgspec.Struct, frozen=True):
     """A target to which lines could go on. `model` None: beyond the first 1,000 of them, several models.
 
-    `lines` counts each as often as it could be asked there. `way` is native or direct; `cost` in US dollars is of all these lines, None where no price is known.
+    `lines` counts each as often as it could be asked there. `way` is native or direct; `cost` in US dollars is of all
+    of them, None where no price is known.
     """
 
     slug: str
