@@ -118,7 +118,7 @@ def _whole(node: Node) -> Iterator[str]:
     """Yield what is done for the whole batch."""
     rescue, cache, fan_out = node.whole
     if rescue is not None:
-        often = "as often as there are targets" if rescue.attempts is None else f"at most {rescue.attempts} times"
+        often = "as often as there are targets" if rescue.attempts is None else f"at most {rescue.attempts} time(s)"
         codes = f" after {_codes(rescue.codes)}" if rescue.codes else ""
         yield f"failed lines are asked again {often}{codes}"
         if rescue.direct_before is not None:

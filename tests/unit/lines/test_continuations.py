@@ -248,6 +248,28 @@ def test_every_chain_ends_and_a_later_worker_finds_the_same(
     assert len(one.continuations) <= 3 * leaves(rule)
 
 
+def asked(rule: Rule, n: int, status: int | None) -> list[int]:
+    """Return whom Portkey's gateway asks for a request that fails everywhere with a status."""
+    match rule:
+        case To(target):
+            return [target]
+        case When():
+            return asked(rule.rules[0 if n < 20 else -1], n, status)
+        case Fallback(rules, codes):
+            goes_on = status is None or not codes or status in codes
+            return [target for each in (rules if goes_on else rules[:1]) for target in asked(each, n, status)]
+    raise AssertionError("the tree has turns")
+
+
+def takes_turns(rule: Rule) -> bool:
+    return isinstance(rule, Share) or (not isinstance(rule, To | ByLine) and any(map(takes_turns, rule.rules)))
+
+
+@given(TREES.filter(lambda rule: not takes_turns(rule)), st.integers(0, 60), st.sampled_from([None, 400, 429, 500]))
+def test_lines_go_on_as_requests_do_at_portkey(rule: Rule, n: int, status: int | None) -> None:
+    assert [choice.target for choice in chain(chooser(rule), line(n=n), status)] == asked(rule, n, status)
+
+
 @given(RULES, st.lists(st.integers(0, 60), max_size=40))
 def test_what_stands_behind_changes_nothing_of_the_first_choices(rule: Rule, numbers: list[int]) -> None:
     lines = [line(n=n) for n in numbers]

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.config.check import described
+from proxy_plugin.config import parse
+from proxy_plugin.config.check import described, render_check
+from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.routing.config_text import Invalid
 from proxy_plugin.routing.config_tree import WholeBatch
 from proxy_plugin.routing.portkey_config import read
@@ -114,10 +116,27 @@ def test_a_check_tells_the_targets_in_their_order() -> None:
     config = in_order({"virtual_key": "a"}, last, on_status_codes=[429, 500])
     assert described(config) == "@a, after 429 500: @b as m (direct calls allowed)"
     assert described(in_order({"virtual_key": "a"}, {}) | {"rescue": {"attempts": 2, "direct_before": "1h"}}) == (
-        "@a, else the account that headers or lines name; failed lines are asked again at most 2 times;"
+        "@a, else the account that headers or lines name; failed lines are asked again at most 2 time(s);"
         " ordinary calls from 3600 s before the end of the window"
     )
     assert described({"virtual_key": "a", "rescue": {}, "cache": "simple", "fan_out": True}) == (
         "@a; failed lines are asked again as often as there are targets; answers are kept;"
         " lines that want several answers are fanned out"
     )
+
+
+def test_a_virtual_key_says_whether_it_may_be_called() -> None:
+    key = {"provider": "openai", "api_key": "sk-of-the-operator"}
+    saved = {"pc-a": in_order({"virtual_key": "a"}, {"virtual_key": "b"}) | {"rescue": {"attempts": 1}}}
+    keys = {"a": key | {"direct_calls": "always"}, "b": key}
+    shown = render_check(parse({"proxy_plugin": {"virtual_keys": keys, "configs": saved}}, {}))
+    assert "; direct_calls always" in shown
+    assert "  pc-a  @a, else @b; failed lines are asked again at most 1 time(s)" in shown
+    with pytest.raises(ConfigError, match=r"virtual_keys\.a\.direct_calls"):
+        parse({"proxy_plugin": {"virtual_keys": {"a": key | {"direct_calls": "sometimes"}}}}, {})
+    saved["pc-a"]["rescue"] = {"attempts": 0}
+    with pytest.raises(ConfigError, match=r"configs\.pc-a\.rescue\.attempts: must be a whole number from 1 to 64"):
+        parse(
+            {"proxy_plugin": {"virtual_keys": keys, "configs": {"pc-a": saved["pc-a"] | {"rescue": {"attempts": 0}}}}},
+            {},
+        )
