@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
+from proxy_plugin.lines.choosing.choice import DIRECT, NATIVE
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.providers.base import Framing, Native, PartFile
@@ -57,7 +58,7 @@ class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int
     last: int
     dropped: dict[str, int] = msgspec.field(default_factory=_none)
-    way: str = "native"
+    way: str = NATIVE
     goes_on: int | None = None
 
     def document(self, folder: Path) -> PartFile:
@@ -152,7 +153,7 @@ class OpenPart:
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
-            way=self.lane.spec.way,
+            way=DIRECT if self.lane.spec.way == DIRECT else NATIVE,  # msgspec leaves out that very object alone
             goes_on=self._goes_on,
         )
 
