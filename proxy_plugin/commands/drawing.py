@@ -219,10 +219,11 @@ def draw_plan(display: Display, plan: JSON) -> None:
         display.print("this batch would fail as a whole: none of its lines would be sent")
     found = mapping(plan.get("request_counts"))
     total, rejected = whole(found.get("total")), whole(found.get("rejected"))
-    cost = money(plan.get("estimated_cost"))
+    cost, worst = money(plan.get("estimated_cost")), money(plan.get("worst_case_cost"))
     display.print(
         f"{plural(total, 'line')}, {count(rejected)} rejected, {plural(whole(plan.get('jobs')), 'native job')}"
         + (f", about {cost}" if cost else "")
+        + (f", {worst} if every line fails wherever it could come" if worst else "")
         + "; nothing was spent"
     )
 

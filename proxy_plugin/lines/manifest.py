@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
+from proxy_plugin.lines.choosing.choice import DIRECT, NATIVE
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.providers.base import Framing, Native, PartFile
@@ -32,8 +33,15 @@ _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
 
 
-class PartSpec(msgspec.Struct, frozen=True):
-    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out."""
+def _none() -> dict[str, int]:
+    return {}  # not `dict` itself: msgspec would leave out what is empty, which manifests have always told
+
+
+class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out.
+
+    `goes_on` numbers what is chosen of where lines go that fail (`Choice.then`), None: nowhere.
+    """
 
     n: int
     slug: str
@@ -49,8 +57,8 @@ class PartSpec(msgspec.Struct, frozen=True):
     file: str  # relative to the folder of the manifest
     first: int
     last: int
-    dropped: dict[str, int] = {}
-    way: str = "native"
+    dropped: dict[str, int] = msgspec.field(default_factory=_none)
+    way: str = NATIVE
     goes_on: int | None = None
 
     def document(self, folder: Path) -> PartFile:
@@ -81,9 +89,17 @@ class OpenPart:
     """A part that still takes lines."""
 
     def __init__(
-        self, n: int, mark: str, lane: TargetLane, *, model: str | None, partition: str, document: Document
+        self,
+        n: int,
+        mark: str,
+        lane: TargetLane,
+        *,
+        model: str | None,
+        partition: str,
+        document: Document,
+        goes_on: int | None = None,
     ) -> None:
-        self.n, self.mark, self.lane = n, mark, lane
+        self.n, self.mark, self.lane, self._goes_on = n, mark, lane, goes_on
         self._model, self._partition, self._document = model, partition, document
         self._first = self._last = -1
         self._lines = self._inputs = 0
@@ -137,6 +153,8 @@ class OpenPart:
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
+            way=DIRECT if self.lane.spec.way == DIRECT else NATIVE,  # msgspec leaves out that very object alone
+            goes_on=self._goes_on,
         )
 
     def _grow(self, *pieces: bytes) -> None:

@@ -18,10 +18,11 @@ from msgspec import structs
 from proxy_plugin.costs import prices
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
+from proxy_plugin.lines.choosing.worst_case import Prospects, WorstCase
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Document, OpenPart
-from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
+from proxy_plugin.lines.plan_tokens import PRICED, Estimate
 from proxy_plugin.lines.plan_warnings import Warned, Warnings
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
@@ -33,7 +34,6 @@ K = TypeVar("K")
 _NUMBER = re.compile(r"\[\d+\]")
 MAX_REFUSED = 1_000  # lines told one by one
 MAX_NAMED = 1_000  # targets, and parameters, told one by one
-PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
 _MAX_NAME_CHARACTERS = 512
 _OTHERS = ""  # no model has this name
 
@@ -43,13 +43,14 @@ class PlanJob(msgspec.Struct, frozen=True):
 
     Lines that are no request of this batch are left out: longer than `max_line_bytes` (None where the scan found no
     such line), broken, with a url that is none of `urls`, or among `repeated`, the numbers of lines whose custom_id an
-    earlier one has.
+    earlier one has. `attempts`: how often a line that failed is asked again at most.
     """
 
     split: SplitJob
     urls: frozenset[str]
     max_line_bytes: int | None = None
     repeated: frozenset[int] = frozenset()
+    attempts: int = 1
 
 
 class TargetFigures(msgspec.Struct, frozen=True):
@@ -95,6 +96,7 @@ class Figures(msgspec.Struct, frozen=True):
     warnings: tuple[Warned, ...] = ()
     pictured: int = 0  # lines with pictures that a batch would fetch
     too_many: tuple[Fault, ...] = ()
+    prospects: Prospects | None = None  # of lines that would fail
 
     @property
     def fatal(self) -> bool:
@@ -105,7 +107,7 @@ class Figures(msgspec.Struct, frozen=True):
 def count(job: PlanJob) -> Figures:
     """Return what a batch would come to. Raises what `split` raises, but for a full disk."""
     tally, warnings, meter = _Tally(), Warnings(), Meter(job.split.allowance)
-    cut = Cut(job.split, tally, meter)
+    cut, worst = Cut(job.split, tally, meter), WorstCase(job.split, job.attempts, meter)
     with LineIndex(Path(job.split.index)) as index, meter:
         for ordinal, number, line in _lines(job, index):
             while cut.total < ordinal:  # lines too long to be read
@@ -120,6 +122,7 @@ def count(job: PlanJob) -> Figures:
                 if choice is not None:
                     target, overruled = job.split.targets[choice.target], cut.overruled(choice, envelope)
                     warnings.look(number, target, choice.model, overruled)
+                    worst.follow(choice, envelope)
             else:
                 cut.skip()
             passing("plan.row")
@@ -130,6 +133,7 @@ def count(job: PlanJob) -> Figures:
         warnings=warnings.found(),
         pictured=cut.filled,
         too_many=tuple(cut.too_many),
+        prospects=worst.figures(),
     )
 
 

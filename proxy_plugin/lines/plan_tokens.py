@@ -15,6 +15,7 @@ import orjson
 TEXT_ENDPOINTS = frozenset(  # answers that a limit bounds
     {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1beta/generateContent"}
 )
+PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
 LONGEST_ANSWER = 2**24  # tokens; a limit above it is no estimate of anything
 MOST_ANSWERS = 128  # of one request (`n`)
 _ASCII_A_TOKEN = 4

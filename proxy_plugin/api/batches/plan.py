@@ -36,6 +36,7 @@ from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts, scan
 from proxy_plugin.lines.sources.inline import REQUESTS
 from proxy_plugin.routing.endpoints import served
+from proxy_plugin.routing.reach import attempts
 from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.room import Claim
@@ -199,6 +200,7 @@ def _job(gateway: Gateway, asked: _Asked, lines: _Lines, facts: Facts) -> PlanJo
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limits.max_line_bytes if facts.longest_line > limits.max_line_bytes else None,
         repeated=frozenset(repeated),
+        attempts=attempts(asked.route),
     )
 
 
