@@ -33,7 +33,9 @@ from proxy_plugin.providers.marks import (
     ORDINAL_LENGTH,
     make_mark,
     native_id,
+    request_id,
     split_native_id,
+    split_request_id,
 )
 from proxy_plugin.providers.powers import Cancels, Confirms, Leaves, Probes, Revokes, StoresFiles
 from proxy_plugin.providers.stored import Content, NewFile, StoredFile
@@ -83,7 +85,9 @@ __all__ = [
     "Usage",
     "make_mark",
     "native_id",
+    "request_id",
     "split_native_id",
+    "split_request_id",
 ]
 
 

@@ -62,7 +62,7 @@ def split_job(
         folder=folder,
         source_sha256=row.sha256,
         endpoint=endpoint,
-        targets=tuple(map(target_spec, route.targets)),
+        targets=tuple(target_spec(target, fan_out=route.fan_out is True) for target in route.targets),
         rules=route.rules or EVERYTHING,
         max_jobs=config.limits.max_jobs_per_batch,
         growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
@@ -189,4 +189,4 @@ def _shortfall(row: PartRow) -> Shortfall | None:
     lost = unheld(known.told, known.held)
     if not lost or known.told is None or known.held is None:
         return None
-    return Shortfall(sum(known.told), known.held[0], row.lines - known.held[0], lost)
+    return Shortfall(sum(known.told), known.held[0], row.records - known.held[0], lost, row.requests is not None)

@@ -68,9 +68,10 @@ class TargetSpec(msgspec.Struct, frozen=True):
     strict: bool = False  # a line that it cannot express fails the batch
     changes: Changes = NO_CHANGES
     way: str = "native"  # or "direct": ordinary calls, one a line
+    fan_out: bool = False  # lines that ask for several answers may be sent as several requests
 
 
-def target_spec(target: StoredTarget) -> TargetSpec:
+def target_spec(target: StoredTarget, *, fan_out: bool = False) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
     lane = catalog.load(target.provider).capabilities
     return TargetSpec(
@@ -87,6 +88,7 @@ def target_spec(target: StoredTarget) -> TargetSpec:
         models=target.models or None,
         strict=target.strict is True,
         changes=target.changes or NO_CHANGES,
+        fan_out=fan_out,
     )
 
 

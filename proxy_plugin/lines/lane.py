@@ -15,6 +15,7 @@ import orjson
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
+from proxy_plugin.lines.fan_out.requests import Asking, hinted, longest_of, requests_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
 from proxy_plugin.routing.endpoints import is_mixed
@@ -95,11 +96,17 @@ class TargetLane:
 
     def _translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
         target = self._target(model if self.spec.model is not None or model != own else None)
-        line = LineIn(identity, self.endpoint, body, model)
+        line, translate = LineIn(identity, self.endpoint, body, model), partial(self._record, target=target)
         try:
-            native = self.provider.translate(line, target)
+            return translate(line)
         except LineRejected as first:
-            raise _whole_refusal(first, line, partial(self.provider.translate, target=target)) from None
+            asking = Asking(line, self.provider.capabilities.framing.separator, translate)
+            if self.spec.fan_out and (native := asking.several(first, _whole_refusal)) is not None:
+                return native
+            raise hinted(_whole_refusal(first, line, translate), asking) from None
+
+    def _record(self, line: LineIn, target: Target) -> Native:
+        native = self.provider.translate(line, target)
         if b"\n" in native.data:
             raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
         return native
@@ -115,9 +122,9 @@ class TargetLane:
     def measure(self, native: Native) -> None:
         """Raise LineRejected for a line that no job of this lane could carry."""
         framing = self.provider.capabilities.framing
-        size = len(native.data)
-        document = len(framing.prefix) + size + len(framing.suffix)
-        _compare(size, self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        document = len(framing.prefix) + len(native.data) + len(framing.suffix)
+        _compare(longest_of(native), self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        _compare(requests_of(native), self.spec.max_lines, "requests", "a job (max_lines)")
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 

@@ -19,6 +19,7 @@ from proxy_plugin.costs import prices
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
+from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Document, OpenPart
 from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
@@ -71,6 +72,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     unlimited: int
     media: int
     cost: float | None
+    requests: int = 0  # that the lines are: some may be several
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -152,7 +154,7 @@ class _TargetSums:
 
     def __init__(self, key: _Key) -> None:
         self.slug, self.provider, self.endpoint, self.model = key
-        self.lines = self.jobs = self.bytes = 0
+        self.lines = self.requests = self.jobs = self.bytes = 0
         self.estimate = Estimate()
 
     def figures(self) -> TargetFigures:
@@ -170,6 +172,7 @@ class _TargetSums:
             unlimited=found.unlimited,
             media=found.media,
             cost=self._cost(),
+            requests=self.requests,
         )
 
     def _cost(self) -> float | None:
@@ -228,8 +231,10 @@ class _Tally:
         if target is None:
             target = self._joined(document, part, model)
         self._placed += 1
+        fan = fan_of(native, body)
         target.lines += 1
-        target.estimate.add(target.endpoint, body)
+        target.requests += fan.requests
+        target.estimate.add_all(target.endpoint, fan.bodies, fan.times)
         document.grew_for(target)
         for name in dict.fromkeys(native.dropped):
             self._count(self._dropped, name)

@@ -95,6 +95,7 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         model=target.model,
         endpoint=target.endpoint,
         lines=target.lines,
+        requests=target.requests if target.requests > target.lines else None,
         jobs=target.jobs,
         bytes=target.bytes,
         estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
