@@ -85,4 +85,4 @@ def test_what_is_announced_and_not_held(told: tuple[int, int] | None, held: tupl
 def test_requests_that_are_told_of_are_shown_as_lines(
     requests: int | None, told: tuple[int, int] | None, lines: tuple[int, int]
 ) -> None:
-    assert part_row("batch_1", lines=10, requests=requests).in_lines(told) == lines
+    assert part_row("batch_1", state="running", lines=10, requests=requests).in_lines(told) == lines
