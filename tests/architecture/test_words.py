@@ -13,8 +13,8 @@ NEEDED = """
     line, ordinal, envelope, fault, part, manifest, cut, heir, suspects, partition, mark, native id, request, sink,
     remark, loss, hint, album, job, submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke,
     adopt, provisional, confirm, guess, audit, stranger, step, reconciler, desk, queue, turn, wait, failpoint, ballast,
-    blob, spool, row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene, room, claim,
-    rank, allowance, clearing
+    blob, spool, row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene, room,
+    claim, rank, allowance, clearing
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
 ENTRIES = re.findall(

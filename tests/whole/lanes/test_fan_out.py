@@ -1,4 +1,4 @@
-"""Lines that ask for several answers, on lanes that give one: each is paid once, and one row of the line has them all."""
+"""Lines that ask for several answers, on lanes that give one: each is paid once, and one row has them all."""
 
 from __future__ import annotations
 
