@@ -46,7 +46,7 @@ from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
 from proxy_plugin.providers.lanes.openai import jobs, refusals
 from proxy_plugin.providers.lanes.openai.loose import tightened
-from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
+from proxy_plugin.providers.lanes.openai.rows import request_line, require_one_answer, result_row
 from proxy_plugin.providers.lanes.openai.service import Service
 from proxy_plugin.providers.listing import Listing, identifier
 
@@ -77,6 +77,8 @@ class OpenAICompatible:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
         self.capabilities.require(line.endpoint)
+        if self.service.one_answer:
+            require_one_answer(line.body, self.service.title)
         url = None if self.service.bare_lines else self._url(line.endpoint)
         return request_line(line, target, url, self.service.stripped)
 

@@ -24,6 +24,7 @@ LINE = native_id("0123456789", 7)
 MODELS = {
     "anthropic": "claude-sonnet-4-5",
     "google": "gemini-2.0-flash",
+    "groq": "llama-3.3-70b",
     "bedrock": "amazon.nova-lite-v1:0",
     "mistral-ai": "mistral-small-latest",
     "openai": "gpt-4o-mini",
@@ -60,12 +61,13 @@ def ids(native: Native) -> list[str]:
     return [each.get("custom_id") or each.get("key") or each.get("recordId") for each in found]
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "groq"])
 def test_a_lane_that_gives_one_answer_is_asked_so_many_times(provider: str) -> None:
     native, one = translated(provider, chat(MODELS[provider], n=3)), translated(provider, chat(MODELS[provider]))
     assert ids(native) == [request_id(LINE, place, 3) for place in range(3)]
     for place, record in enumerate(records(native)):
-        assert record == one.data.replace(LINE.encode(), request_id(LINE, place, 3).encode())
+        asked = one.data.replace(LINE.encode(), request_id(LINE, place, 3).encode())
+        assert json.loads(record) == json.loads(asked)
     assert (requests_of(native), native.inputs, requests_of(one)) == (3, 3, 1)
 
 
@@ -76,7 +78,7 @@ def test_a_lane_that_gives_several_gets_the_line_as_it_is(provider: str) -> None
     assert json.loads(native.data)["body"]["n"] == 3
 
 
-@pytest.mark.parametrize("provider", sorted(MODELS))
+@pytest.mark.parametrize("provider", sorted(MODELS.keys() - {"groq"}))
 def test_prompts_of_one_line_are_asked_in_their_order_each_n_times(provider: str) -> None:
     prompts = ["eins", "zwei", 'half of an emoji \ud83d "']
     native = translated(provider, completion(MODELS[provider], prompts, n=2), COMPLETIONS)
