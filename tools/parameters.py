@@ -228,11 +228,11 @@ virtual key; `drop_params` also in `litellm_settings`, in `litellm_params` of a 
 `litellm_settings`. Where both are set at one level, `drop_params` wins. A plan names every parameter that is left out,
 changed or refused, and spends nothing.
 
-Where `n` above 1, or a list of prompts of `/v1/completions`, is refused, `fan_out: true` at the top of a config object
-has each answer asked for as a request of its own: up to 128 answers to a prompt and 1,000 of a line. One row of the
-line has all choices and the sum of their usage; a line that lacks one is an error row that says how many were answered,
-and its usage is in the ledger. Each answer is paid with its prompt. With a `seed` the second answer has the next seed,
-and so on. `best_of` is refused where it is more than `n`.
+Where `n` above 1, a list of prompts of `/v1/completions` or a list of inputs of `/v1/embeddings` is refused,
+`fan_out: true` at the top of a config object has each answer asked for as a request of its own: up to 128 answers to a
+prompt and 1,000 of a line. One row of the line has all of them and the sum of their usage; a line that lacks one is an
+error row that says how many were answered, and its usage is in the ledger. Each answer is paid with its prompt. With a
+`seed` the second answer has the next seed, and so on. `best_of` is refused where it is more than `n`.
 
 Models differ within a format. Asked were:
 

@@ -139,17 +139,18 @@ def _indexed(path: Path, of: array[int], start: int, stop: int) -> Iterator[tupl
 
 
 def join(texts: Sequence[bytes]) -> bytes:
-    """Return one `response` with the choices of all, numbered from 0, and the sum of their usage.
+    """Return one `response` with the choices, or vectors, of all, numbered from 0, and the sum of their usage.
 
-    The rest is the first's. Raises ValueError or KeyError for what is no answer with choices.
+    The rest is the first's. Raises ValueError or KeyError for what has neither.
     """
     responses = [members(text) for text in texts]
     bodies = [members(response["body"]) for response in responses]
-    choices = [choice for body in bodies for choice in entries(body["choices"])]
-    numbered = (object_of(members(choice) | {"index": b"%d" % n}) for n, choice in enumerate(choices))
-    body = bodies[0] | {"choices": list_of(numbered)}
-    if found := [used for each in bodies if isinstance(used := value(each.get("usage", b"null")), dict)]:
-        body["usage"] = _encode(_sum(found))
+    name = "data" if "data" in bodies[0] else "choices"
+    found = (answer for body in bodies for answer in entries(body[name]))
+    numbered = (object_of(members(answer) | {"index": b"%d" % n}) for n, answer in enumerate(found))
+    body = bodies[0] | {name: list_of(numbered)}
+    if told := [used for each in bodies if isinstance(used := value(each.get("usage", b"null")), dict)]:
+        body["usage"] = _encode(_sum(told))
     return object_of(responses[0] | {"body": object_of(body)})
 
 

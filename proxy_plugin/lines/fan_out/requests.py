@@ -1,8 +1,8 @@
-"""A line that asks for several answers (`n`, a list of prompts), as requests for one answer each.
+"""A line that asks for several answers (`n`, a list of prompts or of inputs), as requests for one answer each.
 
-Which lines are: those that a lane refuses for `n` or `prompt`, and takes without. A lane that gives several answers
-gets the line as it is. The requests stand one behind the other in one document, in the order of their answers: of
-each prompt the first, the second, up to the `n`th, as OpenAI numbers its choices.
+Which lines are: those that a lane refuses for `n`, `prompt` or `input`, and takes without. A lane that gives several
+answers gets the line as it is. The requests stand one behind the other in one document, in the order of their answers:
+of each prompt the first, the second, up to the `n`th, as OpenAI numbers its choices.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from typing import NamedTuple
 from proxy_plugin.lines.fan_out.texts import entries, members, object_of
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, request_id
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+# Where there may be several answers: what asks for them, a number of them first, and a list of texts last.
+_ASKING = {
+    "/v1/chat/completions": ("n", ""),
+    "/v1/completions": ("n", "prompt"),
+    "/v1/embeddings": ("", "input"),
+}
 MOST_ANSWERS = 128  # to one prompt, as at OpenAI ("Create chat completion", `n`)
 MOST_REQUESTS = 1_000  # of one line: two base-36 digits name up to 1,295
 MOST_BYTES = 256 * 2**20  # of the requests of one line, which are held together
@@ -27,7 +32,7 @@ HINT = (
 
 
 class Fan(NamedTuple):
-    """The requests of a line: each body, one a prompt, so many `times`."""
+    """The requests of a line: each body, one a prompt or input, so many `times`."""
 
     bodies: tuple[bytes, ...]
     times: int
@@ -113,23 +118,24 @@ def hinted(refusal: LineRejected, asking: Asking) -> LineRejected:
 
 
 def _several(endpoint: str, body: bytes, refused: Collection[str]) -> Fan | None:
-    names = {param.removeprefix("body.") for param in refused} & {"n", "prompt"}
-    if endpoint not in (CHAT, COMPLETIONS) or not names:
+    number, name = _ASKING.get(endpoint, ("", ""))
+    names = {param.removeprefix("body.") for param in refused} & {number, name}
+    if not names:
         return None
     try:
         asked = members(body)
     except ValueError:
         return None
-    times = max(_whole(asked.get("n")) or 1, 1) if "n" in names else 1
-    prompts = _texts(asked.get("prompt")) if endpoint == COMPLETIONS and "prompt" in names else []
-    if len(prompts) < 2 and times < 2:
+    times = max(_whole(asked.get("n")) or 1, 1) if number in names else 1
+    texts = _texts(asked.get(name)) if name in names else []
+    if len(texts) < 2 and times < 2:
         return None
-    _check(times, max(len(prompts), 1))
+    _check(times, max(len(texts), 1), name or "n")
     if times > 1:
         _take_out(asked, times)
-    if len(prompts) < 2:
+    if len(texts) < 2:
         return Fan((object_of(asked),), times)
-    return Fan(tuple(object_of(asked | {"prompt": prompt}) for prompt in prompts), times)
+    return Fan(tuple(object_of(asked | {name: text}) for text in texts), times)
 
 
 def _take_out(asked: dict[str, bytes], times: int) -> None:
@@ -139,14 +145,14 @@ def _take_out(asked: dict[str, bytes], times: int) -> None:
         del asked["best_of"]
 
 
-def _check(times: int, prompts: int) -> None:
+def _check(times: int, texts: int, name: str) -> None:
     if times > MOST_ANSWERS:
         message = f"n: a line is fanned out to at most {MOST_ANSWERS} answers to a prompt, and this one asks for"
         raise LineRejected(f"{message} {times}. Send less.", code="too_many_answers", param="n")
-    if times * prompts > MOST_REQUESTS:
-        message = f"prompt: a line is fanned out to at most {MOST_REQUESTS} requests, and this one would be"
+    if times * texts > MOST_REQUESTS:
+        message = f"{name}: a line is fanned out to at most {MOST_REQUESTS} requests, and this one would be"
         raise LineRejected(
-            f"{message} {times * prompts}. Send fewer prompts in a line.", code="too_many_answers", param="prompt"
+            f"{message} {times * texts}. Send fewer texts in a line.", code="too_many_answers", param=name
         )
 
 

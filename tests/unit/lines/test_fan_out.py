@@ -19,7 +19,7 @@ from proxy_plugin.providers.base import LineRejected, Native, native_id, split_n
 from proxy_plugin.providers.marks import request_id
 from tests.toy.toy_batch import TARGET
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 LINE = native_id("0123456789", 7)
 MODELS = {
     "anthropic": "claude-sonnet-4-5",
@@ -90,6 +90,24 @@ def test_prompts_of_one_line_are_asked_in_their_order_each_n_times(provider: str
     assert ["eins" in each for each in said] == [True, True, False, False, False, False]
     assert ["zwei" in each for each in said] == [False, False, True, True, False, False]
     assert ["emoji" in each for each in said] == [False, False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("google", "gemini-embedding-001"),
+        ("vertex-ai", "gemini-embedding-001"),
+        ("bedrock", "amazon.titan-embed-text-v2:0"),
+    ],
+)
+def test_inputs_of_one_line_are_embedded_by_themselves(provider: str, model: str) -> None:
+    body = json.dumps({"model": model, "input": ["eins", "zwei"], "encoding_format": "base64"}).encode()
+    native = translated(provider, body, EMBEDDINGS)
+    assert [each[:22] for each in ids(native)] == [request_id(LINE, place, 2) for place in range(2)]
+    assert ["zwei" in each.decode() for each in records(native)] == [False, True]
+    with pytest.raises(LineRejected, match="fan_out") as refused:
+        translated(provider, body, EMBEDDINGS, fan_out=False)
+    assert refused.value.param == "input"
 
 
 def test_without_the_switch_the_refusal_says_how_it_would_go() -> None:

@@ -213,6 +213,14 @@ def test_usage_is_summed_at_every_depth() -> None:
     assert [each["index"] for each in body["choices"]] == [0, 1, 2]
 
 
+def test_vectors_are_numbered_as_choices_are() -> None:
+    bodies = [{"data": [{"index": 0, "embedding": [n]}], "usage": {"total_tokens": 2}} for n in range(3)]
+    assert joined(bodies) == {
+        "data": [{"index": n, "embedding": [n]} for n in range(3)],
+        "usage": {"total_tokens": 6},
+    }
+
+
 def answers(folder: Path, longest: int = 10**6) -> Answers:
     missing = json.dumps(MISSING).encode()
     return Answers(folder, not_run=frozenset({"late"}), missing=missing, longest=longest)

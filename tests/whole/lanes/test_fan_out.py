@@ -13,7 +13,7 @@ from tests.support.stack import ENDS
 from tests.whole.contract.client import Client
 from tests.whole.lanes.rig import MODEL, ROOM, Line, Stand, read_ledger
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 CONFIG = {"x-portkey-config": json.dumps({"fan_out": True})}
 LANES = ("anthropic", "google")
 PROMPTS: list[Any] = [
@@ -93,3 +93,13 @@ def test_a_line_that_is_refused_is_found_among_lines_of_several_requests(gateway
     assert refused["custom_id"] == "r 3"
     assert [row["custom_id"] for row in gateway.rows(batch["output_file_id"])] == [f"r {n}" for n in (0, 1, 2, 4, 5)]
     assert sum(job["lines_run"] for job in Stand(sandbox, find("anthropic")).jobs()) == 10
+
+
+def test_inputs_are_embedded_by_themselves(gateway: Client, sandbox: Sandbox) -> None:
+    sandbox.control.reset()
+    body = {"model": "gemini-embedding-001", "input": ["one", "two", "three"], "dimensions": 3}
+    lines = [{"custom_id": f"r {n}", "method": "POST", "url": EMBEDDINGS, "body": body} for n in range(2)]
+    batch = gateway.until(gateway.order(upload(gateway, lines), "google", CONFIG, endpoint=EMBEDDINGS)["id"])
+    rows = gateway.rows(batch["output_file_id"])
+    assert [[each["index"] for each in row["response"]["body"]["data"]] for row in rows] == [[0, 1, 2]] * 2
+    assert sandbox.control.violations() == []
