@@ -232,7 +232,7 @@ class PartFile:
     mark: str
     path: Path
     bytes: int
-    lines: int
+    lines: int  # records of the document: a line that is several requests has one for each
     sha256: str
     endpoint: str
     model: str | None  # set when the lane wants one model a job
