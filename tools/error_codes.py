@@ -391,7 +391,8 @@ ROWS = (
     ),
     Code(
         "too_many_answers",
-        "The line asks for more than 128 answers to a prompt, or for more than 1,000 in all, and is to be fanned out.",
+        "The line is to be fanned out, and asks for more than 128 answers to a prompt, for more than 1,000 in all, or "
+        "for more than a job may have.",
         "Ask for fewer answers (`n`) or prompts in a line.",
     ),
     Code(

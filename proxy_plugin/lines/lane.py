@@ -15,7 +15,7 @@ import orjson
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
-from proxy_plugin.lines.fan_out.requests import Asking, hinted, longest_of, requests_of
+from proxy_plugin.lines.fan_out.requests import Asking, check_requests, hinted, longest_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
 from proxy_plugin.routing.endpoints import is_mixed
@@ -124,7 +124,7 @@ class TargetLane:
         framing = self.provider.capabilities.framing
         document = len(framing.prefix) + len(native.data) + len(framing.suffix)
         _compare(longest_of(native), self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
-        _compare(requests_of(native), self.spec.max_lines, "requests", "a job (max_lines)")
+        check_requests(native, self.spec.max_lines)
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 

@@ -38,6 +38,7 @@ FOLDER = "requests"
 NOT_JOINED, TOO_LARGE = "answers_not_joined", "answers_too_large"
 _PLACES = 36**2  # of the number under which a request is stored: place and number of requests
 _AT_ONCE = 2**20  # requests with an index in memory
+_MOST_OBJECTS = 10**6  # in one answer: a list of so many would take 100 MB
 _ODD = (ValueError, KeyError, RecursionError, msgspec.MsgspecError)
 _encode = msgspec.json.Encoder().encode
 
@@ -143,6 +144,8 @@ def join(texts: Sequence[bytes]) -> bytes:
 
     The rest is the first's. Raises ValueError or KeyError for what has neither.
     """
+    if any(text.count(b"{") > _MOST_OBJECTS for text in texts):
+        raise ValueError("more objects than an answer has")
     responses = [members(text) for text in texts]
     bodies = [members(response["body"]) for response in responses]
     name = "data" if "data" in bodies[0] else "choices"

@@ -64,6 +64,13 @@ def requests_of(native: Native) -> int:
     return native.fan.requests if isinstance(native, Fanned) else 1
 
 
+def check_requests(native: Native, most: int | None) -> None:
+    """Raise LineRejected for a line of more requests than a job may have."""
+    if most is not None and (requests := requests_of(native)) > most:
+        message = f"The line is {requests} requests, and a job has at most {most} (max_lines). Ask for fewer answers."
+        raise LineRejected(message, code="too_many_answers", param="body")
+
+
 def longest_of(native: Native) -> int:
     """Return how many bytes the longest record of a line has."""
     return native.longest if isinstance(native, Fanned) else len(native.data)
