@@ -15,7 +15,7 @@ import orjson
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
-from proxy_plugin.lines.fan_out.requests import Asking, check_requests, hinted, longest_of
+from proxy_plugin.lines.fan_out.requests import Asking, check_requests, longest_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
 from proxy_plugin.routing.endpoints import is_mixed
@@ -100,10 +100,8 @@ class TargetLane:
         try:
             return translate(line)
         except LineRejected as first:
-            asking = Asking(line, self.provider.capabilities.framing.separator, translate)
-            if self.spec.fan_out and (native := asking.several(first, _whole_refusal)) is not None:
-                return native
-            raise hinted(_whole_refusal(first, line, translate), asking) from None
+            asking = Asking(line, self.provider.capabilities.framing.separator, translate, _whole_refusal)
+            return asking.instead(first, fan_out=self.spec.fan_out)
 
     def _record(self, line: LineIn, target: Target) -> Native:
         native = self.provider.translate(line, target)

@@ -82,49 +82,65 @@ def fan_of(native: Native, body: bytes) -> Fan:
 
 
 class Asking:
-    """A line that its lane refuses, and how it would be asked in several requests. `separator` stands between them."""
+    """A line that its lane refuses, and how it would be asked in several requests.
 
-    def __init__(self, line: LineIn, separator: bytes, translate: Callable[[LineIn], Native]) -> None:
-        self._line, self._separator, self._translate = line, separator, translate
+    `separator` stands between them. `whole` makes of a refusal, the line and its translation one that names all.
+    """
 
-    def several(self, first: LineRejected, whole: Callable[..., LineRejected]) -> Fanned | None:
-        """Return a line as requests for one answer each; None where it is refused for something else.
+    def __init__(
+        self,
+        line: LineIn,
+        separator: bytes,
+        translate: Callable[[LineIn], Native],
+        whole: Callable[[LineRejected, LineIn, Callable[[LineIn], Native]], LineRejected],
+    ) -> None:
+        self._line, self._separator, self._translate, self._whole = line, separator, translate, whole
 
-        Raises LineRejected: what is refused of one of them, all of it by `whole`, or that they are too many.
+    def instead(self, first: LineRejected, *, fan_out: bool) -> Fanned:
+        """Return the line as requests for one answer each, where that is wanted.
+
+        Raises LineRejected: all that is refused, also of one of them; or that they are too many. Where it would help,
+        it says how it can be wanted.
         """
-        refused, fan = set(first.params), self.fan(first.params)
-        while fan is not None:
+        if fan_out and (fan := self._fan(first.params)) is not None:
+            return self._several(fan, set(first.params))
+        whole = self._whole(first, self._line, self._translate)
+        if not fan_out:
+            raise self._hinted(whole) from None
+        if (fan := self._fan(whole.params)) is None:
+            raise whole from None
+        return self._several(fan, set(whole.params))
+
+    def _several(self, fan: Fan, refused: set[str]) -> Fanned:
+        while True:
             try:
                 return _fanned(self._line, fan, self._separator, self._translate)
             except LineRejected as later:
                 refused |= set(later.params)
-                more = self.fan(refused)
-                if more == fan:
-                    raise whole(later, replace(self._line, body=fan.bodies[0]), self._translate) from None
+                more = self._fan(refused)
+                if more is None or more == fan:
+                    raise self._whole(later, replace(self._line, body=fan.bodies[0]), self._translate) from None
                 fan = more
-        return None
 
-    def fan(self, refused: Collection[str]) -> Fan | None:
-        """Return the requests of a line whose parameters `refused` are not taken; None where they would not help.
+    def _fan(self, refused: Collection[str]) -> Fan | None:
+        return _fan(self._line.endpoint, self._line.body, refused)
 
-        Raises LineRejected where they are too many.
-        """
-        return _several(self._line.endpoint, self._line.body, refused)
-
-
-def hinted(refusal: LineRejected, asking: Asking) -> LineRejected:
-    """Return a refusal that says how the line could be sent, where it could be in several requests."""
-    try:
-        helps = asking.fan(refusal.params) is not None
-    except LineRejected:
-        helps = False
-    if not helps:
-        return refusal
-    code, param, params, codes = refusal.code, refusal.param, refusal.params, refusal.codes
-    return LineRejected(refusal.message + HINT, code=code, param=param, params=params, codes=codes)
+    def _hinted(self, refusal: LineRejected) -> LineRejected:
+        try:
+            helps = self._fan(refusal.params) is not None
+        except LineRejected:
+            helps = False
+        if not helps:
+            return refusal
+        code, param, params, codes = refusal.code, refusal.param, refusal.params, refusal.codes
+        return LineRejected(refusal.message + HINT, code=code, param=param, params=params, codes=codes)
 
 
-def _several(endpoint: str, body: bytes, refused: Collection[str]) -> Fan | None:
+def _fan(endpoint: str, body: bytes, refused: Collection[str]) -> Fan | None:
+    """Return the requests of a line whose parameters `refused` are not taken; None where they would not help.
+
+    Raises LineRejected where they are too many.
+    """
     number, name = _ASKING.get(endpoint, ("", ""))
     names = {param.removeprefix("body.") for param in refused} & {number, name}
     if not names:

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy_plugin.lines.body_changes import Grown, Growth
 from proxy_plugin.lines.choose import TargetSpec
@@ -253,3 +255,29 @@ def test_ids_of_lines_and_of_requests_are_told_apart() -> None:
     assert split_native_id(request_id(LINE, 0, 2)) is None
     for wrong in (LINE + "00", LINE + "0001", LINE + "0202", LINE + "0A03", LINE + "-002", LINE[:-1], LINE + "00022"):
         assert split_request_id(wrong) is None
+
+
+ANYTHING: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4)
+)
+NUMBERS = st.integers(-2, 5) | ANYTHING
+PROMPTS = st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=4) | st.lists(ANYTHING, max_size=3) | ANYTHING
+
+
+def check_ids(native: Native, n: Any, prompt: Any) -> None:
+    of, prompts = requests_of(native), len(prompt) if isinstance(prompt, list) else 1
+    assert ids(native) == ([LINE] if of == 1 else [request_id(LINE, place, of) for place in range(of)])
+    assert of == prompts * (n if type(n) is int else 1)
+
+
+@given(NUMBERS, NUMBERS, PROMPTS, NUMBERS)
+def test_any_line_is_refused_or_has_as_many_records_as_requests(n: Any, best_of: Any, prompt: Any, seed: Any) -> None:
+    body = completion(MODELS["google"], prompt, n=n, best_of=best_of, seed=seed)
+    try:
+        native = translated("google", body, COMPLETIONS)
+    except LineRejected as refused:
+        said = refused.message
+    else:
+        said = ""
+        check_ids(native, n, prompt)
+    assert "fan_out" not in said
