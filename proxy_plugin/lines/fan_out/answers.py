@@ -125,7 +125,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[_Place]]]:
 
 
 def _indexed(path: Path, of: array[int], start: int, stop: int) -> Iterator[tuple[int, list[_Place]]]:
-    bases = [0, *accumulate(of[start:stop])]
+    bases = array("I", accumulate(of[start:stop], initial=0))
     kinds, lengths, offsets = bytearray(bases[-1]), array("I", bytes(4 * bases[-1])), array("Q", bytes(8 * bases[-1]))
     for span in spans(path):
         at, (place, requests) = span.ordinal % BLOCK, divmod(span.part, _PLACES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_a_number_of_requests_that_the_line_has_not_counts_for_nothing(tmp_path:
     st.lists(st.sampled_from(["ok", "ok", "ok", "twice", "torn then ok", "torn", "late", "none"]), min_size=1),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_every_line_is_joined_once_whatever_came_in_whatever_order(
     counts: list[int], fates: list[str], dice: random.Random
 ) -> None:
@@ -284,3 +285,17 @@ def test_a_cut_never_parts_the_requests_of_a_line(tmp_path: Path, pieces: int) -
     marks = [piece.mark for piece in facts.pieces for _ in range(piece.requests or piece.lines)]
     kept = tags(batch, part)[1:]
     assert found == [mark + tag[10:] for mark, tag in zip(marks, kept, strict=True)]
+
+
+def test_the_answers_of_one_line_are_held_and_no_more(tmp_path: Path) -> None:
+    found, text = answers(tmp_path), b'{"body":{"choices":[{"text":"%s"}]}}' % (b"x" * 50_000)
+    asked = [Asked("", ordinal, place, 4) for ordinal in range(100) for place in range(4)]
+    random.Random(1).shuffle(asked)
+    tracemalloc.start()
+    try:
+        for each in asked:
+            found.add(each, OK, RowMeta(), text)
+        assert sum(len(row.text) for row in found.joined()) > 20_000_000
+        assert tracemalloc.get_traced_memory()[1] < 6_000_000
+    finally:
+        tracemalloc.stop()
