@@ -41,12 +41,13 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, none_if_gone, patiently
+from proxy_plugin.providers.formats.openai.carried import require_one_answer
 from proxy_plugin.providers.kept import begin
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
 from proxy_plugin.providers.lanes.openai import jobs, refusals
 from proxy_plugin.providers.lanes.openai.loose import tightened
-from proxy_plugin.providers.lanes.openai.rows import request_line, require_one_answer, result_row
+from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
 from proxy_plugin.providers.lanes.openai.service import Service
 from proxy_plugin.providers.listing import Listing, identifier
 

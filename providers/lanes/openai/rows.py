@@ -65,15 +65,6 @@ def request_line(line: LineIn, target: Target, url: str | None, stripped: frozen
     return Native(data, inputs=count_inputs(body) if line.endpoint == _EMBEDDINGS else 1, dropped=dropped)
 
 
-def require_one_answer(body: bytes, title: str) -> None:
-    """Raise LineRejected for a body that asks for several answers."""
-    if b'"n"' not in body and b"\\u" not in body:
-        return
-    if any(name == "n" and body[start:end] not in (b"1", b"null") for name, start, end in members(body)):
-        message = f"n: {title} gives one answer to a request; repeat the line under other custom_ids."
-        raise LineRejected(message, param="n")
-
-
 def without(body: bytes, names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
     """Return a JSON object without the members of these names, every other byte of a value as it was, and which went.
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage, native_id, split_native_id
 from proxy_plugin.providers.formats.members import members
-from proxy_plugin.providers.lanes.openai.rows import require_one_answer
 from proxy_plugin.providers.lanes.openai.services.openai import OPENAI
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
@@ -309,15 +308,3 @@ def test_any_row_is_read_or_corrupt(fields: dict[str, Any], status: object, body
             continue
         assert found.ok == (found.code is None)
         assert json.loads(found.response or found.error or b"") is not None
-
-
-@pytest.mark.parametrize("body", [b'{"n":2}', b'{"\\u006e":2}', b'{"n" : "2"}', b'{"n":1,"n":3}', b'{"n":0}'])
-def test_a_service_of_one_answer_refuses_several_by_name(body: bytes) -> None:
-    with pytest.raises(LineRejected, match="n: Groq gives one answer") as refused:
-        require_one_answer(body, "Groq")
-    assert refused.value.param == "n"
-
-
-@pytest.mark.parametrize("body", [b"{}", b'{"n":1}', b'{"n": null}', b'{"a":{"n":2}}', b'{"a":"\\"n\\": 2"}'])
-def test_a_service_of_one_answer_takes_what_asks_for_one(body: bytes) -> None:
-    require_one_answer(body, "Groq")
