@@ -265,10 +265,10 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         names=known.names,
         assignment=str(home / batch.split_dir / ASSIGNMENT),
         folder=str(folder),
+        missing_as=_missing_as(part, batch),
         secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
-        missing_as=_missing_as(part, batch),
         allowance=desk.gateway.config.engine.allowance,
     )
     facts = await _collected(desk, part, batch, job)

@@ -59,6 +59,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     model: str | None = None  # replaces body.model
     drop_params: bool = False
     strict_params: bool = False
+    fan_out: bool = False  # lines that ask for several answers may be sent as several requests
     fetch_media: bool = False  # pictures that lines name by URL come from our disk
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -68,10 +69,9 @@ class TargetSpec(msgspec.Struct, frozen=True):
     strict: bool = False  # a line that it cannot express fails the batch
     changes: Changes = NO_CHANGES
     way: str = "native"  # or "direct": ordinary calls, one a line
-    fan_out: bool = False  # lines that ask for several answers may be sent as several requests
 
 
-def target_spec(target: StoredTarget, *, fan_out: bool = False) -> TargetSpec:
+def target_spec(target: StoredTarget) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
     lane = catalog.load(target.provider).capabilities
     return TargetSpec(
@@ -88,7 +88,6 @@ def target_spec(target: StoredTarget, *, fan_out: bool = False) -> TargetSpec:
         models=target.models or None,
         strict=target.strict is True,
         changes=target.changes or NO_CHANGES,
-        fan_out=fan_out,
     )
 
 

@@ -138,6 +138,7 @@ class OpenPart:
             model=self._model,
             partition=self._partition,
             lines=self._lines,
+            requests=self._requests if self._requests > self._lines else None,
             bytes=self._bytes,
             inputs=self._inputs,
             sha256=self._hash.hexdigest(),
@@ -146,7 +147,6 @@ class OpenPart:
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
-            requests=self._requests if self._requests > self._lines else None,
         )
 
     def _grow(self, *pieces: bytes) -> None:

@@ -65,6 +65,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     model: str | None
     endpoint: str
     lines: int
+    requests: int  # that the lines are: some may be several
     jobs: int
     bytes: int
     input_tokens: int
@@ -72,7 +73,6 @@ class TargetFigures(msgspec.Struct, frozen=True):
     unlimited: int
     media: int
     cost: float | None
-    requests: int = 0  # that the lines are: some may be several
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -154,8 +154,9 @@ class _TargetSums:
 
     def __init__(self, key: _Key) -> None:
         self.slug, self.provider, self.endpoint, self.model = key
-        self.lines = self.requests = self.jobs = self.bytes = 0
+        self.lines = self.jobs = self.bytes = 0
         self.estimate = Estimate()
+        self.requests = 0
 
     def figures(self) -> TargetFigures:
         found = self.estimate
@@ -165,6 +166,7 @@ class _TargetSums:
             model=self.model,
             endpoint=self.endpoint,
             lines=self.lines,
+            requests=self.requests,
             jobs=self.jobs,
             bytes=self.bytes,
             input_tokens=found.input_tokens,
@@ -172,7 +174,6 @@ class _TargetSums:
             unlimited=found.unlimited,
             media=found.media,
             cost=self._cost(),
-            requests=self.requests,
         )
 
     def _cost(self) -> float | None:

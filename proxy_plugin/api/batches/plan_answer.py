@@ -95,8 +95,8 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         model=target.model,
         endpoint=target.endpoint,
         lines=target.lines,
-        requests=target.requests if target.requests > target.lines else None,
         jobs=target.jobs,
+        requests=target.requests if target.requests > target.lines else None,
         bytes=target.bytes,
         estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
         estimated_cost=None if target.cost is None else round(target.cost, _CENTS),
@@ -105,7 +105,6 @@ def _target(target: TargetFigures) -> dict[str, Any]:
 
 def _caveats(found: Found) -> Iterator[str]:
     """Yield what the figures do not say."""
-    targets = found.figures.targets if found.figures else ()
     if found.faults:
         yield "A batch of this file would fail as a whole: 'errors' says why, and nothing would be sent."
     if found.figures is None:
@@ -116,7 +115,7 @@ def _caveats(found: Found) -> Iterator[str]:
         yield "No line of the file has a target, so the batch would fail as a whole: 'errors' says why."
     if found.figures.too_many:
         yield "The file needs more jobs than a batch may have, so the batch would fail as a whole: 'errors' says why."
-    if found.faults and targets:
+    if found.faults and found.figures.targets:
         yield "'targets' are those of the lines without fault, as if the others were taken out of the file."
     if unlisted := _unlisted(found):
         yield f"Among them are still {unlisted} lines that repeat the custom_id of an earlier one."
@@ -127,13 +126,8 @@ def _caveats(found: Found) -> Iterator[str]:
             f"{pictured} lines name pictures that a batch fetches and a plan does not: their bytes are in no figure,"
             " and a line whose picture cannot be fetched or is too large will be rejected."
         )
-    if (requests := sum(each.requests for each in targets)) > sum(each.lines for each in targets):
-        yield (
-            f"Fanned out, the lines are {requests} requests: of a line that asks for several answers each is asked for,"
-            " and paid with its prompt, by itself."
-        )
-    yield from _estimate_caveats(targets)
-    for provider in dict.fromkeys(target.provider for target in targets):
+    yield from _estimate_caveats(found.figures.targets)
+    for provider in dict.fromkeys(target.provider for target in found.figures.targets):
         lane = catalog.load(provider).capabilities
         yield from (f"{lane.title}: {caveat}" for caveat in lane.caveats)
 
@@ -141,6 +135,11 @@ def _caveats(found: Found) -> Iterator[str]:
 def _estimate_caveats(targets: tuple[TargetFigures, ...]) -> Iterator[str]:
     if not targets:
         return
+    if (requests := sum(each.requests for each in targets)) > sum(each.lines for each in targets):
+        yield (
+            f"Fanned out, the lines are {requests} requests: of a line that asks for several answers each is asked for,"
+            " and paid with its prompt, by itself."
+        )
     yield "Tokens are estimated by the length of the texts: 4 ASCII characters, or one other character, count as one."
     if unlimited := sum(target.unlimited for target in targets):
         yield (
