@@ -44,7 +44,7 @@ def split_native_id(native: str) -> tuple[str, int] | None:
     return native[:MARK_LENGTH], int(native[MARK_LENGTH:], 36)
 
 
-class Asked(NamedTuple):
+class RequestId(NamedTuple):
     """What an id of ours says: request `place`, from 0, of the `of` that the line is."""
 
     mark: str
@@ -53,15 +53,15 @@ class Asked(NamedTuple):
     of: int = 1
 
 
-def split_request_id(native: str) -> Asked | None:
+def split_request_id(native: str) -> RequestId | None:
     """Return what an id of a line, or of one of its requests, says; None for one that is not of our form."""
     line, places = split_native_id(native[:NATIVE_ID_LENGTH]), native[NATIVE_ID_LENGTH:]
     if line is None or not places:
-        return None if line is None else Asked(*line)
+        return None if line is None else RequestId(*line)
     if len(places) != 2 * PLACE_LENGTH or not _plain(places):
         return None
     place, of = int(places[:PLACE_LENGTH], 36), int(places[PLACE_LENGTH:], 36)
-    return Asked(*line, place, of) if place < of and of > 1 else None
+    return RequestId(*line, place, of) if place < of and of > 1 else None
 
 
 def _plain(native: str) -> bool:

@@ -273,9 +273,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     )
     facts = await _collected(desk, part, batch, job)
     if facts is None:
-        await asyncio.to_thread(empty_folder, folder)
-        known = structs.replace(known, rows=folder.name, stopping=batch.stopping, held=(0, 0))
-        await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
+        await _give_up(desk, part, batch, folder)
         return
     failpoints.passing("collect.acted")
     if _promises_more(part, known, facts) and part.refusal is None and not _over(known, desk.now()):
@@ -288,6 +286,13 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         await desk.write(_commit_rows, desk, part, known.text(), facts)
         await _forget_results(desk, part, batch, Path(job.results))
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
+
+
+async def _give_up(desk: Desk, part: PartRow, batch: BatchRow, folder: Path) -> None:
+    """Tell every line that the results take too long to read."""
+    await asyncio.to_thread(empty_folder, folder)
+    known = structs.replace(results_of(part), rows=folder.name, stopping=batch.stopping, held=(0, 0))
+    await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
 
 
 def _missing_as(part: PartRow, batch: BatchRow) -> str:

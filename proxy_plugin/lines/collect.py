@@ -16,13 +16,13 @@ import msgspec
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
-from proxy_plugin.lines.fan_out.answers import Answers
+from proxy_plugin.lines.fan_out.answers import Joining
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_request_id
 from proxy_plugin.providers.echoes import Echoes
-from proxy_plugin.providers.marks import Asked
+from proxy_plugin.providers.marks import RequestId
 
 CANCELLED, EXPIRED, MISSING = "batch_cancelled", "batch_expired", "result_missing"
 WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
@@ -104,10 +104,10 @@ def collect(job: CollectJob) -> CollectFacts:
     return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"])
 
 
-def _answers(job: CollectJob) -> Answers:
+def _answers(job: CollectJob) -> Joining:
     why = WHY_NOT_RUN.get(job.missing_as, "The provider ended the job without an answer to it.")
     missing = msgspec.json.encode({"code": job.missing_as, "message": why})
-    return Answers(Path(job.folder), not_run=frozenset(WHY_NOT_RUN), missing=missing, longest=job.longest_row_bytes)
+    return Joining(Path(job.folder), not_run=frozenset(WHY_NOT_RUN), missing=missing, longest=job.longest_row_bytes)
 
 
 class _Rows:
@@ -193,7 +193,7 @@ def bounded_lines(path: Path, longest: int) -> Iterator[bytes | None]:
             yield None
 
 
-def _own(row: Row, job: CollectJob, assignment: Assignment) -> Asked | None:
+def _own(row: Row, job: CollectJob, assignment: Assignment) -> RequestId | None:
     asked = split_request_id(row.native_id)
     return asked if asked and asked.mark == job.mark and assignment.part(asked.ordinal) == job.part else None
 

@@ -32,7 +32,7 @@ from proxy_plugin.lines.row_store import (
     spans,
 )
 from proxy_plugin.providers.base import Usage
-from proxy_plugin.providers.marks import Asked
+from proxy_plugin.providers.marks import RequestId
 
 FOLDER = "requests"
 NOT_JOINED, TOO_LARGE = "answers_not_joined", "answers_too_large"
@@ -54,7 +54,7 @@ class Joined(NamedTuple):
     ran: int
 
 
-class Answers:
+class Joining:
     """Rows of requests of one part. `not_run`: codes of those that never ran. `missing`: the error of one without row.
 
     `longest`: bytes that the answers of a line may have together.
@@ -64,7 +64,7 @@ class Answers:
         self._folder, self._not_run, self._missing, self._longest = folder / FOLDER, not_run, missing, longest
         self._writer: RowWriter | None = None
 
-    def add(self, asked: Asked, kind: int, meta: RowMeta, text: bytes) -> None:
+    def add(self, asked: RequestId, kind: int, meta: RowMeta, text: bytes) -> None:
         """Keep the row of one request."""
         if self._writer is None:
             self._writer = RowWriter(self._folder)

@@ -1,4 +1,4 @@
-"""Answers to the requests of a line become one row, in whatever order they come; what lacks one counts as failed."""
+"""Joining to the requests of a line become one row, in whatever order they come; what lacks one counts as failed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from proxy_plugin.lines.collect import CollectFacts
 from proxy_plugin.lines.cut import CutJob, cut_document
-from proxy_plugin.lines.fan_out.answers import Answers, join
+from proxy_plugin.lines.fan_out.answers import Joining, join
 from proxy_plugin.lines.manifest import ASSIGNMENT, PartSpec
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta
 from proxy_plugin.providers.base import Usage, native_id, split_request_id
-from proxy_plugin.providers.marks import Asked, request_id
+from proxy_plugin.providers.marks import RequestId, request_id
 from tests.toy.generated import FAST
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 
@@ -222,9 +222,9 @@ def test_vectors_are_numbered_as_choices_are() -> None:
     }
 
 
-def answers(folder: Path, longest: int = 10**6) -> Answers:
+def answers(folder: Path, longest: int = 10**6) -> Joining:
     missing = json.dumps(MISSING).encode()
-    return Answers(folder, not_run=frozenset({"late"}), missing=missing, longest=longest)
+    return Joining(folder, not_run=frozenset({"late"}), missing=missing, longest=longest)
 
 
 def test_what_cannot_be_joined_or_held_is_told(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_what_cannot_be_joined_or_held_is_told(tmp_path: Path) -> None:
     used = Usage(output_tokens=2)
     for ordinal, text in ((1, b'{"body":{}}'), (2, b"x" * 300)):
         for place in range(2):
-            found.add(Asked("", ordinal, place, 2), OK, RowMeta(usage=used), text)
+            found.add(RequestId("", ordinal, place, 2), OK, RowMeta(usage=used), text)
     one, two = list(found.joined())
     assert (one.kind, one.meta.code, one.meta.usage) == (ERROR, "answers_not_joined", Usage(output_tokens=4))
     assert (two.kind, two.meta.code) == (ERROR, "answers_too_large")
@@ -241,7 +241,7 @@ def test_what_cannot_be_joined_or_held_is_told(tmp_path: Path) -> None:
 
 def test_an_error_of_no_known_form_keeps_its_words(tmp_path: Path) -> None:
     found = answers(tmp_path)
-    found.add(Asked("", 1, 0, 2), FAILED, RowMeta(code="500"), b'{"status_code":500,"body":"down"}')
+    found.add(RequestId("", 1, 0, 2), FAILED, RowMeta(code="500"), b'{"status_code":500,"body":"down"}')
     (row,) = found.joined()
     assert (row.kind, row.text, row.meta.code, row.held, row.ran) == (
         FAILED, b'{"status_code":500,"body":"down"}', "500", 1, 1,
@@ -253,7 +253,7 @@ def test_many_requests_are_indexed_a_share_at_a_time(tmp_path: Path, monkeypatch
     found, text = answers(tmp_path), b'{"body":{"choices":[{}]}}'
     for ordinal in (70_000, 5, 6, 65_536):
         for place in range(1000):
-            found.add(Asked("", ordinal, place, 1000), OK, RowMeta(), text)
+            found.add(RequestId("", ordinal, place, 1000), OK, RowMeta(), text)
     assert [(row.ordinal, row.kind, row.held) for row in found.joined()] == [
         (ordinal, OK, 1000) for ordinal in (5, 6, 65_536, 70_000)
     ]
@@ -289,7 +289,7 @@ def test_a_cut_never_parts_the_requests_of_a_line(tmp_path: Path, pieces: int) -
 
 def test_the_answers_of_one_line_are_held_and_no_more(tmp_path: Path) -> None:
     found, text = answers(tmp_path), b'{"body":{"choices":[{"text":"%s"}]}}' % (b"x" * 50_000)
-    asked = [Asked("", ordinal, place, 4) for ordinal in range(100) for place in range(4)]
+    asked = [RequestId("", ordinal, place, 4) for ordinal in range(100) for place in range(4)]
     random.Random(1).shuffle(asked)
     tracemalloc.start()
     try:
