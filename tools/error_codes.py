@@ -292,6 +292,16 @@ ROWS = (
         "Ask the operator.",
     ),
     Code(
+        "answers_not_joined",
+        "All requests of a line that was fanned out were answered, not all of them with choices to be joined.",
+        "Send the line with fewer answers (`n`), or each prompt as a line of its own.",
+    ),
+    Code(
+        "answers_too_large",
+        "The answers to the requests of a line that was fanned out have more than 256 MB together.",
+        "Ask for fewer answers (`n`) or prompts in a line.",
+    ),
+    Code(
         "batch_cancelled",
         "The batch was cancelled before this line had an answer.",
         "Retry the batch to run what is left.",
@@ -380,9 +390,16 @@ ROWS = (
         "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
     ),
     Code(
+        "too_many_answers",
+        "The line is to be fanned out, and asks for more than 128 answers to a prompt, for more than 1,000 in all, or "
+        "for more than a job may have.",
+        "Ask for fewer answers (`n`) or prompts in a line.",
+    ),
+    Code(
         "too_much_added",
-        "With what the config puts into the lines up to this one, the file is larger than the gateway takes.",
-        "Put less into them (`override_params`), or split the file.",
+        "With what the config puts into the lines up to this one, or fanned out, the file is larger than the gateway "
+        "takes.",
+        "Put less into them (`override_params`), ask for fewer answers, or split the file.",
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."

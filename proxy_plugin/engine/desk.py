@@ -155,7 +155,7 @@ class Desk:
             mark=part.mark,
             path=home / part.file,
             bytes=part.bytes,
-            lines=part.lines,
+            lines=part.records,
             sha256=part.sha256,
             endpoint=part.endpoint,
             model=part.model,

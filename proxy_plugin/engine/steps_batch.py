@@ -162,6 +162,7 @@ def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
         due_at=0.0,
         way=spec.way,
         goes_on=spec.goes_on,
+        requests=spec.requests,
     )
 
 

@@ -123,6 +123,7 @@ def _smaller(
     rows = list[PartRow]()
     for piece in facts.pieces:
         known = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
+        known["requests"] = piece.requests
         row = _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **known)
         suspected = poison.suspected(row, piece.first, piece.last, suspects)
         rows.append(structs.replace(row, failed=piece.lines, **rest) if plan.rest else suspected)

@@ -9,7 +9,7 @@ from msgspec import Raw, structs
 
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.body_changes import Growth
-from proxy_plugin.lines.choose import target_spec
+from proxy_plugin.lines.choose import TargetSpec, target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
@@ -62,7 +62,7 @@ def split_job(
         folder=folder,
         source_sha256=row.sha256,
         endpoint=endpoint,
-        targets=tuple(map(target_spec, route.targets)),
+        targets=targets_of(route),
         rules=route.rules or EVERYTHING,
         max_jobs=config.limits.max_jobs_per_batch,
         growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
@@ -70,6 +70,11 @@ def split_job(
         unsent=unsent,
         rescue=route.rescue or None,
     )
+
+
+def targets_of(route: Route) -> tuple[TargetSpec, ...]:
+    """Return the targets of a route as all need them who put its lines into parts."""
+    return tuple(structs.replace(target_spec(each), fan_out=route.fan_out is True) for each in route.targets)
 
 
 def split_bytes(row: FileRow, lines: int, job: SplitJob) -> int:
@@ -190,4 +195,4 @@ def _shortfall(row: PartRow) -> Shortfall | None:
     lost = unheld(known.told, known.held)
     if not lost or known.told is None or known.held is None:
         return None
-    return Shortfall(sum(known.told), known.held[0], row.lines - known.held[0], lost)
+    return Shortfall(sum(known.told), known.held[0], row.records - known.held[0], lost, row.requests is not None)

@@ -66,6 +66,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     model: str | None = None  # replaces body.model
     drop_params: bool = False
     strict_params: bool = False
+    fan_out: bool = False  # lines that ask for several answers may be sent as several requests
     fetch_media: bool = False  # pictures that lines name by URL come from our disk
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included

@@ -16,6 +16,7 @@ from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Chooser, TargetSpec
 from proxy_plugin.lines.choosing.choice import Choice
+from proxy_plugin.lines.fan_out.requests import Asking, check_requests, longest_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
 from proxy_plugin.routing.endpoints import is_mixed
@@ -97,11 +98,15 @@ class TargetLane:
 
     def _translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
         target = self._target(model if self.spec.model is not None or model != own else None)
-        line = LineIn(identity, self.endpoint, body, model)
+        line, translate = LineIn(identity, self.endpoint, body, model), partial(self._record, target=target)
         try:
-            native = self.provider.translate(line, target)
+            return translate(line)
         except LineRejected as first:
-            raise _whole_refusal(first, line, partial(self.provider.translate, target=target)) from None
+            asking = Asking(line, self.provider.capabilities.framing.separator, translate, _whole_refusal)
+            return asking.instead(first, fan_out=self.spec.fan_out)
+
+    def _record(self, line: LineIn, target: Target) -> Native:
+        native = self.provider.translate(line, target)
         if b"\n" in native.data:
             raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
         return native
@@ -117,9 +122,9 @@ class TargetLane:
     def measure(self, native: Native) -> None:
         """Raise LineRejected for a line that no job of this lane could carry."""
         framing = self.provider.capabilities.framing
-        size = len(native.data)
-        document = len(framing.prefix) + size + len(framing.suffix)
-        _compare(size, self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        document = len(framing.prefix) + len(native.data) + len(framing.suffix)
+        _compare(longest_of(native), self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        check_requests(native, self.spec.max_lines)
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 

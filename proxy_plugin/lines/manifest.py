@@ -19,6 +19,7 @@ import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
 from proxy_plugin.lines.choosing.choice import DIRECT, NATIVE
+from proxy_plugin.lines.fan_out.requests import requests_of
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.providers.base import Framing, Native, PartFile
@@ -31,6 +32,7 @@ REJECTED = 0xFFFFFFFF
 BLOCK = 65_536  # ordinals
 _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
+_MOST_FANNED_OUT = 2**20  # requests of a part beyond its lines: those that are joined have an index in memory
 
 
 def _none() -> dict[str, int]:
@@ -40,7 +42,8 @@ def _none() -> dict[str, int]:
 class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out.
 
-    `goes_on` numbers what is chosen of where lines go that fail (`Choice.then`), None: nowhere.
+    `goes_on` numbers what is chosen of where lines go that fail (`Choice.then`), None: nowhere. `requests` is how many
+    records it has, where some of its lines are several requests.
     """
 
     n: int
@@ -60,6 +63,7 @@ class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     dropped: dict[str, int] = msgspec.field(default_factory=_none)
     way: str = NATIVE
     goes_on: int | None = None
+    requests: int | None = None
 
     def document(self, folder: Path) -> PartFile:
         """Return the part in the words of an adapter; `folder` is the manifest's."""
@@ -67,7 +71,7 @@ class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
             mark=self.mark,
             path=folder / self.file,
             bytes=self.bytes,
-            lines=self.lines,
+            lines=self.requests or self.lines,
             sha256=self.sha256,
             endpoint=self.endpoint,
             model=self.model,
@@ -102,7 +106,7 @@ class OpenPart:
         self.n, self.mark, self.lane, self._goes_on = n, mark, lane, goes_on
         self._model, self._partition, self._document = model, partition, document
         self._first = self._last = -1
-        self._lines = self._inputs = 0
+        self._lines = self._requests = self._inputs = 0
         self._framing: Framing = lane.provider.capabilities.framing
         self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
         self._hash = hashlib.sha256()
@@ -112,8 +116,10 @@ class OpenPart:
         """Tell whether the document stays within the lane's limits with this line."""
         spec = self.lane.spec
         size = self._bytes + len(self._framing.separator) + len(native.data)
+        requests = self._requests + requests_of(native)
         return not (
-            (spec.max_lines is not None and self._lines >= spec.max_lines)
+            (spec.max_lines is not None and requests > spec.max_lines)
+            or requests - self._lines > _MOST_FANNED_OUT
             or (spec.max_bytes is not None and size > spec.max_bytes)
             or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
         )
@@ -128,6 +134,7 @@ class OpenPart:
             self._first = ordinal
         self._bytes += len(native.data)
         self._lines += 1
+        self._requests += requests_of(native)
         self._inputs += native.inputs
         self._last = ordinal
         if native.dropped:
@@ -145,6 +152,7 @@ class OpenPart:
             model=self._model,
             partition=self._partition,
             lines=self._lines,
+            requests=self._requests if self._requests > self._lines else None,
             bytes=self._bytes,
             inputs=self._inputs,
             sha256=self._hash.hexdigest(),

@@ -205,6 +205,7 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     attempt: int | None = None
     outcome: str
     code: str | None = None
+    requests: int | None = None  # that the line was, where it was several
     usage: Usage | None = None
     cost: float | None = None  # US dollars
     dropped: tuple[str, ...] | None = None
@@ -265,6 +266,7 @@ class _Merged:
             attempt=fate.attempt or None,
             outcome=verdict.outcome,
             code=verdict.code,
+            requests=meta.requests,
             usage=meta.usage,
             cost=cost,
             dropped=dropped,

@@ -20,6 +20,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
 from proxy_plugin.lines.choosing.worst_case import Prospects, WorstCase
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
+from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Document, OpenPart
 from proxy_plugin.lines.plan_tokens import PRICED, Estimate
@@ -65,6 +66,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     model: str | None
     endpoint: str
     lines: int
+    requests: int  # that the lines are: some may be several
     jobs: int
     bytes: int
     input_tokens: int
@@ -158,6 +160,7 @@ class _TargetSums:
         self.slug, self.provider, self.endpoint, self.model = key
         self.lines = self.jobs = self.bytes = 0
         self.estimate = Estimate()
+        self.requests = 0
 
     def figures(self) -> TargetFigures:
         found = self.estimate
@@ -167,6 +170,7 @@ class _TargetSums:
             model=self.model,
             endpoint=self.endpoint,
             lines=self.lines,
+            requests=self.requests,
             jobs=self.jobs,
             bytes=self.bytes,
             input_tokens=found.input_tokens,
@@ -232,8 +236,10 @@ class _Tally:
         if target is None:
             target = self._joined(document, part, model)
         self._placed += 1
+        fan = fan_of(native, body)
         target.lines += 1
-        target.estimate.add(target.endpoint, body)
+        target.requests += fan.requests
+        target.estimate.add_all(target.endpoint, fan.bodies, fan.times)
         document.grew_for(target)
         for name in dict.fromkeys(native.dropped):
             self._count(self._dropped, name)

@@ -46,6 +46,7 @@ class RowMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str | None = None
     provider: str | None = None
     slug: str | None = None
+    requests: int | None = None  # that the line was, where it was several
 
 
 class StoredRow(NamedTuple):

@@ -27,6 +27,7 @@ from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick, Unplaced
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
@@ -296,6 +297,7 @@ class Cut:
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
         lane.measure(native)
+        self._grown.fan_out(len(body), fan_of(native, body).bytes)
         part = self._part_for(native, lane, group, ordinal, number)
         self._latest[group] = native.partition
         if part.mark != mark:

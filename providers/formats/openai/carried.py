@@ -37,6 +37,15 @@ def edited(body: bytes, changes: Mapping[str, str | None]) -> bytes:
     return (b"{" + inside + b"}").replace(b"\n", b" ").replace(b"\r", b" ")
 
 
+def require_one_answer(body: bytes, title: str) -> None:
+    """Raise LineRejected for a body that asks for several answers with `n`."""
+    if b'"n"' not in body and b"\\u" not in body:
+        return
+    if any(key == "n" and body[start:end] not in (b"1", b"null") for key, start, end in members(body)):
+        message = f"n: {title} gives one answer to a request; repeat the line under other custom_ids."
+        raise LineRejected(message, param="n")
+
+
 def record(native_id: str, body: bytes) -> bytes:
     """Return `{"custom_id", "body"}` on one line."""
     return b'{"custom_id":' + write(native_id) + b',"body":' + body + b"}"

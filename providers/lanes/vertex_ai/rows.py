@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, split_native_id
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, split_request_id
 from proxy_plugin.providers.formats import rows
 from proxy_plugin.providers.formats.anthropic import answers as claude
 from proxy_plugin.providers.formats.anthropic.errors import error_row as claude_error
@@ -173,7 +173,7 @@ def whose(row: Mapping[str, bytes]) -> str | None:
     """
     first = None
     for found in filter(None, _ids(row)):
-        if split_native_id(found):
+        if split_request_id(found):
             return found
         first = first or found
     return first

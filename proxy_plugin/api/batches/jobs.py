@@ -60,6 +60,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "job": part.job,
         "attempts": len(job.submissions),
         "request_counts": _counts(job),
+        "requests": part.requests,
         "note": part.note,
         "x_status": None if job.wait is None else x_status(job.wait),
         "error": _error(part),

@@ -103,6 +103,7 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         endpoint=target.endpoint,
         lines=target.lines,
         jobs=target.jobs,
+        requests=target.requests if target.requests > target.lines else None,
         bytes=target.bytes,
         estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
         estimated_cost=None if target.cost is None else round(target.cost, _CENTS),
@@ -190,6 +191,11 @@ def _estimate_caveats(figures: Figures) -> Iterator[str]:
     targets = figures.targets
     if not targets:
         return
+    if (requests := sum(each.requests for each in targets)) > sum(each.lines for each in targets):
+        yield (
+            f"Fanned out, the lines are {requests} requests: of a line that asks for several answers each is asked for,"
+            " and paid with its prompt, by itself."
+        )
     yield "Tokens are estimated by the length of the texts: 4 ASCII characters, or one other character, count as one."
     if unlimited := sum(target.unlimited for target in targets):
         yield (
