@@ -103,11 +103,11 @@ async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest)
     if manifest.faults:
         await _give_up(desk, batch, manifest.faults)
         return
-    await asyncio.to_thread(_publish_folder, folder)
+    await asyncio.to_thread(publish_folder, folder)
     failpoints.passing("split.acted")
     await desk.write(_commit_manifest, batch, folder.name, manifest, desk.now())
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
-    if desk.route(batch).fetches_media:
+    if desk.route(batch).fetches_media and all(part.goes_on is None for part in manifest.parts):
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
 
 
@@ -122,7 +122,8 @@ async def _give_up(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None
     await asyncio.to_thread(desk.folders.clear_ended, batch.id)
 
 
-def _publish_folder(folder: Path) -> None:
+def publish_folder(folder: Path) -> None:
+    """Make the name of an attempt's folder durable. Blocking."""
     for each in (folder.parent, folder.parent.parent):
         sync_folder(each)
 
@@ -140,11 +141,12 @@ def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: M
     )
     suspects = suspects_of(batch.suspects)
     for spec in manifest.parts:
-        parts.insert(conn, suspected(_part_row(batch.id, spec), spec.first, spec.last, suspects))
+        parts.insert(conn, suspected(part_row(batch.id, spec), spec.first, spec.last, suspects))
     batches.event(conn, batch.id, None, now, "split", f"{len(manifest.parts)} parts")
 
 
-def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
+def part_row(batch_id: str, spec: PartSpec) -> PartRow:
+    """Return the row of a part that is yet to be sent."""
     return PartRow(
         batch_id=batch_id,
         n=spec.n,

@@ -158,14 +158,18 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
 
     The rows tell, not the words of the jobs: a job that was cancelled while it wrote its results has them all.
     """
-    cut = {row.end_reason for row in rows} if facts.outcomes.keys() & UNANSWERED else set()
+    told = [
+        row for row in rows if row.failed or row.rescue is None
+    ]  # others have no line that stayed without an answer
+    cut = {row.end_reason for row in told} if facts.outcomes.keys() & UNANSWERED else set()
     if not rows and facts.outcomes.keys() & UNANSWERED:  # it was stopped before its lines were translated
         cut = {batch.stopping}
     if batch.stopping == "batch_cancelled" and cut & {"cancelled", "batch_cancelled", "batch_expired"}:
         return "cancelled"
     if cut & {"expired", "batch_expired"} or (batch.stopping == "batch_expired" and "cancelled" in cut):
         return "expired"
-    if any(row.state == "refused" for row in rows) and not submissions.any_accepted(conn, batch.id):
+    ran = facts.completed or any(row.state == "collected" for row in rows) or submissions.any_accepted(conn, batch.id)
+    if any(row.state == "refused" for row in rows) and not ran:
         return "failed"
     return "completed"
 

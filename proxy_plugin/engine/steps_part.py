@@ -27,7 +27,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -174,7 +174,7 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
         parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
     else:
-        parts.move(conn, part, "refused", refusal=known.text())
+        rescues.end(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 

@@ -26,13 +26,12 @@ from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import LONGEST_ROW_BYTES, CollectFacts, CollectJob, collect
-from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import ENDING, RESULTS
-from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -252,7 +251,6 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
     known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
     batch = await desk.batch(part.batch_id)
-    assert batch.split_dir is not None
     assert known.folder is not None
     assert known.names is not None
     folder = desk.folders.new(part.batch_id, what)
@@ -263,7 +261,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         mark=part.mark,
         results=str(home / known.folder),
         names=known.names,
-        assignment=str(home / batch.split_dir / ASSIGNMENT),
+        assignment=str(desk.assignment(part, batch)),
         folder=str(folder),
         secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
@@ -340,9 +338,10 @@ def _too_few(known: StoredResults, facts: CollectFacts) -> str:
 def _commit_rows(
     conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts, refusal: str | None = None
 ) -> None:
-    failed, audit_at = part.lines - facts.ok, desk.now() if submissions.guessed(conn, part) else None
-    counts = {"completed": facts.ok, "failed": max(failed, 0), "refusal": refusal or part.refusal}
-    parts.move(conn, part, "collected", results=text, due_at=audit_at, **counts)
+    audit_at = desk.now() if submissions.guessed(conn, part) else None
+    counts = {"completed": facts.answered, "failed": part.lines - facts.answered}
+    changes = {"results": text, "due_at": audit_at, "refusal": refusal or part.refusal}
+    rescues.end(conn, part, "collected", **changes, **counts)
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)

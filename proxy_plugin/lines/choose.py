@@ -130,6 +130,14 @@ class Misrouted(LineRejected):
 _Pick = Callable[[Envelope], Choice]
 
 
+class Continuation(NamedTuple):
+    """Where lines go on that failed. `codes`: with which HTTP statuses; none: all. `way`: None as the target has it."""
+
+    pick: _Pick
+    codes: tuple[int, ...] = ()
+    way: str | None = None
+
+
 class Chooser:
     """Chooses the target of one line after the other, in the order of the file."""
 
@@ -139,7 +147,8 @@ class Chooser:
         self._one_account = len({each.slug for each in specs}) == 1
         self._prefixes = [own_prefixes(each.provider) for each in specs]
         self._by_line: list[ByLine] = []
-        self.choose: _Pick = self._compiled(rules.rule or To(0))
+        self.continuations: list[Continuation] = []
+        self.choose: _Pick = self._compiled(rules.rule or To(0), None)
 
     def spec(self, choice: Choice) -> TargetSpec:
         """Return the target of a choice with what its rule adds."""
@@ -173,21 +182,26 @@ class Chooser:
         names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}
         return self._rules.models is None or any(allowed(self._rules.models, name) for name in names)
 
-    def _compiled(self, rule: Rule) -> _Pick:
+    def _compiled(self, rule: Rule, then: int | None) -> _Pick:
         match rule:
             case To(target):
-                return self._to(target)
+                return _and_then(self._to(target), then)
             case Share(weights, rules):
-                return _shared(weights, [self._compiled(each) for each in rules])
-            case Fallback(rules):
-                return self._compiled(rules[0])
+                return _shared(weights, [self._compiled(each, then) for each in rules])
+            case Fallback(rules, codes):
+                *earlier, last = rules
+                pick = self._compiled(last, then)
+                for each in reversed(earlier):
+                    self.continuations.append(Continuation(pick, codes))
+                    pick = self._compiled(each, len(self.continuations) - 1)
+                return pick
             case When():
-                return self._when(rule)
+                return self._when(rule, then)
             case ByLine():
                 self._by_line.append(rule)
                 named = _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare)
-                named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise)
-                return named.pick
+                named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise, then)
+                return _and_then(named.pick, then)
 
     def _to(self, target: int) -> _Pick:
         model = self._specs[target].model
@@ -226,8 +240,8 @@ class Chooser:
         named = (*catalog.load(spec.provider).capabilities.model_patterns, *(spec.models or ()))
         return model if allowed((each for each in named if "/" in each), model) else rest
 
-    def _when(self, rule: When) -> _Pick:
-        picks = [self._compiled(each) for each in rule.rules]
+    def _when(self, rule: When, then: int | None) -> _Pick:
+        picks = [self._compiled(each, then) for each in rule.rules]
         try:
             cases = [(conditions.compiled(case.query), picks[case.then]) for case in rule.cases]
         except PatternRefused:
@@ -244,6 +258,10 @@ class Chooser:
             return chosen(line)
 
         return pick
+
+
+def _and_then(pick: _Pick, then: int | None) -> _Pick:
+    return pick if then is None else lambda line: pick(line)._replace(then=then)
 
 
 def _refuse_pattern(_: Envelope) -> Choice:

@@ -57,8 +57,8 @@ class CollectJob(msgspec.Struct, frozen=True):
 class CollectFacts(msgspec.Struct, frozen=True):
     """How many native results became rows, and why others did not: another job's, unreadable.
 
-    `usage` sums the first ok row of each line, which is the one that will count. `lines` have a row, `ran` of them one
-    that does not say that the line was cancelled or expired before it ran.
+    `usage` sums the first ok row of each of the `answered` lines, which is the one that will count. `lines` have a row,
+    `ran` of them one that does not say that the line was cancelled or expired before it ran.
     """
 
     rows: int
@@ -69,6 +69,7 @@ class CollectFacts(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
     lines: int = 0
     ran: int = 0
+    answered: int = 0
 
 
 def collect(job: CollectJob) -> CollectFacts:
@@ -89,8 +90,9 @@ def collect(job: CollectJob) -> CollectFacts:
             seen["ok" if row.ok else "failed"] += 1
             seen["lines"] += known.first(ordinal)
             seen["ran"] += row.code not in WHY_NOT_RUN and ran.first(ordinal)
-            if row.ok and answered.first(ordinal) and row.usage is not None:
-                for name in _TOKENS:
+            if row.ok and answered.first(ordinal):
+                seen["answered"] += 1
+                for name in _TOKENS if row.usage is not None else ():
                     seen[name] += getattr(row.usage, name)
             passing("collect.row")
     writer.close()
@@ -98,7 +100,7 @@ def collect(job: CollectJob) -> CollectFacts:
     rows = seen["ok"] + seen["failed"]
     used = Usage(**{name: seen[name] for name in _TOKENS})
     counts = (seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"])
-    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"])
+    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"], seen["answered"])
 
 
 def _believed(row: Row) -> Row:

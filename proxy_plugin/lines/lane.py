@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from msgspec import structs
 
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
@@ -34,7 +35,8 @@ _MODEL_KEY = re.compile(
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
-Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
+Group = tuple[str, str, str | None, str, int | None]
+"""Slug, endpoint, model where all lines of a part must have the same, way, and where failed lines go on."""
 
 
 _UNMETERED = Meter(Allowance())  # nothing is, until it is entered
@@ -121,9 +123,9 @@ class TargetLane:
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 
-    def group(self, model: str) -> Group:
+    def group(self, model: str, then: int | None = None) -> Group:
         """Return what a line has in common with all that may share a part with it, but for its partition."""
-        return self.spec.slug, self.endpoint, model if self.one_model else None
+        return self.spec.slug, self.endpoint, model if self.one_model else None, self.spec.way, then
 
 
 def _require_one_model(body: bytes) -> None:
@@ -147,27 +149,29 @@ class Lanes:
     def __init__(self, endpoint: str, targets: Sequence[TargetSpec], rules: Rules, meter: Meter = _UNMETERED) -> None:
         self._endpoint, self._mixed, self._meter = endpoint, is_mixed(endpoint), meter
         self.chooser = Chooser(targets, rules)
-        self._lanes: dict[tuple[int, int, str], TargetLane] = {}
-        self._checked: dict[tuple[Choice, str], TargetLane] = {}
+        self._lanes: dict[tuple[int, int, str, str | None], TargetLane] = {}
+        self._checked: dict[tuple[Choice, str, str | None], TargetLane] = {}
 
-    def lane(self, choice: Choice, url: str) -> TargetLane:
-        """Return the lane of a choice that has passed its checks. Raises LineRejected."""
+    def lane(self, choice: Choice, url: str, way: str | None = None) -> TargetLane:
+        """Return the lane of a choice that has passed its checks; `way`: another than it has. Raises LineRejected."""
         endpoint = url if self._mixed else self._endpoint
-        lane = self._checked.get((choice, endpoint))
+        lane = self._checked.get((choice, endpoint, way))
         if lane is None:
-            lane = self._unchecked(choice, endpoint)
+            lane = self._unchecked(choice, endpoint, way)
             lane.check(choice, self.chooser)
             if len(self._checked) >= _LANES_KEPT:
                 self._checked.clear()
-            self._checked[choice, endpoint] = lane
+            self._checked[choice, endpoint, way] = lane
         return lane
 
-    def _unchecked(self, choice: Choice, endpoint: str) -> TargetLane:
-        key = (choice.target, choice.rule, endpoint)
+    def _unchecked(self, choice: Choice, endpoint: str, way: str | None) -> TargetLane:
+        key = (choice.target, choice.rule, endpoint, way)
         lane = self._lanes.get(key)
         if lane is None:
             known = self.chooser.listed
-            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, self._meter, listed=known)
+            spec = self.chooser.spec(choice)
+            spec = spec if way is None else structs.replace(spec, way=way)
+            lane = self._lanes[key] = TargetLane(spec, endpoint, self._meter, listed=known)
         return lane
 
 

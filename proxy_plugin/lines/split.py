@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
@@ -81,7 +81,7 @@ def split(job: SplitJob) -> Manifest:
     """
     folder = Path(job.folder)
     empty_folder(folder)
-    files, meter = _Files(folder, job.max_jobs), Meter(job.allowance)
+    files, meter = Files(folder, job.max_jobs), Meter(job.allowance)
     if job.unsent is not None:
         return _unsent(job, files, job.unsent)
     cut = Cut(job, files, meter)
@@ -99,7 +99,7 @@ def split(job: SplitJob) -> Manifest:
     return manifest
 
 
-def _unsent(job: SplitJob, files: _Files, why: str) -> Manifest:
+def _unsent(job: SplitJob, files: Files, why: str) -> Manifest:
     """Write a manifest without parts: nothing is translated, and each line is told why it was not sent."""
     rejection, meta = LineRejected(WHY_NOT_RUN[why], code=why), RowMeta(code=why)
     with LineIndex(Path(job.index)) as index:
@@ -138,14 +138,15 @@ class _Nowhere:
         """Have nothing to lose."""
 
 
-class _Files:
+class Files:
     """The files of a split, in the folder of one attempt. Parts from `most` on have none: they will not be sent."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
         (folder / PARTS).mkdir()
         self._files = GrowingFiles()
-        self._assignment = self._files.file(folder / ASSIGNMENT)
+        self.assignment = ASSIGNMENT
+        self._assignment: GrowingFile | None = None
         self._assigned = array("I")
         self._remarks = RowWriter(folder / REMARKS)
 
@@ -153,30 +154,31 @@ class _Files:
         return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
 
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
-        self._assign(part.n)
+        self._assign(ordinal, part.n)
         if native.dropped:
             self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
-        self._assign(REJECTED)
+        self._assign(ordinal, REJECTED)
         error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
         self._remarks.add(ordinal, REJECTED, ERROR, meta, error)
 
     def finished(self) -> None:
-        self._write_assigned()
-        self._assignment.sync()
+        self._write_assigned().sync()
         self._remarks.close()
         sync_folder(self._folder / PARTS)
         sync_folder(self._folder)
 
-    def _assign(self, part: int) -> None:
+    def _assign(self, ordinal: int, part: int) -> None:  # noqa: ARG002 - lines come in order, and none is left out
         self._assigned.append(part)
         if len(self._assigned) >= _ENTRIES_WAITING:
             self._write_assigned()
 
-    def _write_assigned(self) -> None:
-        self._assignment.append(entries(self._assigned))
-        self._assigned = array("I")
+    def _write_assigned(self) -> GrowingFile:
+        file = self._assignment or self._files.file(self._folder / self.assignment)
+        file.append(entries(self._assigned))
+        self._assignment, self._assigned = file, array("I")
+        return file
 
 
 def _same(first: Native, second: Native) -> Native:
@@ -276,7 +278,7 @@ class Cut:
         self._grown.check(len(envelope.body), len(body))
         if lane.spec.fetch_media:
             body = self._album.fill(body)
-        group = lane.group(model)
+        group = lane.group(model, choice.then)
         guess = self._open.get((group, self._latest.get(group, "")))
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
@@ -300,7 +302,7 @@ class Cut:
             self._closed.append(part.close())
         document = self._sink.document(self._next)
         mark = self._mark(lane, ordinal)
-        part = OpenPart(self._next, mark, lane, model=group[2], partition=native.partition, document=document)
+        part = OpenPart(self._next, mark, lane, group=group, partition=native.partition, document=document)
         self._open[key] = part
         self._next += 1
         return part

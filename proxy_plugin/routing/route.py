@@ -220,6 +220,19 @@ def _fetches(rule: Rule) -> bool:
             return False
 
 
+def further(rule: Rule | None) -> int:
+    """Return to how many further targets a line can go on at most that fails at its first."""
+    match rule:
+        case Fallback():
+            return len(rule.rules) - 1 + sum(map(further, rule.rules))
+        case Share() | When():
+            return max(map(further, rule.rules))
+        case ByLine():
+            return further(rule.otherwise)
+        case _:
+            return 0
+
+
 def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:
     """Return (drop_params, strict_params) of what each level says of them, the nearest first; None: nothing.
 
