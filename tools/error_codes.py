@@ -380,6 +380,11 @@ ROWS = (
         "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
     ),
     Code(
+        "too_late_for_a_job",
+        "So near to the end of the completion window (rescue.direct_before) no job was begun for the line.",
+        "Where no target could be called directly either, send the line again with a longer window.",
+    ),
+    Code(
         "too_much_added",
         "With what the config puts into the lines up to this one, the file is larger than the gateway takes.",
         "Put less into them (`override_params`), or split the file.",

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.onward.window import CALLS_BEGIN, calls_begin
 from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
@@ -176,9 +177,21 @@ def _follow(conn: Connection, desk: Desk, batch: BatchRow) -> None:
     now = desk.now()
     if parts.all_ended(conn, batch.id):
         batches.move(conn, batch, "merging", finalizing_at=int(now))
+    elif (begin := calls_begin(desk, batch)) is not None and not batches.told(conn, batch.id, CALLS_BEGIN):
+        _wait_for_calls(conn, batch, begin, now)
     elif now < batch.expires_at:
         batches.postpone(conn, batch.id, float(batch.expires_at))
     else:
         if desk.route(batch).on_deadline == "cancel" and batch.deadline_at is None:
             batches.deadline(conn, batch, now)
         batches.postpone(conn, batch.id, now + 3600)
+
+
+def _wait_for_calls(conn: Connection, batch: BatchRow, begin: float, now: float) -> None:
+    """Wake all parts once when no job is waited for any more."""
+    if now < begin:
+        batches.postpone(conn, batch.id, begin)
+        return
+    parts.wake_all(conn, batch.id)
+    batches.event(conn, batch.id, None, now, CALLS_BEGIN)
+    batches.postpone(conn, batch.id, float(batch.expires_at))

@@ -14,6 +14,7 @@ from proxy_plugin.config import Config
 from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.onward.late import look_again
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
@@ -41,6 +42,7 @@ class SumMismatch(Exception):
 async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     """Write output, errors and ledger in input order, check the sum, and publish all of it in one transaction."""
     rows, attempts = await desk.read(_parts, batch.id)
+    rows = await look_again(desk, batch, rows)
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
     expected = await asyncio.to_thread(merge_bytes, job, batch.total)

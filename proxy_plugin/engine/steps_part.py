@@ -11,6 +11,7 @@ from proxy_plugin.config import Options
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.onward.window import gives_way, left
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
@@ -42,8 +43,11 @@ JOB_LOST = Refused("The provider no longer knows the job that it accepted.", cod
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
-    if (await desk.batch(part.batch_id)).stopping:
+    batch = await desk.batch(part.batch_id)
+    if batch.stopping:
         await desk.write(drop_if_stopping, part)
+        return
+    if await left(desk, part, batch):
         return
     await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
 
@@ -94,6 +98,8 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
+    if await left(desk, part, await desk.batch(part.batch_id)):
+        return
     if part.lines < (least := least_lines(desk, part)):
         await desk.write(_refuse_small, part, _too_few(desk, part, least), desk.now())
         return
@@ -307,8 +313,9 @@ def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
 
 
 async def _cancel_if_wanted(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> PartRow:
-    """Cancel the job of a stopping batch once; return the part as it is now."""
-    if not batch.stopping or part.cancel_sent_at is not None or not await _certain(desk, part):
+    """Cancel the job of a stopping batch once, and one that is not waited for; return the part as it is now."""
+    wanted = part.cancel_sent_at is None and (batch.stopping or gives_way(desk, part, batch))
+    if not wanted or not await _certain(desk, part):
         return part
     await _cancel(desk, part, batch, lane)
     return await desk.write(parts.change, part, cancel_sent_at=desk.now())

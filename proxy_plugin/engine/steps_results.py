@@ -247,20 +247,17 @@ def _answered_as(desk: Desk, part: PartRow, batch: BatchRow) -> str:
     return part.endpoint if own is None or desk.route(batch).native_answers is True else own
 
 
-async def collect_rows(desk: Desk, part: PartRow) -> None:
-    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
-    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
-    batch = await desk.batch(part.batch_id)
-    assert known.folder is not None
-    assert known.names is not None
-    folder = desk.folders.new(part.batch_id, what)
-    job = CollectJob(
+async def collect_job(
+    desk: Desk, part: PartRow, batch: BatchRow, results: Path, names: tuple[str, ...], folder: Path
+) -> CollectJob:
+    """Return what makes rows in `folder` of the files `names` in `results`."""
+    return CollectJob(
         provider=part.provider,
         endpoint=_answered_as(desk, part, batch),
         part=part.n,
         mark=part.mark,
-        results=str(home / known.folder),
-        names=known.names,
+        results=str(results),
+        names=names,
         assignment=str(desk.assignment(part, batch)),
         folder=str(folder),
         secrets=_secrets(desk, part, batch),
@@ -268,6 +265,16 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
         allowance=desk.gateway.config.engine.allowance,
     )
+
+
+async def collect_rows(desk: Desk, part: PartRow) -> None:
+    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
+    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
+    batch = await desk.batch(part.batch_id)
+    assert known.folder is not None
+    assert known.names is not None
+    folder = desk.folders.new(part.batch_id, what)
+    job = await collect_job(desk, part, batch, home / known.folder, known.names, folder)
     facts = await _collected(desk, part, batch, job)
     if facts is None:
         await asyncio.to_thread(empty_folder, folder)

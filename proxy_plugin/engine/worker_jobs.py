@@ -13,7 +13,7 @@ from proxy_plugin.lines.choose import target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
-from proxy_plugin.lines.merge import MergeJob, Rescued
+from proxy_plugin.lines.merge import MergeJob, RescueFiles
 from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
@@ -123,7 +123,7 @@ def merge_job(
         fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in ended},
         folder=str(folder),
         heirs=heirs_of(rows),
-        rescues=tuple(Rescued(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
+        rescues=tuple(RescueFiles(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
         late={row.n: str(home / each.late) for row, each in zip(rows, known, strict=True) if each.late},
     )
 

@@ -23,7 +23,7 @@ from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment, Heir
-from proxy_plugin.lines.onward.told import Chosen, Onward, Stores, Told, onward_of
+from proxy_plugin.lines.onward.told import ChosenRows, Onward, Stores, Told, onward_of
 from proxy_plugin.lines.row_store import RowReader
 from proxy_plugin.lines.verdicts import SUPERSEDED, Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
@@ -33,7 +33,7 @@ _MODELS_NAMED = 2
 _BUFFER_BYTES = 256 * 1024
 
 
-class Rescued(msgspec.Struct, frozen=True):
+class RescueFiles(msgspec.Struct, frozen=True):
     """What a rescue wrote: which lines went on to which parts, and what it noted of them."""
 
     assignment: str
@@ -57,7 +57,7 @@ class MergeJob(msgspec.Struct, frozen=True):
     fates: dict[int, Fate]
     folder: str
     heirs: tuple[Heir, ...] = ()
-    rescues: tuple[Rescued, ...] = ()
+    rescues: tuple[RescueFiles, ...] = ()
     late: dict[int, str] = {}
 
 
@@ -138,7 +138,7 @@ def _answered(job: MergeJob, stores: Stores, wanted: Container[int] | None = Non
             onward = onward_of(rescued, start // BLOCK)
             if wanted is not None and not any(part in wanted for part in _last(parts, onward)):
                 continue
-            chosen = Chosen(stores, start, stop, onward)
+            chosen = ChosenRows(stores, start, stop, onward)
             for ordinal, number, line in index.lines(Path(job.source), start, stop):
                 at = ordinal - start
                 if wanted is None or (onward[at][-1].part if at in onward else parts[at]) in wanted:

@@ -220,6 +220,11 @@ def _fetches(rule: Rule) -> bool:
             return False
 
 
+def may_go_on(text: str) -> bool:
+    """Tell from a stored route whether lines that fail may go on; some of which it is said never do."""
+    return any(word in text for word in ('"fallback"', '"rescue"', '"direct"'))
+
+
 def further(rule: Rule | None) -> int:
     """Return to how many further targets a line can go on at most that fails at its first."""
     match rule:

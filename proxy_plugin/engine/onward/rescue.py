@@ -19,6 +19,7 @@ from msgspec import structs
 
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.onward.window import TOO_LATE, jobs_are_begun
 from proxy_plugin.engine.steps_batch import part_row, publish_folder
 from proxy_plugin.engine.worker_jobs import LINE_BYTES, WORKER_GIVES_UP, heirs_of, split_job
 from proxy_plugin.ground import failpoints, logs
@@ -39,7 +40,7 @@ from proxy_plugin.storage.tables.rescues import StoredRescue, rescue_of
 LOG = logging.getLogger("proxy_plugin.engine")
 PAUSE = 30.0  # seconds until a part whose batch has another rescue at work looks by itself; that one wakes it
 TOGETHER = 500  # parts of one rescue
-CURED = frozenset({"too_few_lines"})  # refusals that no line is to blame for
+CURED = frozenset({"too_few_lines", TOO_LATE.code})  # refusals that no line is to blame for
 NO_PICTURE = "it was not fetched for the target that the line went to first"
 
 
@@ -151,12 +152,6 @@ def attempts(route: Route) -> int:
     """Return how often a line may go on."""
     chosen = _chosen(route).attempts
     return max(further(route.rules.rule if route.rules else None), 1) if chosen is None else chosen
-
-
-def jobs_are_begun(desk: Desk, batch: BatchRow) -> bool:
-    """Tell whether jobs are still begun for a batch, and waited for: not so near to the end of its window."""
-    before = _chosen(desk.route(batch)).direct_before
-    return before is None or desk.now() < batch.expires_at - before
 
 
 def _commit(

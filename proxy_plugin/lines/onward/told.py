@@ -88,7 +88,7 @@ class _Place(NamedTuple):
     ok: bool = False
 
 
-class Chosen:
+class ChosenRows:
     """The row that counts of every line from `start` to `stop`: the first ok row, or else the first.
 
     Of a line that went `onward` it is the first ok row in the order of its parts; where none is ok the last part tells.

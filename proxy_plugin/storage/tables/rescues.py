@@ -5,7 +5,8 @@ A part gets here only when nothing of it can bill any more: its job has ended, o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -90,6 +91,28 @@ def waiting(conn: Connection, batch_id: str) -> list[PartRow]:
     """Return the parts of a batch whose lines are to go on."""
     query = f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? AND state = ? ORDER BY n"
     return many(PartRow, conn.execute(query, (batch_id, RESCUING)))
+
+
+class Rescued(NamedTuple):
+    """How many lines of a batch have gone on, each time counted, and into how many parts."""
+
+    lines: int
+    parts: int
+
+
+_MADE = "rescue IS NOT NULL AND cut IS NULL AND json_extract(rescue, '$.assignment') IS NOT NULL"
+
+
+def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, Rescued]:
+    """Return what has gone on of each of the batches; those of which nothing has are left out."""
+    query = f"SELECT COALESCE(SUM(lines), 0), COUNT(*) FROM parts WHERE batch_id = ? AND {_MADE}"
+    found = {each: Rescued(*tuple(conn.execute(query, (each,)).fetchone())) for each in batch_ids}
+    return {batch_id: rescued for batch_id, rescued in found.items() if rescued.parts}
+
+
+def totals(conn: Connection) -> dict[str, int]:
+    """Return how many lines went on to each virtual key, of all batches that are known."""
+    return {row[0]: row[1] for row in conn.execute(f"SELECT slug, SUM(lines) FROM parts WHERE {_MADE} GROUP BY slug")}
 
 
 def wake(conn: Connection, batch_id: str) -> None:

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from proxy_plugin.engine.desk import Desk
-from proxy_plugin.engine.onward import rescue
+from proxy_plugin.engine.onward import rescue, window
+from proxy_plugin.engine.steps_batch import follow
 from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.onward.rescue import RescueFacts, RescueJob
-from proxy_plugin.routing.route import Fallback, Rescue, Route, Rules, Share, StoredTarget, To, further
+from proxy_plugin.routing.route import Fallback, Rescue, Route, Rules, Share, StoredTarget, To, encode_route, further
 from proxy_plugin.storage import registry
 from proxy_plugin.storage.tables import batches, cuts, files, parts, rescues, submissions
 from proxy_plugin.storage.tables.parts import PartRow
@@ -67,7 +68,14 @@ class Bench:
     def events(self) -> list[str]:
         return [each[0] for each in self.conn.execute("SELECT what FROM events ORDER BY seq")]
 
+    def use(self, route: Route, time: float) -> None:
+        self._route, self.time = route, time
+        self.conn.execute("UPDATE batches SET route = ?, due_at = 0", (encode_route(route),))
+
     # what a desk has
+
+    async def write(self, work: Any, *args: Any) -> Any:
+        return work(self.conn, *args)
 
     def now(self) -> float:
         return self.time
@@ -201,6 +209,51 @@ def test_lines_go_on_as_often_as_there_are_further_targets(rule: Any, count: int
     assert further(rule) == count
     assert rescue.attempts(Route(targets=(TARGET,), rules=Rules(rule=rule))) == max(count, 1)
     assert rescue.attempts(Route(targets=(TARGET,), rules=Rules(rule=rule), rescue=Rescue(attempts=7))) == 7
+
+
+LATE = msgspec.structs.replace(
+    ROUTE,
+    targets=(TARGET, StoredTarget(slug="other", provider="openai", direct="allowed")),
+    rescue=Rescue(direct_before=3600.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("route", "time", "gone"),
+    [
+        (LATE, CREATED + 86_400 - 3_599, True),
+        (LATE, CREATED + 86_400 - 3_601, False),
+        (msgspec.structs.replace(LATE, targets=(TARGET, TARGET)), CREATED + 86_400 - 10, False),
+        (ROUTE, CREATED + 86_400 - 10, False),
+    ],
+)
+async def test_near_the_end_of_the_window_a_part_that_was_not_sent_goes_by_ordinary_calls(
+    bench: Bench, route: Route, time: float, gone: bool
+) -> None:
+    bench.use(route, time)
+    desk = cast("Desk", bench)
+    part = bench.add(state="planned")
+    assert await window.left(desk, part, bench.batch()) == gone
+    assert bench.part(0).state == ("rescuing" if gone else "planned")
+    assert window.gives_way(desk, bench.add(1, "running"), bench.batch()) == gone
+    assert not window.gives_way(desk, bench.add(2, "running", goes_on=None), bench.batch())
+    assert not window.gives_way(desk, bench.add(3, "running", way="direct"), bench.batch())
+
+
+async def test_jobs_are_looked_at_once_when_they_are_not_waited_for_any_more(bench: Bench) -> None:
+    bench.use(LATE, CREATED + 86_400 - 3_601.0)
+    bench.add(state="running")
+    bench.conn.execute("UPDATE parts SET due_at = 99")
+    due = list[float]()
+    for time in (0.0, 2.0, 3.0, 3_700.0):
+        bench.time = CREATED + 86_400 - 3_601.0 + time
+        await follow(cast("Desk", bench), bench.batch())
+        due.append(bench.part(0).due_at or 0.0)
+        bench.conn.execute("UPDATE parts SET due_at = 99")
+        if time == 0.0:
+            assert bench.batch().due_at == CREATED + 86_400 - 3_600.0
+    assert due == [99.0, 0.0, 99.0, 0.0]
+    assert bench.events() == ["created", "calls begin", "window over"]
 
 
 def test_whatever_happens_in_whatever_order_the_counts_stay_within_the_lines(tmp_path: Path) -> None:

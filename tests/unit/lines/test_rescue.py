@@ -17,7 +17,7 @@ from msgspec import structs
 
 from proxy_plugin.lines.collect import collect
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REMARKS, Assignment, Heir, PartSpec
-from proxy_plugin.lines.merge import MergeFacts, MergeJob, Rescued, merge, merge_so_far
+from proxy_plugin.lines.merge import MergeFacts, MergeJob, RescueFiles, merge, merge_so_far
 from proxy_plugin.lines.onward.rescue import Parent, RescueFacts, RescueJob, rescue
 from proxy_plugin.lines.split import split
 from proxy_plugin.providers.base import native_id
@@ -95,7 +95,7 @@ class Story:
         return facts
 
     def merge_job(self) -> MergeJob:
-        rescues = tuple(Rescued(str(each), str(each.parent / REMARKS)) for each in self.rescues)
+        rescues = tuple(RescueFiles(str(each), str(each.parent / REMARKS)) for each in self.rescues)
         job = self.batch.merge_job(self.fates)
         return structs.replace(job, rescues=rescues, late=self.late)
 

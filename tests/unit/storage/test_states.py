@@ -48,7 +48,7 @@ def test_ended_there_and_collected_here_are_two_facts() -> None:
 
 def test_lines_go_on_only_from_parts_of_which_nothing_runs_and_such_a_part_is_not_sent_again() -> None:
     before = {state for state, after in states.PART.items() if "rescuing" in after}
-    assert before == {"answering", "staging", "creating", "running", "ended", "stored", "cutting"}
+    assert before == {"planned", "answering", "staging", "creating", "running", "ended", "stored", "cutting"}
     assert states.PART["rescuing"] == {"collected", "refused"}
 
 
