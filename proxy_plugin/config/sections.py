@@ -114,6 +114,8 @@ class Options(Settings):
     on_unknown: Literal["wait", "resend"] = "wait"
     drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
     strict_params: bool | None = None  # leave out not even what only hints
+    # Ordinary calls at full price: where no native job can be, or always; "never", whatever the config of a batch says.
+    direct_calls: Literal["never", "allowed", "always"] | None = None
     retired: bool = False
 
     @model_validator(mode="after")

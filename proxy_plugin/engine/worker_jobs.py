@@ -69,6 +69,7 @@ def split_job(
         growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
         allowance=config.engine.allowance,
         unsent=unsent,
+        rescue=route.rescue or None,
     )
 
 

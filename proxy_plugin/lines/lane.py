@@ -11,15 +11,15 @@ from functools import partial
 from typing import Any
 
 import orjson
-from msgspec import structs
 
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
-from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
+from proxy_plugin.lines.choose import Chooser, TargetSpec
+from proxy_plugin.lines.choosing.choice import Choice
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
 from proxy_plugin.routing.endpoints import is_mixed
-from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
+from proxy_plugin.routing.route import NOT_ALLOWED, Rescue, Rules, allowed
 
 _MODELS_NAMED = 10
 _LANES_KEPT = 10_000  # choices whose lane is remembered
@@ -35,8 +35,8 @@ _MODEL_KEY = re.compile(
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
-Group = tuple[str, str, str | None, str, int | None]
-"""Slug, endpoint, model where all lines of a part must have the same, way, and where failed lines go on."""
+# slug, endpoint, model where all lines of a part must have the same, where they go on, way
+Group = tuple[str, str, str | None, int | None, str]
 
 
 _UNMETERED = Meter(Allowance())  # nothing is, until it is entered
@@ -123,9 +123,10 @@ class TargetLane:
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 
-    def group(self, model: str, then: int | None = None) -> Group:
+    def group(self, choice: Choice) -> Group:
         """Return what a line has in common with all that may share a part with it, but for its partition."""
-        return self.spec.slug, self.endpoint, model if self.one_model else None, self.spec.way, then
+        model = choice.model if self.one_model else None
+        return self.spec.slug, self.endpoint, model, choice.then, self.spec.way
 
 
 def _require_one_model(body: bytes) -> None:
@@ -146,32 +147,37 @@ def _require_one_model(body: bytes) -> None:
 class Lanes:
     """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
 
-    def __init__(self, endpoint: str, targets: Sequence[TargetSpec], rules: Rules, meter: Meter = _UNMETERED) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        targets: Sequence[TargetSpec],
+        rules: Rules,
+        rescue: Rescue | None = None,
+        meter: Meter = _UNMETERED,
+    ) -> None:
         self._endpoint, self._mixed, self._meter = endpoint, is_mixed(endpoint), meter
-        self.chooser = Chooser(targets, rules)
+        self.chooser = Chooser(targets, rules, rescue)
         self._lanes: dict[tuple[int, int, str, str | None], TargetLane] = {}
-        self._checked: dict[tuple[Choice, str, str | None], TargetLane] = {}
+        self._checked: dict[tuple[Choice, str], TargetLane] = {}
 
-    def lane(self, choice: Choice, url: str, way: str | None = None) -> TargetLane:
-        """Return the lane of a choice that has passed its checks; `way`: another than it has. Raises LineRejected."""
+    def lane(self, choice: Choice, url: str) -> TargetLane:
+        """Return the lane of a choice that has passed its checks. Raises LineRejected."""
         endpoint = url if self._mixed else self._endpoint
-        lane = self._checked.get((choice, endpoint, way))
+        lane = self._checked.get((choice, endpoint))
         if lane is None:
-            lane = self._unchecked(choice, endpoint, way)
+            lane = self._unchecked(choice, endpoint)
             lane.check(choice, self.chooser)
             if len(self._checked) >= _LANES_KEPT:
                 self._checked.clear()
-            self._checked[choice, endpoint, way] = lane
+            self._checked[choice, endpoint] = lane
         return lane
 
-    def _unchecked(self, choice: Choice, endpoint: str, way: str | None) -> TargetLane:
-        key = (choice.target, choice.rule, endpoint, way)
+    def _unchecked(self, choice: Choice, endpoint: str) -> TargetLane:
+        key = (choice.target, choice.rule, endpoint, choice.way)
         lane = self._lanes.get(key)
         if lane is None:
             known = self.chooser.listed
-            spec = self.chooser.spec(choice)
-            spec = spec if way is None else structs.replace(spec, way=way)
-            lane = self._lanes[key] = TargetLane(spec, endpoint, self._meter, listed=known)
+            lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, self._meter, listed=known)
         return lane
 
 

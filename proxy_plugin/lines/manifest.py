@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
-from proxy_plugin.lines.lane import Group, TargetLane
+from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.providers.base import Framing, Native, PartFile
 
@@ -32,8 +32,15 @@ _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
 
 
-class PartSpec(msgspec.Struct, frozen=True):
-    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out."""
+def _none() -> dict[str, int]:
+    return {}  # not `dict` itself: msgspec would leave out what is empty, which manifests have always told
+
+
+class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out.
+
+    `goes_on` numbers what is chosen of where lines go that fail (`Choice.then`), None: nowhere.
+    """
 
     n: int
     slug: str
@@ -49,7 +56,7 @@ class PartSpec(msgspec.Struct, frozen=True):
     file: str  # relative to the folder of the manifest
     first: int
     last: int
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = msgspec.field(default_factory=_none)
     way: str = "native"
     goes_on: int | None = None
 
@@ -81,11 +88,18 @@ class OpenPart:
     """A part that still takes lines."""
 
     def __init__(
-        self, n: int, mark: str, lane: TargetLane, *, group: Group, partition: str, document: Document
+        self,
+        n: int,
+        mark: str,
+        lane: TargetLane,
+        *,
+        model: str | None,
+        partition: str,
+        document: Document,
+        goes_on: int | None = None,
     ) -> None:
-        self.n, self.mark, self.lane = n, mark, lane
-        _, _, self._model, _, self._goes_on = group
-        self._partition, self._document = partition, document
+        self.n, self.mark, self.lane, self._goes_on = n, mark, lane, goes_on
+        self._model, self._partition, self._document = model, partition, document
         self._first = self._last = -1
         self._lines = self._inputs = 0
         self._framing: Framing = lane.provider.capabilities.framing

@@ -33,7 +33,7 @@ def list_urls(job: UrlsJob) -> None:
     sync_folder(folder.parent)
     split, part = job.split, folder / f"{URLS}.{os.getpid()}"
     meter = Meter(split.allowance)
-    lanes = Lanes(split.endpoint, split.targets, split.rules, meter)
+    lanes = Lanes(split.endpoint, split.targets, split.rules, split.rescue, meter)
     with LineIndex(Path(split.index)) as index, create(part) as stream, meter:
         for _, _, line in index.lines(Path(split.source)):
             for picture in _pictures(lanes, line):

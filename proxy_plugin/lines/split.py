@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -23,7 +23,8 @@ from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder,
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
-from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
+from proxy_plugin.lines.choose import TargetSpec
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
@@ -45,7 +46,7 @@ from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
 from proxy_plugin.providers.base import LineRejected, Native, make_mark, native_id
-from proxy_plugin.routing.route import EVERYTHING, Rules
+from proxy_plugin.routing.route import EVERYTHING, Rescue, Rules
 
 _ENTRIES_WAITING = 16_384
 MAX_PARTS = 5_000  # that are told apart, whatever a batch may have: 7 MB
@@ -70,6 +71,7 @@ class SplitJob(msgspec.Struct, frozen=True):
     growth: Growth | None = None  # how large the route may make the lines
     allowance: Allowance = Allowance()  # what the translation of a line may take
     unsent: str | None = None  # why nothing is sent any more: batch_cancelled or batch_expired
+    rescue: Rescue | None = None  # what is done for lines that fail; `attempts` is known
 
 
 def split(job: SplitJob) -> Manifest:
@@ -188,12 +190,24 @@ def _same(first: Native, second: Native) -> Native:
     return second
 
 
+class Refusal(NamedTuple):
+    """Why a line cannot be where it was chosen to be; `choice` None: no target was chosen."""
+
+    rejection: LineRejected
+    choice: Choice | None
+
+    @property
+    def then(self) -> int | None:
+        """Return where the line goes on."""
+        return getattr(self.rejection, "then", None) if self.choice is None else self.choice.then
+
+
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
     def __init__(self, job: SplitJob, sink: Sink, meter: Meter) -> None:
         self._job, self._sink = job, sink
-        self._lanes = Lanes(job.endpoint, job.targets, job.rules, meter)
+        self._lanes = Lanes(job.endpoint, job.targets, job.rules, job.rescue, meter)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
         self._grown = Grown(job.growth)
@@ -209,20 +223,44 @@ class Cut:
     def take(self, ordinal: int, number: int, envelope: Envelope) -> Choice | None:
         """Put one line into its part, or write down why no part can have it. Lines come in order, none left out.
 
-        Returns the choice where it was put.
+        Returns the choice where it was put. A line that its target cannot have goes on at once, as nothing has been
+        sent; where nobody can have it, the first one's words are told.
         """
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
+        found = self._try_all(self._chooser.choose, ordinal, number, envelope)
+        if isinstance(found, Refusal):
+            self._reject(ordinal, number, found.rejection, envelope, found.choice)
+            return None
+        return found
+
+    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Refusal:
+        """Put a line into a part of the first target that can have it; return the first refusal where none can."""
+        first = found = self._try(pick, ordinal, number, envelope)
+        tried = set[int]()
+        while isinstance(found, Refusal) and found.then is not None and found.then not in tried:
+            tried.add(found.then)
+            further = self._further(found.then)
+            if further is None:
+                break
+            found = self._try(further, ordinal, number, envelope)
+        return first if isinstance(found, Refusal) else found
+
+    def _further(self, then: int) -> Pick | None:
+        """Return what chooses for lines that go on there; None where it is the same target in the same way."""
+        further = self._chooser.continuations[then]
+        return None if further.again else further.pick
+
+    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Refusal:
         choice = None
         try:
-            choice = self._chooser.choose(envelope)
+            choice = pick(envelope)
             lane = self._lanes.lane(choice, envelope.url)
             self._routed = True
             self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
-            self._reject(ordinal, number, rejection, envelope, choice)
-            return None
+            return Refusal(rejection, choice)
         return choice
 
     def skip(self) -> None:
@@ -278,7 +316,7 @@ class Cut:
         self._grown.check(len(envelope.body), len(body))
         if lane.spec.fetch_media:
             body = self._album.fill(body)
-        group = lane.group(model, choice.then)
+        group = lane.group(choice)
         guess = self._open.get((group, self._latest.get(group, "")))
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
@@ -302,7 +340,15 @@ class Cut:
             self._closed.append(part.close())
         document = self._sink.document(self._next)
         mark = self._mark(lane, ordinal)
-        part = OpenPart(self._next, mark, lane, group=group, partition=native.partition, document=document)
+        part = OpenPart(
+            self._next,
+            mark,
+            lane,
+            model=group[2],
+            partition=native.partition,
+            document=document,
+            goes_on=group[3],
+        )
         self._open[key] = part
         self._next += 1
         return part

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 NOT_ALLOWED = "model_not_allowed"
 NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
+NEVER, ALLOWED, ALWAYS = DIRECT_CALLS = ("never", "allowed", "always")  # ordinary calls, one a line, for a target
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     fetch_media: bool | msgspec.UnsetType = msgspec.UNSET  # fetch pictures that lines name by URL, for this target
     byok: Own | msgspec.UnsetType = msgspec.UNSET
     strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
-    direct: str | msgspec.UnsetType = msgspec.UNSET  # ordinary calls: "allowed" where no job can be, or "always"
+    direct: str | msgspec.UnsetType = msgspec.UNSET  # ALLOWED where no job can be, ALWAYS, NEVER whatever a config says
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -102,6 +103,7 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     fetch_media: bool = False
     strict_params: bool | None = None
     otherwise: Rule | None = None
+    direct: str | None = None  # of DIRECT_CALLS; None: as the target has it
 
 
 class Fallback(msgspec.Struct, frozen=True, omit_defaults=True, tag="fallback"):
@@ -223,19 +225,6 @@ def _fetches(rule: Rule) -> bool:
 def may_go_on(text: str) -> bool:
     """Tell from a stored route whether lines that fail may go on; some of which it is said never do."""
     return any(word in text for word in ('"fallback"', '"rescue"', '"direct"'))
-
-
-def further(rule: Rule | None) -> int:
-    """Return to how many further targets a line can go on at most that fails at its first."""
-    match rule:
-        case Fallback():
-            return len(rule.rules) - 1 + sum(map(further, rule.rules))
-        case Share() | When():
-            return max(map(further, rule.rules))
-        case ByLine():
-            return further(rule.otherwise)
-        case _:
-            return 0
 
 
 def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:

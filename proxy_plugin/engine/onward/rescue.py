@@ -28,7 +28,7 @@ from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.lines.onward.rescue import Parent, RescueFacts, RescueJob
 from proxy_plugin.lines.onward.rescue import rescue as rescue_lines
 from proxy_plugin.media.store import Media
-from proxy_plugin.routing.route import Rescue, Route, further
+from proxy_plugin.routing.reach import attempts
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import RESULTS
 from proxy_plugin.storage.tables import batches, cuts, files, parts, rescues
@@ -40,7 +40,7 @@ from proxy_plugin.storage.tables.rescues import StoredRescue, rescue_of
 LOG = logging.getLogger("proxy_plugin.engine")
 PAUSE = 30.0  # seconds until a part whose batch has another rescue at work looks by itself; that one wakes it
 TOGETHER = 500  # parts of one rescue
-CURED = frozenset({"too_few_lines", TOO_LATE.code})  # refusals that no line is to blame for
+UNBLAMED = frozenset({"too_few_lines", TOO_LATE.code})  # refusals that no line is to blame for
 NO_PICTURE = "it was not fetched for the target that the line went to first"
 
 
@@ -117,8 +117,6 @@ async def _job(desk: Desk, batch: BatchRow, source: FileRow, crowd: Sequence[Par
         then=then,
         first=first,
         heirs=heirs_of(heirs),
-        codes=_chosen(route).codes,
-        callable=tuple(n for n, target in enumerate(route.targets) if target.direct),
         native=jobs_are_begun(desk, batch),
     )
 
@@ -140,18 +138,8 @@ def _parent(desk: Desk, batch: BatchRow, part: PartRow) -> Parent:
         rows=None if rows is None else str(desk.folder(part) / rows),
         refused=refused,
         status=refusal.status if refusal else None,
-        cured=refused and refusal is not None and refusal.code in CURED,
+        uncalled=refused and refusal is not None and refusal.code in UNBLAMED,
     )
-
-
-def _chosen(route: Route) -> Rescue:
-    return route.rescue or Rescue()
-
-
-def attempts(route: Route) -> int:
-    """Return how often a line may go on."""
-    chosen = _chosen(route).attempts
-    return max(further(route.rules.rule if route.rules else None), 1) if chosen is None else chosen
 
 
 def _commit(

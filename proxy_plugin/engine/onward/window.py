@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.lines.onward.rescue import TOO_LATE as CODE
 from proxy_plugin.providers.base import Refused
+from proxy_plugin.routing.reach import may_be_called
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, rescues
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal
 
 CALLS_BEGIN = "calls begin"  # event
-TOO_LATE = Refused("No job is begun so near to the end of the completion window.", code="too_late_for_a_job")
+TOO_LATE = Refused("No job is begun so near to the end of the completion window.", code=CODE)
 
 
 def calls_begin(desk: Desk, batch: BatchRow) -> float | None:
@@ -19,7 +21,7 @@ def calls_begin(desk: Desk, batch: BatchRow) -> float | None:
         return None
     route = desk.route(batch)
     before = route.rescue.direct_before if route.rescue else None
-    return None if before is None or not any(each.direct for each in route.targets) else batch.expires_at - before
+    return None if before is None or not may_be_called(route) else batch.expires_at - before
 
 
 def jobs_are_begun(desk: Desk, batch: BatchRow) -> bool:

@@ -11,30 +11,32 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
-from proxy_plugin.lines.choose import Choice
+from proxy_plugin.lines.choosing.choice import DIRECT, Choice, Continuation, Misrouted, Pick
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REJECTED, Assignment, Heir, PartSpec
 from proxy_plugin.lines.row_store import FAILED, NOTE, OK, RowReader, Span, bucket_path, spans
-from proxy_plugin.lines.split import Cut, Files, SplitJob
+from proxy_plugin.lines.split import Cut, Files, Refusal, SplitJob
 from proxy_plugin.providers.base import LineRejected, make_mark
 
-DIRECT = "direct"
+TOO_LATE = "too_late_for_a_job"
+NO_TARGET = "no_target"
 _UNTOLD = 400  # what counts as the status of a job that was refused without one
 
 
 class Parent(msgspec.Struct, frozen=True):
     """A part whose failed lines go on; `assignment` tells which lines it has, `rows` is where their rows are, if any.
 
-    `refused`: that is how it ended, with this HTTP status where one is known. `cured`: that was not about its lines but
-    about their number, whatever the route says of statuses.
+    `refused`: that is how it ended, with this HTTP status where one is known. `uncalled`: no line is to blame for that,
+    as it was about their number or the time: they are called at the same target where that may be.
     """
 
     part: int
@@ -42,15 +44,13 @@ class Parent(msgspec.Struct, frozen=True):
     rows: str | None = None
     refused: bool = False
     status: int | None = None
-    cured: bool = False
+    uncalled: bool = False
 
 
 class RescueJob(msgspec.Struct, frozen=True):
     """`split` is what the split of the batch was told, but for its folder, which is this attempt's own.
 
-    `then` numbers the continuation, `first` the first new part. `codes`: HTTP statuses with which lines go on where the
-    continuation names none; none at all: any. `callable`: targets by number that may be asked by ordinary calls;
-    `native`: jobs may still be begun.
+    `then` numbers the continuation, `first` the first new part. `native`: jobs may still be begun.
     """
 
     split: SplitJob
@@ -58,8 +58,6 @@ class RescueJob(msgspec.Struct, frozen=True):
     then: int
     first: int
     heirs: tuple[Heir, ...] = ()
-    codes: tuple[int, ...] = ()
-    callable: tuple[int, ...] = ()
     native: bool = True
 
     @property
@@ -90,47 +88,64 @@ def rescue(job: RescueJob) -> RescueFacts:
     files, meter = _Sparse(folder, job.split.max_jobs), Meter(job.split.allowance)
     cut = _Onward(job, files, meter)
     with LineIndex(Path(job.split.index)) as index, meter:
-        for lines in _failed(job, cut.codes):
+        for lines in _failed(job):
             cut.take_all(lines, index)
     parts = cut.finish().parts
     passing("rescue.written")
     return RescueFacts(parts, dict(cut.went), files.assignment, dict(sorted(cut.stayed.items())))
 
 
-_Lines = dict[int, int]
-"""Lines of one block by ordinal, ascending, each with the part in which it failed."""
+class _Failure(NamedTuple):
+    """How a line failed: in which part, and with which HTTP status, None where it has no answer."""
+
+    parent: Parent
+    status: int | None
 
 
-def _failed(job: RescueJob, codes: frozenset[int]) -> Iterator[_Lines]:
-    """Yield the lines that go on, by blocks that have any."""
-    theirs = defaultdict[str, set[int]](set)
+_Lines = dict[int, _Failure]
+"""Lines of one block that failed, by ordinal, ascending."""
+
+
+def _failed(job: RescueJob) -> Iterator[_Lines]:
+    """Yield the lines that failed, by blocks that have any."""
+    theirs = defaultdict[str, dict[int, Parent]](dict)
     for parent in job.parents:
-        theirs[parent.assignment].add(parent.part)
+        theirs[parent.assignment][parent.part] = parent
     with ExitStack() as stack, RowReader() as reader:
-        files = {stack.enter_context(Assignment(Path(name), job.heirs)): parts for name, parts in theirs.items()}
-        for number in sorted({number for assignment in files for number in assignment.blocks}):
+        files = [(stack.enter_context(Assignment(Path(name), job.heirs)), each) for name, each in theirs.items()]
+        for number in sorted({number for assignment, _ in files for number in assignment.blocks}):
             lines: _Lines = {}
-            for assignment, parts in files.items():
-                found = enumerate(assignment.block(number), number * BLOCK)
-                lines |= {ordinal: part for ordinal, part in found if part in parts}
+            for assignment, parents in files:
+                for ordinal, part in enumerate(assignment.block(number), number * BLOCK):
+                    if part in parents:
+                        lines[ordinal] = _silent(parents[part])
             for parent in job.parents:
-                _leave_out(lines, parent, number, codes, reader)
+                _read_rows(lines, parent, number, reader)
             if lines:
                 yield dict(sorted(lines.items()))
 
 
-def _leave_out(lines: _Lines, parent: Parent, number: int, codes: frozenset[int], reader: RowReader) -> None:
-    """Take lines of a parent out that have an answer, or have failed in a way for which they do not go on."""
-    told = dict[int, Span]()
+def _silent(parent: Parent) -> _Failure:
+    """Return how a line failed of which nothing came."""
+    told = parent.refused and not parent.uncalled
+    return _Failure(parent, (parent.status or _UNTOLD) if told else None)
+
+
+def _read_rows(lines: _Lines, parent: Parent, number: int, reader: RowReader) -> None:
+    """Take lines of a part out that have an answer, and note how the others failed."""
     path = None if parent.rows is None else bucket_path(Path(parent.rows), number)
-    for span in spans(path) if path is not None and path.exists() else ():
+    if path is None or not path.exists():
+        return
+    told = dict[int, Span]()
+    for span in spans(path):
         if span.kind != NOTE and (span.ordinal not in told or (span.kind == OK and told[span.ordinal].kind != OK)):
             told[span.ordinal] = span
-    silent_stay = parent.refused and not parent.cured and codes and (parent.status or _UNTOLD) not in codes
-    for ordinal in [ordinal for ordinal, part in lines.items() if part == parent.part]:
-        found = told.get(ordinal)
-        if silent_stay if found is None else _stays(found, path, codes, reader):
-            del lines[ordinal]
+    for ordinal, found in told.items():
+        if found.kind == OK:
+            lines.pop(ordinal, None)
+        elif found.kind == FAILED and ordinal in lines:  # else it never ran, which has no status
+            text = reader.read(path, found.offset, found.length).text
+            lines[ordinal] = _Failure(parent, _status(text).status_code)
 
 
 class _Response(msgspec.Struct, frozen=True):
@@ -138,14 +153,6 @@ class _Response(msgspec.Struct, frozen=True):
 
 
 _status = msgspec.json.Decoder(_Response).decode
-
-
-def _stays(found: Span, path: Path | None, codes: frozenset[int], reader: RowReader) -> bool:
-    """Tell whether a line with this row does not go on. One that never ran has no status, and does."""
-    if found.kind == OK or found.kind != FAILED or not codes:
-        return found.kind == OK
-    assert path is not None
-    return _status(reader.read(path, found.offset, found.length).text).status_code not in codes
 
 
 class _Sparse(Files):
@@ -173,47 +180,57 @@ class _Onward(Cut):
         self.went: Counter[int] = Counter()
         self.stayed: Counter[str] = Counter()
 
-    @property
-    def codes(self) -> frozenset[int]:
-        """HTTP statuses with which lines go on; none: any."""
-        return frozenset(self._chooser.continuations[self._rescue.then].codes or self._rescue.codes)
-
     def take_all(self, lines: _Lines, index: LineIndex) -> None:
         """Put the lines of a block into parts, or count them as staying."""
         source, ordinals = Path(self._job.source), list(lines)
         for ordinal, number, line in index.lines(source, ordinals[0], ordinals[-1] + 1):
-            part = lines.get(ordinal)
-            if part is not None:
-                code = self._go_on(ordinal, number, decode_envelope(line))
-                if code is None:
-                    self.went[part] += 1
-                else:
-                    self.stayed[code] += 1
-                passing("rescue.row")
+            failure = lines.get(ordinal)
+            further = None if failure is None else self._chooser.goes_on(self._rescue.then, failure.status)
+            if failure is None or further is None:
+                continue
+            refused = self._go_on(ordinal, number, decode_envelope(line), failure, further)
+            if refused is None:
+                self.went[failure.parent.part] += 1
+            else:
+                self.stayed[refused] += 1
+            passing("rescue.row")
 
-    def _go_on(self, ordinal: int, number: int, envelope: Envelope) -> str | None:
+    def _go_on(
+        self, ordinal: int, number: int, envelope: Envelope, failure: _Failure, further: Continuation
+    ) -> str | None:
         """Put a line into a part of the first target that can have it; return the code of the first refusal if none."""
-        then: int | None = self._rescue.then
-        tried, refused = set[int](), "no_target"
-        while then is not None and then not in tried:
-            tried.add(then)
-            choice: Choice | None = None
-            try:
-                choice = self._chooser.continuations[then].pick(envelope)
-                if (way := self._way(then, choice)) is not None:
-                    self._place(ordinal, number, envelope, choice, self._lanes.lane(choice, envelope.url, way))
-                    return None
-            except LineRejected as rejection:
-                refused = rejection.code if len(tried) == 1 else refused
-            then = None if choice is None else choice.then
-        return refused
+        first: str | None = None
+        for pick in self._picks(failure, further):
+            found = self._try_all(pick, ordinal, number, envelope)
+            if not isinstance(found, Refusal):
+                return None
+            first = first or found.rejection.code
+        return first or NO_TARGET
 
-    def _way(self, then: int, choice: Choice) -> str | None:
-        """Return by which way a target is asked; None where it cannot be, as no job is begun any more."""
-        way = self._chooser.continuations[then].way or self._chooser.spec(choice).way
-        if self._rescue.native or way == DIRECT:
-            return way
-        return DIRECT if choice.target in self._rescue.callable else None
+    def _picks(self, failure: _Failure, further: Continuation) -> Iterator[Pick]:
+        """Yield what chooses for a line: the target itself, to be called, for one that could not be in a job of it."""
+        waited = failure.parent.uncalled or (failure.status is None and not self._rescue.native)
+        if waited and further.itself is not None:
+            yield self._called(further.itself)
+        if not (failure.parent.uncalled and further.again):
+            yield further.pick if self._rescue.native else self._called(further.pick)
+
+    def _called(self, pick: Pick) -> Pick:
+        """Return the same pick for ordinary calls, which refuses lines of targets that may not be called."""
+
+        def called(line: Envelope) -> Choice:
+            choice = pick(line)._replace(way=DIRECT)
+            if self._chooser.spec(choice).way != DIRECT:
+                refusal = Misrouted("The target may not be called.", TOO_LATE, strict=False)
+                refusal.then = choice.then
+                raise refusal
+            return choice
+
+        return called
+
+    def _further(self, then: int) -> Pick | None:
+        pick = super()._further(then)
+        return pick if pick is None or self._rescue.native else self._called(pick)
 
     def _check_room(self, number: int) -> None:  # noqa: ARG002
         if self._next >= self._job.max_jobs:

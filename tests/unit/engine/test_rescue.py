@@ -17,7 +17,7 @@ from proxy_plugin.engine.steps_batch import follow
 from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.onward.rescue import RescueFacts, RescueJob
-from proxy_plugin.routing.route import Fallback, Rescue, Route, Rules, Share, StoredTarget, To, encode_route, further
+from proxy_plugin.routing.route import Fallback, Rescue, Route, Rules, StoredTarget, To, encode_route
 from proxy_plugin.storage import registry
 from proxy_plugin.storage.tables import batches, cuts, files, parts, rescues, submissions
 from proxy_plugin.storage.tables.parts import PartRow
@@ -194,21 +194,6 @@ def test_the_first_part_of_a_batch_goes_on_first_with_those_that_go_where_it_goe
     assert bench.commit({0: 6, 2: 6}, 12)
     assert [part.n for part in rescue._crowd(bench.conn, BATCH_ID)] == [1]
     assert bench.part(1).due_at == 0.0
-
-
-@pytest.mark.parametrize(
-    ("rule", "count"),
-    [
-        (To(0), 0),
-        (Fallback((To(0), To(1), To(2))), 2),
-        (Fallback((Share((1.0, 1.0), (To(0), Fallback((To(1), To(2))))), To(3))), 2),
-        (Share((1.0, 1.0), (Fallback((To(0), To(1))), To(2))), 1),
-    ],
-)
-def test_lines_go_on_as_often_as_there_are_further_targets(rule: Any, count: int) -> None:
-    assert further(rule) == count
-    assert rescue.attempts(Route(targets=(TARGET,), rules=Rules(rule=rule))) == max(count, 1)
-    assert rescue.attempts(Route(targets=(TARGET,), rules=Rules(rule=rule), rescue=Rescue(attempts=7))) == 7
 
 
 LATE = msgspec.structs.replace(

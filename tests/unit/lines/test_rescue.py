@@ -188,31 +188,67 @@ def test_a_late_answer_counts_where_there_is_none_and_is_superseded_where_there_
     assert (paid, facts.usage.input_tokens) == ({0: 3, 1: 1}, 9)
 
 
+def narrowed(folder: Path, *codes: int) -> Story:
+    lines = [chat(f"id {n}", f"question {n}") for n in range(4)]
+    return Story(folder, lines, Rules(rule=Fallback((To(0), To(1)), codes)))
+
+
 def test_only_statuses_that_are_named_let_a_line_go_on(tmp_path: Path) -> None:
-    told = story(tmp_path)
+    told = narrowed(tmp_path, 429)
     told.answer(0, {0: "torn", 1: "late", 2: "", 3: "woven"}, status=422)
-    assert told.rescue(0, name="a", codes=(429,)).went == {0: 2}
-    assert told.lines_of(1) == [1, 2]
-    refused = story(tmp_path / "refused")
-    refused.refuse(0)
-    assert refused.rescue(0, name="a", codes=(500,)).parts == ()
-    assert refused.rescue(0, name="b", codes=(400,)).went == {0: 4}
+    facts = told.rescue(0)
+    assert (facts.went, facts.stayed, told.lines_of(1)) == ({0: 2}, {}, [1, 2])
+    other = narrowed(tmp_path / "other", 422)
+    other.answer(0, {0: "torn", 1: "late", 2: "", 3: "woven"}, status=422)
+    assert other.rescue(0).went == {0: 3}
 
 
-def test_a_job_that_had_too_few_lines_goes_on_whatever_statuses_are_named(tmp_path: Path) -> None:
-    told = story(tmp_path)
+def test_lines_of_a_refused_job_go_on_with_its_status(tmp_path: Path) -> None:
+    for code, went in ((500, {}), (400, {0: 4})):
+        told = narrowed(tmp_path / str(code), code)
+        told.refuse(0)
+        assert told.rescue(0).went == went
+
+
+def callable_at(told: Story, *slugs: str) -> None:
+    """Let these targets be called."""
+    targets = [structs.replace(each, direct="allowed" if each.slug in slugs else None) for each in TARGETS]
+    told.job = structs.replace(told.job, targets=tuple(targets))
+    manifest = split(told.job)
+    told.parts = {part.n: part for part in manifest.parts}
+    told.fates = {n: told.batch.fate(part) for n, part in told.parts.items()}
+
+
+@pytest.mark.parametrize(("slugs", "slug", "way"), [(("first",), "first", "direct"), ((), "second", "native")])
+def test_a_job_that_had_too_few_lines_goes_on_whatever_statuses_are_named(
+    slugs: tuple[str, ...], slug: str, way: str, tmp_path: Path
+) -> None:
+    told = narrowed(tmp_path, 500)
+    callable_at(told, *slugs)
     told.refuse(0)
-    job = told.rescue_job(0, codes=(500,))
-    cured = tuple(structs.replace(each, cured=True) for each in job.parents)
-    assert rescue(structs.replace(job, parents=cured)).went == {0: 4}
+    job = told.rescue_job(0)
+    facts = rescue(structs.replace(job, parents=tuple(structs.replace(each, uncalled=True) for each in job.parents)))
+    assert [(part.slug, part.way, part.lines) for part in facts.parts] == [(slug, way, 4)]
+
+
+def test_without_another_target_too_few_lines_are_called_where_they_may_be(tmp_path: Path) -> None:
+    told = story(tmp_path)
+    told.job = structs.replace(told.job, rules=Rules(rule=To(0)))
+    callable_at(told, "first")
+    told.refuse(0)
+    parents = (told.parent(0, uncalled=True),)
+    assert [(part.slug, part.way) for part in rescue(told.rescue_job(0, parents=parents)).parts] == [
+        ("first", "direct")
+    ]
 
 
 def test_a_target_that_cannot_have_a_line_is_passed_over(tmp_path: Path) -> None:
     lines = [chat("a", "question 0", seed=1), chat("b", "question 1")]
     told = Story(tmp_path, lines)
     told.job = structs.replace(told.job, targets=(structs.replace(TARGETS[0], drop_params=True), *TARGETS[1:]))
-    told.batch.manifest = split(told.job)
-    told.parts = {part.n: part for part in told.batch.manifest.parts}
+    told.parts = {part.n: part for part in split(told.job).parts}
+    told.home[0] = told.folder / "split"
+    told.assigned[0] = told.home[0] / ASSIGNMENT
     told.answer(0, {0: "torn", 1: "torn"})
     facts = told.rescue(0)
     assert (facts.went, facts.stayed) == ({0: 1}, {"unsupported_parameter": 1})
@@ -233,10 +269,16 @@ def test_no_more_jobs_come_of_it_than_a_batch_may_have(tmp_path: Path) -> None:
 
 def test_where_no_job_is_begun_lines_go_by_ordinary_calls_or_stay(tmp_path: Path) -> None:
     told = story(tmp_path)
-    told.answer(0, dict.fromkeys(range(4), "torn"))
-    assert rescue(told.rescue_job(0, native=False)).parts == ()
-    facts = rescue(told.rescue_job(0, native=False, callable=(2,)))
-    assert [(part.slug, part.way, part.lines) for part in facts.parts] == [("third", "direct", 4)]
+    told.answer(0, {0: "torn", 1: "torn", 2: "late", 3: ""})
+    facts = rescue(told.rescue_job(0, native=False))
+    assert (facts.parts, facts.stayed) == ((), {"too_late_for_a_job": 4})
+    for slugs, parts in (
+        (("third",), [("third", "direct", 4)]),
+        (("first", "third"), [("third", "direct", 2), ("first", "direct", 2)]),
+    ):
+        callable_at(told, *slugs)
+        found = rescue(told.rescue_job(0, native=False)).parts
+        assert [(part.slug, part.way, part.lines) for part in found] == parts
 
 
 def test_the_same_rescue_gives_the_same_bytes_and_other_parts_other_marks(tmp_path: Path) -> None:
