@@ -49,7 +49,15 @@ async def admit(desk: Desk, part: PartRow) -> None:
         return
     if await left(desk, part, batch):
         return
+    if part.way != "native":
+        await desk.write(_wait_for_calls, part, desk.now() + QUEUE_PAUSE)
+        return
     await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
+
+
+def _wait_for_calls(conn: Connection, part: PartRow, due_at: float) -> None:
+    if not drop_if_stopping(conn, part):  # nobody answers by ordinary calls yet
+        parts.change(conn, part, due_at=due_at)
 
 
 def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:

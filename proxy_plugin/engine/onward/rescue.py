@@ -50,7 +50,7 @@ async def rescue(desk: Desk, part: PartRow) -> None:
     if not await tasks.to_be_sent(desk, batch):
         await desk.write(_stay, desk, [part], batch.stopping or "window over")
     elif crowd and crowd[0].n != part.n:
-        await desk.write(parts.change, part, due_at=desk.now() + PAUSE)
+        await desk.write(_wait, part, desk.now() + PAUSE)
     elif crowd:
         await _go_on(desk, batch, crowd)
 
@@ -59,6 +59,13 @@ def _crowd(conn: Connection, batch_id: str) -> list[PartRow]:
     """Return the parts that go on next, and together: the first of the batch, and those whose lines go where its do."""
     found = rescues.waiting(conn, batch_id)
     return [each for each in found if _alike(each) == _alike(found[0])][:TOGETHER]
+
+
+def _wait(conn: Connection, part: PartRow, due_at: float) -> None:
+    """Let a part rest while another one of its batch goes on; unless that has ended, or the batch stops, meanwhile."""
+    batch, waiting = batches.get(conn, part.batch_id), [each.n for each in rescues.waiting(conn, part.batch_id)]
+    if batch is not None and batch.stopping is None and part.n in waiting[1:]:
+        parts.change(conn, part, due_at=due_at)
 
 
 def _alike(part: PartRow) -> tuple[int | None, int]:
