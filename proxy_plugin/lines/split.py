@@ -190,7 +190,7 @@ def _same(first: Native, second: Native) -> Native:
     return second
 
 
-class Refusal(NamedTuple):
+class NoPlace(NamedTuple):
     """Why a line cannot be where it was chosen to be; `choice` None: no target was chosen."""
 
     rejection: LineRejected
@@ -230,29 +230,29 @@ class Cut:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
         found = self._try_all(self._chooser.choose, ordinal, number, envelope)
-        if isinstance(found, Refusal):
+        if isinstance(found, NoPlace):
             self._reject(ordinal, number, found.rejection, envelope, found.choice)
             return None
         return found
 
-    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Refusal:
+    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | NoPlace:
         """Put a line into a part of the first target that can have it; return the first refusal where none can."""
         first = found = self._try(pick, ordinal, number, envelope)
         tried = set[int]()
-        while isinstance(found, Refusal) and found.then is not None and found.then not in tried:
+        while isinstance(found, NoPlace) and found.then is not None and found.then not in tried:
             tried.add(found.then)
             further = self._further(found.then)
             if further is None:
                 break
             found = self._try(further, ordinal, number, envelope)
-        return first if isinstance(found, Refusal) else found
+        return first if isinstance(found, NoPlace) else found
 
     def _further(self, then: int) -> Pick | None:
         """Return what chooses for lines that go on there; None where it is the same target in the same way."""
         further = self._chooser.continuations[then]
         return None if further.again else further.pick
 
-    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Refusal:
+    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | NoPlace:
         choice = None
         try:
             choice = pick(envelope)
@@ -260,7 +260,7 @@ class Cut:
             self._routed = True
             self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
-            return Refusal(rejection, choice)
+            return NoPlace(rejection, choice)
         return choice
 
     def skip(self) -> None:

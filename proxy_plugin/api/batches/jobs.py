@@ -82,7 +82,7 @@ def job_object(job: Job) -> dict[str, Any]:
 
 def _counts(job: Job) -> dict[str, int]:
     """Return the last known counts; every line of a part that ended without a job has failed."""
-    part, completed, failed = job.part, job.part.completed, job.part.failed
+    part, completed, failed = job.part, job.part.completed, job.part.failed + rescue_of(job.part).went
     if part.state in PART_FAILED:  # an earlier version left what was counted last
         completed, failed = 0, part.lines
     elif job.spent:  # a line that was answered twice counts once

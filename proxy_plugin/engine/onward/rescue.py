@@ -49,6 +49,8 @@ async def rescue(desk: Desk, part: PartRow) -> None:
     batch, crowd = await desk.batch(part.batch_id), await desk.read(_crowd, part.batch_id)
     if not await tasks.to_be_sent(desk, batch):
         await desk.write(_stay, desk, [part], batch.stopping or "window over")
+    elif rescue_of(part).depth >= attempts(desk.route(batch)):
+        await desk.write(_stay, desk, [part], "asked often enough")
     elif crowd and crowd[0].n != part.n:
         await desk.write(_wait, part, desk.now() + PAUSE)
     elif crowd:
@@ -74,7 +76,7 @@ def _alike(part: PartRow) -> tuple[int | None, int]:
 
 async def _go_on(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow]) -> None:
     source = await desk.read(files.get, batch.input_file_id)
-    assert source is not None
+    assert source is not None  # a file stays as long as a batch of it
     job = await _job(desk, batch, source, crowd)
     terms, expected = desk.gateway.terms(batch.workspace, source.bytes), sum(map(_failed_bytes, crowd))
     work = space.run(desk, batch, RESULTS, expected, terms, rescue_lines, job)

@@ -24,7 +24,7 @@ from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REJECTED, Assignment, Heir, PartSpec
 from proxy_plugin.lines.row_store import FAILED, NOTE, OK, RowReader, Span, bucket_path, spans
-from proxy_plugin.lines.split import Cut, Files, Refusal, SplitJob
+from proxy_plugin.lines.split import Cut, Files, NoPlace, SplitJob
 from proxy_plugin.providers.base import LineRejected, make_mark
 
 TOO_LATE = "too_late_for_a_job"
@@ -202,7 +202,7 @@ class _Onward(Cut):
         first: str | None = None
         for pick in self._picks(failure, further):
             found = self._try_all(pick, ordinal, number, envelope)
-            if not isinstance(found, Refusal):
+            if not isinstance(found, NoPlace):
                 return None
             first = first or found.rejection.code
         return first or NO_TARGET

@@ -79,7 +79,7 @@ def six_lanes(home: Path, sandbox: Sandbox, per_job: int) -> Gateway:
         guests = {} if each.labelled else strangers(0.0, 0.0, lines=per_job)
         sandbox.control.options(each.provider, **{**own, **guests})
     sandbox.control.faults([{"on": "*", "kind": "status", "times": None, "provider": DOWN, **DENIED}])
-    common = {"settle_seconds": SETTLE, "max_lines_per_job": per_job}
+    common: dict[str, Any] = {"settle_seconds": SETTLE, "max_lines_per_job": per_job}
     keys = {each.provider: each.virtual_key(sandbox.url(each.provider), **common) for each in lanes}
     for each in lanes:
         keys[each.provider] |= {} if each.labelled else GUESS

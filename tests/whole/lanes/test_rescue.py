@@ -14,7 +14,7 @@ from proxy_plugin.ground.workers import WorkerDied, Workers
 from proxy_plugin.lines.onward.rescue import rescue as rescue_lines
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
-from proxy_plugin.storage.tables import parts
+from proxy_plugin.storage.tables import parts, rescues
 from tests.whole.lanes.rig import Line, Stand, chat, chats, text_of
 from tests.whole.lanes.world import World, opened
 
@@ -95,6 +95,7 @@ async def test_lines_that_fail_in_one_lane_are_answered_by_the_next(two: Two, tm
         attempts = await told(world, ended, lines)
         answered = world.client.get(f"/batches/{batch.id}?include=jobs", cast_to=object)
         shown: Any = await answered
+        assert await world.gateway.registry.read(rescues.totals) == {"second": 4}
     ours = {n: [("lane", "succeeded")] for n in range(40)}
     failed = {3: "failed", 17: "missing", 18: "expired", 31: "failed"}
     assert attempts == ours | {n: [("lane", what), ("second", "succeeded")] for n, what in failed.items()}
