@@ -23,11 +23,11 @@ from proxy_plugin.engine.onward.window import TOO_LATE, jobs_are_begun
 from proxy_plugin.engine.steps_batch import part_row, publish_folder
 from proxy_plugin.engine.worker_jobs import LINE_BYTES, WORKER_GIVES_UP, heirs_of, split_job
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
-from proxy_plugin.lines.line_index import BrokenIndex
+from proxy_plugin.ground.workers import WorkerDied
 from proxy_plugin.lines.onward.rescue import Parent, RescueFacts, RescueJob
 from proxy_plugin.lines.onward.rescue import rescue as rescue_lines
 from proxy_plugin.media.store import Media
+from proxy_plugin.providers.base import ProviderError
 from proxy_plugin.routing.reach import attempts
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import RESULTS
@@ -84,7 +84,9 @@ async def _go_on(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow]) -> None:
         facts = await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
     except tasks.Unwanted:
         return  # the step begins again, and the lines stay
-    except (ValueError, BrokenIndex, OutOfBudget, WorkerDied) as error:
+    except (ProviderError, OSError):  # there is no room for it yet
+        raise
+    except Exception as error:  # what is paid for waits for no defect
         if isinstance(error, WorkerDied) and crowd[0].tries < WORKER_GIVES_UP:
             raise
         logs.event(LOG, "not_rescued", slug=crowd[0].slug, error=error, level=logging.ERROR)

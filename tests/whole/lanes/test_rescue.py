@@ -154,7 +154,9 @@ async def test_statuses_that_are_not_named_stay_where_they_are(openai_first: Two
 class Holding:
     """Holds the worker that puts lines into new parts: on its way in, or with its files written."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, behind: bool, dies: int = 0) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, behind: bool, dies: int = 0, of: type[Exception] = WorkerDied
+    ) -> None:
         self.reached, self.go, self.begun = asyncio.Event(), asyncio.Event(), 0
         run = Workers.run
 
@@ -163,7 +165,7 @@ class Holding:
                 return await run(workers, *args)
             self.begun += 1
             if self.begun <= dies:
-                raise WorkerDied("rescue")
+                raise of("rescue")
             found = await run(workers, *args) if behind else None
             self.reached.set()
             await self.go.wait()
@@ -201,6 +203,18 @@ async def test_a_cancel_that_comes_behind_it_ends_the_new_job(openai_first: Two,
     assert (ended.status, attempts[2]) == ("cancelled", [("lane", "failed"), ("second", "cancelled")])
     rows = ended.request_counts
     assert (rows.completed, rows.failed) == (5, 1)
+
+
+@pytest.mark.parametrize(("error", "tries"), [(WorkerDied, 6), (RuntimeError, 1)])
+async def test_where_a_worker_never_succeeds_the_lines_stay_and_the_batch_ends(
+    error: type[Exception], tries: int, openai_first: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding, lines = Holding(monkeypatch, behind=False, dies=99, of=error), marked(6, {2: ERROR})
+    async with openai_first.opened(tmp_path / "data") as world:
+        ended = await world.until((await world.create(lines)).id)
+        attempts = await told(world, ended, lines)
+    assert (ended.status, attempts[2]) == ("completed", [("lane", "failed")])
+    assert (holding.begun, openai_first.ran()["anthropic"]) == (tries, 0)
 
 
 async def test_a_worker_that_dies_is_begun_again_and_nothing_is_sent_twice(
