@@ -22,6 +22,7 @@ from tests.support.lines import jsonl
 from tests.support.stack import Gateway
 from tests.whole.kills.lives import Lives
 from tests.whole.kills.scenes import BATCH_STEPS, GUESS, PART_STEPS, around, strangers
+from tests.whole.kills.test_all_lanes import kill_and_start
 
 CHAT = "/v1/chat/completions"
 NAMES = ("openai", "mistral-ai", "anthropic", "together-ai", "google", "fireworks-ai")
@@ -39,6 +40,10 @@ POINTS = (
     "merge.published",
 )
 SLICE = ("", "rescue.acted")  # "": nothing is killed
+SEEDS = {False: 1, True: 5}
+KILLS = {False: 3, True: 12}
+LIFE = {False: 0.5, True: 2.0}  # seconds between kills at most
+LOSSES = ("drop_after", "drop", "status_after", "stall")
 Line = dict[str, Any]
 
 
@@ -52,6 +57,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "point" in metafunc.fixturenames:
         whole = bool(metafunc.config.getoption("--campaign"))
         metafunc.parametrize("point", ("", *POINTS) if whole else SLICE)
+    elif "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(SEEDS[bool(metafunc.config.getoption("--campaign"))]))
 
 
 def lines_of(count: int) -> list[Line]:
@@ -65,7 +72,10 @@ def _line(n: int, text: str) -> Line:
     return {"custom_id": f"é/{n}", "method": "POST", "url": CHAT, "body": body}
 
 
-def six_lanes(home: Path, sandbox: Sandbox, per_job: int) -> Gateway:
+DENIES = {"on": "*", "kind": "status", "times": None, "provider": DOWN, **DENIED}
+
+
+def six_lanes(home: Path, sandbox: Sandbox, per_job: int, run_seconds: float = 0.3) -> Gateway:
     """Make the stand-ins forget all, and a gateway whose lines have a turn of the lanes each."""
     sandbox.control.reset()
     lanes = [find(name) for name in NAMES]
@@ -78,7 +88,7 @@ def six_lanes(home: Path, sandbox: Sandbox, per_job: int) -> Gateway:
         }
         guests = {} if each.labelled else strangers(0.0, 0.0, lines=per_job)
         sandbox.control.options(each.provider, **{**own, **guests})
-    sandbox.control.faults([{"on": "*", "kind": "status", "times": None, "provider": DOWN, **DENIED}])
+    sandbox.control.faults([DENIES])
     common: dict[str, Any] = {"settle_seconds": SETTLE, "max_lines_per_job": per_job}
     keys = {each.provider: each.virtual_key(sandbox.url(each.provider), **common) for each in lanes}
     for each in lanes:
@@ -176,3 +186,35 @@ def test_every_line_is_answered_by_one_of_its_lanes(
         check_books(batch, ledger)
     finally:
         gateway.close()
+
+
+@pytest.mark.timeout(600)
+def test_every_line_is_answered_whatever_is_killed_and_lost(
+    seed: int, campaign: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    chance, lines = random.Random(seed), lines_of(COUNT[campaign])
+    gateway = six_lanes(tmp_path, sandbox, PER_JOB[campaign] // 2, run_seconds=1.0)
+    sandbox.control.faults([DENIES, *(losing(name, chance) for name in NAMES if name != DOWN)])
+    gateway.start()
+    try:
+        batch_id = gateway.create(gateway.upload(jsonl(lines)))["id"]
+        met = [kill_and_start(gateway, batch_id, chance.random() * LIFE[campaign]) for _ in range(KILLS[campaign])]
+        print("\nstates of parts in the kills:", [dict(each) for each in met])  # noqa: T201 - the campaign's table
+        sandbox.control.faults([DENIES])
+        gateway.until(batch_id, seconds=300)
+        batch = gateway.call("GET", f"/batches/{batch_id}?include=jobs")
+        check_files(gateway, batch, lines)
+        ledger = check_attempts(gateway, batch, lines)
+        check_paid_once(sandbox, ledger)
+        check_books(batch, ledger)
+        open_ones = [each.total() - each["collected"] - each["refused"] for each in met]
+        assert sum(map(bool, open_ones)) >= len(met) / 2, "killed with nothing left to lose"
+    finally:
+        gateway.close()
+
+
+def losing(provider: str, chance: random.Random) -> dict[str, Any]:
+    """Return the rule by which some creates of a lane lose their answer, or never arrive."""
+    kind, on = chance.choice(LOSSES), find(provider).create
+    rule = {"on": on, "provider": provider, "kind": kind, "seed": chance.randrange(100)}
+    return {**rule, "times": None, "chance": 0.3, "seconds": 0.2}
