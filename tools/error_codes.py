@@ -390,6 +390,11 @@ ROWS = (
         "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
     ),
     Code(
+        "too_late_for_a_job",
+        "So near to the end of the completion window (rescue.direct_before) no job was begun for the line.",
+        "Where no target could be called directly either, send the line again with a longer window.",
+    ),
+    Code(
         "too_many_answers",
         "The line is to be fanned out, and asks for more than 128 answers to a prompt, for more than 1,000 in all, or "
         "for more than a job may have.",

@@ -14,6 +14,7 @@ from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.ground.turns import Places
+from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
@@ -23,6 +24,7 @@ from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.rescues import rescue_of
 from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 P = ParamSpec("P")
@@ -150,7 +152,8 @@ class Desk:
     def document(self, part: PartRow, batch: BatchRow) -> PartFile:
         """Return the part's native document."""
         assert batch.split_dir is not None
-        home = self.folder(part) if part.cut else self.folder(part) / batch.split_dir
+        made = part.cut is not None or rescue_of(part).assignment is not None  # and not by the split
+        home = self.folder(part) if made else self.folder(part) / batch.split_dir
         return PartFile(
             mark=part.mark,
             path=home / part.file,
@@ -161,6 +164,10 @@ class Desk:
             model=part.model,
             partition=part.partition_key,
         )
+
+    def assignment(self, part: PartRow, batch: BatchRow) -> Path:
+        """Return the file that tells which lines a part has."""
+        return self.folder(part) / (rescue_of(part).assignment or f"{batch.split_dir}/{ASSIGNMENT}")
 
     def submission_for(self, part: PartRow, batch: BatchRow, row: SubmissionRow) -> Submission:
         """Return a submission in the words of an adapter."""

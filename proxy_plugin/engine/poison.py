@@ -19,7 +19,7 @@ from proxy_plugin.storage.tables.cuts import Suspects, cut_of, root_of
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
 
 MOST_ALONE = 20
-_BAD = frozenset({"cutting", "refused", "replaced"})
+_BAD = frozenset({"cutting", "refused", "rescuing", "replaced"})
 TOO_MANY = (
     f" More than {MOST_ALONE} lines of this job are refused, so those that were refused together were not taken"
     " apart any further; a retry sends them in smaller jobs."

@@ -11,6 +11,7 @@ from proxy_plugin.config import Options
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.onward.window import gives_way, left
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
@@ -27,7 +28,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -42,10 +43,21 @@ JOB_LOST = Refused("The provider no longer knows the job that it accepted.", cod
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
-    if (await desk.batch(part.batch_id)).stopping:
+    batch = await desk.batch(part.batch_id)
+    if batch.stopping:
         await desk.write(drop_if_stopping, part)
         return
+    if await left(desk, part, batch):
+        return
+    if part.way != "native":
+        await desk.write(_wait_for_calls, part, desk.now() + QUEUE_PAUSE)
+        return
     await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
+
+
+def _wait_for_calls(conn: Connection, part: PartRow, due_at: float) -> None:
+    if not drop_if_stopping(conn, part):  # nobody answers by ordinary calls yet
+        parts.change(conn, part, due_at=due_at)
 
 
 def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
@@ -94,6 +106,8 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
+    if await left(desk, part, await desk.batch(part.batch_id)):
+        return
     if part.records < (least := least_lines(desk, part)):
         await desk.write(_refuse_small, part, _too_few(desk, part, least), desk.now())
         return
@@ -174,7 +188,7 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
         parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
     else:
-        parts.move(conn, part, "refused", refusal=known.text())
+        rescues.end(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -307,8 +321,9 @@ def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
 
 
 async def _cancel_if_wanted(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> PartRow:
-    """Cancel the job of a stopping batch once; return the part as it is now."""
-    if not batch.stopping or part.cancel_sent_at is not None or not await _certain(desk, part):
+    """Cancel the job of a stopping batch once, and one that is not waited for; return the part as it is now."""
+    wanted = part.cancel_sent_at is None and (batch.stopping or gives_way(desk, part, batch))
+    if not wanted or not await _certain(desk, part):
         return part
     await _cancel(desk, part, batch, lane)
     return await desk.write(parts.change, part, cancel_sent_at=desk.now())

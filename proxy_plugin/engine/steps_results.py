@@ -26,13 +26,12 @@ from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import EXPIRED, LONGEST_ROW_BYTES, MISSING, CollectFacts, CollectJob, collect
-from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import ENDING, RESULTS
-from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -248,22 +247,18 @@ def _answered_as(desk: Desk, part: PartRow, batch: BatchRow) -> str:
     return part.endpoint if own is None or desk.route(batch).native_answers is True else own
 
 
-async def collect_rows(desk: Desk, part: PartRow) -> None:
-    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
-    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
-    batch = await desk.batch(part.batch_id)
-    assert batch.split_dir is not None
-    assert known.folder is not None
-    assert known.names is not None
-    folder = desk.folders.new(part.batch_id, what)
-    job = CollectJob(
+async def collect_job(
+    desk: Desk, part: PartRow, batch: BatchRow, results: Path, names: tuple[str, ...], folder: Path
+) -> CollectJob:
+    """Return what makes rows in `folder` of the files `names` in `results`."""
+    return CollectJob(
         provider=part.provider,
         endpoint=_answered_as(desk, part, batch),
         part=part.n,
         mark=part.mark,
-        results=str(home / known.folder),
-        names=known.names,
-        assignment=str(home / batch.split_dir / ASSIGNMENT),
+        results=str(results),
+        names=names,
+        assignment=str(desk.assignment(part, batch)),
         folder=str(folder),
         missing_as=_missing_as(part, batch),
         secrets=_secrets(desk, part, batch),
@@ -271,6 +266,16 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
         allowance=desk.gateway.config.engine.allowance,
     )
+
+
+async def collect_rows(desk: Desk, part: PartRow) -> None:
+    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
+    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
+    batch = await desk.batch(part.batch_id)
+    assert known.folder is not None
+    assert known.names is not None
+    folder = desk.folders.new(part.batch_id, what)
+    job = await collect_job(desk, part, batch, home / known.folder, known.names, folder)
     facts = await _collected(desk, part, batch, job)
     if facts is None:
         await _give_up(desk, part, batch, folder)
@@ -352,9 +357,10 @@ def _too_few(known: StoredResults, facts: CollectFacts) -> str:
 def _commit_rows(
     conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts, refusal: str | None = None
 ) -> None:
-    failed, audit_at = part.lines - facts.ok, desk.now() if submissions.guessed(conn, part) else None
-    counts = {"completed": facts.ok, "failed": max(failed, 0), "refusal": refusal or part.refusal}
-    parts.move(conn, part, "collected", results=text, due_at=audit_at, **counts)
+    audit_at = desk.now() if submissions.guessed(conn, part) else None
+    counts = {"completed": facts.answered, "failed": part.lines - facts.answered}
+    changes = {"results": text, "due_at": audit_at, "refusal": refusal or part.refusal}
+    rescues.end(conn, part, "collected", **changes, **counts)
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)

@@ -13,7 +13,7 @@ from proxy_plugin.lines.choose import TargetSpec, target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
-from proxy_plugin.lines.merge import MergeJob
+from proxy_plugin.lines.merge import MergeJob, RescueFiles
 from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
@@ -25,6 +25,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
+from proxy_plugin.storage.tables.rescues import rescue_of
 
 SHORTEST_LINE = 3  # bytes, `{}` and its break
 SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
@@ -114,6 +115,8 @@ def merge_job(
     home = folders.folder(batch.id)
     split_dir = home / (batch.split_dir or "")
     ended = [row for row in rows if row.state in PART_ENDS and row.state != "replaced"]
+    known = [rescue_of(row) for row in rows]
+    rescued = dict.fromkeys(each.assignment for each in known if each.assignment)  # in the order of their parts
     collected = {row.n: results_of(row).rows for row in ended}
     return MergeJob(
         batch_id=batch.id,
@@ -126,6 +129,8 @@ def merge_job(
         fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in ended},
         folder=str(folder),
         heirs=heirs_of(rows),
+        rescues=tuple(RescueFiles(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
+        late={row.n: str(home / each.late) for row, each in zip(rows, known, strict=True) if each.late},
     )
 
 
@@ -136,16 +141,23 @@ def heirs_of(rows: Iterable[PartRow]) -> tuple[Heir, ...]:
 
 
 def cut_job(
-    blobs: Blobs, batch: BatchRow, part: PartRow, document: Path, home: Path, *, heirs: Iterable[PartRow], folder: Path
+    blobs: Blobs,
+    batch: BatchRow,
+    part: PartRow,
+    document: Path,
+    assignment: Path,
+    *,
+    heirs: Iterable[PartRow],
+    folder: Path,
 ) -> CutJob:
-    """Return what is the same of every way to cut a part; `home` is the batch's folder, `heirs` have others' lines."""
+    """Return what is the same of every way to cut a part; `heirs` have others' lines."""
     return CutJob(
         provider=part.provider,
         part=part.n,
         mark=part.mark,
         lines=part.lines,
         document=str(document),
-        assignment=str(home / (batch.split_dir or "") / ASSIGNMENT),
+        assignment=str(assignment),
         index=str(blobs.index_path(batch.input_file_id)),
         folder=str(folder),
         heirs=heirs_of(heirs),

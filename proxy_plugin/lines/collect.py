@@ -61,9 +61,9 @@ class CollectJob(msgspec.Struct, frozen=True):
 class CollectFacts(msgspec.Struct, frozen=True):
     """How many native results became rows, and why others did not: another job's, unreadable.
 
-    Those of a line that is several requests are one row. `usage` sums the first ok row of each line, which is the one
-    that will count. `lines`, or requests of them, have a native row, `ran` of these one that does not say that it was
-    cancelled or expired before it ran.
+    Those of a line that is several requests are one row. `usage` sums the first ok row of each of the `answered` lines,
+    which is the one that will count. `lines`, or requests of them, have a native row, `ran` of these one that does not
+    say that it was cancelled or expired before it ran.
     """
 
     rows: int
@@ -74,6 +74,7 @@ class CollectFacts(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
     lines: int = 0
     ran: int = 0
+    answered: int = 0
 
 
 def collect(job: CollectJob) -> CollectFacts:
@@ -101,7 +102,7 @@ def collect(job: CollectJob) -> CollectFacts:
     rows = seen["ok"] + seen["failed"]
     used = Usage(**{name: seen[name] for name in _TOKENS})
     counts = (seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"])
-    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"])
+    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"], seen["answered"])
 
 
 def _answers(job: CollectJob) -> Joining:
@@ -128,8 +129,9 @@ class _Rows:
         """Store a row of a line."""
         self._writer.add(ordinal, self._part, kind, meta, text)
         self._seen["ok" if kind == OK else "failed"] += 1
-        if kind == OK and self._answered.first(ordinal) and meta.usage is not None:
-            for name in _TOKENS:
+        if kind == OK and self._answered.first(ordinal):
+            self._seen["answered"] += 1
+            for name in _TOKENS if meta.usage is not None else ():
                 self._seen[name] += getattr(meta.usage, name)
 
     def close(self) -> None:

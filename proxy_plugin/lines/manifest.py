@@ -254,27 +254,36 @@ def _inherited(spans: list[tuple[int, int]], heir: Heir) -> list[tuple[int, int]
 
 
 class Assignment:
-    """The part of every ordinal, read in blocks of 65,536 of which a few are kept."""
+    """The part of every ordinal, read in blocks of 65,536 of which a few are kept.
 
-    def __init__(self, path: Path, heirs: Iterable[Heir] = ()) -> None:
+    That of a rescue, `assignment.131072`, begins with the first ordinal of a block.
+    """
+
+    def __init__(self, path: Path, heirs: Iterable[Heir] = (), kept: int = _BLOCKS_KEPT) -> None:
         self._heirs = Heirs(heirs)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._length = os.fstat(self._descriptor).st_size // _ENTRY_BYTES
-        self.block: Callable[[int], array[int]] = lru_cache(_BLOCKS_KEPT)(self._read)
+        self._first = int(path.suffix[1:] or 0)
+        self._length = self._first + os.fstat(self._descriptor).st_size // _ENTRY_BYTES
+        self.block: Callable[[int], array[int]] = lru_cache(kept)(self._read)
 
     def __len__(self) -> int:
         return self._length
 
     def part(self, ordinal: int) -> int | None:
         """Return the number of the line's part; None for a rejected line and for an ordinal beyond the batch."""
-        if not 0 <= ordinal < self._length:
+        if not self._first <= ordinal < self._length:
             return None
         part = self.block(ordinal // BLOCK)[ordinal % BLOCK]
         return None if part == REJECTED else part
 
+    @property
+    def blocks(self) -> range:
+        """The numbers of the blocks that have entries."""
+        return range(self._first // BLOCK, -(-self._length // BLOCK))
+
     def ordinals(self, part: int) -> Iterator[int]:
         """Yield the ordinals of a part's lines, ascending, which is their order in its document."""
-        for number in range(-(-self._length // BLOCK)):
+        for number in self.blocks:
             block = self.block(number)
             if part in block:
                 yield from (number * BLOCK + at for at, each in enumerate(block) if each == part)
@@ -287,7 +296,9 @@ class Assignment:
 
     def _read(self, number: int) -> array[int]:
         parts = array("I")
-        parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, number * BLOCK * _ENTRY_BYTES))
+        if number in self.blocks:
+            at = (number * BLOCK - self._first) * _ENTRY_BYTES
+            parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, at))
         if sys.byteorder == "big":
             parts.byteswap()
         self._heirs.put_into(parts, number * BLOCK)

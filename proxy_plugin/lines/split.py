@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
@@ -84,7 +84,7 @@ def split(job: SplitJob) -> Manifest:
     """
     folder = Path(job.folder)
     empty_folder(folder)
-    files, meter = _Files(folder, job.max_jobs), Meter(job.allowance)
+    files, meter = Files(folder, job.max_jobs), Meter(job.allowance)
     if job.unsent is not None:
         return _unsent(job, files, job.unsent)
     cut = Cut(job, files, meter)
@@ -102,7 +102,7 @@ def split(job: SplitJob) -> Manifest:
     return manifest
 
 
-def _unsent(job: SplitJob, files: _Files, why: str) -> Manifest:
+def _unsent(job: SplitJob, files: Files, why: str) -> Manifest:
     """Write a manifest without parts: nothing is translated, and each line is told why it was not sent."""
     rejection, meta = LineRejected(WHY_NOT_RUN[why], code=why), RowMeta(code=why)
     with LineIndex(Path(job.index)) as index:
@@ -141,14 +141,15 @@ class _Nowhere:
         """Have nothing to lose."""
 
 
-class _Files:
+class Files:
     """The files of a split, in the folder of one attempt. Parts from `most` on have none: they will not be sent."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
         (folder / PARTS).mkdir()
         self._files = GrowingFiles()
-        self._assignment = self._files.file(folder / ASSIGNMENT)
+        self.assignment = ASSIGNMENT
+        self._assignment: GrowingFile | None = None
         self._assigned = array("I")
         self._remarks = RowWriter(folder / REMARKS)
 
@@ -156,30 +157,31 @@ class _Files:
         return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
 
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
-        self._assign(part.n)
+        self._assign(ordinal, part.n)
         if native.dropped:
             self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
-        self._assign(REJECTED)
+        self._assign(ordinal, REJECTED)
         error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
         self._remarks.add(ordinal, REJECTED, ERROR, meta, error)
 
     def finished(self) -> None:
-        self._write_assigned()
-        self._assignment.sync()
+        self._write_assigned().sync()
         self._remarks.close()
         sync_folder(self._folder / PARTS)
         sync_folder(self._folder)
 
-    def _assign(self, part: int) -> None:
+    def _assign(self, ordinal: int, part: int) -> None:  # noqa: ARG002 - lines come in order, and none is left out
         self._assigned.append(part)
         if len(self._assigned) >= _ENTRIES_WAITING:
             self._write_assigned()
 
-    def _write_assigned(self) -> None:
-        self._assignment.append(entries(self._assigned))
-        self._assigned = array("I")
+    def _write_assigned(self) -> GrowingFile:
+        file = self._assignment or self._files.file(self._folder / self.assignment)
+        file.append(entries(self._assigned))
+        self._assignment, self._assigned = file, array("I")
+        return file
 
 
 def _same(first: Native, second: Native) -> Native:
@@ -216,17 +218,23 @@ class Cut:
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
-        first = self._try(self._chooser.choose, ordinal, number, envelope)
-        if not isinstance(first, Unplaced):
-            return first
-        found: Choice | Unplaced = first
-        tried = set[int]()
-        while isinstance(found, Unplaced) and (pick := self._chooser.further(found, tried)):
-            found = self._try(pick, ordinal, number, envelope)
+        found = self._try_all(self._chooser.choose, ordinal, number, envelope)
         if isinstance(found, Unplaced):
-            self._reject(ordinal, number, first.rejection, envelope, first.choice)
+            self._reject(ordinal, number, found.rejection, envelope, found.choice)
             return None
         return found
+
+    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
+        """Put a line into a part of the first target that can have it; return the first refusal where none can."""
+        first = found = self._try(pick, ordinal, number, envelope)
+        tried = set[int]()
+        while isinstance(found, Unplaced) and (further := self._further(found, tried)):
+            found = self._try(further, ordinal, number, envelope)
+        return first if isinstance(found, Unplaced) else found
+
+    def _further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
+        """Return what chooses for a line that was refused before anything was sent, see `Chooser.further`."""
+        return self._chooser.further(refused, tried)
 
     def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
         choice = None

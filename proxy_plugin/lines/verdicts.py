@@ -12,6 +12,7 @@ from proxy_plugin.lines.manifest import REJECTED
 from proxy_plugin.lines.row_store import ERROR, OK, RowMeta, StoredRow
 
 SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
+SUPERSEDED = "superseded"  # of an answer that came when there was one already
 REJECTED_MARK = "rejected00"
 _ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
 _OUTCOMES = _ENDED_EARLY | {MISSING: "missing"}

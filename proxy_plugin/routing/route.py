@@ -222,6 +222,11 @@ def _fetches(rule: Rule) -> bool:
             return False
 
 
+def may_go_on(text: str) -> bool:
+    """Tell from a stored route whether lines that fail may go on; some of which it is said never do."""
+    return any(word in text for word in ('"fallback"', '"rescue"', '"direct"'))
+
+
 def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:
     """Return (drop_params, strict_params) of what each level says of them, the nearest first; None: nothing.
 

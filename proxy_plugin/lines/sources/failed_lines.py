@@ -1,8 +1,9 @@
 """Copy the lines of a batch that failed into a file of their own (worker process).
 
-The ledger has one line for every line of the source, in the same order, so both are read side by side: a block of the
-ledger, then the source from the first to the last failed line of that block. Lines that were refused alone would be
-refused again: they are left out. Of lines that were refused together it is told where they stand in the new file.
+The ledger has one line that counts for every line of the source, in the same order, so both are read side by side: a
+block of the ledger, then the source from the first to the last failed line of that block. Lines that were refused alone
+would be refused again: they are left out. Of lines that were refused together it is told where they stand in the new
+file.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     outcome: str
     part: int | None = None
     refused_together: int | None = None
+    counts: bool = True  # else the line went on, and another one tells what became of it
 
 
 class _Line(NamedTuple):
@@ -135,7 +137,7 @@ def _line(ordinal: int, told: _Told, failed: FailedLines) -> _Line:
 
 
 def _lines(ledger: BinaryIO, count: int) -> list[_Told]:
-    return [_read(line) for line in islice(ledger, count)]
+    return list(islice((told for line in ledger if (told := _read(line)).counts), count))
 
 
 def _read(line: bytes) -> _Told:

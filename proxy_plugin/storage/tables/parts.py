@@ -253,3 +253,8 @@ def wake(conn: Connection, part: PartRow) -> None:
     conn.execute(
         "UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL", (part.batch_id, part.n)
     )
+
+
+def wake_all(conn: Connection, batch_id: str) -> None:
+    """Let the engine look at once at all parts of a batch that have not ended."""
+    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
