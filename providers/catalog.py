@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from proxy_plugin.providers.base import BatchProvider
 
 if TYPE_CHECKING:
-    from proxy_plugin.providers.direct.base import DirectLane
+    from proxy_plugin.providers.direct.lane import Direct
 
 GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
@@ -123,8 +123,8 @@ def advice(name: str, host: str = "custom_host") -> str:
     `custom_host`.
     """
     near = nearest(name)
-    meant = " Not even litellm knows it." if litellms() else ""
-    meant += f" Did you mean '{near}'?" if near else ""
+    meant = f" Did you mean '{near}'?" if near else ""
+    meant += " Not even litellm knows this name." if litellms() else ""
     if COMPATIBLE not in _registered():
         return meant
     return (
@@ -148,8 +148,23 @@ def load(name: str) -> BatchProvider:
     return cast("BatchProvider", getattr(import_module(module), attribute))
 
 
+def lacking(name: str) -> str:
+    """Say what must be installed before a provider that only litellm knows can be called; empty where all is there."""
+    from proxy_plugin.providers.direct.litellm_providers import INSTALL, installed  # noqa: PLC0415
+
+    return INSTALL if canonical(name) in litellms() and not installed() else ""
+
+
+def way_of_calls(name: str) -> str | None:
+    """Return who makes the ordinary calls of a provider: "litellm", "own" for our client, None where nobody can."""
+    try:
+        return "litellm" if direct(name).by_litellm else "own"
+    except UnknownProvider:
+        return None
+
+
 @cache
-def direct(name: str) -> DirectLane:
+def direct(name: str) -> Direct:
     """Return the ordinary calls of the provider called `name`.
 
     Raises UnknownProvider, which says why where it has a lane of batches and no such calls.

@@ -51,7 +51,7 @@ class Direct:
         self.capabilities, self.credentials = capabilities, credentials
         self.way, self._native = way, native
         service = native.service if isinstance(native, OpenAICompatible) else None
-        self._service = service
+        self._service, self.by_litellm = service, bool(way.litellm)
         self._stripped = (service.stripped if service else frozenset()) | (LITELLMS if way.litellm else frozenset())
 
     def account_key(self, credentials: Credentials) -> str:

@@ -40,6 +40,13 @@ LISTS = (
     *("callbacks", "success_callback", "failure_callback", "input_callback", "service_callback"),
     *("_async_success_callback", "_async_failure_callback", "_async_input_callback"),
 )
+# What its `Logging` does behind every call, callbacks or none: prices, payloads, and for some providers one more call,
+# which blocks the event loop (`llms/ollama/common_utils.py`, `get_runtime_model_info`).
+HANDLERS = ("async_success_handler", "async_failure_handler")
+HANDLED = (
+    *("success_handler", "failure_handler"),
+    *("handle_sync_success_callbacks_for_async_calls", "_response_cost_calculator"),
+)
 PRIVATE = frozenset({"provider_specific_fields", "_hidden_params", "_response_ms"})
 UNREACHED = frozenset(  # what says for sure that no connection was made; httpx's own words cover more than that
     {f"httpcore.{name}" for name in ("ConnectError", "ConnectTimeout", "PoolTimeout")}
@@ -177,12 +184,24 @@ def loaded(proxy: str | None, ca_bundle: str | None) -> Any:
         setattr(litellm, name, value)
     for name in LISTS:
         setattr(litellm, name, [])
+    _silence(litellm)
     # A `max_retries` of 0 counts as none given in places (`llms/openai/openai.py`), and then these hold.
     litellm.DEFAULT_MAX_RETRIES = litellm.openai.DEFAULT_MAX_RETRIES = 0
     litellm.aiohttp_trust_env = bool(proxy)
     if ca_bundle:
         litellm.ssl_verify = ca_bundle
     return litellm
+
+
+def _silence(litellm: Any) -> None:
+    async def nothing(*_: object, **__: object) -> None:
+        """Leave the call unlogged."""
+
+    logging = litellm.litellm_core_utils.litellm_logging.Logging
+    for name in HANDLERS:
+        setattr(logging, name, nothing)
+    for name in HANDLED:
+        setattr(logging, name, lambda *_, **__: None)
 
 
 def written(answer: Any) -> bytes:
