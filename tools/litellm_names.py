@@ -26,7 +26,6 @@ ENDPOINTS = {  # litellm's word -> ours
     "responses": "/v1/responses",
     "text_completion": "/v1/completions",
     "embeddings": "/v1/embeddings",
-    "moderations": "/v1/moderations",
     "image_generations": "/v1/images/generations",
     "rerank": "/v1/rerank",
 }

@@ -26,8 +26,12 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.direct import litellm_providers, ways
 from proxy_plugin.providers.direct.ways import OWN_CLIENT, Way
+from proxy_plugin.providers.formats.json_text import read
 from proxy_plugin.providers.formats.members import pieces
+from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
+from proxy_plugin.providers.formats.rows import read_row, tokens_of
+from proxy_plugin.providers.formats.shapes import Answer, Translated
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
@@ -68,8 +72,12 @@ class Direct:
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         if self.way.own_lines:
             return self._as_its_own(line, target)
+        if not self.by_litellm:
+            return request_line(line, target, line.endpoint, self._stripped)
+        line, dropped = _as_chat(line, target)
         made = request_line(line, target, line.endpoint, self._stripped)
-        if self.way.litellm and target.drop_params:
+        made = replace(made, dropped=tuple(dict.fromkeys((*dropped, *made.dropped))))
+        if target.drop_params:
             inside = made.data[:-2].rstrip()
             return replace(made, data=inside + (b"" if inside.endswith(b"{") else b",") + b'"drop_params":true}}')
         return made
@@ -79,6 +87,8 @@ class Direct:
         if self.way.own_lines:
             assert self._native is not None
             return self._native.row(line, source, endpoint)
+        if self.by_litellm and endpoint in ENDPOINTS - {CHAT}:
+            return read_row(line, lambda body: through_chat.answer(endpoint, _completion(body)))
         return result_row(line)
 
     def caller(self, credentials: Credentials, host: str, outgoing: Outgoing) -> Caller:
@@ -135,6 +145,24 @@ class Direct:
         return {name: str(value) for name, of in names.items() if (value := getattr(credentials, of))}
 
 
+def _as_chat(line: LineIn, target: Target) -> tuple[LineIn, tuple[str, ...]]:
+    """Return a line of Responses or Completions as one of chat, and what was left out. Raises LineRejected.
+
+    litellm has a way of its own, which needs one more package and takes its caller's tools for those of its proxy.
+    """
+    if line.endpoint not in ENDPOINTS - {CHAT}:
+        return line, ()
+    drop, strict = target.drop_params, target.strict_params
+    made = through_chat.translate(line.endpoint, line.body, Translated, drop_params=drop, strict_params=strict)
+    return replace(line, endpoint=CHAT, body=made.body), made.dropped
+
+
+def _completion(body: bytes) -> Answer:
+    given = read(body)
+    model = given.get("model")
+    return Answer(body, tokens_of(given.get("usage")), model if isinstance(model, str) else "")
+
+
 def _clear(value: Any) -> Any:
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
@@ -157,7 +185,7 @@ def of_lane(native: BatchProvider) -> Direct | None:
         priced_as=lane.priced_as,
         billing_codes=lane.billing_codes,
         wrong_key=lane.wrong_key,
-        caveats=(TOLD, *((litellm_providers.INSTALL,) if way.litellm else ())),
+        caveats=(TOLD, *((litellm_providers.THROUGH_CHAT, litellm_providers.INSTALL) if way.litellm else ())),
     )
     return Direct(made, native.credentials, way, native)
 

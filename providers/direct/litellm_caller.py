@@ -78,23 +78,8 @@ CALLS = {
             "service_tier prompt_cache_key thinking web_search_options top_k min_p repetition_penalty"
         ),
     ),
-    "/v1/responses": Call(
-        "aresponses",
-        _words(
-            "input include instructions max_output_tokens prompt parallel_tool_calls previous_response_id reasoning "
-            "temperature text tool_choice tools top_p truncation user service_tier safety_identifier prompt_cache_key"
-        ),
-    ),
-    "/v1/completions": Call(
-        "atext_completion",
-        _words(
-            "prompt best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty stop suffix "
-            "temperature top_p user seed"
-        ),
-    ),
     "/v1/embeddings": Call("aembedding", _words("input dimensions encoding_format user")),
     "/v1/images/generations": Call("aimage_generation", _words("prompt n size quality style response_format user")),
-    "/v1/moderations": Call("amoderation", _words("input")),
     "/v1/rerank": Call("arerank", _words("query documents top_n rank_fields return_documents max_chunks_per_doc")),
 }
 
@@ -185,8 +170,8 @@ def loaded(proxy: str | None, ca_bundle: str | None) -> Any:
     for name in LISTS:
         setattr(litellm, name, [])
     _silence(litellm)
-    # A `max_retries` of 0 counts as none given in places (`llms/openai/openai.py`), and then these hold.
-    litellm.DEFAULT_MAX_RETRIES = litellm.openai.DEFAULT_MAX_RETRIES = 0
+    # A `max_retries` of 0 counts as none given in places (`llms/openai/openai.py`): OpenAI's client then tries thrice.
+    litellm.openai._models.FinalRequestOptions.get_max_retries = lambda *_: 0  # noqa: SLF001
     litellm.aiohttp_trust_env = bool(proxy)
     if ca_bundle:
         litellm.ssl_verify = ca_bundle

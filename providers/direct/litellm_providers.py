@@ -20,6 +20,7 @@ from proxy_plugin.providers.keys import HostCredentials, Key
 FILE = Path(__file__).with_name("litellm.json")
 BASE, HOST = "api_base", "custom_host"  # litellm's name and ours
 INSTALL = "Calls go through litellm: pip install 'proxy-plugin[litellm]'."
+THROUGH_CHAT = "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name."
 MAX_LINES = 5_000  # of one part: short enough that accounts take turns
 _LEADS = ("_endpoint", "_url", "_host", "_token_file")  # what names of parameters end with that lead somewhere else
 Text = Annotated[str, Field(pattern=r"^[!-~][ -~]{0,1023}$")]
@@ -102,6 +103,7 @@ def capabilities_of(name: str, *more: str) -> Capabilities:
         caveats=(
             "Ordinary calls, one a line, at full price: a crash of the gateway repeats at most those in flight.",
             "drop_params leaves out what litellm says that a model does not take; which, is not recorded.",
+            *((THROUGH_CHAT,) if "/v1/responses" in facts.endpoints else ()),
             *more,
             INSTALL,
         ),

@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import InputMode, LineIn, LineRejected, Native, Target
+from proxy_plugin.providers.base import InputMode, LineIn, LineRejected, Native, Target, Usage
 from proxy_plugin.providers.direct import lane, litellm_providers, ways
 from proxy_plugin.providers.direct.base import Outgoing
 from proxy_plugin.providers.direct.unable import Unable
@@ -180,3 +180,28 @@ def test_where_no_call_can_be_made_every_line_is_told_why(monkeypatch: pytest.Mo
     refused = direct("vertex-ai").caller(direct("vertex-ai").credentials.model_validate(vertex), "", Outgoing())
     assert isinstance(refused, Unable)
     assert refused.why.startswith("api_key: an access token is of no use")
+
+
+def test_what_litellm_calls_runs_as_chat_and_comes_back_as_it_was_asked() -> None:
+    made = translated("deepseek", {"model": "m", "input": "hi", "store": True}, Target("other"), "/v1/responses")
+    line = json.loads(made.data)
+    assert (line["url"], line["body"]["model"]) == (CHAT, "other")
+    assert line["body"]["messages"] == [{"role": "user", "content": "hi"}]
+    assert not line["body"].keys() & lane.LITELLMS
+    with pytest.raises(LineRejected, match="previous_response_id"):
+        translated("deepseek", {"model": "m", "input": "hi", "previous_response_id": "r"}, url="/v1/responses")
+    message = {"role": "assistant", "content": "ho"}
+    body = {
+        "id": "c",
+        "model": "m",
+        "created": 1,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
+    body["usage"] = {"prompt_tokens": 3, "completion_tokens": 2}
+    row = json.dumps({"custom_id": ID, "response": {"status_code": 200, "body": body}, "error": None}).encode()
+    for endpoint, kind in (("/v1/responses", "response"), ("/v1/completions", "text_completion")):
+        found = direct("deepseek").row(row, "answers.jsonl", endpoint)
+        assert found is not None
+        assert found.response is not None
+        assert json.loads(found.response)["body"]["object"] == kind
+        assert found.usage == Usage(input_tokens=3, output_tokens=2)
