@@ -21,6 +21,7 @@ from typing import Any
 from proxy_plugin.providers.catalog import BUILT_IN, canonical
 from proxy_plugin.providers.direct.litellm_providers import FILE
 
+MADE_FROM = "1.110.2"  # the litellm whose providers the list has now
 ENDPOINTS = {  # litellm's word -> ours
     "chat_completions": "/v1/chat/completions",
     "responses": "/v1/responses",

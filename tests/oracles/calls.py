@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -24,11 +26,12 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.direct import ways
 from proxy_plugin.providers.direct.base import Caller, Lost, NotSent, Outgoing, Reply
 from proxy_plugin.providers.direct.litellm_caller import loaded
-from proxy_plugin.providers.direct.litellm_providers import providers
+from proxy_plugin.providers.direct.litellm_providers import FILE, providers
 from proxy_plugin.providers.sandbox.anthropic.messages import message
 from proxy_plugin.providers.sandbox.anthropic.params import Rules, check_params
 from proxy_plugin.providers.sandbox.openai.bodies import error_body, response_body
 from proxy_plugin.providers.sandbox.replies import Refused
+from tools.litellm_names import MADE_FROM, made
 
 Json = dict[str, Any]
 KEY = "sk-the-account-of-the-calls"
@@ -219,7 +222,15 @@ def _unknown() -> list[str]:
         f"{len(providers()) - len(missing)} of {len(providers())} names are known to this litellm", *sorted(missing)
     )
     few = [] if len(missing) <= len(providers()) * (1 - KNOWN) else missing
-    return [*sorted(ours - known), *few]
+    return [*sorted(ours - known), *few, *_stale(Path(litellm.__file__).parent)]
+
+
+def _stale(folder: Path) -> list[str]:
+    """Return the names whose facts the list has otherwise than the litellm that it was made from."""
+    if version("litellm") != MADE_FROM:
+        return []
+    found, listed = made(folder), json.loads(FILE.read_text())
+    return [name for name in {**found, **listed} if found.get(name) != listed.get(name)]
 
 
 async def _run(stand_in: StandIn) -> int:
@@ -242,7 +253,8 @@ def main() -> int:
     serve: Callable[[], Awaitable[None]] = lambda: stand_in.serve(ready)  # noqa: E731
     threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()  # type: ignore[arg-type]
     ready.wait()
-    unknown = _unknown()
+    if unknown := _unknown():
+        CONSOLE.print("the list and litellm differ over:", *unknown)
     return int(bool(unknown) or asyncio.run(_run(stand_in)) > 0)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +182,17 @@ def test_where_no_call_can_be_made_every_line_is_told_why(monkeypatch: pytest.Mo
     refused = direct("vertex-ai").caller(direct("vertex-ai").credentials.model_validate(vertex), "", Outgoing())
     assert isinstance(refused, Unable)
     assert refused.why.startswith("api_key: an access token is of no use")
+
+
+def test_litellm_is_imported_where_calls_are_made_and_nowhere_else() -> None:
+    root = Path(lane.__file__).parents[2]
+    found = set()
+    for path in (*root.rglob("*.py"), *(root / "providers").resolve().rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {path.name for name in names if name.partition(".")[0] == "litellm"}
+    assert found == {"litellm_caller.py"}
 
 
 def test_what_litellm_calls_runs_as_chat_and_comes_back_as_it_was_asked() -> None:
