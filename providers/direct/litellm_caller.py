@@ -116,7 +116,9 @@ class LitellmCaller:
         return Reply(200, headers, written(answer), _id_of(headers))
 
     async def close(self) -> None:
-        """Leave the connections: litellm keeps them for the whole process."""
+        """Close the connections that litellm keeps for the process; the next caller has an event loop of its own."""
+        await self._litellm.close_litellm_async_clients()
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
 
     def _asked(self, call: Call, given: dict[str, Any], timeout: float) -> tuple[dict[str, Any], str]:
         """Return litellm's arguments, and a parameter that may not be among them."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 from pydantic import BaseModel, Field, create_model, model_validator
@@ -54,7 +54,13 @@ class LitellmCredentials(HostCredentials):
     not held to the operator's list of hosts.
     """
 
+    _provider: ClassVar[str] = ""
+
     api_key: Key | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to a worker by the provider's name: the class is made there, too."""
+        return account_of, (self._provider, dict(self))
 
     @model_validator(mode="before")
     @classmethod
@@ -76,12 +82,19 @@ def _leads(name: str) -> bool:
     return name == HOST or name.endswith(_LEADS)
 
 
+def account_of(name: str, told: Mapping[str, Any]) -> Credentials:
+    """Return an account that is told these credentials. Raises ValidationError."""
+    return credentials_of(name).model_validate(told)
+
+
+@cache
 def credentials_of(name: str) -> type[Credentials]:
     """Return the model of a provider's accounts."""
     facts = providers()[name]
     own = {each: _field(each, facts) for each in (*facts.told, *facts.secret) if each != BASE}
     needed = {HOST: (str, ...)} if BASE in facts.needed else {}
     made = create_model("".join(map(str.title, name.split("_"))), __base__=LitellmCredentials, **(own | needed))
+    made._provider = name  # noqa: SLF001 - of this class
     return cast("type[Credentials]", made)
 
 

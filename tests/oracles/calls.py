@@ -255,7 +255,27 @@ def main() -> int:
     ready.wait()
     if unknown := _unknown():
         CONSOLE.print("the list and litellm differ over:", *unknown)
-    return int(bool(unknown) or asyncio.run(_run(stand_in)) > 0)
+    wrong = asyncio.run(_run(stand_in))
+    return int(bool(unknown) or wrong > 0 or _left_open(stand_in))
+
+
+def _left_open(stand_in: StandIn) -> bool:
+    """Tell whether tasks of a worker, each with an event loop of its own, leave connections open one after the other."""
+    open_files = []
+    for _ in range(3):
+        asyncio.run(_task(stand_in))
+        open_files.append(len([*Path("/proc/self/fd").iterdir()]))
+    CONSOLE.print(f"open files after each of three tasks: {open_files}")
+    return open_files[-1] > open_files[0]
+
+
+async def _task(stand_in: StandIn) -> None:
+    callers = _callers(stand_in.url)
+    for account, model in (("openai", "m"), ("anthropic", "claude-haiku-4-5")):
+        body = json.dumps({"model": model, "messages": SAID, "max_tokens": 64}).encode()
+        assert (await callers[account].call(CHAT, body, ID, 60.0)).status == 200
+    for caller in callers.values():
+        await caller.close()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,11 @@ def test_an_account_is_told_under_litellms_names_and_its_secrets_are_known() -> 
         model.model_validate({"api_key": "k", "colour": "blue"})
     with pytest.raises(ValidationError, match="api_key"):
         model.model_validate({})
+
+
+def test_an_account_goes_to_a_worker_and_is_the_same_there() -> None:
+    account = catalog.load("gigachat").credentials.model_validate({"api_key": "k", "gigachat_scope": "s"})
+    assert pickle.loads(pickle.dumps(account)) == account
 
 
 def test_what_leads_to_other_hosts_is_for_the_operator_alone() -> None:
