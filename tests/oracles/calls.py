@@ -260,7 +260,7 @@ def main() -> int:
 
 
 def _left_open(stand_in: StandIn) -> bool:
-    """Tell whether tasks of a worker, each with an event loop of its own, leave connections open one after the other."""
+    """Tell whether tasks of a worker, each with an event loop of its own, leave connections open."""
     open_files = []
     for _ in range(3):
         asyncio.run(_task(stand_in))
