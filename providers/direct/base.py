@@ -7,7 +7,7 @@ when to call and writes each answer down; a caller makes exactly one call and ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -32,6 +32,21 @@ class Reply:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """How calls leave the machine, as the operator wants it for all calls. It can be pickled.
+
+    `headers` are what the client of the gateway wants the provider to get; a caller's own go before them.
+    `may_reach` tells of a host, port and address whether it may be connected to.
+    """
+
+    proxy: str | None = field(default=None, repr=False)  # its URL may hold a password
+    ca_bundle: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    may_reach: Callable[[str, int, str], bool] | None = None
+    parallel: int = 16  # calls at once, at most
+
+
 class Caller(Protocol):
     """Makes calls for one account, many at once on one event loop; made and closed in the worker process."""
 
@@ -46,20 +61,27 @@ class Caller(Protocol):
         """Give connections back."""
 
 
-class DirectLane(Protocol):
-    """What `catalog.direct(provider)` returns. `capabilities` say no discount; their limits are those of one part."""
+class PureHalf(Protocol):
+    """What native and direct lanes have in common."""
 
     capabilities: Capabilities
     credentials: type[Credentials]
 
     def account_key(self, credentials: Credentials) -> str:
-        """As a `BatchProvider`'s."""
+        """As a `BatchProvider`'s: equal for equal accounts."""
 
     def translate(self, line: LineIn, target: Target) -> Native:
-        """Return the line of OpenAI's batch document that carries `line.native_id`. Pure. Raises `LineRejected`."""
+        """Return the line as the lane's document has it, carrying `line.native_id`. Pure. Raises `LineRejected`."""
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
-        """Read one of OpenAI's result rows, as the gateway writes them. Pure. ValueError: corrupt."""
+        """Read one line of the results. Pure. ValueError: corrupt."""
 
-    def caller(self, credentials: Credentials, host: str) -> Caller:
+
+class DirectLane(PureHalf, Protocol):
+    """What `catalog.direct(provider)` returns. `capabilities` say no discount; their limits are those of one part.
+
+    `translate` returns a line of OpenAI's batch document, `row` reads OpenAI's result rows as the gateway writes them.
+    """
+
+    def caller(self, credentials: Credentials, host: str, outgoing: Outgoing) -> Caller:
         """Return what makes the calls of an account at a base URL, version path included. In a worker alone."""
