@@ -93,6 +93,7 @@ class InputMode(Enum):
     FILE = "file"
     INLINE = "inline"
     BUCKET = "bucket"
+    DIRECT = "direct"  # there is no job: each line is a call of its own
 
 
 @dataclass(frozen=True, slots=True)

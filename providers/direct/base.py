@@ -24,7 +24,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the provider said. `headers` have names in lower case; `body` is its JSON, or whatever stood in its place."""
+    """What the provider said. `headers` have names in lower case; `body` is its JSON, or what stood in its place."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from yarl import URL
 
 from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply
 from proxy_plugin.providers.http.connections import Connections, HttpSettings
@@ -53,7 +54,7 @@ class HttpCaller:
             )
         )
 
-    async def call(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:  # noqa: ARG002, ASYNC109
+    async def call(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:  # noqa: ARG002
         """Post the body. A redirect is an answer like any other and is not followed: the key would go with it."""
         noted = _Call()
         try:
@@ -74,7 +75,7 @@ class HttpCaller:
             data=body,
             headers=self._headers,
             params=self._params,
-            proxy=self._connections.proxy(aiohttp.client.URL(url)),
+            proxy=self._connections.proxy(URL(url)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connections.settings.connect_timeout),
             allow_redirects=False,
             trace_request_ctx=noted,
