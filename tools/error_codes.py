@@ -292,6 +292,16 @@ ROWS = (
         "Ask the operator.",
     ),
     Code(
+        "answer_lost",
+        "An ordinary call for this line was made twice and neither reply came, or it ran when the batch ended.",
+        "It may have been answered and paid for; retry the line where that does not matter.",
+    ),
+    Code(
+        "answer_unreadable",
+        "The provider answered an ordinary call with success and no JSON object.",
+        "It may have been paid for. Look at the account's base URL; retry the line.",
+    ),
+    Code(
         "batch_cancelled",
         "The batch was cancelled before this line had an answer.",
         "Retry the batch to run what is left.",

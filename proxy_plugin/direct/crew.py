@@ -10,9 +10,19 @@ from pathlib import Path
 
 from proxy_plugin.direct import verdict
 from proxy_plugin.direct.answers import Answers
-from proxy_plugin.direct.documents import Record, likely_tokens, records, used_tokens
+from proxy_plugin.direct.documents import DocumentLine, likely_tokens, records, used_tokens
 from proxy_plugin.direct.gate import Gate, Stopped
-from proxy_plugin.direct.job import PROGRESS, AnswerFacts, AnswerJob, Progress, Said, Stop, Wait, stop_in, write
+from proxy_plugin.direct.job import (
+    PROGRESS,
+    AccountRefusal,
+    AnswerFacts,
+    AnswerJob,
+    Progress,
+    Stop,
+    Wait,
+    stop_in,
+    write,
+)
 from proxy_plugin.direct.limits import asked_pause
 from proxy_plugin.direct.pace import Counted
 from proxy_plugin.direct.verdict import TOO_MANY, Again, Known, PartRefused, RowText, Tries, Verdict
@@ -32,9 +42,9 @@ class Crew:
         self._billing = billing_codes
         self._left = records(Path(job.document), answers.has, job.endpoint)
         self._team: list[asyncio.Task[None]] = []
-        self._running: dict[int, Record] = {}  # calls without a reply
+        self._running: dict[int, DocumentLine] = {}  # calls without a reply
         self._stop: Stop | None = None
-        self._refusal: Said | None = None
+        self._refusal: AccountRefusal | None = None
         self._cut = False  # a record has no row
         self._calls = self._good = 0
         self._wait: Wait | None = None
@@ -74,7 +84,7 @@ class Crew:
 
     # ---- one line ----
 
-    async def _line(self, record: Record) -> None:
+    async def _line(self, record: DocumentLine) -> None:
         tries, tokens = Tries(), self._tokens(record)
         try:
             while True:
@@ -91,13 +101,13 @@ class Crew:
 
     def _goes_on(self, found: Again | PartRefused) -> Tries:
         if isinstance(found, PartRefused):
-            self._refusal = Said(found.status, found.code, found.message, found.param)
+            self._refusal = AccountRefusal(found.status, found.code, found.message, found.param)
             self._gate.stop()
             return Tries()
         self._wait = Wait(found.reason, time.time() + found.pause, found.said)
         return found.tries
 
-    async def _lost(self, record: Record, tries: Tries) -> None:
+    async def _lost(self, record: DocumentLine, tries: Tries) -> None:
         """Write down of a record that is not called again whether a reply of it was lost."""
         row = None
         if tries.lost and self._stop is not None and self._stop.for_good:
@@ -105,10 +115,10 @@ class Crew:
         if isinstance(row, RowText):
             await self._answers.add(record.n, row.text, ok=False)
 
-    def _tokens(self, record: Record) -> int:
+    def _tokens(self, record: DocumentLine) -> int:
         return 0 if self._job.limits.tokens_per_minute is None else likely_tokens(record.body)
 
-    async def _called(self, record: Record, tries: Tries, tokens: int) -> Verdict:
+    async def _called(self, record: DocumentLine, tries: Tries, tokens: int) -> Verdict:
         async with self._gate.turn(tokens) as call:
             good = self._good
             self._calls += 1

@@ -16,7 +16,7 @@ _ASKED_TOKENS = re.compile(rb'"max_(?:completion_|output_)?tokens"\s*:\s*(\d{1,7
 _USED_TOKENS = re.compile(rb'(?<!\\)"total_tokens"\s*:\s*(\d{1,9})')
 
 
-class Record(NamedTuple):
+class DocumentLine(NamedTuple):
     """One line of the document, `n` counts them from 0."""
 
     n: int
@@ -30,7 +30,7 @@ class _Head(msgspec.Struct):
     url: str = ""
 
 
-def records(path: Path, has: Callable[[int], bool], endpoint: str) -> Iterator[Record]:
+def records(path: Path, has: Callable[[int], bool], endpoint: str) -> Iterator[DocumentLine]:
     """Yield the records that `has` does not know. The last member of each is `body`, which is taken as it stands."""
     with path.open("rb", buffering=_READ_BYTES) as stream:
         for n, line in enumerate(stream):
@@ -38,7 +38,7 @@ def records(path: Path, has: Callable[[int], bool], endpoint: str) -> Iterator[R
                 continue
             head, _, body = line.rstrip().partition(_BODY)
             named = msgspec.json.decode(head + b"}", type=_Head)
-            yield Record(n, named.custom_id, named.url or endpoint, body[:-1])
+            yield DocumentLine(n, named.custom_id, named.url or endpoint, body[:-1])
 
 
 def likely_tokens(body: bytes) -> int:

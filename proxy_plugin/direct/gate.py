@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import inf
 
-from proxy_plugin.direct.pace import Counted, Pace
+from proxy_plugin.direct.pace import Counted, KeyPace
 
 
 class Stopped(Exception):
@@ -18,7 +18,7 @@ class Stopped(Exception):
 class Gate:
     """Turns the pace, which only knows times, into waiting."""
 
-    def __init__(self, pace: Pace, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pace: KeyPace, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.pace, self._now = pace, monotonic
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()

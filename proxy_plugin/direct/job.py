@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy_plugin.direct.limits import Limits
+from proxy_plugin.direct.limits import CallLimits
 from proxy_plugin.providers.direct.base import Outgoing
 
 PROGRESS, STOP = "progress.json", "stop.json"
@@ -26,7 +26,7 @@ class AnswerJob(msgspec.Struct, frozen=True):
     folder: str
     pace: str
     host: str
-    limits: Limits
+    limits: CallLimits
     outgoing: Outgoing = Outgoing()
 
 
@@ -55,7 +55,7 @@ class Progress(msgspec.Struct, frozen=True):
     wait: Wait | None = None
 
 
-class Said(msgspec.Struct, frozen=True):
+class AccountRefusal(msgspec.Struct, frozen=True):
     """Why the account is refused, in the provider's words."""
 
     status: int
@@ -69,7 +69,7 @@ class AnswerFacts(msgspec.Struct, frozen=True):
 
     end: Literal["completed", "stopped", "refused"]
     progress: Progress
-    refusal: Said | None = None
+    refusal: AccountRefusal | None = None
 
 
 def write(folder: Path, name: str, what: Progress | Stop) -> None:

@@ -21,7 +21,7 @@ _NAMES = tuple(  # what is left and when there is more: OpenAI's and its copies'
 )
 
 
-class Limits(msgspec.Struct, frozen=True):
+class CallLimits(msgspec.Struct, frozen=True):
     """Of one virtual key. None: no limit. `retries` are those of one line, `timeout` seconds of one call."""
 
     concurrency: int = 16

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from math import inf
 
-from proxy_plugin.direct.limits import Limits
+from proxy_plugin.direct.limits import CallLimits
 
 MINUTE = 60.0
 ARRIVED = 3.0  # seconds within which a call has arrived, however long its answer takes
@@ -32,13 +32,13 @@ class Counted:
         self.used: int | None = None
 
 
-class Pace:
+class KeyPace:
     """The calls of one key. Every time is in seconds of one clock that does not jump.
 
     `note` is told what must outlive the process: that a call begins, a pause, and how many calls may run at once.
     """
 
-    def __init__(self, limits: Limits, note: Callable[[str, float, float], None] = lambda *_: None) -> None:
+    def __init__(self, limits: CallLimits, note: Callable[[str, float, float], None] = lambda *_: None) -> None:
         self._limits, self._note = limits, note
         self._calls: deque[Counted] = deque()
         self._begun: deque[float] = deque()  # of the last ten seconds

@@ -15,7 +15,7 @@ from proxy_plugin.direct.crew import Crew
 from proxy_plugin.direct.gate import Gate
 from proxy_plugin.direct.job import AnswerFacts, AnswerJob
 from proxy_plugin.direct.journal import Journal
-from proxy_plugin.direct.pace import Pace
+from proxy_plugin.direct.pace import KeyPace
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Credentials
 from proxy_plugin.providers.direct.base import DirectLane
@@ -28,7 +28,7 @@ def answer(job: AnswerJob, credentials: Credentials) -> AnswerFacts:
 
 async def _answered(job: AnswerJob, lane: DirectLane, credentials: Credentials) -> AnswerFacts:
     journal = Journal(Path(job.pace), time.time, time.monotonic)
-    pace = Pace(job.limits, journal.note)
+    pace = KeyPace(job.limits, journal.note)
     async with Answers(Path(job.folder)) as answers:
         pace.restore(journal.notes(), time.monotonic())
         journal.open()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy_plugin.direct.limits import Limits
+from proxy_plugin.direct.limits import CallLimits
 from proxy_plugin.providers.direct.base import Lost, NotSent, Reply
 
 TOO_MANY = 429
@@ -61,7 +61,7 @@ Verdict = RowText | Again | PartRefused
 
 
 def of_reply(
-    native_id: str, reply: Reply, tries: Tries, limits: Limits, known: Known, chance: Callable[[], float]
+    native_id: str, reply: Reply, tries: Tries, limits: CallLimits, known: Known, chance: Callable[[], float]
 ) -> Verdict:
     """Judge a reply."""
     status, body = reply.status, reply.body.strip()
@@ -115,7 +115,7 @@ def _stops(status: int, code: str, known: Known) -> bool:
     return status in _ABOUT_KEYS and (status != 403 or not known.answered)
 
 
-def _another(status: int, tries: Tries, limits: Limits, known: Known) -> Tries | None:
+def _another(status: int, tries: Tries, limits: CallLimits, known: Known) -> Tries | None:
     tries = tries._replace(calls=tries.calls + 1)
     if status == TOO_MANY:
         again = tries._replace(refused=tries.refused + 1 if known.since else tries.refused)

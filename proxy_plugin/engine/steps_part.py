@@ -11,9 +11,11 @@ from proxy_plugin.config import Options
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.direct import turns
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
@@ -42,6 +44,9 @@ JOB_LOST = Refused("The provider no longer knows the job that it accepted.", cod
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
+    if part.way == DIRECT:
+        await desk.write(turns.admit, desk, part)
+        return
     if (await desk.batch(part.batch_id)).stopping:
         await desk.write(drop_if_stopping, part)
         return

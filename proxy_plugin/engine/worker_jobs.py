@@ -157,6 +157,7 @@ def _fate(row: PartRow, attempts: int) -> Fate:
         job=row.job,
         attempt=attempts,
         short=_shortfall(row),
+        way=row.way,
     )
     refusal = refusal_of(row)
     if refusal is None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.lines.ways import DIRECT, MOST_CALLS, half, way_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing import conditions
@@ -70,9 +71,11 @@ class TargetSpec(msgspec.Struct, frozen=True):
     way: str = "native"  # or "direct": ordinary calls, one a line
 
 
-def target_spec(target: StoredTarget) -> TargetSpec:
+def target_spec(target: StoredTarget, way: str | None = None) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
-    lane = catalog.load(target.provider).capabilities
+    way = way or way_of(target)
+    lane = half(target.provider, way).capabilities
+    most = MOST_CALLS if way == DIRECT else None
     return TargetSpec(
         slug=target.slug,
         provider=target.provider,
@@ -80,13 +83,14 @@ def target_spec(target: StoredTarget) -> TargetSpec:
         drop_params=target.drop_params,
         strict_params=target.strict_params is True,
         fetch_media=target.fetch_media is True,
-        max_lines=_least(lane.max_lines, target.max_lines_per_job),
+        max_lines=_least(lane.max_lines, target.max_lines_per_job, most),
         max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
         max_inputs=lane.max_inputs,
         max_line_bytes=lane.max_line_bytes,
         models=target.models or None,
         strict=target.strict is True,
         changes=target.changes or NO_CHANGES,
+        way=way,
     )
 
 

@@ -18,8 +18,9 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_native_id
+from proxy_plugin.lines.ways import half
+from proxy_plugin.providers.base import Row, Usage, split_native_id
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.providers.echoes import Echoes
 
 CANCELLED, EXPIRED = "batch_cancelled", "batch_expired"
@@ -50,6 +51,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     cancelled_as: str | None = None
     heirs: tuple[Heir, ...] = ()
     secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
+    way: str = "native"  # by which the part was answered
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
 
@@ -75,7 +77,7 @@ def collect(job: CollectJob) -> CollectFacts:
     """Write the job's rows durably into its folder. Raises OSError."""
     folder = Path(job.folder)
     empty_folder(folder)
-    provider = catalog.load(job.provider)
+    provider = half(job.provider, job.way)
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
     answered, known, ran, echoes = _Lines(), _Lines(), _Lines(), Echoes(job.secrets)
@@ -125,7 +127,7 @@ class _Lines:
         return new
 
 
-def _native_rows(job: CollectJob, provider: BatchProvider, seen: Counter[str], meter: Meter) -> Iterator[Row]:
+def _native_rows(job: CollectJob, provider: PureHalf, seen: Counter[str], meter: Meter) -> Iterator[Row]:
     for name in job.names:
         for line in bounded_lines(Path(job.results, name), job.longest_row_bytes):
             try:

@@ -15,8 +15,9 @@ import orjson
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
+from proxy_plugin.lines.ways import DIRECT, half
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Target
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.routing.endpoints import is_mixed
 from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
 
@@ -34,7 +35,7 @@ _MODEL_KEY = re.compile(
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
-Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
+Group = tuple[str, str, str | None, str]  # slug, endpoint, model where all lines of a part must have the same, way
 
 
 _UNMETERED = Meter(Allowance())  # nothing is, until it is entered
@@ -48,7 +49,7 @@ class TargetLane:
         self._listed = listed or spec.models is not None
         self.endpoint = endpoint
         self._meter = meter
-        self.provider: BatchProvider = catalog.load(spec.provider)
+        self.provider: PureHalf = half(spec.provider, spec.way)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
         self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
@@ -57,7 +58,8 @@ class TargetLane:
         """Raise LineRejected for what needs no translation to be refused."""
         if self.endpoint not in self.provider.capabilities.endpoints:
             title = self.provider.capabilities.title
-            message = f"{title} has no batch lane for {self.endpoint}."
+            calls = "no ordinary calls of" if self.spec.way == DIRECT else "no batch lane for"
+            message = f"{title} has {calls} {self.endpoint}."
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         if self.spec.models is not None and not allowed(self.spec.models, choice.model):
             named = ", ".join(self.spec.models[:_MODELS_NAMED])
@@ -123,7 +125,7 @@ class TargetLane:
 
     def group(self, model: str) -> Group:
         """Return what a line has in common with all that may share a part with it, but for its partition."""
-        return self.spec.slug, self.endpoint, model if self.one_model else None
+        return self.spec.slug, self.endpoint, model if self.one_model else None, self.spec.way
 
 
 def _require_one_model(body: bytes) -> None:

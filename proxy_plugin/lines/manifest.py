@@ -137,6 +137,7 @@ class OpenPart:
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
+            way=self.lane.spec.way,
         )
 
     def _grow(self, *pieces: bytes) -> None:

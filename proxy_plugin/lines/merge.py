@@ -277,7 +277,7 @@ class _Merged:
         fate, meta = decided.fate, decided.meta
         if meta.model is not None and len(self._models) < _MODELS_NAMED:
             self._models[meta.model] = None
-        return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage)
+        return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage, fate.way)
 
 
 def _output_row(line: SourceLine, mark: str, verdict: Verdict) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy_plugin.lines.plan_count import MAX_NAMED, PRICED, Figures, TargetFigures
 from proxy_plugin.lines.scan import Facts, Fault
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import DIRECT, half
 from proxy_plugin.routing.endpoints import served
 
 _MODELS_NAMED = 10
@@ -95,6 +95,7 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         model=target.model,
         endpoint=target.endpoint,
         lines=target.lines,
+        way=target.way if target.way == DIRECT else None,
         jobs=target.jobs,
         bytes=target.bytes,
         estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
@@ -126,8 +127,14 @@ def _caveats(found: Found) -> Iterator[str]:
             " and a line whose picture cannot be fetched or is too large will be rejected."
         )
     yield from _estimate_caveats(found.figures.targets)
-    for provider in dict.fromkeys(target.provider for target in found.figures.targets):
-        lane = catalog.load(provider).capabilities
+    if calls := sum(target.lines for target in found.figures.targets if target.way == DIRECT):
+        yield (
+            f"{calls} lines are answered by ordinary calls, one a line, at full price: no batch discount. A crash of"
+            " the gateway repeats at most the calls that run at the moment (direct_limits.concurrency of the virtual"
+            " key); a call whose reply is lost is made once more, and either may have been paid for."
+        )
+    for provider, way in dict.fromkeys((target.provider, target.way) for target in found.figures.targets):
+        lane = half(provider, way).capabilities
         yield from (f"{lane.title}: {caveat}" for caveat in lane.caveats)
 
 

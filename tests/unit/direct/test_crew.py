@@ -14,8 +14,8 @@ from proxy_plugin.direct.answers import NAME, Answers
 from proxy_plugin.direct.crew import Crew
 from proxy_plugin.direct.gate import Gate
 from proxy_plugin.direct.job import STOP, AnswerFacts, AnswerJob, Stop, progress_in, write
-from proxy_plugin.direct.limits import Limits
-from proxy_plugin.direct.pace import Pace
+from proxy_plugin.direct.limits import CallLimits
+from proxy_plugin.direct.pace import KeyPace
 from proxy_plugin.providers.base import native_id
 from proxy_plugin.providers.direct.base import Lost, NotSent, Reply
 
@@ -56,12 +56,12 @@ def job_of(folder: Path, lines: int, **limits: object) -> AnswerJob:
     named = ({"custom_id": native_id(MARK, n * 3), "method": "POST", "url": URL, "body": body} for n in range(lines))
     (folder / "document").write_text("".join(json.dumps(each, separators=(",", ":")) + "\n" for each in named))
     told = {"provider": "x", "endpoint": URL, "document": str(folder / "document"), "host": ""}
-    return AnswerJob(folder=str(folder), pace="", limits=Limits(**limits), **told)  # type: ignore[arg-type]
+    return AnswerJob(folder=str(folder), pace="", limits=CallLimits(**limits), **told)  # type: ignore[arg-type]
 
 
 async def done(job: AnswerJob, caller: Told) -> AnswerFacts:
     async with Answers(Path(job.folder)) as answers:
-        return await Crew(job, Gate(Pace(job.limits)), answers, caller, frozenset()).work()
+        return await Crew(job, Gate(KeyPace(job.limits)), answers, caller, frozenset()).work()
 
 
 def ids(job: AnswerJob) -> list[str]:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.direct.limits import Limits
-from proxy_plugin.direct.pace import ARRIVED, MINUTE, Counted, Pace
+from proxy_plugin.direct.limits import CallLimits
+from proxy_plugin.direct.pace import ARRIVED, MINUTE, Counted, KeyPace
 
 
 class Provider:
     """Calls of a simulated hour: each arrives at some time between its beginning and its end."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: KeyPace) -> None:
         self.pace, self.now = pace, 0.0
         self.running: list[tuple[float, int, Counted]] = []
         self.arrived: list[float] = []
@@ -50,7 +50,7 @@ class Provider:
 def test_no_minute_at_the_provider_has_more_requests_than_are_allowed(
     most: int, concurrency: int, calls: list[tuple[float, float]]
 ) -> None:
-    provider = Provider(Pace(Limits(concurrency=concurrency, requests_per_minute=most)))
+    provider = Provider(KeyPace(CallLimits(concurrency=concurrency, requests_per_minute=most)))
     for seconds, late in calls:
         provider.call(seconds, late)
         assert len(provider.running) <= concurrency
@@ -60,14 +60,14 @@ def test_no_minute_at_the_provider_has_more_requests_than_are_allowed(
 @pytest.mark.parametrize("seconds", [0.05, 2.0, 20.0])
 @pytest.mark.parametrize("most", [7, 60, 600])
 def test_in_a_long_run_nine_tenths_of_what_is_allowed_is_used(most: int, seconds: float) -> None:
-    provider = Provider(Pace(Limits(concurrency=1000, requests_per_minute=most)))
+    provider = Provider(KeyPace(CallLimits(concurrency=1000, requests_per_minute=most)))
     for _ in range(most * 20):
         provider.call(seconds, 0.5)
     assert most * 20 / (provider.now / MINUTE) >= 0.9 * most
 
 
 def test_a_sixth_of_a_minute_begins_within_ten_seconds() -> None:
-    provider = Provider(Pace(Limits(concurrency=1000, requests_per_minute=60)))
+    provider = Provider(KeyPace(CallLimits(concurrency=1000, requests_per_minute=60)))
     for _ in range(60):
         provider.call(0.1, 0)
     assert provider.most(9.9) == 10
@@ -75,7 +75,7 @@ def test_a_sixth_of_a_minute_begins_within_ten_seconds() -> None:
 
 @given(limit=st.integers(100, 5000), tokens=st.lists(st.integers(1, 900), min_size=1, max_size=150))
 def test_no_minute_has_more_tokens_than_are_allowed(limit: int, tokens: list[int]) -> None:
-    provider = Provider(Pace(Limits(concurrency=50, tokens_per_minute=limit)))
+    provider = Provider(KeyPace(CallLimits(concurrency=50, tokens_per_minute=limit)))
     begun = []
     for each in tokens:
         provider.call(1.0, 0, each)
@@ -86,7 +86,7 @@ def test_no_minute_has_more_tokens_than_are_allowed(limit: int, tokens: list[int
 
 
 def test_what_an_answer_tells_replaces_what_was_guessed() -> None:
-    pace = Pace(Limits(tokens_per_minute=1000))
+    pace = KeyPace(CallLimits(tokens_per_minute=1000))
     call = pace.begin(0, 900)
     assert pace.wait(0, 200) > MINUTE
     call.used = 300
@@ -95,7 +95,7 @@ def test_what_an_answer_tells_replaces_what_was_guessed() -> None:
 
 
 def test_a_429_halves_the_calls_at_once_and_answers_bring_them_back() -> None:
-    pace = Pace(Limits(concurrency=16))
+    pace = KeyPace(CallLimits(concurrency=16))
     calls = [pace.begin(0) for _ in range(16)]
     for call in calls:
         pace.end(call, 1)
@@ -112,7 +112,7 @@ def test_a_429_halves_the_calls_at_once_and_answers_bring_them_back() -> None:
 
 
 def test_never_fewer_than_one_call() -> None:
-    pace = Pace(Limits(concurrency=3))
+    pace = KeyPace(CallLimits(concurrency=3))
     for n in range(10):
         call = pace.begin(n * 10)
         pace.end(call, n * 10 + 1)
@@ -122,7 +122,7 @@ def test_never_fewer_than_one_call() -> None:
 
 
 def test_a_pause_is_for_the_whole_key_and_never_shortened() -> None:
-    pace = Pace(Limits())
+    pace = KeyPace(CallLimits())
     pace.hold(0, 30)
     pace.hold(1, 5)
     assert pace.wait(1) == 29
@@ -131,14 +131,14 @@ def test_a_pause_is_for_the_whole_key_and_never_shortened() -> None:
 
 def test_another_process_goes_on_in_the_same_minute() -> None:
     notes: list[tuple[str, float, float]] = []
-    limits = Limits(concurrency=8, requests_per_minute=6)
-    first = Pace(limits, lambda *note: notes.append(note))
+    limits = CallLimits(concurrency=8, requests_per_minute=6)
+    first = KeyPace(limits, lambda *note: notes.append(note))
     provider = Provider(first)
     for _ in range(6):
         provider.call(0.1, 0)
     first.refused(first.begin(provider.now), provider.now)
     first.hold(provider.now, 20)
-    second = Pace(limits)
+    second = KeyPace(limits)
     second.restore(notes[-9:], provider.now + 1)
     assert second.at_once == 4
     assert second.wait(provider.now + 1) >= 19

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.direct.limits import Limits
+from proxy_plugin.direct.limits import CallLimits
 from proxy_plugin.direct.verdict import Again, Known, PartRefused, RowText, Tries, of_failure, of_reply, pause
 from proxy_plugin.providers.direct.base import Lost, NotSent, Reply
 
 ID = "abcdefghij00000001"
 ANSWER = b'{"id": "chatcmpl-1",\n "model": "m"}'
-LIMITS, FIRST = Limits(retries=2), Tries()
+LIMITS, FIRST = CallLimits(retries=2), Tries()
 QUIET, OTHERS_ANSWERED = Known(answered=False, since=False), Known(answered=True, since=True)
 
 
