@@ -33,7 +33,7 @@ class Counted:
 
 
 class KeyPace:
-    """The calls of one key. Every time is in seconds of one clock that does not jump.
+    """The pace of one key. Every time is in seconds of one clock that does not jump.
 
     `note` is told what must outlive the process: that a call begins, a pause, and how many calls may run at once.
     """
