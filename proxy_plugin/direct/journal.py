@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _NOTE = struct.Struct("<Bdd")
 _KINDS = ("call", "hold", "at_once")
 _LONGEST = 4096 * _NOTE.size  # from which on the file is begun anew with what still counts
+OLD = 86_400.0  # seconds
 KEPT_SECONDS = 3600.0  # of a pause; calls count for a minute
 
 
@@ -37,7 +39,11 @@ class Journal:
             yield name, min(at, latest) - self._ahead, value
 
     def open(self) -> None:
-        """Begin to note; a long file is begun anew with its end, which has what counts."""
+        """Begin to note; a long file is begun anew with its end, which has what counts. Old files of others go."""
+        for each in self._path.parent.glob("*.pace"):
+            with suppress(OSError):
+                if each.stat().st_mtime < self._now - OLD:
+                    each.unlink()
         if self._path.exists() and self._path.stat().st_size > _LONGEST:
             kept = self._path.read_bytes()
             beside = self._path.with_name(self._path.name + ".new")

@@ -56,6 +56,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "virtual_key": part.slug,
         "model": part.model,
         "endpoint": part.endpoint,
+        "way": part.way if part.way == "direct" else None,
         "status": "unknown" if doubted else STATUS.get(part.state, part.state),
         "job": part.job,
         "attempts": len(job.submissions),
