@@ -92,6 +92,29 @@ def test_twenty_kills_in_5000_lines(gateway: Gateway, sandbox: Sandbox) -> None:
     run(gateway, sandbox, 5000, 20, seed=random.randrange(10**6))
 
 
+POINTS = ("admit.after", "answer.before", "answer.after", "collect.before", "collect.acted")
+
+
+@pytest.mark.parametrize(
+    "point", [POINTS[2], *(pytest.param(point, marks=pytest.mark.slow) for point in POINTS if point != POINTS[2])]
+)
+def test_a_kill_at_a_step_repeats_nothing(point: str, gateway: Gateway, sandbox: Sandbox) -> None:
+    gateway.kill()
+    gateway.start(fail=f"{point}:1")
+    batch = gateway.create(gateway.upload(jsonl(chat_lines(40))), completion_window="immediate")
+    until(lambda: not gateway.alive())
+    gateway.start()
+    check(gateway, sandbox, batch["id"], 40, 0)
+
+
+@pytest.mark.parametrize("point", ["answer.row:20", pytest.param("answer.called:20", marks=pytest.mark.slow)])
+def test_workers_that_die_again_and_again_get_on(point: str, gateway: Gateway, sandbox: Sandbox) -> None:
+    gateway.kill()
+    gateway.start(fail=point)
+    batch = gateway.create(gateway.upload(jsonl(chat_lines(100))), completion_window="immediate")
+    check(gateway, sandbox, batch["id"], 100, 6)
+
+
 def test_a_graceful_stop_repeats_no_call(gateway: Gateway, sandbox: Sandbox) -> None:
     batch = gateway.create(gateway.upload(jsonl(chat_lines(200))), completion_window="immediate")
     until(lambda: made(sandbox) >= 40)
