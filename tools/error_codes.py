@@ -354,6 +354,11 @@ ROWS = (
         "Write `@slug/model`, or a name of `GET /v1/models`.",
     ),
     Code(
+        "no_direct_way",
+        "The account can make no ordinary calls: litellm is not installed, or its credentials are of no use there.",
+        "The message says what to install or to set.",
+    ),
+    Code(
         "no_target",
         "No target of the config takes this line.",
         "Add a `default` to its conditions, or change the line.",

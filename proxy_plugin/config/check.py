@@ -10,6 +10,7 @@ from proxy_plugin.config.model_list import NO_LANE
 from proxy_plugin.config.sections import ApiKey, Config, DirectLimits, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
+from proxy_plugin.providers.base import InputMode
 from proxy_plugin.routing import portkey_config
 from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slug
 
@@ -75,6 +76,9 @@ def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
     endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
     hosts = ", ".join(endpoints) or capabilities.host(key.credentials)
     chosen = [name for name in Options.model_fields if name in key.model_fields_set]
+    if capabilities.input_mode is InputMode.DIRECT:
+        hosts = f"{hosts or 'its own host'}, direct at full price"
+        hosts += f" ({missing})" if (missing := catalog.lacking(key.provider)) else ""
     return "; ".join([f"{key.provider} at {mask(hosts)}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
 
 
@@ -105,7 +109,7 @@ def _caller(key: ApiKey) -> str:
 
 def _model(entry: ModelEntry) -> str:
     if entry.closed == NO_LANE:
-        return f"no batch lane: {entry.provider or 'unknown provider'}"
+        return f"cannot be served: {entry.provider or 'unknown provider'}"
     return f"{entry.model} at @{entry.slug}; {'disabled' if entry.closed else f'weight {entry.weight:g}'}"
 
 

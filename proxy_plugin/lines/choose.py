@@ -375,7 +375,7 @@ class _ByLine:
 
 
 _CLOSED = {
-    "no_batch_lane": "body.model names a model whose provider has no batch lane in this gateway; call it directly.",
+    "no_batch_lane": "body.model names a model whose provider neither this gateway nor litellm knows.",
     NOT_ALLOWED: "body.model names a model that this API key may not use.",
 }
 

@@ -35,7 +35,7 @@ MODELS = [
     {"model_name": "fast", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "sk-of-the-operator"}},
     {"model_name": "fast", "litellm_params": {"model": "anthropic/claude-x", "api_key": "sk-z", "weight": 3}},
     {"model_name": "hers", "litellm_params": {"model": "openai/gpt-4o", "api_key": "sk-of-the-operator"}},
-    {"model_name": "local", "litellm_params": {"model": "ollama/x"}},
+    {"model_name": "local", "litellm_params": {"model": "no-such-service/x"}},
 ]
 SPLIT = {
     "strategy": {"mode": "loadbalance"},
@@ -176,7 +176,7 @@ async def test_where_lines_decide_the_route_holds_what_this_caller_can_name(tmp_
             (slugs(route)[fast.options[1].target], "claude-x", 3.0),
         ]
         assert [option.model for option in hers.options] == ["gpt-4o"]
-        assert (local.closed, local.provider) == ("no_batch_lane", "ollama")
+        assert (local.closed, local.provider) == ("no_batch_lane", "no-such-service")
         assert "hidden" not in json.dumps(slugs(route))
         assert "x-portkey-provider" not in answered
 
@@ -227,7 +227,7 @@ async def test_a_config_without_an_account_applies_to_what_lines_name(tmp_path: 
         ({"x-portkey-config": "{'a': 1}"}, 400, "Invalid config passed. You need to pass a valid json"),
         (config(strategy={"mode": "fallback"}, targets=[{}, {}]), 400, "strategy.mode: fallback is not served"),
         (config(provider="nobody", api_key=SECRET), 400, "x-portkey-config: provider names no provider"),
-        (config(provider="openrouter", api_key=SECRET), 400, "cannot be cancelled"),
+        (config(provider="nobody-has-it", api_key=SECRET), 400, "Not even litellm knows this name."),
         (config(provider="fireworks", api_key=SECRET), 400, "Did you mean 'fireworks-ai'?"),
         (config(provider="nobody", api_key=SECRET), 400, "'openai-compatible', with its base URL, version path"),
         (config(provider="openai"), 400, "x-portkey-config: api_key is missing"),
