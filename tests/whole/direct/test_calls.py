@@ -31,7 +31,7 @@ async def world(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[World]:
 
 async def create(world: World, lines: list[dict[str, Any]], window: str = "immediate", endpoint: str = "auto") -> Any:
     file = await world.client.files.create(file=("a.jsonl", jsonl(lines)), purpose="batch")
-    body = {"input_file_id": file.id, "endpoint": endpoint, "completion_window": window}
+    body: dict[str, Any] = {"input_file_id": file.id, "endpoint": endpoint, "completion_window": window}
     return await world.client.batches.create(**body)
 
 

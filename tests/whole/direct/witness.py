@@ -25,5 +25,5 @@ def too_early(calls: Calls, seconds: float, slack: float = 0.15) -> Calls:
 
 def most_in(calls: Calls, seconds: float) -> int:
     """Return how many calls there are in any such window."""
-    times = sorted(call["at"] for call in calls)
+    times: list[float] = sorted(call["at"] for call in calls)
     return max(sum(start <= at < start + seconds for at in times) for start in times)
