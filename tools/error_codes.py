@@ -292,6 +292,16 @@ ROWS = (
         "Ask the operator.",
     ),
     Code(
+        "answer_lost",
+        "An ordinary call for this line was made twice and neither reply came, or it ran when the batch ended.",
+        "It may have been answered and paid for; retry the line where that does not matter.",
+    ),
+    Code(
+        "answer_unreadable",
+        "The provider answered an ordinary call with success and no JSON object.",
+        "It may have been paid for. Look at the account's base URL; retry the line.",
+    ),
+    Code(
         "answers_not_joined",
         "All requests of a line that was fanned out were answered, not all of them with choices to be joined.",
         "Send the line with fewer answers (`n`), or each prompt as a line of its own.",

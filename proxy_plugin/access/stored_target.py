@@ -8,8 +8,10 @@ from proxy_plugin.access import headers
 from proxy_plugin.access.brought import Brought
 from proxy_plugin.config import VirtualKey
 from proxy_plugin.ground.errors import BadRequest
+from proxy_plugin.providers import catalog
+from proxy_plugin.providers.base import InputMode
 from proxy_plugin.routing.config_tree import TargetSettings
-from proxy_plugin.routing.route import NEVER, StoredTarget, params_switches
+from proxy_plugin.routing.route import ALWAYS, NEVER, StoredTarget, params_switches
 
 
 def stored(account: VirtualKey | Brought, settings: TargetSettings, model: str | None, *, drop: bool) -> StoredTarget:
@@ -44,4 +46,6 @@ def _direct(key: VirtualKey, settings: TargetSettings) -> str | None:
             " (direct_calls: never). Leave it out for this target.",
             param=headers.CONFIG,
         )
+    if catalog.load(key.provider).capabilities.input_mode is InputMode.DIRECT:  # it has nothing else
+        return ALWAYS
     return key.direct_calls if settings.direct is None else settings.direct

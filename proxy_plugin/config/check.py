@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_plugin.config import connections
 from proxy_plugin.config.model_list import NO_LANE
-from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
+from proxy_plugin.config.sections import ApiKey, Config, DirectLimits, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
 from proxy_plugin.providers.base import InputMode
@@ -84,6 +84,8 @@ def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, DirectLimits):
+        return ", ".join(f"{name} {getattr(value, name)}" for name in sorted(value.model_fields_set))
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 

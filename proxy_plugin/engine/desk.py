@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -15,7 +15,7 @@ from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.ground.turns import Places
 from proxy_plugin.lines.manifest import ASSIGNMENT
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import half
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import BatchFolders
@@ -76,6 +76,7 @@ class Desk:
 
     gateway: Gateway
     folders: BatchFolders
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # the gateway stops: what can wait for the next start
     fetching: Places[str] = field(default_factory=lambda: Places(FETCHING))  # ids of batches that want pictures
 
     def now(self) -> float:
@@ -119,8 +120,8 @@ class Desk:
         return decode_route(batch.route)
 
     def lane(self, part: PartRow) -> BatchProvider:
-        """Return the adapter of the part's provider."""
-        return catalog.load(part.provider)
+        """Return the adapter of the part's provider; of a part that is answered by calls what both ways have."""
+        return cast("BatchProvider", half(part.provider, part.way))
 
     def virtual_key(self, slug: str) -> Options:
         """Return the operator's settings for a part's account; a caller's own has the defaults. Raises KeyMissing."""

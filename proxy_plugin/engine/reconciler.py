@@ -28,7 +28,7 @@ from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.states import IN_FLIGHT
-from proxy_plugin.storage.tables import batches, due, queues
+from proxy_plugin.storage.tables import answering, batches, due, queues
 from proxy_plugin.storage.tables.waits import WaitRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -81,6 +81,7 @@ class Engine:
     async def stop(self) -> None:
         """Begin no further step; return when the running ones have finished or the grace is over."""
         self._stopping = True
+        self._desk.leaving.set()
         self.wake()
         if self._state.task is not None:
             await self._state.task
@@ -120,6 +121,7 @@ class Engine:
         try:
             late = await polls.spread_overdue(self._desk)
             await self._desk.write(queues.wake_firsts)
+            await self._desk.write(answering.wake_first, self._gateway.config.engine.direct_workers)
         except Exception as error:  # noqa: BLE001 - the loop must outlive a bad moment
             logs.event(LOG, "engine_error", error=error, level=logging.ERROR)
         else:

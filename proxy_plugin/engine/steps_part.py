@@ -11,10 +11,12 @@ from proxy_plugin.config import Options
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.direct import turns
 from proxy_plugin.engine.onward.window import gives_way, left
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
@@ -43,21 +45,16 @@ JOB_LOST = Refused("The provider no longer knows the job that it accepted.", cod
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
+    if part.way == DIRECT:
+        await desk.write(turns.admit, desk, part)
+        return
     batch = await desk.batch(part.batch_id)
     if batch.stopping:
         await desk.write(drop_if_stopping, part)
         return
     if await left(desk, part, batch):
         return
-    if part.way != "native":
-        await desk.write(_wait_for_calls, part, desk.now() + QUEUE_PAUSE)
-        return
     await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
-
-
-def _wait_for_calls(conn: Connection, part: PartRow, due_at: float) -> None:
-    if not drop_if_stopping(conn, part):  # nobody answers by ordinary calls yet
-        parts.change(conn, part, due_at=due_at)
 
 
 def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:

@@ -26,6 +26,7 @@ from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import EXPIRED, LONGEST_ROW_BYTES, MISSING, CollectFacts, CollectJob, collect
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
@@ -264,6 +265,7 @@ async def collect_job(
         secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
+        way=part.way,
         allowance=desk.gateway.config.engine.allowance,
     )
 
@@ -344,6 +346,8 @@ def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> 
     Of a job that ran to its end and tells no counts every line has a row. What it counted as done is looked for among
     rows of lines that ran: rows of cancelled lines, which some providers do not count, stand for nothing else.
     """
+    if part.way == DIRECT:
+        return False  # what was answered is here
     if not any(known.told or ()):
         return part.end_reason == JobEnd.COMPLETED.value and facts.lines < part.records
     return parts.unheld(known.told, (facts.lines, facts.ran)) > 0

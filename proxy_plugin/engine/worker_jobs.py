@@ -17,6 +17,7 @@ from proxy_plugin.lines.merge import MergeJob, RescueFiles
 from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.batch_folders import BatchFolders, size_of
 from proxy_plugin.storage.blobs import Blobs
@@ -126,7 +127,7 @@ def merge_job(
         assignment=str(split_dir / ASSIGNMENT),
         rejected=str(split_dir / REMARKS),
         rows={n: str(home / name) for n, name in collected.items() if name is not None},
-        fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in ended},
+        fates={row.n: _fate(row, attempts.get(row.n, int(row.way == DIRECT))) for row in ended},
         folder=str(folder),
         heirs=heirs_of(rows),
         rescues=tuple(RescueFiles(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
@@ -175,6 +176,7 @@ def _fate(row: PartRow, attempts: int) -> Fate:
         job=row.job,
         attempt=attempts,
         short=_shortfall(row),
+        way=row.way,
     )
     refusal = refusal_of(row)
     if refusal is None:

@@ -14,8 +14,6 @@ import msgspec
 from proxy_plugin.lines.choosing.by_line import Known, LinesOwn
 from proxy_plugin.lines.choosing.choice import (
     CONFLICT,
-    DIRECT,
-    NATIVE,
     NO_RULE,
     Choice,
     Continuation,
@@ -26,6 +24,7 @@ from proxy_plugin.lines.choosing.choice import (
 )
 from proxy_plugin.lines.choosing.turns import shared
 from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.lines.ways import DIRECT, MOST_CALLS, NATIVE, half, has_calls, way_of
 from proxy_plugin.providers import catalog
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.conditions import Asked
@@ -55,7 +54,6 @@ _CONFLICT = (
     " line, or send the batch without an account, so that each line chooses its own."
 )
 _CURABLE = (408, 409, 425, 429, *range(500, 600))  # what may be otherwise when the same target is asked again
-DIRECT_LINES = 5_000  # of a part that is answered by ordinary calls: others get their turn between two
 
 
 class TargetSpec(msgspec.Struct, frozen=True):
@@ -81,23 +79,26 @@ class TargetSpec(msgspec.Struct, frozen=True):
 
 def target_spec(target: StoredTarget) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
-    lane = catalog.load(target.provider).capabilities
-    spec = TargetSpec(
+    way = way_of(target)
+    lane = half(target.provider, way).capabilities
+    most = MOST_CALLS if way == DIRECT else target.max_lines_per_job
+    return TargetSpec(
         slug=target.slug,
         provider=target.provider,
         model=target.model,
         drop_params=target.drop_params,
         strict_params=target.strict_params is True,
         fetch_media=target.fetch_media is True,
-        max_lines=_least(lane.max_lines, target.max_lines_per_job),
+        max_lines=_least(lane.max_lines, most),
         max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
         max_inputs=lane.max_inputs,
         max_line_bytes=lane.max_line_bytes,
         models=target.models or None,
         strict=target.strict is True,
         changes=target.changes or NO_CHANGES,
+        way=way,
+        direct=target.direct or None,
     )
-    return _called(spec, target.direct or None)
 
 
 def _called(spec: TargetSpec, direct: str | None) -> TargetSpec:
@@ -110,10 +111,16 @@ def _called(spec: TargetSpec, direct: str | None) -> TargetSpec:
 
 def by_calls(spec: TargetSpec) -> TargetSpec:
     """Return a target as it is where it is called for each line; as it is anyway where it may not be called."""
-    if spec.direct not in (ALLOWED, ALWAYS):
+    if spec.way == DIRECT or spec.direct not in (ALLOWED, ALWAYS) or not has_calls(spec.provider):
         return spec
+    lane = half(spec.provider, DIRECT).capabilities
     return msgspec.structs.replace(
-        spec, way=DIRECT, max_lines=DIRECT_LINES, max_bytes=None, max_inputs=None, max_line_bytes=None
+        spec,
+        way=DIRECT,
+        max_lines=_least(lane.max_lines, MOST_CALLS),
+        max_bytes=lane.max_bytes,
+        max_inputs=lane.max_inputs,
+        max_line_bytes=lane.max_line_bytes,
     )
 
 

@@ -19,8 +19,9 @@ from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.fan_out.answers import Joining
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_request_id
+from proxy_plugin.lines.ways import half
+from proxy_plugin.providers.base import Row, Usage, split_request_id
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.marks import RequestId
 
@@ -54,6 +55,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     missing_as: str = MISSING
     heirs: tuple[Heir, ...] = ()
     secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
+    way: str = "native"  # by which the part was answered
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
 
@@ -81,7 +83,7 @@ def collect(job: CollectJob) -> CollectFacts:
     """Write the job's rows durably into its folder. Raises OSError."""
     folder = Path(job.folder)
     empty_folder(folder)
-    provider = catalog.load(job.provider)
+    provider = half(job.provider, job.way)
     seen: Counter[str] = Counter()
     kept, answers, echoes = _Rows(job, seen), _answers(job), Echoes(job.secrets)
     with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter:
@@ -163,7 +165,7 @@ class _Lines:
         return new
 
 
-def _native_rows(job: CollectJob, provider: BatchProvider, seen: Counter[str], meter: Meter) -> Iterator[Row]:
+def _native_rows(job: CollectJob, provider: PureHalf, seen: Counter[str], meter: Meter) -> Iterator[Row]:
     for name in job.names:
         for line in bounded_lines(Path(job.results, name), job.longest_row_bytes):
             try:

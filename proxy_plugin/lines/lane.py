@@ -17,8 +17,9 @@ from proxy_plugin.lines.body_changes import BodyEditor
 from proxy_plugin.lines.choose import Chooser, TargetSpec
 from proxy_plugin.lines.choosing.choice import Choice
 from proxy_plugin.lines.fan_out.requests import Asking, check_requests, longest_of
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
+from proxy_plugin.lines.ways import DIRECT, half
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Target
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.routing.endpoints import is_mixed
 from proxy_plugin.routing.route import NOT_ALLOWED, Rescue, Rules, allowed
 
@@ -51,7 +52,7 @@ class TargetLane:
         self._listed = listed or spec.models is not None
         self.endpoint = endpoint
         self._meter = meter
-        self.provider: BatchProvider = catalog.load(spec.provider)
+        self.provider: PureHalf = half(spec.provider, spec.way)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
         self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
@@ -60,7 +61,8 @@ class TargetLane:
         """Raise LineRejected for what needs no translation to be refused."""
         if self.endpoint not in self.provider.capabilities.endpoints:
             title = self.provider.capabilities.title
-            message = f"{title} has no batch lane for {self.endpoint}."
+            calls = "no ordinary calls of" if self.spec.way == DIRECT else "no batch lane for"
+            message = f"{title} has {calls} {self.endpoint}."
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         if self.spec.models is not None and not allowed(self.spec.models, choice.model):
             named = ", ".join(self.spec.models[:_MODELS_NAMED])

@@ -18,10 +18,10 @@ from typing import Protocol
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
-from proxy_plugin.lines.choosing.choice import DIRECT, NATIVE
 from proxy_plugin.lines.fan_out.requests import requests_of
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
+from proxy_plugin.lines.ways import DIRECT, NATIVE
 from proxy_plugin.providers.base import Framing, Native, PartFile
 
 MANIFEST = "manifest.json"

@@ -250,9 +250,9 @@ class _Merged:
         return self._tally.add(*_answer_of(part, decided))
 
 
-def _answer_of(part: int, decided: Decided) -> tuple[int, str, str | None, str | None, Usage | None]:
+def _answer_of(part: int, decided: Decided) -> tuple[int, str, str | None, str | None, Usage | None, str]:
     fate, meta = decided.fate, decided.meta
-    return part, fate.provider, fate.model, meta.model, meta.usage
+    return part, fate.provider, fate.model, meta.model, meta.usage, fate.way
 
 
 def _together(counted: tuple[Spent, ...], paid: tuple[Spent, ...]) -> tuple[Spent, ...]:

@@ -28,7 +28,7 @@ from proxy_plugin.lines.plan_warnings import Warned, Warnings
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.lines.split import Cut, SplitJob
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import NATIVE, half
 from proxy_plugin.providers.base import LineRejected, Native, Usage
 
 K = TypeVar("K")
@@ -57,7 +57,8 @@ class PlanJob(msgspec.Struct, frozen=True):
 class TargetFigures(msgspec.Struct, frozen=True):
     """What goes to one account, endpoint and model. `model` None: beyond the first 1,000 of them, several models.
 
-    `jobs` counts the native jobs that hold at least one of its lines, so one of several models counts for each.
+    `jobs` counts the native jobs that hold at least one of its lines, so one of several models counts for each; there
+    are none where each line is an ordinary call.
     `cost` is in US dollars, None where no price is known.
     """
 
@@ -74,6 +75,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     unlimited: int
     media: int
     cost: float | None
+    way: str = NATIVE
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -128,7 +130,7 @@ def count(job: PlanJob) -> Figures:
             else:
                 cut.skip()
             passing("plan.row")
-    jobs = len(cut.finish().parts)
+    jobs = sum(part.way == NATIVE for part in cut.finish().parts)
     return structs.replace(
         tally.figures(jobs, strict=bool(cut.faults)),
         unroutable=bool(cut.unroutable),
@@ -150,14 +152,14 @@ def _lines(job: PlanJob, index: LineIndex) -> Iterator[tuple[int, int, bytes]]:
     yield from index.lines(source, start)
 
 
-_Key = tuple[str, str, str, str | None]  # slug, provider, endpoint, model
+_Key = tuple[str, str, str, str | None, str]  # slug, provider, endpoint, model, way
 
 
 class _TargetSums:
     """One target, so far."""
 
     def __init__(self, key: _Key) -> None:
-        self.slug, self.provider, self.endpoint, self.model = key
+        self.slug, self.provider, self.endpoint, self.model, self.way = key
         self.lines = self.jobs = self.bytes = 0
         self.estimate = Estimate()
         self.requests = 0
@@ -178,12 +180,13 @@ class _TargetSums:
             unlimited=found.unlimited,
             media=found.media,
             cost=self._cost(),
+            way=self.way,
         )
 
     def _cost(self) -> float | None:
         if self.model is None or self.endpoint not in PRICED:
             return None
-        price = prices.price(catalog.load(self.provider).capabilities, self.model)
+        price = prices.price(half(self.provider, self.way).capabilities, self.model)
         used = Usage(input_tokens=self.estimate.input_tokens, output_tokens=self.estimate.output)
         return None if price is None else price.of(used)
 
@@ -272,16 +275,16 @@ class _Tally:
     def _joined(self, document: _Measured, part: OpenPart, model: str) -> _TargetSums:
         """Return the target of a part's line, the first with its model there."""
         spec, endpoint = part.lane.spec, part.lane.endpoint
-        key: _Key = (spec.slug, spec.provider, endpoint, model)
+        key: _Key = (spec.slug, spec.provider, endpoint, model, spec.way)
         if key not in self._targets and (len(self._targets) >= MAX_NAMED or len(model) > _MAX_NAME_CHARACTERS):
-            key = (spec.slug, spec.provider, endpoint, None)
+            key = (spec.slug, spec.provider, endpoint, None, spec.way)
         target = self._targets.get(key)
         if target is None:
             target = self._targets[key] = _TargetSums(key)
         name = _OTHERS if target.model is None else model
         if name not in document.targets:
             document.targets[name] = target
-            target.jobs += 1
+            target.jobs += spec.way == NATIVE
         return target
 
     def _count(self, counter: Counter[K], name: K) -> None:

@@ -87,6 +87,7 @@ class Fate(msgspec.Struct, frozen=True):
     attempt: int | None = None
     short: Shortfall | None = None
     refused_together: int | None = None
+    way: str = "native"
 
 
 class SourceLine(NamedTuple):

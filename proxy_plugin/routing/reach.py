@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy_plugin.routing.route import ALLOWED, ByLine, Fallback, Route, Rule, Share, To, When
+from proxy_plugin.routing.route import ALLOWED, ALWAYS, ByLine, Fallback, Route, Rule, Share, To, When
 
 
 def attempts(route: Route) -> int:
@@ -38,7 +38,7 @@ def _further(route: Route, rule: Rule, after: int) -> int:
 
 def may_be_called(route: Route) -> bool:
     """Tell whether ordinary calls may be made for lines of some target where no native job can be."""
-    return _calls(route, _rule(route))
+    return any(each.direct == ALWAYS for each in route.targets) or _calls(route, _rule(route))
 
 
 def _calls(route: Route, rule: Rule) -> bool:

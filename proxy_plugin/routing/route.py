@@ -212,6 +212,12 @@ class Route(msgspec.Struct, frozen=True):
         return any(target.fetch_media is True for target in self.targets) or (rule is not None and _fetches(rule))
 
 
+def by_calls(route: Route) -> Route:
+    """Return the route with every target asked by ordinary calls from the first, where it has them and may be."""
+    targets = (each if each.direct == NEVER else msgspec.structs.replace(each, direct=ALWAYS) for each in route.targets)
+    return msgspec.structs.replace(route, targets=tuple(targets))
+
+
 def _fetches(rule: Rule) -> bool:
     match rule:
         case ByLine():

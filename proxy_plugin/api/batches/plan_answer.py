@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from proxy_plugin.lines.choosing.choice import DIRECT
 from proxy_plugin.lines.choosing.worst_case import FurtherTarget, Prospects
 from proxy_plugin.lines.plan_count import MAX_NAMED, Figures, TargetFigures
 from proxy_plugin.lines.plan_tokens import PRICED
 from proxy_plugin.lines.scan import Facts, Fault
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import DIRECT, half
 from proxy_plugin.routing.endpoints import served
 
 _MODELS_NAMED = 10
@@ -102,6 +101,7 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         model=target.model,
         endpoint=target.endpoint,
         lines=target.lines,
+        way=target.way if target.way == DIRECT else None,
         jobs=target.jobs,
         requests=target.requests if target.requests > target.lines else None,
         bytes=target.bytes,
@@ -159,12 +159,22 @@ def _caveats(found: Found) -> Iterator[str]:
             " and a line whose picture cannot be fetched or is too large will be rejected."
         )
     yield from _estimate_caveats(found.figures)
+    yield from _calls_caveats(found.figures.targets)
     yield from _prospect_caveats(found.figures.prospects)
     further = found.figures.prospects.targets if found.figures.prospects else ()
-    named = [*(each.provider for each in found.figures.targets), *(each.provider for each in further)]
-    for provider in dict.fromkeys(named):
-        lane = catalog.load(provider).capabilities
+    named = [(each.provider, each.way) for each in found.figures.targets]
+    for provider, way in dict.fromkeys([*named, *((each.provider, each.way) for each in further)]):
+        lane = half(provider, way).capabilities
         yield from (f"{lane.title}: {caveat}" for caveat in lane.caveats)
+
+
+def _calls_caveats(targets: Iterable[TargetFigures]) -> Iterator[str]:
+    if calls := sum(target.lines for target in targets if target.way == DIRECT):
+        yield (
+            f"{calls} lines are answered by ordinary calls, one a line, at full price: no batch discount. A crash of"
+            " the gateway repeats at most the calls that run at the moment (direct_limits.concurrency of the virtual"
+            " key); a call whose reply is lost is made once more, and either may have been paid for."
+        )
 
 
 def _prospect_caveats(prospects: Prospects | None) -> Iterator[str]:

@@ -10,7 +10,6 @@ from proxy_plugin.providers.base import LineRejected
 
 NO_RULE = -1
 CONFLICT = "virtual_key_conflict"
-NATIVE, DIRECT = "native", "direct"  # ways: a job of the provider's batch service, or ordinary calls, one a line
 
 
 class Choice(NamedTuple):

@@ -12,11 +12,12 @@ import msgspec
 
 from proxy_plugin.costs import prices
 from proxy_plugin.ground.meter import Meter
-from proxy_plugin.lines.choosing.choice import DIRECT, Choice, Misrouted
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted
 from proxy_plugin.lines.envelope import Envelope
 from proxy_plugin.lines.lane import Lanes, TargetLane
 from proxy_plugin.lines.plan_tokens import PRICED, Estimate
 from proxy_plugin.lines.split import SplitJob
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import LineRejected, Usage
 from proxy_plugin.routing.route import ALLOWED
 

@@ -18,13 +18,14 @@ import msgspec
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
-from proxy_plugin.lines.choosing.choice import DIRECT, Choice, Continuation, Misrouted, Pick, Unplaced
+from proxy_plugin.lines.choosing.choice import Choice, Continuation, Misrouted, Pick, Unplaced
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REJECTED, Assignment, Heir, PartSpec
 from proxy_plugin.lines.row_store import FAILED, NOTE, OK, RowReader, Span, bucket_path, spans
 from proxy_plugin.lines.split import Cut, Files, SplitJob
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import LineRejected, make_mark
 
 TOO_LATE = "too_late_for_a_job"

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_plugin.lines.choose import Chooser, TargetSpec
-from proxy_plugin.lines.choosing.choice import DIRECT, Choice, Misrouted
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted
 from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.routing.reach import attempts
 from proxy_plugin.routing.route import (
     ByLine,

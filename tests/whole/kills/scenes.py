@@ -251,6 +251,7 @@ def unlabelled(stand_in: StandIn) -> Campaign:
 
 
 CLEARED = {"cleared up": Scene(("stage.noted", *around("clear"), "clear.acted"), happened="cleared")}
+NO_CALLS = {"answer": "its lines go as jobs; ordinary calls are killed in tests/whole/direct"}
 NOTHING_LEFT = dict.fromkeys((*CLEARED, "clear"), "jobs leave nothing in a store of the account")
 
 
@@ -259,7 +260,7 @@ def campaign(stand_in: StandIn) -> Campaign:
     made, lacks = (labelled if stand_in.labelled else unlabelled)(stand_in), stand_in.lacks
     every, none = (CLEARED, {}) if stand_in.leaves else ({}, NOTHING_LEFT)
     scenes = {name: scene for name, scene in {**made.scenes, **every}.items() if name not in lacks}
-    return replace(made, scenes=scenes, without={**made.without, **none, **lacks})
+    return replace(made, scenes=scenes, without={**made.without, **NO_CALLS, **none, **lacks})
 
 
 CAMPAIGNS = {each.provider: campaign(each) for each in every()}
