@@ -24,11 +24,12 @@ from proxy_plugin.providers.base import (
     Row,
     Target,
 )
-from proxy_plugin.providers.direct import litellm_providers, ways
+from proxy_plugin.providers.direct import litellm_providers, one_answer, ways
 from proxy_plugin.providers.direct.ways import OWN_CLIENT, Way
 from proxy_plugin.providers.formats.json_text import read
 from proxy_plugin.providers.formats.members import pieces
 from proxy_plugin.providers.formats.openai import through_chat
+from proxy_plugin.providers.formats.openai.carried import require_one_answer
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.formats.rows import read_row, tokens_of
 from proxy_plugin.providers.formats.shapes import Answer, Translated
@@ -73,7 +74,10 @@ class Direct:
         if self.way.own_lines:
             return self._as_its_own(line, target)
         if not self.by_litellm:
+            if self._service is not None and self._service.one_answer:
+                require_one_answer(line.body, self._service.title)
             return request_line(line, target, line.endpoint, self._stripped)
+        one_answer.check(self.way.litellm, line.endpoint, line.body, self.capabilities.title)
         line, dropped = _as_chat(line, target)
         made = request_line(line, target, line.endpoint, self._stripped)
         made = replace(made, dropped=tuple(dict.fromkeys((*dropped, *made.dropped))))

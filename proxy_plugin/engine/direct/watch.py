@@ -92,5 +92,6 @@ def _cause(wait: Wait) -> Cause:
 
 def counts(part: PartRow, now: Progress) -> dict[str, int]:
     """Return what the row counts; records may be more than lines."""
-    completed = min(now.completed, part.lines)
-    return {"completed": completed, "failed": min(now.failed, part.lines - completed)}
+    told = part.in_lines((now.completed, now.failed))
+    completed = min(told[0], part.lines)
+    return {"completed": completed, "failed": min(told[1], part.lines - completed)}
