@@ -172,9 +172,13 @@ def _clear(value: Any) -> Any:
 
 
 def of_lane(native: BatchProvider) -> Direct | None:
-    """Return the direct way of a provider that has a lane of batches, None where there is none."""
+    """Return the direct way of a provider that has a lane of batches, None where there is none.
+
+    A lane of another package tells its own in an attribute `calls`.
+    """
     lane = native.capabilities
-    way = ways.WAYS.get(lane.provider, OWN_CLIENT if isinstance(native, OpenAICompatible) else None)
+    own: Way | None = getattr(native, "calls", OWN_CLIENT if isinstance(native, OpenAICompatible) else None)
+    way = ways.WAYS.get(lane.provider, own)
     if way is None:
         return None
     made = Capabilities(

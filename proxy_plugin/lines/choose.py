@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from proxy_plugin.lines.choosing.by_line import Known, LinesOwn
+from proxy_plugin.lines.choosing.by_line import LinesOwn, Nameable
 from proxy_plugin.lines.choosing.choice import (
     CONFLICT,
     NO_RULE,
@@ -247,7 +247,7 @@ class Chooser:
     def _lines_own(self, rule: ByLine, then: int | None) -> Pick:
         """Return the pick of lines that name their target. Those whose target may be called go on apart."""
         self._by_line.append(rule)
-        number, known = len(self._by_line) - 1, Known(self._rules.names or Names(), self._bare)
+        number, known = len(self._by_line) - 1, Nameable(self._rules.names or Names(), self._bare)
         ruled = [_ruled(spec, rule) for spec in self._specs]
 
         def leaf(then: int, way: str | None) -> Pick:

@@ -40,6 +40,7 @@ from proxy_plugin.providers.base import (
     Usage,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.direct.ways import Way
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.listing import identifier
 
@@ -89,6 +90,7 @@ class ToyLane:
     """See `proxy_plugin.providers.base.BatchProvider`."""
 
     credentials: type[Credentials] = ToyCredentials
+    calls = Way()  # whoever weaves also answers OpenAI's calls
 
     def __init__(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities

@@ -28,7 +28,7 @@ class _Named:
         return self.known.options[self._turn()]
 
 
-class Known(NamedTuple):
+class Nameable(NamedTuple):
     """What lines can name: `names`; `bare` gives a target's model without its provider's prefix."""
 
     names: Names
@@ -39,7 +39,7 @@ class LinesOwn:
     """Chooses for the lines of one rule. `after` has, by target, where a line goes on if it fails there."""
 
     def __init__(
-        self, rule: ByLine, number: int, known: Known, after: Sequence[int | None], way: str | None = None
+        self, rule: ByLine, number: int, known: Nameable, after: Sequence[int | None], way: str | None = None
     ) -> None:
         names = known.names
         self._rule, self._number, self._names, self._bare = rule, number, names, known.bare

@@ -33,6 +33,7 @@ from proxy_plugin.routing.route import (
 )
 from tests.support.rules import RULES, SPECS, WEIGHTS, line
 
+pytestmark = pytest.mark.usefixtures("toys")
 CALLED = [msgspec.structs.replace(spec, direct="allowed") for spec in SPECS]
 ABC = Fallback((To(0), To(1), To(2)))
 

@@ -96,8 +96,16 @@ def test_the_same_target_is_not_asked_twice_by_the_split(tmp_path: Path) -> None
     batch = ToyBatch(tmp_path, [chat("0", seed=7), chat("1")])
     manifest = cut(batch, To(0), account("a"), rescue=Rescue())
     assert (manifest.rejected, told(manifest)) == (1, [("a", 1, 0, "native")])
+
+
+def test_a_line_that_no_job_of_its_target_can_have_is_called_there(tmp_path: Path) -> None:
+    batch = ToyBatch(tmp_path, [chat("0", seed=7), chat("1")])
     manifest = cut(batch, To(0), account("a", direct="allowed"))
-    assert (manifest.rejected, told(manifest)) == (1, [("a", 1, 0, "native")])
+    assert manifest.rejected == 0
+    assert sorted((slug, lines, way) for slug, lines, _, way in told(manifest)) == [
+        ("a", 1, "direct"),
+        ("a", 1, "native"),
+    ]
 
 
 def test_a_route_without_further_targets_is_split_into_the_same_bytes_as_ever(tmp_path: Path) -> None:

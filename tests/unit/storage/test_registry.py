@@ -66,7 +66,7 @@ async def test_parts_of_the_schema_before_are_read_as_they_are(tmp_path: Path) -
         )
         for row, table, newer in (
             (batch_row(), "batches", {"suspects", "cached"}),
-            (part_row(BATCH_ID, state="running"), "parts", {"cut", "way", "goes_on", "rescue"}),
+            (part_row(BATCH_ID, state="running"), "parts", {"cut", "way", "requests", "goes_on", "rescue"}),
         ):
             known = {name: value for name, value in structs.asdict(row).items() if name not in newer}
             names = ", ".join(f":{name}" for name in known)

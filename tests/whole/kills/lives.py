@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 import urllib.error
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -165,3 +166,14 @@ def sample(gateway: Gateway, name: str) -> int:
 def until_sample(gateway: Gateway, name: str, value: int, seconds: float = 30) -> None:
     """Return when /metrics has this value for a sample of the virtual key."""
     until(lambda: sample(gateway, name) == value, f"{name} is {value}", seconds)
+
+
+def kill_and_start(gateway: Gateway, batch_id: str, after: float) -> Counter[str]:
+    """Kill the gateway after so many seconds, start it again, and return the states in which it left the parts."""
+    states = f"SELECT state FROM parts WHERE batch_id = '{batch_id}'"
+    until(lambda: ask(gateway, states), gateway.tail)  # before, there is no part to lose
+    time.sleep(after)
+    gateway.kill()
+    left = Counter(state for (state,) in ask(gateway, states))
+    gateway.start()
+    return left

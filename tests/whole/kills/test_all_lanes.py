@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from proxy_plugin.providers.sandbox.answers import expected_text
 from proxy_plugin.providers.sandbox.openai.bodies import DIMENSIONS, vector
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import StandIn, copies, every
-from tests.support.accounting import ask, our_mark
+from tests.support.accounting import our_mark
 from tests.support.lines import jsonl
 from tests.support.stack import MAY_READ_METRICS, Gateway
 from tests.support.waiting import until
+from tests.whole.kills.lives import kill_and_start
 from tests.whole.kills.scenes import GUESS, strangers
 
 LANES: Sequence[StandIn] = (*every(), *copies().values())
@@ -248,17 +248,6 @@ def test_one_batch_over_every_lane_is_killed_at_random(
         assert sum(each.total() > each["collected"] for each in met) >= kills / 2, "killed with nothing left to lose"
     finally:
         gateway.close()
-
-
-def kill_and_start(gateway: Gateway, batch_id: str, after: float) -> Counter[str]:
-    """Kill the gateway after so many seconds, start it again, and return the states in which it left the parts."""
-    states = f"SELECT state FROM parts WHERE batch_id = '{batch_id}'"
-    until(lambda: ask(gateway, states), gateway.tail)  # before, there is no part to lose
-    time.sleep(after)
-    gateway.kill()
-    left = Counter(state for (state,) in ask(gateway, states))
-    gateway.start()
-    return left
 
 
 def _losing(lane: StandIn, chance: random.Random) -> dict[str, Any]:

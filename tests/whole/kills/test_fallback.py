@@ -20,9 +20,8 @@ from proxy_plugin.providers.sandbox.stand_ins import StandIn, find
 from tests.support.accounting import our_mark
 from tests.support.lines import jsonl
 from tests.support.stack import Gateway
-from tests.whole.kills.lives import Lives
+from tests.whole.kills.lives import Lives, kill_and_start
 from tests.whole.kills.scenes import BATCH_STEPS, GUESS, PART_STEPS, around, strangers
-from tests.whole.kills.test_all_lanes import kill_and_start
 
 CHAT = "/v1/chat/completions"
 NAMES = ("openai", "mistral-ai", "anthropic", "together-ai", "google", "fireworks-ai")
