@@ -9,7 +9,6 @@ import msgspec
 
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.meter import Meter
-from proxy_plugin.lines.choosing.choice import Pick
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex
@@ -46,22 +45,10 @@ def list_urls(job: UrlsJob) -> None:
 
 
 def _pictures(lanes: Lanes, line: bytes) -> list[Picture]:
-    """Return the pictures that are fetched for a line, for its target and those to which it may go on.
-
-    There are none for a target that rejects it before they matter.
-    """
-    envelope, found = decode_envelope(line), list[Picture]()
-    pick: Pick | None = lanes.chooser.choose
-    tried = set[int]()
-    while pick is not None:
-        choice = None
-        try:
-            choice = pick(envelope)
-            lane = lanes.lane(choice, envelope.url)
-            found += taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
-            then = choice.then
-        except LineRejected as rejection:
-            then = getattr(rejection, "then", None) if choice is None else choice.then
-        pick = None if then is None or then in tried else lanes.chooser.continuations[then].pick
-        tried |= set() if then is None else {then}
-    return found
+    """Return the pictures that are fetched for a line: none for one that will be rejected before they matter."""
+    envelope = decode_envelope(line)
+    try:
+        lane = lanes.lane(lanes.chooser.choose(envelope), envelope.url)
+        return taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
+    except LineRejected:
+        return []

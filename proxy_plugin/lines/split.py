@@ -190,7 +190,7 @@ def _same(first: Native, second: Native) -> Native:
     return second
 
 
-class NoPlace(NamedTuple):
+class _Refused(NamedTuple):
     """Why a line cannot be where it was chosen to be; `choice` None: no target was chosen."""
 
     rejection: LineRejected
@@ -229,30 +229,21 @@ class Cut:
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
-        found = self._try_all(self._chooser.choose, ordinal, number, envelope)
-        if isinstance(found, NoPlace):
-            self._reject(ordinal, number, found.rejection, envelope, found.choice)
+        first = found = self._try(self._chooser.choose, ordinal, number, envelope)
+        tried = set[int]()
+        while isinstance(found, _Refused) and found.then is not None and found.then not in tried:
+            tried.add(found.then)
+            further = self._chooser.continuations[found.then]
+            if further.again:
+                break
+            found = self._try(further.pick, ordinal, number, envelope)
+        if isinstance(found, _Refused):
+            assert isinstance(first, _Refused)
+            self._reject(ordinal, number, first.rejection, envelope, first.choice)
             return None
         return found
 
-    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | NoPlace:
-        """Put a line into a part of the first target that can have it; return the first refusal where none can."""
-        first = found = self._try(pick, ordinal, number, envelope)
-        tried = set[int]()
-        while isinstance(found, NoPlace) and found.then is not None and found.then not in tried:
-            tried.add(found.then)
-            further = self._further(found.then)
-            if further is None:
-                break
-            found = self._try(further, ordinal, number, envelope)
-        return first if isinstance(found, NoPlace) else found
-
-    def _further(self, then: int) -> Pick | None:
-        """Return what chooses for lines that go on there; None where it is the same target in the same way."""
-        further = self._chooser.continuations[then]
-        return None if further.again else further.pick
-
-    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | NoPlace:
+    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | _Refused:
         choice = None
         try:
             choice = pick(envelope)
@@ -260,7 +251,7 @@ class Cut:
             self._routed = True
             self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
-            return NoPlace(rejection, choice)
+            return _Refused(rejection, choice)
         return choice
 
     def skip(self) -> None:

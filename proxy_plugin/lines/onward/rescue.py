@@ -24,7 +24,7 @@ from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REJECTED, Assignment, Heir, PartSpec
 from proxy_plugin.lines.row_store import FAILED, NOTE, OK, RowReader, Span, bucket_path, spans
-from proxy_plugin.lines.split import Cut, Files, NoPlace, SplitJob
+from proxy_plugin.lines.split import Cut, Files, SplitJob
 from proxy_plugin.providers.base import LineRejected, make_mark
 
 TOO_LATE = "too_late_for_a_job"
@@ -201,11 +201,24 @@ class _Onward(Cut):
         """Put a line into a part of the first target that can have it; return the code of the first refusal if none."""
         first: str | None = None
         for pick in self._picks(failure, further):
-            found = self._try_all(pick, ordinal, number, envelope)
-            if not isinstance(found, NoPlace):
+            refused = self._go_on_from(pick, ordinal, number, envelope)
+            if refused is None:
+                return None
+            first = first or refused
+        return first or NO_TARGET
+
+    def _go_on_from(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> str | None:
+        """Do the same with the target of one pick and those behind it."""
+        tried, first = set[int](), ""
+        while True:
+            found = self._try(pick, ordinal, number, envelope)
+            if isinstance(found, Choice):
                 return None
             first = first or found.rejection.code
-        return first or NO_TARGET
+            if found.then is None or found.then in tried or self._chooser.continuations[found.then].again:
+                return first
+            tried.add(found.then)
+            pick = self._by_its_way(self._chooser.continuations[found.then].pick)
 
     def _picks(self, failure: _Failure, further: Continuation) -> Iterator[Pick]:
         """Yield what chooses for a line: the target itself, to be called, for one that could not be in a job of it."""
@@ -213,7 +226,10 @@ class _Onward(Cut):
         if waited and further.itself is not None:
             yield self._called(further.itself)
         if not (failure.parent.uncalled and further.again):
-            yield further.pick if self._rescue.native else self._called(further.pick)
+            yield self._by_its_way(further.pick)
+
+    def _by_its_way(self, pick: Pick) -> Pick:
+        return pick if self._rescue.native else self._called(pick)
 
     def _called(self, pick: Pick) -> Pick:
         """Return the same pick for ordinary calls, which refuses lines of targets that may not be called."""
@@ -227,10 +243,6 @@ class _Onward(Cut):
             return choice
 
         return called
-
-    def _further(self, then: int) -> Pick | None:
-        pick = super()._further(then)
-        return pick if pick is None or self._rescue.native else self._called(pick)
 
     def _check_room(self, number: int) -> None:  # noqa: ARG002
         if self._next >= self._job.max_jobs:
