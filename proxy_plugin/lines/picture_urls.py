@@ -9,14 +9,16 @@ import msgspec
 
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.meter import Meter
-from proxy_plugin.lines.choosing.choice import Pick
-from proxy_plugin.lines.envelope import decode_envelope
+from proxy_plugin.lines.choosing.choice import Pick, Unplaced
+from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.media.parts import Picture, taken_apart
 from proxy_plugin.media.store import MAX_URL, URLS, create, name_of, publish
-from proxy_plugin.providers.base import LineRejected
+from proxy_plugin.providers.base import LineRejected, native_id
+
+_NOBODY = native_id("a" * 10, 0)  # nothing is sent under it
 
 
 class UrlsJob(msgspec.Struct, frozen=True):
@@ -46,22 +48,24 @@ def list_urls(job: UrlsJob) -> None:
 
 
 def _pictures(lanes: Lanes, line: bytes) -> list[Picture]:
-    """Return the pictures that are fetched for a line, for its target and those to which it may go on.
+    """Return the pictures that are fetched for a line: none for one that will be rejected before they matter."""
+    envelope, chooser, tried = decode_envelope(line), lanes.chooser, set[int]()
+    found = _try(chooser.choose, lanes, envelope)
+    while isinstance(found, Unplaced) and (pick := chooser.further(found, tried)):
+        found = _try(pick, lanes, envelope)
+    return [] if isinstance(found, Unplaced) else found
 
-    There are none for a target that rejects it before they matter.
-    """
-    envelope, found = decode_envelope(line), list[Picture]()
-    pick: Pick | None = lanes.chooser.choose
-    tried = set[int]()
-    while pick is not None:
-        choice = None
-        try:
-            choice = pick(envelope)
-            lane = lanes.lane(choice, envelope.url)
-            found += taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
-            then = choice.then
-        except LineRejected as rejection:
-            then = getattr(rejection, "then", None) if choice is None else choice.then
-        pick = None if then is None or then in tried else lanes.chooser.continuations[then].pick
-        tried |= set() if then is None else {then}
-    return found
+
+def _try(pick: Pick, lanes: Lanes, envelope: Envelope) -> list[Picture] | Unplaced:
+    choice = None
+    try:
+        choice = pick(envelope)
+        lane = lanes.lane(choice, envelope.url)
+        body, _ = lane.edited(envelope.body)
+        if lane.spec.fetch_media:
+            return taken_apart(body).pictures
+        if choice.then is not None:  # whoever stands behind may want them, if this target cannot have the line
+            lane.translate(_NOBODY, body, choice.model, envelope.model)
+    except LineRejected as rejection:
+        return Unplaced(rejection, choice)
+    return []

@@ -1,9 +1,11 @@
 """Where a batch keeps its working files: one folder a batch, one folder an attempt.
 
     data_dir/batches/BATCH/split-ATTEMPT/...           the manifest and the native documents
-    data_dir/batches/BATCH/media/...                   pictures that its lines name by URL, until it is split
+    data_dir/batches/BATCH/media/...                   pictures that its lines name by URL, until none can be sent again
     data_dir/batches/BATCH/results-PART-ATTEMPT/...    native result files of a part
     data_dir/batches/BATCH/rows-PART-ATTEMPT/...       the same as rows by ordinal
+    data_dir/batches/BATCH/rescue-PART-ATTEMPT/...     native documents of lines that go on, and which lines those are
+    data_dir/batches/BATCH/late-rows-PART-ATTEMPT/...  rows that a job shows in a last look before the merge
     data_dir/batches/BATCH/merge-ATTEMPT/...           output, errors and ledger before they are published
     data_dir/batches/BATCH/ledger.jsonl                what is left when the batch has ended
 

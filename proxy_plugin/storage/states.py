@@ -7,7 +7,7 @@ part        planned > staging > staged > creating > running > ended > stored > c
             and aside: refused (the provider said no for good), dropped (cancelled or expired before it was accepted)
             cutting > replaced (a job of it was refused with nothing run, and parts of its own lines take its place)
             planned > answering > stored (ordinary calls instead of a job)
-            rescuing > collected | refused (its job has ended; lines of it that failed go on to other parts)
+            rescuing > collected | refused (its job has ended, or there will be none; failed lines go on to other parts)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 clearing    held > due > left; the row goes when nothing is left, and stays where that was given up

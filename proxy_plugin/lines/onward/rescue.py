@@ -214,7 +214,10 @@ class _Onward(Cut):
         if waited and further.itself is not None:
             yield self._called(further.itself)
         if not (failure.parent.uncalled and further.again):
-            yield further.pick if self._rescue.native else self._called(further.pick)
+            yield self._by_its_way(further.pick)
+
+    def _by_its_way(self, pick: Pick) -> Pick:
+        return pick if self._rescue.native else self._called(pick)
 
     def _called(self, pick: Pick) -> Pick:
         """Return the same pick for ordinary calls, which refuses lines of targets that may not be called."""
@@ -231,7 +234,7 @@ class _Onward(Cut):
 
     def _further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
         pick = super()._further(refused, tried)
-        return pick if pick is None or self._rescue.native else self._called(pick)
+        return None if pick is None else self._by_its_way(pick)
 
     def _check_room(self, number: int) -> None:  # noqa: ARG002
         if self._next >= self._job.max_jobs:

@@ -75,9 +75,6 @@ class _Spans:
     def put(self, at: int, store: int, span: Span) -> None:
         self.stores[at], self.offsets[at], self.lengths[at] = store, span.offset, span.length
 
-    def get(self, at: int) -> _Place | None:
-        return None if self.stores[at] < 0 else _Place(self.stores[at], self.offsets[at], self.lengths[at])
-
 
 class _Place(NamedTuple):
     """Where a row is."""
@@ -112,8 +109,7 @@ class ChosenRows:
         """Return what is told of a line that the split, or a cut, has put into this part."""
         onward = self._onward.get(at)
         if onward is None:
-            row, note = self._answers.get(at), self._notes.get(at)
-            return Told(part, self._read(reader, row), self._read(reader, note))
+            return Told(part, self._only(reader, self._answers, at), self._only(reader, self._notes, at))
         parts = [Onward(part, 0), *onward]
         tries = [(each, self._places.get((at, each.part, False))) for each in parts]
         late = [(each, self._places.get((at, each.part, True))) for each in parts]
@@ -154,6 +150,10 @@ class ChosenRows:
             self._stores.superseded += 1
         if known is None or (place.ok and not known.ok):
             self._places[key] = place
+
+    def _only(self, reader: RowReader, kept: _Spans, at: int) -> StoredRow | None:
+        store = kept.stores[at]
+        return None if store < 0 else reader.read(self._paths[store], kept.offsets[at], kept.lengths[at])
 
     def _read(self, reader: RowReader, place: _Place | None) -> StoredRow | None:
         return None if place is None else reader.read(self._paths[place.store], place.offset, place.length)

@@ -124,7 +124,16 @@ def guess(bench: Bench, part: PartRow) -> None:
     submissions.move(bench.conn, row, "absent", guessed=1)
 
 
-@pytest.mark.parametrize(("states", "goes_on"), [((), True), (("sent", "refused"), True), (("sent", "unknown"), False)])
+@pytest.mark.parametrize(
+    ("states", "goes_on"),
+    [
+        ((), True),
+        (("sent", "refused"), True),
+        (("sent", "unknown", "absent"), True),
+        (("sent", "unknown"), False),
+        (("sent", "accepted"), False),  # a job that the provider no longer knows, or that nobody can read
+    ],
+)
 def test_a_refused_part_goes_on_only_where_nothing_of_it_ran(
     bench: Bench, states: tuple[str, ...], goes_on: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""Which pictures are fetched for a batch: those of every target to which one of its lines may come."""
+"""Which pictures a batch fetches: those of lines whose target wants them, wherever a line comes to be."""
 
 from __future__ import annotations
 
@@ -6,41 +6,40 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from msgspec import structs
 
+from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.picture_urls import UrlsJob, list_urls
 from proxy_plugin.media.store import URLS
-from proxy_plugin.routing.route import Fallback, Rules, Share, To
-from tests.toy.toy_batch import TARGET, ToyBatch
+from proxy_plugin.routing.route import Fallback, Rules, To
+from tests.toy.toy_batch import ToyBatch, chat
 
-pytestmark = pytest.mark.usefixtures("toys")
+PLAIN = TargetSpec("plain", "bedrock", "anthropic.claude-3-haiku-20240307-v1:0")  # takes no URLs
+FETCHED = msgspec.structs.replace(PLAIN, slug="fetched", fetch_media=True)
+OPENAI = TargetSpec("openai", "openai", "gpt-4o-mini")  # takes them
 
 
 def line(n: int) -> bytes:
-    content = [{"type": "image_url", "image_url": {"url": f"https://pictures.example/{n}.png"}}]
-    body = {"model": "wool-1", "messages": [{"role": "user", "content": content}]}
-    told = {"custom_id": f"id {n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(told).encode()
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": f"https://pictures.example/{n}.png"}}]
+    return chat(str(n), max_tokens=5) if n % 2 else chat(str(n), parts, max_tokens=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("fetching", "rule", "listed"),
+    ("specs", "rule", "numbers"),
     [
-        ((), To(0), 0),
-        ((0,), To(0), 4),
-        ((1,), To(0), 0),
-        ((1,), Fallback((To(0), To(1))), 4),
-        ((2,), Fallback((To(0), To(1), To(2))), 4),
-        ((0, 2), Fallback((To(0), To(1), To(2))), 4),
-        ((1,), Share((1.0, 1.0), (To(0), To(1))), 2),
+        ((FETCHED,), To(0), [0, 2]),
+        ((PLAIN,), To(0), []),
+        ((PLAIN, FETCHED), Fallback((To(0), To(1))), [0, 2]),
+        ((OPENAI, FETCHED), Fallback((To(0), To(1))), []),
+        ((PLAIN, OPENAI, FETCHED), Fallback((To(0), To(1), To(2))), []),
     ],
 )
-def test_pictures_of_every_target_that_a_line_may_come_to_are_fetched(
-    fetching: tuple[int, ...], rule: Any, listed: int, tmp_path: Path
+def test_pictures_of_lines_that_come_to_a_target_that_wants_them(
+    tmp_path: Path, specs: tuple[TargetSpec, ...], rule: Any, numbers: list[int]
 ) -> None:
-    targets = tuple(structs.replace(TARGET, slug=f"{n}", fetch_media=n in fetching) for n in range(3))
-    batch = ToyBatch(tmp_path, [line(n) for n in range(4)], targets)
-    list_urls(UrlsJob(structs.replace(batch.split_job(), rules=Rules(rule=rule)), str(tmp_path / "media"), 100))
-    urls = [json.loads(each) for each in (tmp_path / "media" / URLS).read_bytes().splitlines()]
-    assert len(urls) == len(set(urls)) == listed
+    batch = ToyBatch(tmp_path, [line(n) for n in range(4)])
+    split = msgspec.structs.replace(batch.split_job(), targets=specs, rules=Rules(rule=rule))
+    list_urls(UrlsJob(split, str(tmp_path / "media"), 100))
+    listed = [json.loads(each) for each in (tmp_path / "media" / URLS).read_bytes().splitlines()]
+    assert listed == [f"https://pictures.example/{n}.png" for n in numbers]

@@ -19,7 +19,10 @@ from tests.whole.lanes.rig import Line, Stand, chat, chats, text_of
 from tests.whole.lanes.world import World, opened
 
 ERROR, GONE, LATE = "[[sandbox:error=429]]", "[[sandbox:missing]]", "[[sandbox:expire]]"
-IN_ORDER = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "lane"}, {"virtual_key": "second"}]}
+IN_ORDER: dict[str, Any] = {
+    "strategy": {"mode": "fallback"},
+    "targets": [{"virtual_key": "lane"}, {"virtual_key": "second"}],
+}
 PAIRS = [("openai", "anthropic"), ("anthropic", "openai"), ("mistral-ai", "openai")]
 DENIED = {"status": 401, "code": "invalid_api_key", "message": "This key is not valid."}
 HOUR = 3600
@@ -239,7 +242,9 @@ async def test_answers_that_come_when_their_lines_have_others_are_superseded_and
     """The provider counts all answers and names no file; it does when another lane has answered the lines."""
     two, lines = openai_first, marked(4, {})
     two.second.options(run_seconds=600.0)
-    async with two.opened(tmp_path / "data") as world:
+    first, second = IN_ORDER["targets"]
+    priced = [{**first, "override_params": {"model": "gpt-4.1-nano"}}, second]
+    async with two.opened(tmp_path / "data", {**IN_ORDER, "targets": priced}) as world:
         batch = await world.create(lines)
         await world.until_true(world.running_at("openai"))
         (job,) = await asyncio.to_thread(two.first.jobs)
@@ -260,7 +265,8 @@ async def test_answers_that_come_when_their_lines_have_others_are_superseded_and
     assert ended.request_counts.completed == 4
     first, second = shown["jobs"]
     assert ended.usage.output_tokens == second["usage"]["output_tokens"] > 0
-    assert bool(first["usage"]["output_tokens"]) == (not later)
+    assert bool(first["usage"]["output_tokens"]) == ("cost" in first) == (not later)
+    assert shown["cost"] == pytest.approx(first.get("cost", 0.0) + second["cost"])
 
 
 async def _waits_for_results(world: World, batch_id: str) -> bool:

@@ -31,7 +31,7 @@ def test_a_killed_collect_is_simply_run_again(batch: ToyBatch, fail: str) -> Non
     assert run_spawned(collect, job, fail) == -signal.SIGKILL
     used = Usage(input_tokens=7 * 20, output_tokens=7 * 6)
     assert run_spawned(collect, job) == CollectFacts(
-        7, ok=7, failed=0, foreign=0, corrupt=0, usage=used, lines=7, ran=7
+        7, ok=7, failed=0, foreign=0, corrupt=0, usage=used, lines=7, ran=7, answered=7
     )
     first = files_below(Path(job.folder))
     assert collect(job).rows == 7
