@@ -97,7 +97,7 @@ class Direct:
         if refused or (self.way.litellm and not litellm_providers.installed()):
             from proxy_plugin.providers.direct.unable import Unable  # noqa: PLC0415
 
-            return Unable(refused or litellm_providers.INSTALL)
+            return Unable(refused or f"{litellm_providers.MISSING}.")
         if self.way.litellm:
             from proxy_plugin.providers.direct.litellm_caller import LitellmCaller  # noqa: PLC0415
 

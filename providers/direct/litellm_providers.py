@@ -20,6 +20,7 @@ from proxy_plugin.providers.keys import HostCredentials, Key
 FILE = Path(__file__).with_name("litellm.json")
 BASE, HOST = "api_base", "custom_host"  # litellm's name and ours
 INSTALL = "Calls go through litellm: pip install 'proxy-plugin[litellm]'."
+MISSING = "litellm is not installed: pip install 'proxy-plugin[litellm]'"
 THROUGH_CHAT = "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name."
 MAX_LINES = 5_000  # of one part: short enough that accounts take turns
 _LEADS = ("_endpoint", "_url", "_host", "_token_file")  # what names of parameters end with that lead somewhere else
