@@ -182,7 +182,7 @@ def test_the_base_of_calls_follows_from_that_of_the_lane(name: str, host: str, b
 
 
 def test_where_no_call_can_be_made_every_line_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(litellm_providers, "installed", lambda: False)
+    monkeypatch.setattr(litellm_providers, "installed", lambda *_: False)
     account = catalog.load("deepseek").credentials.model_validate({"api_key": "k"})
     caller = direct("deepseek").caller(account, "", Outgoing())
     assert isinstance(caller, Unable)
