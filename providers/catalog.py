@@ -150,9 +150,9 @@ def load(name: str) -> BatchProvider:
 
 def lacking(name: str) -> str:
     """Say what must be installed before a provider that only litellm knows can be called; empty where all is there."""
-    from proxy_plugin.providers.direct.litellm_providers import INSTALL, installed  # noqa: PLC0415
+    from proxy_plugin.providers.direct.litellm_providers import MISSING, installed  # noqa: PLC0415
 
-    return INSTALL if canonical(name) in litellms() and not installed() else ""
+    return MISSING if canonical(name) in litellms() and not installed() else ""
 
 
 def way_of_calls(name: str) -> str | None:

@@ -98,11 +98,11 @@ class Direct:
     def caller(self, credentials: Credentials, host: str, outgoing: Outgoing) -> Caller:
         """Return who makes the calls of an account at a base URL, as its credentials and its provider have it."""
         refused = next((f"{name}: {why}" for name, why in self.way.refused.items() if getattr(credentials, name)), "")
-        if refused or (self.way.litellm and not litellm_providers.installed()):
+        if refused or (self.by_litellm and not litellm_providers.installed(self.way.module)):
             from proxy_plugin.providers.direct.unable import Unable  # noqa: PLC0415
 
-            return Unable(refused or litellm_providers.INSTALL)
-        if self.way.litellm:
+            return Unable(refused or f"{litellm_providers.MISSING}.")
+        if self.by_litellm:
             from proxy_plugin.providers.direct.litellm_caller import LitellmCaller  # noqa: PLC0415
 
             return LitellmCaller(self.way.litellm, self._parameters(credentials), outgoing)

@@ -12,11 +12,13 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply
 from proxy_plugin.providers.echoes import Echoes
@@ -40,6 +42,7 @@ LISTS = (
     *("callbacks", "success_callback", "failure_callback", "input_callback", "service_callback"),
     *("_async_success_callback", "_async_failure_callback", "_async_input_callback"),
 )
+BASES = ("api_base", "aws_bedrock_runtime_endpoint")  # what may be a host of the account's own
 # What its `Logging` does behind every call, callbacks or none: prices, payloads, and for some providers one more call,
 # which blocks the event loop (`llms/ollama/common_utils.py`, `get_runtime_model_info`).
 HANDLERS = ("async_success_handler", "async_failure_handler")
@@ -54,7 +57,7 @@ UNREACHED = frozenset(  # what says for sure that no connection was made; httpx'
     | {"aiohttp.ConnectionTimeoutError", "aiohttp.ClientProxyConnectionError"}
 )
 _PREFIX = re.compile(r"^(litellm\.\w+: )+(\w+(Exception|Error)( - |: ))?")
-_CODE = "invalid_request_error"
+_TYPE = "invalid_request_error"
 
 
 class Call(NamedTuple):
@@ -92,6 +95,11 @@ class LitellmCaller:
         headers = {**outgoing.headers, **self._told.pop("extra_headers", {})}
         self._told |= {"extra_headers": headers} if headers else {}
         self._echoes = Echoes(str(value) for name, value in told.items() if name not in {"extra_headers", "api_base"})
+        self._may_reach, base = (
+            outgoing.may_reach,
+            next((self._told[name] for name in BASES if name in self._told), None),
+        )
+        self._base = urlsplit(base) if isinstance(base, str) else None
         self._litellm = loaded(outgoing.proxy, outgoing.ca_bundle)
         self._speaks_openai = provider in {*self._litellm.openai_compatible_providers, "openrouter", "hosted_vllm"}
 
@@ -103,6 +111,8 @@ class LitellmCaller:
             asked, odd = self._asked(call, given, timeout)
         except (ValueError, RecursionError, AttributeError):
             return self._refusal(400, "body is no JSON object", "invalid_type", "body")
+        if not await self._may_be_reached():
+            raise NotSent("the host of the account may not be called")
         if odd:
             return self._refusal(400, f"litellm takes no {odd}; leave it out", "unsupported_parameter", f"body.{odd}")
         try:
@@ -120,6 +130,17 @@ class LitellmCaller:
         await self._litellm.close_litellm_async_clients()
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
+    async def _may_be_reached(self) -> bool:
+        """Tell whether a host of the account's own is one that may be called. litellm looks it up once more."""
+        if self._may_reach is None or self._base is None or not self._base.hostname:
+            return True
+        host, port = self._base.hostname, self._base.port or (443 if self._base.scheme == "https" else 80)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return False
+        return all(self._may_reach(host, port, str(address[0])) for *_, address in found)
+
     def _asked(self, call: Call, given: dict[str, Any], timeout: float) -> tuple[dict[str, Any], str]:
         """Return litellm's arguments, and a parameter that may not be among them."""
         model, drop = given.pop("model", ""), given.pop("drop_params", False)
@@ -127,7 +148,7 @@ class LitellmCaller:
         others = {name: value for name, value in given.items() if name not in call.known}
         odd = next(iter(others), "") if not self._speaks_openai else ""
         more = {"extra_body": others} if others else {}
-        own = {"timeout": timeout, "max_retries": 0, "num_retries": 0, "drop_params": drop is True, "no-log": True}
+        own = {"timeout": timeout, "num_retries": 0, "drop_params": drop is True, "no-log": True}
         # With the name in front no other provider is read from the model, whatever it begins with.
         named = {"model": f"{self._provider}/{model}", "custom_llm_provider": self._provider}
         return {**known, **more, **self._told, **own, **named}, odd
@@ -152,7 +173,7 @@ class LitellmCaller:
     def _refusal(
         self, status: int, words: str, code: str | None, param: str | None, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        error = {"message": words, "type": _CODE if status < 500 else "server_error", "param": param, "code": code}
+        error = {"message": words, "type": _TYPE if status < 500 else "server_error", "param": param, "code": code}
         body = self._echoes.hide(json.dumps({"error": error}).encode())
         return Reply(status, headers or {}, body, _id_of(headers or {}))
 
@@ -172,7 +193,8 @@ def loaded(proxy: str | None, ca_bundle: str | None) -> Any:
     for name in LISTS:
         setattr(litellm, name, [])
     _silence(litellm)
-    # A `max_retries` of 0 counts as none given in places (`llms/openai/openai.py`): OpenAI's client then tries thrice.
+    # Its `max_retries` of 0 counts as none in places (`llms/openai/openai.py`), and OpenAI's client then tries thrice;
+    # in others it goes to the provider (Hugging Face).
     litellm.openai._models.FinalRequestOptions.get_max_retries = lambda *_: 0  # noqa: SLF001
     litellm.aiohttp_trust_env = bool(proxy)
     if ca_bundle:

@@ -6,6 +6,7 @@ Nothing of litellm is imported here, so that a configuration can be read without
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from proxy_plugin.providers.keys import HostCredentials, Key
 FILE = Path(__file__).with_name("litellm.json")
 BASE, HOST = "api_base", "custom_host"  # litellm's name and ours
 INSTALL = "Calls go through litellm: pip install 'proxy-plugin[litellm]'."
+MISSING = "litellm, or what it needs here, is not installed: pip install 'proxy-plugin[litellm]'"
 THROUGH_CHAT = "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name."
 MAX_LINES = 5_000  # of one part: short enough that accounts take turns
 _LEADS = ("_endpoint", "_url", "_host", "_token_file")  # what names of parameters end with that lead somewhere else
@@ -42,9 +44,11 @@ def providers() -> Mapping[str, Facts]:
     return msgspec.json.decode(FILE.read_bytes(), type=dict[str, Facts])
 
 
-def installed() -> bool:
-    """Tell whether litellm can be imported, without importing it."""
-    return find_spec("litellm") is not None
+def installed(module: str = "") -> bool:
+    """Tell whether litellm can be imported, and a module of another package, without importing them."""
+    with suppress(ModuleNotFoundError):  # of the package around the module
+        return all(find_spec(name) is not None for name in ("litellm", module) if name)
+    return False
 
 
 class LitellmCredentials(HostCredentials):

@@ -26,7 +26,6 @@ AWS = {
     "aws_role_arn": "aws_role_name",
     "aws_role_session_name": "aws_session_name",
     "aws_external_id": "aws_external_id",
-    "aws_web_identity_token_file": "aws_web_identity_token",
     "aws_sts_endpoint_url": "aws_sts_endpoint",
 }
 
@@ -48,6 +47,7 @@ class Way:
     hosts: Mapping[str, tuple[str, ApiBase]] = field(default_factory=dict)  # those that are a base URL, and its form
     headers: Mapping[str, str] = field(default_factory=dict)  # further ones -> credential
     refused: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""  # that litellm imports and does not install
 
 
 OWN_CLIENT = Way()
@@ -65,6 +65,7 @@ WAYS: Mapping[str, Way] = {
         endpoints=TALKS | {EMBEDDINGS},
         litellm="bedrock",
         names=AWS | KEY,
+        refused={"aws_web_identity_token_file": "litellm reads no such file; give an access key, or a role"},
         hosts={"bedrock_runtime_endpoint_url": ("aws_bedrock_runtime_endpoint", ApiBase(cut=("/openai/v1",)))},
     ),
     "cohere": Way(
@@ -97,6 +98,7 @@ WAYS: Mapping[str, Way] = {
             "vertex_service_account_json": "vertex_credentials",
         },
         hosts={"custom_host": (BASE, AS_IT_IS), "vertex_endpoint_url": (BASE, AS_IT_IS)},
+        module="google.auth",
         refused={"api_key": "an access token is of no use to litellm; give vertex_service_account_json"},
     ),
     "voyage": Way(

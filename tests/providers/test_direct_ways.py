@@ -6,8 +6,9 @@ import asyncio
 import json
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,12 @@ from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import InputMode, LineIn, LineRejected, Native, Target, Usage
 from proxy_plugin.providers.direct import lane, litellm_providers, ways
-from proxy_plugin.providers.direct.base import Outgoing
+from proxy_plugin.providers.direct.base import Outgoing, Reply
+from proxy_plugin.providers.direct.http_caller import HttpCaller
+from proxy_plugin.providers.direct.renewed import Renewed
 from proxy_plugin.providers.direct.unable import Unable
+from proxy_plugin.providers.signing.accounts import EntraCredentials
+from proxy_plugin.providers.signing.signer import Signed
 
 CHAT, ID = "/v1/chat/completions", "abcdefghij00000001"
 PLAIN = Target()
@@ -177,13 +182,13 @@ def test_the_base_of_calls_follows_from_that_of_the_lane(name: str, host: str, b
 
 
 def test_where_no_call_can_be_made_every_line_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(litellm_providers, "installed", lambda: False)
+    monkeypatch.setattr(litellm_providers, "installed", lambda *_: False)
     account = catalog.load("deepseek").credentials.model_validate({"api_key": "k"})
     caller = direct("deepseek").caller(account, "", Outgoing())
     assert isinstance(caller, Unable)
     reply = asyncio.run(caller.call(CHAT, b"{}", ID, 1.0))
     assert reply.status == 403
-    assert json.loads(reply.body)["error"]["message"] == litellm_providers.INSTALL
+    assert json.loads(reply.body)["error"]["message"] == f"{litellm_providers.MISSING}."
     vertex = {"vertex_project_id": "p", "vertex_storage_bucket_name": "bucket", "api_key": SecretStr("token")}
     refused = direct("vertex-ai").caller(direct("vertex-ai").credentials.model_validate(vertex), "", Outgoing())
     assert isinstance(refused, Unable)
@@ -195,6 +200,63 @@ def test_litellm_is_imported_where_calls_are_made_and_nowhere_else() -> None:
     importing = re.compile(r"^ *(import|from) litellm\b", re.MULTILINE)
     paths = (*root.rglob("*.py"), *(root / "providers").resolve().rglob("*.py"))
     assert {path.name for path in paths if importing.search(path.read_text())} == {"litellm_caller.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "headers"),
+    [
+        ("openai", {"openai_organization": "org"}, {"Authorization": "Bearer k", "OpenAI-Organization": "org"}),
+        ("openai-compatible", {"custom_host": "https://x.example/v1", "key_header": "x-api-key"}, {"x-api-key": "k"}),
+        ("together-ai", {}, {"Authorization": "Bearer k"}),
+    ],
+)
+def test_our_own_client_has_the_headers_of_the_lane(name: str, told: dict[str, str], headers: dict[str, str]) -> None:
+    account = catalog.load(name).credentials.model_validate({"api_key": "k", **told})
+    caller = direct(name).caller(account, "https://x.example/v1", Outgoing(headers={"x-more": "of the client"}))
+    assert isinstance(caller, HttpCaller)
+    assert headers.items() <= caller._headers.items()
+    assert caller._headers["x-more"] == "of the client"
+
+
+class Tokens:
+    """A signer whose token ends with every refusal, and who makes calls with it: only the last token is taken."""
+
+    ended = frozenset[str]()
+
+    def __init__(self) -> None:
+        self.number, self.used = 1, list[str]()
+
+    def prove(self, _: object) -> tuple[dict[str, str], Tokens]:
+        return {}, self
+
+    async def sign(self, _: object) -> Signed:
+        return Signed({"Authorization": f"Bearer {self.number}"}, kept=str(self.number))
+
+    async def renew(self, refused: Signed) -> bool:
+        self.number = 2
+        return refused.kept == "1"
+
+    def calls(self, headers: Mapping[str, str]) -> Unable:
+        self.used.append(headers["Authorization"])
+        return Unable("") if headers["Authorization"] == "Bearer 2" else Ended("")
+
+
+class Ended(Unable):
+    async def call(self, *_: Any, **__: Any) -> Reply:
+        return Reply(401)
+
+
+def test_a_token_that_has_ended_is_renewed_once() -> None:
+    tokens = Tokens()
+
+    async def made() -> list[int]:
+        caller = Renewed(cast("EntraCredentials", tokens), Outgoing(), tokens.calls)
+        replies = [await caller.call(CHAT, b"{}", ID, 1.0) for _ in range(2)]
+        await caller.close()
+        return [each.status for each in replies]
+
+    assert asyncio.run(made()) == [403, 403]
+    assert tokens.used == ["Bearer 1", "Bearer 2"]
 
 
 def test_what_litellm_calls_runs_as_chat_and_comes_back_as_it_was_asked() -> None:

@@ -24,8 +24,8 @@ NO_SUCH_MODEL = "body.model names no model that this API key can reach; write '@
 KNOWN = ", ".join(sorted(catalog.names()))
 UNKNOWN_PROVIDER = (
     f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are '@slug'. Did you mean "
-    "'together-ai'? A server that copies OpenAI's Files and Batches is served as 'openai-compatible', with its base "
-    "URL, version path included, in x-portkey-custom-host."
+    "'together-ai'? Not even litellm knows this name. A server that copies OpenAI's Files and Batches is served as "
+    "'openai-compatible', with its base URL, version path included, in x-portkey-custom-host."
 )
 MISPLACED_HOST = (
     "x-portkey-custom-host goes only with a provider key of your own: 'x-portkey-provider: NAME', the key in "
