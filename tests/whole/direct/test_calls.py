@@ -50,6 +50,15 @@ async def test_an_hour_and_no_job(world: World) -> None:
     assert Counter(each["id"].strip() for each in await world.calls(CHAT)) == Counter(f"Say {n}" for n in range(60))
 
 
+async def test_a_key_is_on_no_disk(world: World, tmp_path: Path) -> None:
+    await world.sandbox.options("openai", delay_seconds=0.3)
+    await create(world, LINES)
+    await answered(lambda: _some(world, CONCURRENCY + 1))
+    found = [path for path in (tmp_path / "data").rglob("*") if path.is_file() and b"sk-sandbox" in path.read_bytes()]
+    assert found == []
+    assert list((tmp_path / "data" / "batches").rglob("answers.jsonl"))
+
+
 async def test_endpoints_have_their_own_calls(world: World) -> None:
     bodies = {
         "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
