@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_a_task_can_be_sent_to_a_worker(provider: str) -> None:
     lane = catalog.direct(provider)
     known = {"api_key": "sk-of-a-test"} if "api_key" in lane.credentials.model_fields else {}
     credentials = lane.credentials.model_validate(known)
-    told = {"provider": provider, "endpoint": "", "document": "", "folder": "", "pace": "", "host": ""}
+    told: dict[str, Any] = {"provider": provider, "endpoint": "", "document": "", "folder": "", "pace": "", "host": ""}
     job = AnswerJob(limits=CallLimits(), **told)
     function, sent, secrets = pickle.loads(pickle.dumps((answer, job, dict(credentials))))
     assert (function, sent) == (answer, job)

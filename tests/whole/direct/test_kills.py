@@ -92,7 +92,7 @@ def test_twenty_kills_in_5000_lines(gateway: Gateway, sandbox: Sandbox) -> None:
     run(gateway, sandbox, 5000, 20, seed=random.randrange(10**6))
 
 
-POINTS = ("admit.after", "answer.before", "answer.after", "collect.before", "collect.acted")
+POINTS = ("admit.after", "answer.before", "answer.acted", "answer.after", "collect.before", "collect.acted")
 
 
 @pytest.mark.parametrize(
