@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from proxy_plugin.direct.answers import Answers
 from proxy_plugin.direct.crew import Crew
@@ -21,9 +23,13 @@ from proxy_plugin.providers.base import Credentials
 from proxy_plugin.providers.direct.base import DirectLane
 
 
-def answer(job: AnswerJob, credentials: Credentials) -> AnswerFacts:
-    """Make the calls. Raises OSError, and Busy where the process of an earlier life has not ended."""
-    return asyncio.run(_answered(job, catalog.direct(job.provider), credentials))
+def answer(job: AnswerJob, secrets: Mapping[str, Any]) -> AnswerFacts:
+    """Make the calls. `secrets` are the fields of the account's credentials, as they were checked.
+
+    Raises OSError, and Busy where the process of an earlier life has not ended.
+    """
+    lane = catalog.direct(job.provider)
+    return asyncio.run(_answered(job, lane, lane.credentials.model_construct(**secrets)))
 
 
 async def _answered(job: AnswerJob, lane: DirectLane, credentials: Credentials) -> AnswerFacts:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
+from proxy_plugin.lines.ways import NATIVE
 from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage.tables.cuts import Suspects, cut_of, root_of
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
@@ -100,9 +101,9 @@ def _is_bad(part: PartRow) -> bool:
 def suspected(part: PartRow, first: int, last: int, suspects: Iterable[Suspects]) -> PartRow:
     """Let a new part be cut before it is sent, if it has all lines of a set that its target has refused before.
 
-    `first` and `last` are the ordinals between which it has all lines of its target.
+    `first` and `last` are the ordinals between which it has all lines of its target. Calls are refused one by one.
     """
-    for each in suspects:
+    for each in suspects if part.way == NATIVE else ():
         same = (each.slug, each.model) == (part.slug, part.model)
         if same and part.lines > 1 and first <= each.first and each.last <= last:
             refusal = StoredRefusal(each.code, BEFORE, divisible=True, before=True)

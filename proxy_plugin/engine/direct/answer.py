@@ -47,14 +47,12 @@ async def answer_part(desk: Desk, part: PartRow) -> None:
         await desk.write(outcome.stopped, desk, part, answered=answered > 0)
         return
     try:
-        account = desk.account(part, batch)
-    except AccountMissing as error:
-        await desk.write(turns.rest, desk, part, cause_of(error, "answer", frozenset()), _pause(desk, part, error))
-        return
-    try:
-        facts = await _answered(desk, part, batch, account, folder)
+        facts = await _answered(desk, part, batch, desk.account(part, batch), folder)
     except Busy as busy:
         raise TryLater(str(busy), after=_LOCKED) from None
+    except (AccountMissing, space.Full) as error:  # others can go on, so they get the place
+        await desk.write(turns.rest, desk, part, cause_of(error, "answer", frozenset()), _pause(desk, part, error))
+        return
     failpoints.passing("answer.acted")
     await desk.write(outcome.settle, desk, part, facts)
 
@@ -87,11 +85,13 @@ def _prepared(folder: Path) -> None:
 async def _answered(desk: Desk, part: PartRow, batch: BatchRow, account: Account, folder: Path) -> AnswerFacts:
     """Run the task in a worker. Raises Full where there is no room for more answers, and what the worker raises."""
     job = _job(desk, part, batch, account, folder)
+    stored = await asyncio.to_thread(size_of, folder / NAME)
     with space.claiming(desk, batch, RESULTS, WEIGHTS[STORED]) as claim:
+        await claim.cover(space.LEAST)
         terms = Terms(batch.workspace, CPU_SECONDS)
-        work = asyncio.create_task(desk.gateway.answerers.run(terms, answer, job, account.credentials))
+        work = asyncio.create_task(desk.gateway.answerers.run(terms, answer, job, dict(account.credentials)))
         try:
-            return await Watch(desk, part, batch, job, claim).until_done(work)
+            return await Watch(desk, part, batch, job, claim, stored=stored).until_done(work)
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from proxy_plugin.direct.job import STOP, AnswerFacts, AnswerJob, Progress, Stop, Wait, progress_in, write
@@ -12,6 +13,7 @@ from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground.errors import NoSpace
 from proxy_plugin.ground.masking import mask
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.tables import answering, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -28,8 +30,11 @@ TOLD_FROM = 2.0  # seconds of a pause that is worth telling
 class Watch:
     """One turn of one part."""
 
-    def __init__(self, desk: Desk, part: PartRow, batch: BatchRow, job: AnswerJob, claim: Claim) -> None:
+    def __init__(
+        self, desk: Desk, part: PartRow, batch: BatchRow, job: AnswerJob, claim: Claim, *, stored: int
+    ) -> None:
         self._desk, self._part, self._batch, self._job, self._claim = desk, part, batch, job, claim
+        self._stored = stored  # bytes of answers that are claimed, or were before this turn
         self._seen = Progress()
         self._began = desk.gateway.clock.monotonic()
         self._stop: Stop | None = None
@@ -38,22 +43,24 @@ class Watch:
     async def until_done(self, work: asyncio.Task[AnswerFacts]) -> AnswerFacts:
         """Return what the worker tells in the end. Raises NoSpace where it was stopped for want of room."""
         while not (await asyncio.wait({work}, timeout=LOOK_SECONDS))[0]:
-            await self._look(await asyncio.to_thread(progress_in, Path(self._job.folder)))
+            with suppress(RegistryFull, OSError):  # a full disk is no reason to end calls that are paid for
+                await self._look(await asyncio.to_thread(progress_in, Path(self._job.folder)))
         facts = work.result()
         if self._full is not None and facts.end == "stopped":
             raise self._full
         return facts
 
     async def _look(self, now: Progress) -> None:
-        if now.bytes > self._seen.bytes:
-            await self._make_room(now.bytes - self._seen.bytes)
+        if now.bytes > self._stored:
+            await self._make_room(now.bytes - self._stored)
+            self._stored = now.bytes
+        wanted = await self._stops()
+        if wanted is not None and (self._stop is None or (wanted.for_good and not self._stop.for_good)):
+            await asyncio.to_thread(write, Path(self._job.folder), STOP, wanted)
+            self._stop = wanted
         if (now.completed, now.failed) != (self._seen.completed, self._seen.failed) or now.wait != self._seen.wait:
             await self._desk.write(_note, self._desk, self._part, now)
         self._seen = now
-        wanted = await self._stops()
-        if wanted is not None and (self._stop is None or (wanted.for_good and not self._stop.for_good)):
-            self._stop = wanted
-            await asyncio.to_thread(write, Path(self._job.folder), STOP, wanted)
 
     async def _make_room(self, count: int) -> None:
         """Claim what was written since the last look. Where that finds no room, the answers that run are the last."""

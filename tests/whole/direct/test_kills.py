@@ -19,7 +19,7 @@ from tests.support.accounting import check_answers
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import Gateway, lane
 from tests.support.waiting import until
-from tests.whole.direct.witness import CHAT, calls_in
+from tests.whole.direct.witness import CHAT, calls_in, most_in
 
 CONCURRENCY = 8
 
@@ -92,7 +92,7 @@ def test_twenty_kills_in_5000_lines(gateway: Gateway, sandbox: Sandbox) -> None:
     run(gateway, sandbox, 5000, 20, seed=random.randrange(10**6))
 
 
-POINTS = ("admit.after", "answer.before", "answer.after", "collect.before", "collect.acted")
+POINTS = ("admit.after", "answer.before", "answer.acted", "answer.after", "collect.before", "collect.acted")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,27 @@ def test_workers_that_die_again_and_again_get_on(point: str, gateway: Gateway, s
     gateway.start(fail=point)
     batch = gateway.create(gateway.upload(jsonl(chat_lines(100))), completion_window="immediate")
     check(gateway, sandbox, batch["id"], 100, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_minute_is_a_minute_over_a_kill(sandbox: Sandbox, tmp_path: Path) -> None:
+    most, lines = 600, 1800
+    sandbox.control.options("openai", delay_seconds=0.05, requests_per_minute=most)
+    limits = {"concurrency": CONCURRENCY, "requests_per_minute": most}
+    gateway = Gateway(tmp_path, {"lane": lane(sandbox, direct_limits=limits)})
+    try:
+        gateway.start()
+        batch = gateway.create(gateway.upload(jsonl(chat_lines(lines))), completion_window="immediate")
+        until(partial(has_made, sandbox, 750), seconds=300)
+        kill(gateway, "gateway")
+        check(gateway, sandbox, batch["id"], lines, 1)
+    finally:
+        gateway.close()
+    calls = calls_in(sandbox.control.requests())
+    assert [call for call in calls if call["status"] == 429] == []
+    assert most_in(calls, 60) <= most
+    assert len(calls) / (calls[-1]["at"] - calls[0]["at"]) * 60 >= 0.9 * most
 
 
 def test_a_graceful_stop_repeats_no_call(gateway: Gateway, sandbox: Sandbox) -> None:

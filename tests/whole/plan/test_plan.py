@@ -199,7 +199,7 @@ def test_refusals_are_those_of_a_create(gateway: Planning) -> None:
     asked: list[tuple[object, dict[str, str], int, str]] = [
         ({}, {}, 400, "input_file_id"),
         (body | {"endpoint": "/v1/none"}, {}, 400, "endpoint"),
-        (body | {"completion_window": "1h"}, {}, 400, "completion_window"),
+        (body | {"completion_window": "48h"}, {}, 400, "completion_window"),
         (body | {"metadata": {"a": 1}}, {}, 400, "metadata.a"),
         (body | {"input_file_id": "file-unknown"}, {}, 404, "input_file_id"),
         (body, {"x_portkey_api_key": OTHER_KEY}, 404, "input_file_id"),
