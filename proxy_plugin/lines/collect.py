@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy_plugin.answers.lookup import Keeper, Keeping
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
@@ -52,6 +53,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
+    keeping: Keeping | None = None  # where whole answers are kept
 
 
 class CollectFacts(msgspec.Struct, frozen=True):
@@ -79,19 +81,21 @@ def collect(job: CollectJob) -> CollectFacts:
     writer = RowWriter(folder)
     seen: Counter[str] = Counter()
     answered, known, ran, echoes = _Lines(), _Lines(), _Lines(), Echoes(job.secrets)
-    with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter:
+    assigned, keeper = Assignment(Path(job.assignment), job.heirs), Keeper(job.keeping, job.endpoint, job.mark)
+    with assigned as assignment, Meter(job.allowance) as meter, keeper:
         for row in map(_believed, _native_rows(job, provider, seen, meter)):
             ordinal = _own_ordinal(row, job, assignment)
             if ordinal is None:
                 seen["foreign"] += 1
                 continue
-            writer.add(ordinal, job.part, *_stored(row, job.cancelled_as, echoes))
+            kind, meta, text = _stored(row, job.cancelled_as, echoes)
+            writer.add(ordinal, job.part, kind, meta, text)
             seen["ok" if row.ok else "failed"] += 1
             seen["lines"] += known.first(ordinal)
             seen["ran"] += row.code not in WHY_NOT_RUN and ran.first(ordinal)
-            if row.ok and answered.first(ordinal) and row.usage is not None:
-                for name in _TOKENS:
-                    seen[name] += getattr(row.usage, name)
+            if row.ok and answered.first(ordinal):
+                keeper.take(ordinal, row.model, text)
+                seen.update({name: getattr(row.usage, name) for name in _TOKENS} if row.usage is not None else {})
             passing("collect.row")
     writer.close()
     passing("collect.written")

@@ -20,7 +20,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
-from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment, Heir
+from proxy_plugin.lines.manifest import BLOCK, CACHED, REJECTED, Assignment, Heir
 from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, spans
 from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
@@ -46,6 +46,7 @@ class MergeJob(msgspec.Struct, frozen=True):
     fates: dict[int, Fate]
     folder: str
     heirs: tuple[Heir, ...] = ()
+    cached: str | None = None  # the folder of the answers that were at hand
 
 
 class MergeFacts(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def merge_so_far(job: MergeJob, path: str) -> int:
     Final are the rows of rejected lines and of the parts in `fates`. They are those that `merge` will write, byte for
     byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
     """
-    verdicts, ended = Verdicts(job.fates), {REJECTED, *job.fates}
+    verdicts, ended = Verdicts(job.fates), {REJECTED, CACHED, *job.fates}
     with Path(path).open("wb", buffering=_BUFFER_BYTES) as file:
         for line, row, _ in _answered(job, _Stores(job), ended):
             decided = verdicts.of(line, row)
@@ -134,6 +135,7 @@ class _Stores:
 
     def __init__(self, job: MergeJob) -> None:
         named = [(REJECTED, job.rejected), *sorted(job.rows.items())]
+        named += [] if job.cached is None else [(CACHED, job.cached)]
         self.parts = [part for part, _ in named]
         self.folders = [Path(folder) for _, folder in named]
         self.superseded = 0  # rows met so far that do not count
@@ -204,6 +206,7 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     job: str | None = None
     attempt: int | None = None
     outcome: str
+    cached: bool = False
     code: str | None = None
     usage: Usage | None = None
     cost: float | None = None  # US dollars
@@ -264,6 +267,7 @@ class _Merged:
             job=fate.job,
             attempt=fate.attempt or None,
             outcome=verdict.outcome,
+            cached=line.part == CACHED,
             code=verdict.code,
             usage=meta.usage,
             cost=cost,
@@ -277,6 +281,8 @@ class _Merged:
         fate, meta = decided.fate, decided.meta
         if meta.model is not None and len(self._models) < _MODELS_NAMED:
             self._models[meta.model] = None
+        if part == CACHED:
+            return 0.0
         return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage)
 
 
