@@ -24,9 +24,10 @@ from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
 from proxy_plugin.lines.split import split
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts, waits
+from proxy_plugin.storage.tables import batches, files, kept, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import suspects_of
+from proxy_plugin.storage.tables.kept import KeptTotal
 from proxy_plugin.storage.tables.parts import PartRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -105,7 +106,7 @@ async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest)
         return
     await asyncio.to_thread(_publish_folder, folder)
     failpoints.passing("split.acted")
-    await desk.write(_commit_manifest, batch, folder.name, manifest, desk.now())
+    await desk.write(_commit_manifest, desk, batch, folder.name, manifest)
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
     if desk.route(batch).fetches_media:
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
@@ -127,7 +128,10 @@ def _publish_folder(folder: Path) -> None:
         sync_folder(each)
 
 
-def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: Manifest, now: float) -> None:
+def _commit_manifest(conn: Connection, desk: Desk, batch: BatchRow, folder: str, manifest: Manifest) -> None:
+    now, workspace = desk.now(), desk.gateway.config.label(batch.workspace)
+    given = {"hits": manifest.cached, "misses": manifest.missed, "bytes": manifest.cached_bytes}
+    kept.add_up(conn, KeptTotal(workspace=workspace, **given))
     batches.move(
         conn,
         batch,
@@ -135,6 +139,8 @@ def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: M
         split_dir=folder,
         total=manifest.total,
         rejected=manifest.rejected,
+        cached=manifest.cached,
+        completed=manifest.cached,
         failed=manifest.rejected,
         in_progress_at=int(now),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from proxy_plugin.access.kept_answers import keeping
 from proxy_plugin.engine import space, tasks, waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.polls import poll_pause
@@ -269,6 +270,7 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
         allowance=desk.gateway.config.engine.allowance,
+        keeping=keeping(desk.gateway.config, desk.route(batch), home / batch.split_dir / ASSIGNMENT, desk.now()),
     )
     facts = await _collected(desk, part, batch, job)
     if facts is None:
