@@ -13,6 +13,7 @@ from proxy_plugin.lines.row_store import ERROR, OK, RowMeta, StoredRow
 
 MISSING = "result_missing"
 SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
+OUTCOMES = (SUCCEEDED, "failed", "rejected", "refused", "cancelled", "expired", "missing")  # of lines
 REJECTED_MARK = "rejected00"
 _ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
 _LEFT_OUT = {

@@ -1,8 +1,9 @@
-"""Copy the lines of a batch that failed into a file of their own (worker process).
+"""Copy the lines of a batch that failed, or that are named, into a file of their own (worker process).
 
-The ledger has one line for every line of the source, in the same order, so both are read side by side: a block of the
-ledger, then the source from the first to the last failed line of that block. Lines that were refused alone would be
-refused again: they are left out. Of lines that were refused together it is told where they stand in the new file.
+Of the records of the ledger that count there is one for every line of the source, in the same order, so both are read
+side by side: a block of the ledger, then the source from the first to the last line wanted of that block. Lines that
+were refused alone would be refused again: they are left out, unless they are named by number. Of lines that were
+refused together it is told where they stand in the new file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,7 +29,8 @@ class FailedLines(msgspec.Struct, frozen=True):
     """`source` with its line `index` is the input of an ended batch, `ledger` what became of it.
 
     A line that would be longer than `max_line_bytes` with escapes for its breaks is copied without them. `elsewhere`:
-    they go to another target, which may take what this one has refused.
+    they go to another target, which may take what this one has refused. `numbers` or `outcomes` name the lines, both
+    empty: all that failed.
     """
 
     source: str
@@ -37,13 +39,20 @@ class FailedLines(msgspec.Struct, frozen=True):
     elsewhere: bool = False
     lines_at_once: int = 4096
     max_line_bytes: int = 2**62
+    numbers: tuple[int, ...] = ()
+    outcomes: tuple[str, ...] = ()
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """How many bytes `copy` would write, and the first lines of the file that it leaves out, by number."""
+    """How many bytes `copy` would write, and the first lines of the file that it leaves out, by number.
+
+    `unknown` are the first numbers that are named and no line has, `outcomes` those that there are.
+    """
 
     bytes: int
     left_out: tuple[int, ...]
+    unknown: tuple[int, ...] = ()
+    outcomes: tuple[str, ...] = ()
 
 
 class Together(msgspec.Struct, frozen=True):
@@ -63,8 +72,10 @@ class Copied(msgspec.Struct, frozen=True):
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
     outcome: str
+    line: int = 0
     part: int | None = None
     refused_together: int | None = None
+    counts: bool = True
 
 
 class _Line(NamedTuple):
@@ -80,15 +91,15 @@ _told = msgspec.json.Decoder(_Told).decode
 
 def measure(failed: FailedLines) -> Measured:
     """Return what `copy` would write, escapes for breaks not counted. Raises like it, but for a full disk."""
-    size, left_out = 0, list[int]()
+    size, left_out, seen = 0, list[int](), _Seen(failed)
     with LineIndex(Path(failed.index)) as index:
-        for lines in _blocks(failed, index):
+        for lines in _blocks(failed, index, seen):
             alone = {line.ordinal: line.alone for line in lines}
             for ordinal, record in enumerate(index.records(lines[0].ordinal, lines[-1].ordinal + 1), lines[0].ordinal):
                 if alone.get(ordinal) and len(left_out) < _NAMED:
                     left_out.append(record.number)
                 size += record.length + 1 if alone.get(ordinal) is False else 0
-    return Measured(size, tuple(left_out))
+    return Measured(size, tuple(left_out), seen.unknown(), tuple(sorted(seen.outcomes)))
 
 
 def copy(failed: FailedLines, path: str) -> Copied:
@@ -101,7 +112,7 @@ def copy(failed: FailedLines, path: str) -> Copied:
     Path(path).unlink(missing_ok=True)  # of a worker that died
     spans, written = dict[int, tuple[int, int]](), 0
     with LineIndex(Path(failed.index)) as index, HashedFile(Path(path)) as copied:
-        for lines in _blocks(failed, index):
+        for lines in _blocks(failed, index, _Seen(failed)):
             chosen = {line.ordinal: line.part for line in lines if not line.alone}
             for ordinal, _, line in index.lines(Path(failed.source), lines[0].ordinal, lines[-1].ordinal + 1):
                 if ordinal not in chosen:
@@ -116,12 +127,34 @@ def copy(failed: FailedLines, path: str) -> Copied:
     return Copied(facts, tuple(Together(part, *span) for part, span in spans.items()))
 
 
-def _blocks(failed: FailedLines, index: LineIndex) -> Iterator[list[_Line]]:
-    """Yield the failed lines, ascending, by blocks of the ledger that have any."""
+class _Seen:
+    """Which lines are wanted, and what has been met so far."""
+
+    def __init__(self, failed: FailedLines) -> None:
+        self._named, self._outcomes = set(failed.numbers), frozenset(failed.outcomes)
+        self._by_number, self.outcomes = bool(self._named), set[str]()
+
+    def wants(self, told: _Told) -> bool:
+        """Tell whether a line is wanted."""
+        self.outcomes.add(told.outcome)
+        if self._by_number:
+            found = told.line in self._named
+            self._named.discard(told.line)
+            return found
+        return told.outcome in self._outcomes if self._outcomes else told.outcome != SUCCEEDED
+
+    def unknown(self) -> tuple[int, ...]:
+        """Return the first numbers that no line had."""
+        return tuple(sorted(self._named)[:_NAMED])
+
+
+def _blocks(failed: FailedLines, index: LineIndex, seen: _Seen) -> Iterator[list[_Line]]:
+    """Yield the lines that are wanted, ascending, by blocks of the ledger that have any."""
     first = 0
     with Path(failed.ledger).open("rb") as ledger:
-        while told := _lines(ledger, failed.lines_at_once):
-            lines = [_line(first + n, each, failed) for n, each in enumerate(told) if each.outcome != SUCCEEDED]
+        counting = (record for record in map(_read, ledger) if record.counts)
+        while told := list(islice(counting, failed.lines_at_once)):
+            lines = [_line(first + n, each, failed) for n, each in enumerate(told) if seen.wants(each)]
             first += len(told)
             if lines:
                 yield lines
@@ -131,11 +164,7 @@ def _blocks(failed: FailedLines, index: LineIndex) -> Iterator[list[_Line]]:
 
 def _line(ordinal: int, told: _Told, failed: FailedLines) -> _Line:
     together = 0 if failed.elsewhere else told.refused_together or 0
-    return _Line(ordinal, told.part if together > 1 else None, together == 1)
-
-
-def _lines(ledger: BinaryIO, count: int) -> list[_Told]:
-    return [_read(line) for line in islice(ledger, count)]
+    return _Line(ordinal, told.part if together > 1 else None, together == 1 and not failed.numbers)
 
 
 def _read(line: bytes) -> _Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,14 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Target, native_id
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-BODIES = {CHAT: {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}, EMBEDDINGS: {"input": "hi"}}
-MODELS = ("some-model", "anthropic.claude-3-haiku-20240307-v1:0", "gemini-2.5-flash", "claude-haiku-4-5")
-MODELS += ("voyage-3.5", "embed-v4.0", "gemini-embedding-001", "mistral-embed", "amazon.titan-embed-text-v2:0")
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9},
+    EMBEDDINGS: {"input": "hi"},
+}
+MODELS = [
+    *("some-model", "anthropic.claude-3-haiku-20240307-v1:0", "gemini-2.5-flash", "claude-haiku-4-5"),
+    *("voyage-3.5", "embed-v4.0", "gemini-embedding-001", "mistral-embed", "amazon.titan-embed-text-v2:0"),
+]
 
 
 def translated(name: str, endpoint: str, identity: str) -> Native | None:
