@@ -10,14 +10,17 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from proxy_plugin.ground.durable import sync_file, write_all
 
 KEY_BYTES = 16
-KEYS = "keys"  # the name of a file of them
-_NOTHING = bytes(KEY_BYTES)
+KEYS, REPEATS = "keys", "repeats"  # names of files of them: of a split, and of a batch whose lines are of another one
+_REPEAT_BYTES = 4
+RECORD_BYTES = KEY_BYTES + _REPEAT_BYTES
+NO_KEY, _NOTHING = bytes(KEY_BYTES), bytes(RECORD_BYTES)
 _VERSION = "1"  # of what goes into a key
 _GAP, _WAITING_BYTES = 1024, 64 * 1024  # lines that are left out; bytes
 
@@ -54,11 +57,11 @@ class Occurrences:
         self._used = 0
         self._marks, self._counts = _slots(slots)
 
-    def next(self, digest: bytes) -> int:
-        """Return how often the digest has come before."""
+    def next(self, digest: bytes, least: int = 0) -> int:
+        """Return how often the digest has come before; `least`: as far as was counted in another file."""
         mark = int.from_bytes(digest[:8], "little") or 1  # 0 is an empty slot
         at = self._slot(mark)
-        count = self._counts[at]
+        count = max(self._counts[at], least)
         self._counts[at] = count + 1
         if not self._marks[at]:
             self._marks[at] = mark
@@ -88,22 +91,22 @@ def _slots(count: int) -> tuple[array[int], array[int]]:
 
 
 class KeyFile:
-    """The keys of the lines that are asked for, 16 bytes a line by ordinal; zeros where an answer is not kept.
+    """The key of each line, 16 bytes, and how many equal lines came before it, u32 little-endian, by ordinal.
 
-    Many zeros take no room on the disk.
+    The key is zero where an answer is not to be kept. Many zeros take no room on the disk.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._waiting, self._next = path, bytearray(), 0
 
-    def add(self, ordinal: int, key: bytes) -> None:
-        """Note the key of a line; ordinals ascend."""
+    def add(self, ordinal: int, key: bytes, repeat: int = 0) -> None:
+        """Note a line; ordinals ascend."""
         gap = ordinal - self._next
         if gap > _GAP:
             self._write()
         else:
             self._waiting += _NOTHING * gap
-        self._waiting += key
+        self._waiting += key + repeat.to_bytes(_REPEAT_BYTES, "little")
         self._next = ordinal + 1
         if len(self._waiting) >= _WAITING_BYTES:
             self._write()
@@ -115,24 +118,42 @@ class KeyFile:
 
     def _write(self) -> None:
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb", 0) as file:
-            file.seek(self._next * KEY_BYTES - len(self._waiting))
+            file.seek(self._next * RECORD_BYTES - len(self._waiting))
             write_all(file.fileno(), self._waiting)
         self._waiting = bytearray()
 
 
 class KeyReader:
-    """Reads what a `KeyFile` wrote."""
+    """Reads what a `KeyFile` wrote; without a path, or where there is no file, nothing."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, path: str | None) -> None:
+        self._descriptor: int | None = None
+        with suppress(FileNotFoundError):
+            self._descriptor = None if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def key(self, ordinal: int) -> bytes | None:
         """Return the key of a line, None where its answer is not kept."""
-        key = os.pread(self._descriptor, KEY_BYTES, ordinal * KEY_BYTES)
-        return key if len(key) == KEY_BYTES and key != _NOTHING else None
+        key = self._record(ordinal)[:KEY_BYTES]
+        return None if key == NO_KEY else key
+
+    def repeat(self, ordinal: int) -> int:
+        """Return how many equal lines came before a line."""
+        return int.from_bytes(self._record(ordinal)[KEY_BYTES:], "little")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def __enter__(self) -> KeyReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._descriptor)
+        self.close()
+
+    def _record(self, ordinal: int) -> bytes:
+        if self._descriptor is None:
+            return _NOTHING
+        record = os.pread(self._descriptor, RECORD_BYTES, ordinal * RECORD_BYTES)
+        return record if len(record) == RECORD_BYTES else _NOTHING

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from proxy_plugin.answers.complete import ENDPOINTS, checker
-from proxy_plugin.answers.keys import KeyFile, KeyReader, Occurrences, digest_of, key_of
+from proxy_plugin.answers.keys import NO_KEY, KeyFile, KeyReader, Occurrences, digest_of, key_of
 from proxy_plugin.answers.shelf import Shelf
 from proxy_plugin.answers.values import Answer, Origin
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Looking(msgspec.Struct, frozen=True):
     """Of whom, and how old, an answer may be. `accounts` has the fingerprint of each virtual key that is known now.
 
-    With `refresh` none is given, and what comes is kept. `native`: answers come in a lane's own shape.
+    With `refresh` none is given, and what comes is kept. `native`: answers come in a lane's own shape. `repeats` is a
+    file that says how many equal lines each had before it in the file that it was copied from.
     """
 
     shelf: Shelf
@@ -33,6 +34,7 @@ class Looking(msgspec.Struct, frozen=True):
     namespace: str = ""
     refresh: bool = False
     native: bool = False
+    repeats: str | None = None
 
 
 class Given(NamedTuple):
@@ -43,6 +45,13 @@ class Given(NamedTuple):
     bytes: int = 0
 
 
+class LineKey(NamedTuple):
+    """The key of a line, and how many equal lines came before it."""
+
+    key: bytes
+    repeat: int
+
+
 class Lookup:
     """The kept answers of one file's lines, which come in order. `job` None: none are wanted."""
 
@@ -50,10 +59,12 @@ class Lookup:
         self._job = job
         self._store = None if job is None or job.refresh else _store(job.shelf)
         self._keys = None if job is None or keys is None else KeyFile(keys)
-        self._occurrences = Occurrences()
+        self._occurrences, self._repeats = Occurrences(), KeyReader(None if job is None else job.repeats)
         self._hits = self._missed = self._bytes = 0
 
-    def key(self, slug: str, endpoint: str, model: str, identity: str, records: Iterable[bytes]) -> bytes | None:
+    def key(
+        self, ordinal: int, slug: str, endpoint: str, model: str, identity: str, records: Iterable[bytes]
+    ) -> LineKey | None:
         """Return the key of a line that goes to an account, None where its answer is not kept.
 
         `identity` is the native id in its `records`, without which equal lines are equal.
@@ -64,24 +75,30 @@ class Lookup:
         own = identity.encode()
         facts = (self._job.workspace, self._job.namespace, account, endpoint, model, str(self._job.native))
         digest = digest_of(facts, (record.replace(own, b"") for record in records))
-        return key_of(digest, self._occurrences.next(digest))
+        repeat = self._occurrences.next(digest, self._repeats.repeat(ordinal))
+        return LineKey(key_of(digest, repeat), repeat)
 
-    def find(self, key: bytes | None) -> Answer | None:
+    def find(self, ordinal: int, asked: LineKey | None) -> Answer | None:
         """Return the answer to give, and count it or that there is none."""
-        if key is None or self._job is None:
+        if asked is None or self._job is None:
             return None
-        answer = None if self._store is None else self._store.get(key)
+        answer = None if self._store is None else self._store.get(asked.key)
         if answer is None or self._job.now - answer.at > self._job.max_age:
             self._missed += 1
             return None
         self._hits += 1
         self._bytes += len(answer.text)
+        self._note(ordinal, NO_KEY, asked.repeat)
         return answer
 
-    def asked(self, ordinal: int, key: bytes | None) -> None:
+    def sent(self, ordinal: int, asked: LineKey | None) -> None:
         """Note under which key the answer of a line that is sent is to be kept."""
-        if key is not None and self._keys is not None:
-            self._keys.add(ordinal, key)
+        if asked is not None:
+            self._note(ordinal, *asked)
+
+    def _note(self, ordinal: int, key: bytes, repeat: int) -> None:
+        if self._keys is not None:
+            self._keys.add(ordinal, key, repeat)
 
     @property
     def counts(self) -> Given:
@@ -97,6 +114,7 @@ class Lookup:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._repeats.close()
         if self._store is not None:
             self._store.close()
 
@@ -128,7 +146,7 @@ class Keeper:
 
     def __enter__(self) -> Keeper:
         if self._job is not None and Path(self._job.keys).exists():
-            self._keys = self._stack.enter_context(KeyReader(Path(self._job.keys)))
+            self._keys = self._stack.enter_context(KeyReader(self._job.keys))
             self._store = self._stack.enter_context(_store(self._job.shelf))
         return self
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import suspected
@@ -22,7 +23,7 @@ from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
-from proxy_plugin.lines.split import split
+from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, kept, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -91,6 +92,7 @@ async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
     assert row is not None
     given = (desk.gateway, row, batch.endpoint, route)
     job = split_job(*given, batch_id=batch.id, folder=str(folder), unsent=batch.stopping)
+    job = await asyncio.to_thread(_counting_on, job, desk.folders.folder(batch.id) / REPEATS)
     size = row.bytes
     if route.fetches_media and job.unsent is None:
         job = structs.replace(job, media=await pictures.gathered(desk, batch, job, size))
@@ -98,6 +100,13 @@ async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
     terms, expected = desk.gateway.terms(batch.workspace, size), split_bytes(row, batch.total, job)
     work = space.run(desk, batch, space.rank_of(desk, batch), expected, terms, split, job)
     return await work if job.unsent else await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
+
+
+def _counting_on(job: SplitJob, repeats: Path) -> SplitJob:
+    """Return the job with what a retry was told of lines of its batch that are equal."""
+    if job.kept is None or not repeats.exists():
+        return job
+    return structs.replace(job, kept=structs.replace(job.kept, repeats=str(repeats)))
 
 
 async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest) -> None:

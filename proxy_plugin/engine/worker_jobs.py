@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Raw, structs
 
 from proxy_plugin.access.kept_answers import looking
-from proxy_plugin.answers.keys import KEY_BYTES
+from proxy_plugin.answers.keys import KEYS, RECORD_BYTES
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.body_changes import Growth
 from proxy_plugin.lines.choose import target_spec
@@ -78,7 +78,7 @@ def split_bytes(row: FileRow, lines: int, job: SplitJob) -> int:
     """Return about how many bytes a split writes: the lines, what the route puts into each, and what each lane adds."""
     changes = [target.changes for target in job.targets if target.changes]
     added = max((sum(map(_length, (*each.override.values(), *each.default.values()))) for each in changes), default=0)
-    return row.bytes + lines * (added + LINE_BYTES + (KEY_BYTES if job.kept else 0))
+    return row.bytes + lines * (added + LINE_BYTES + (RECORD_BYTES if job.kept else 0))
 
 
 def _length(text: bytes | Raw) -> int:
@@ -125,6 +125,7 @@ def merge_job(
         folder=str(folder),
         heirs=heirs_of(rows),
         cached=str(split_dir / CACHED_ROWS) if batch.cached else None,
+        keys=str(split_dir / KEYS),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy_plugin.answers.keys import KeyReader
 from proxy_plugin.costs.tally import Spent, Tally, total
 from proxy_plugin.ground.durable import FileFacts, HashedFile, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
@@ -47,6 +48,7 @@ class MergeJob(msgspec.Struct, frozen=True):
     folder: str
     heirs: tuple[Heir, ...] = ()
     cached: str | None = None  # the folder of the answers that were at hand
+    keys: str | None = None  # of kept answers, and how many equal lines came before each
 
 
 class MergeFacts(msgspec.Struct, frozen=True):
@@ -80,10 +82,11 @@ def merge(job: MergeJob) -> MergeFacts:
         HashedFile(folder / OUTPUT) as output,
         HashedFile(folder / ERRORS) as error,
         HashedFile(folder / LEDGER) as ledger,
+        KeyReader(job.keys) as keys,
     ):
         merged, stores = _Merged(Verdicts(job.fates), output, error, ledger), _Stores(job)
         for line, row, note in _answered(job, stores):
-            merged.add(line, row, note)
+            merged.add(line, row, note, keys.repeat(line.ordinal))
             passing("merge.row")
         facts = merged.facts(stores.superseded)
     sync_folder(folder)
@@ -213,6 +216,7 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     dropped: tuple[str, ...] | None = None
     part: int | None = None
     refused_together: int | None = None  # lines of the part, where the provider refused it for one of them at least
+    repeat: int = 0  # equal lines that came before, where answers are kept
 
 
 _encode = msgspec.json.Encoder().encode
@@ -227,13 +231,13 @@ class _Merged:
         self._tally = Tally()
         self._models: dict[str, None] = {}
 
-    def add(self, line: SourceLine, row: StoredRow | None, note: StoredRow | None) -> None:
+    def add(self, line: SourceLine, row: StoredRow | None, note: StoredRow | None, repeat: int = 0) -> None:
         """Write the line's row and its ledger line."""
         decided = self._verdicts.of(line, row)
         file = self._output if decided.ok else self._error
         file.write_line(*_output_row(line, decided.fate.mark, decided.verdict))
         cost = self._count(row.part, decided) if decided.ok and row is not None else None
-        self._write_ledger(line, decided, cost, note.meta.dropped if note is not None else None)
+        self._write_ledger(line, decided, cost, note.meta.dropped if note is not None else None, repeat)
         self._outcomes[decided.verdict.outcome] += 1
 
     def facts(self, superseded: int) -> MergeFacts:
@@ -255,7 +259,7 @@ class _Merged:
         )
 
     def _write_ledger(
-        self, line: SourceLine, decided: Decided, cost: float | None, dropped: tuple[str, ...] | None
+        self, line: SourceLine, decided: Decided, cost: float | None, dropped: tuple[str, ...] | None, repeat: int
     ) -> None:
         fate, verdict, meta, _ = decided
         said = _LedgerLine(
@@ -274,6 +278,7 @@ class _Merged:
             dropped=dropped,
             part=line.part if fate.refused_together else None,
             refused_together=fate.refused_together,
+            repeat=repeat,
         )
         self._ledger.write_line(unbroken(_encode(said)) + b"\n")
 

@@ -305,8 +305,9 @@ class Cut:
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
         lane.measure(native)
-        key = self.kept.key(lane.spec.slug, lane.endpoint, model, native_id(mark, ordinal), [native.data])
-        if (answer := self.kept.find(key)) is not None:
+        identity = native_id(mark, ordinal)
+        asked = self.kept.key(ordinal, lane.spec.slug, lane.endpoint, model, identity, [native.data])
+        if (answer := self.kept.find(ordinal, asked)) is not None:
             self._sink.answered(ordinal, lane, answer, tuple(dict.fromkeys((*removed, *native.dropped))))
             return
         part = self._part_for(native, lane, group, ordinal, number)
@@ -316,7 +317,7 @@ class Cut:
         if removed:
             native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
         part.add(ordinal, native)
-        self.kept.asked(ordinal, key)
+        self.kept.sent(ordinal, asked)
         self._sink.placed(part, ordinal, model, body, native)
 
     def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int, number: int) -> OpenPart:

@@ -4,6 +4,7 @@
     data_dir/batches/BATCH/media/...                   pictures that its lines name by URL, until it is split
     data_dir/batches/BATCH/results-PART-ATTEMPT/...    native result files of a part
     data_dir/batches/BATCH/rows-PART-ATTEMPT/...       the same as rows by ordinal
+    data_dir/batches/BATCH/repeats                     of a retry: which of its lines are equal to others of its batch
     data_dir/batches/BATCH/merge-ATTEMPT/...           output, errors and ledger before they are published
     data_dir/batches/BATCH/ledger.jsonl                what is left when the batch has ended
 
@@ -19,6 +20,8 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
+
+from proxy_plugin.ground.durable import sync_folder
 
 LEDGER = "ledger.jsonl"
 RESULTS, ROWS = "results", "rows"
@@ -52,6 +55,14 @@ class BatchFolders:
     def new(self, batch_id: str, what: str) -> Path:
         """Return the path of a new, not yet existing folder for one attempt at `what`."""
         return self.folder(batch_id) / f"{what}-{self._boot}-{next(self._count)}"
+
+    def adopt(self, batch_id: str, path: Path, name: str) -> None:
+        """Move a durable file into the folder of a batch that is not there yet. Blocking."""
+        folder = self.folder(batch_id)
+        folder.mkdir(mode=0o700, parents=True)
+        path.replace(folder / name)
+        for each in (folder, folder.parent):
+            sync_folder(each)
 
     def clear_ended(self, batch_id: str) -> None:
         """Remove everything but the ledger. Blocking."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy_plugin.answers.keys import KEYS
 from proxy_plugin.answers.lookup import Looking
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
@@ -136,6 +137,7 @@ class ToyBatch:
             fates={part.n: self.fate(part) for part in self.manifest.parts} | (fates or {}),
             folder=str(self.folder / name),
             cached=str(self.folder / "split" / CACHED_ROWS) if self.manifest.cached else None,
+            keys=str(self.folder / "split" / KEYS),
         )
 
     def merge(self, fates: dict[int, Fate] | None = None) -> MergeFacts:

@@ -14,8 +14,9 @@ that were refused together are noted as suspects of the new batch, which never s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.kept_answers import steered
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
+from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches.create import conclude, new_row, resolved_route
 from proxy_plugin.api.batches.keeping import Made, file_row, keep, told
@@ -43,7 +45,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import sentences
 from proxy_plugin.ground.errors import BadRequest, Conflict, GatewayError, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget
-from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure
+from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure, repeats_of
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
@@ -180,12 +182,12 @@ async def _copied(
     gateway: Gateway, original: BatchRow, row: BatchRow, choice: ChosenLines, *, is_retry: bool
 ) -> BatchRow:
     """Copy the failed lines and store file and batch. Raises Conflict where they are gone, NoSpace."""
-    store, temp = store_of(gateway), gateway.blobs.temp_path()
+    store, temp, folders = store_of(gateway), gateway.blobs.temp_path(), BatchFolders(gateway.data_dir)
     source = await _source(store, original)
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
-        ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        ledger=str(folders.ledger(original.id)),
         elsewhere=decode_route(row.route).targets != decode_route(original.route).targets,
         max_line_bytes=gateway.config.limits.max_line_bytes,
         numbers=choice.numbers,
@@ -204,13 +206,27 @@ async def _copied(
             text = await gateway.registry.read(_suspects, original.id, copied.together)
             row = msgspec.structs.replace(row, suspects=text)
             made = Made(file, temp, "retry of", original.id)
-            return await to_the_end(keep(store, made, row, is_retry=is_retry, place="retry"))
+            kept = keep(store, made, row, is_retry=is_retry, place="retry")
+            return await to_the_end(_beside(gateway, row.id, temp, kept) if copied.repeats else kept)
     except OutOfBudget:
         raise Unavailable("The failed lines could not be copied in time; ask for the retry again later.") from None
     except FileNotFoundError:
         raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:
-        await gateway.blobs.write(temp.unlink, missing_ok=True)
+        for path in (temp, repeats_of(str(temp))):
+            await gateway.blobs.write(path.unlink, missing_ok=True)
+
+
+async def _beside(gateway: Gateway, batch_id: str, temp: Path, kept: Awaitable[BatchRow]) -> BatchRow:
+    """Put what is told of equal lines into the folder of the batch that is kept; it goes if that is another one."""
+    stored, folders = None, BatchFolders(gateway.data_dir)
+    await gateway.blobs.write(folders.adopt, batch_id, repeats_of(str(temp)), REPEATS)
+    try:
+        stored = await kept
+    finally:
+        if stored is None or stored.id != batch_id:
+            await gateway.blobs.write(folders.remove, batch_id)
+    return stored
 
 
 def _suspects(conn: Connection, batch_id: str, together: Sequence[Together]) -> str | None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from proxy_plugin.answers.keys import NO_KEY, REPEATS, KeyFile
 from proxy_plugin.ground.durable import FileFacts, HashedFile
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.unbroken import unbroken
@@ -64,10 +65,11 @@ class Together(msgspec.Struct, frozen=True):
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """The new file, and which of its lines were refused together."""
+    """The new file, and which of its lines were refused together. `repeats`: there is a file of them, too."""
 
     file: FileFacts
     together: tuple[Together, ...]
+    repeats: bool = False
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +78,7 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     part: int | None = None
     refused_together: int | None = None
     counts: bool = True
+    repeat: int = 0
 
 
 class _Line(NamedTuple):
@@ -84,6 +87,7 @@ class _Line(NamedTuple):
     ordinal: int
     part: int | None
     alone: bool
+    repeat: int
 
 
 _told = msgspec.json.Decoder(_Told).decode
@@ -105,26 +109,52 @@ def measure(failed: FailedLines) -> Measured:
 def copy(failed: FailedLines, path: str) -> Copied:
     """Write the failed lines in input order, durably into one file; an older one is replaced.
 
-    They are byte for byte those of the source, but for characters at which readers of rows cut a line.
+    They are byte for byte those of the source, but for characters at which readers of rows cut a line. What the ledger
+    says of equal lines before them goes into a file beside, so that none is given the kept answer of another.
 
     Raises FileNotFoundError where the source has gone, OSError, and ValueError where the files do not belong together.
     """
     Path(path).unlink(missing_ok=True)  # of a worker that died
-    spans, written = dict[int, tuple[int, int]](), 0
+    spans, written, repeats = dict[int, tuple[int, int]](), 0, _Repeats(path)
     with LineIndex(Path(failed.index)) as index, HashedFile(Path(path)) as copied:
         for lines in _blocks(failed, index, _Seen(failed)):
-            chosen = {line.ordinal: line.part for line in lines if not line.alone}
+            chosen = {line.ordinal: line for line in lines if not line.alone}
             for ordinal, _, line in index.lines(Path(failed.source), lines[0].ordinal, lines[-1].ordinal + 1):
                 if ordinal not in chosen:
                     continue
                 whole = unbroken(line)
                 copied.write_line(whole if len(whole) <= failed.max_line_bytes else line, b"\n")
-                if (part := chosen[ordinal]) is not None:
+                if (part := chosen[ordinal].part) is not None:
                     spans[part] = (spans.get(part, (written, 0))[0], written)
+                repeats.add(written, chosen[ordinal].repeat)
                 written += 1
         facts = copied.finish()
     passing("retry.copied")
-    return Copied(facts, tuple(Together(part, *span) for part, span in spans.items()))
+    return Copied(facts, tuple(Together(part, *span) for part, span in spans.items()), repeats.finish())
+
+
+def repeats_of(path: str) -> Path:
+    """Return the file beside a copy that says how many equal lines came before each of its lines."""
+    return Path(f"{path}.{REPEATS}")
+
+
+class _Repeats:
+    """That file, which is made for the first line that has any."""
+
+    def __init__(self, path: str) -> None:
+        self._path = repeats_of(path)
+        self._path.unlink(missing_ok=True)
+        self._file: KeyFile | None = None
+
+    def add(self, ordinal: int, repeat: int) -> None:
+        if repeat:
+            self._file = self._file or KeyFile(self._path)
+            self._file.add(ordinal, NO_KEY, repeat)
+
+    def finish(self) -> bool:
+        if self._file is not None:
+            self._file.close()
+        return self._file is not None
 
 
 class _Seen:
@@ -164,7 +194,7 @@ def _blocks(failed: FailedLines, index: LineIndex, seen: _Seen) -> Iterator[list
 
 def _line(ordinal: int, told: _Told, failed: FailedLines) -> _Line:
     together = 0 if failed.elsewhere else told.refused_together or 0
-    return _Line(ordinal, told.part if together > 1 else None, together == 1 and not failed.numbers)
+    return _Line(ordinal, told.part if together > 1 else None, together == 1 and not failed.numbers, told.repeat)
 
 
 def _read(line: bytes) -> _Told:

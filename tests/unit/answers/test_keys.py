@@ -63,11 +63,29 @@ def test_a_file_of_keys_has_them_by_ordinal(ordinals: set[int]) -> None:
         path = Path(folder, "keys")
         file = KeyFile(path)
         for ordinal in sorted(ordinals):
-            file.add(ordinal, key_of(b"d", ordinal))
+            file.add(ordinal, key_of(b"d", ordinal), ordinal)
         file.close()
-        with KeyReader(path) as reader:
+        with KeyReader(str(path)) as reader:
             found = {n: key for n in range(5_010) if (key := reader.key(n)) is not None}
+            repeats = {n: repeat for n in range(5_010) if (repeat := reader.repeat(n))}
     assert found == {n: key_of(b"d", n) for n in ordinals}
+    assert repeats == {n: n for n in ordinals if n}
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 6)), max_size=40))
+def test_what_was_counted_elsewhere_is_never_counted_back(lines: list[tuple[bytes, int]]) -> None:
+    counted, found = Occurrences(4), list[tuple[bytes, int]]()
+    for text, least in lines:
+        digest = digest_of((), [text])
+        found.append((digest, counted.next(digest, least)))
+        assert found[-1][1] >= least
+    assert len(set(found)) == len(found)
+
+
+def test_a_file_that_is_not_there_has_no_keys(tmp_path: Path) -> None:
+    for path in (None, str(tmp_path / "keys")):
+        with KeyReader(path) as reader:
+            assert (reader.key(0), reader.repeat(0)) == (None, 0)
 
 
 def test_a_long_gap_takes_no_room(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from proxy_plugin.answers.shelf import Shelf
 from proxy_plugin.lines.manifest import ASSIGNMENT, CACHED, PartSpec
 from proxy_plugin.lines.merge import merge_so_far
 from proxy_plugin.lines.plan_count import Figures, PlanJob, count
+from proxy_plugin.lines.sources.failed_lines import FailedLines, copy, repeats_of
 from proxy_plugin.lines.split import split
 from proxy_plugin.providers.base import native_id
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
@@ -148,6 +149,32 @@ def test_an_equal_line_that_failed_is_asked_again_alone(tmp_path: Path, looking:
     assert texts(run(tmp_path / "again", lines, looking)) == ["zero", "text again 1", "two"]
 
 
+def test_a_retry_of_equal_lines_gives_none_the_answer_of_another(tmp_path: Path, looking: Looking) -> None:
+    lines = [chat(f"id {n}", "the same") for n in range(4)]
+    first = begun(tmp_path / "first", lines, looking)
+    (part,) = first.manifest.parts
+    collect(first, part, [answer(part, 0, "zero"), answer(part, 2, "two")])
+    first.merge()
+    ledger = first.folder / "merge" / LEDGER
+    assert [row.get("repeat") for row in first.merged(LEDGER)] == [None, 1, 2, 3]
+    copied = tmp_path / "copied"
+    assert copy(FailedLines(str(first.source), str(first.index), str(ledger)), str(copied)).repeats
+    again = msgspec.structs.replace(looking, repeats=str(repeats_of(str(copied))))
+    retried = run(tmp_path / "retried", copied.read_bytes().splitlines(), again)
+    assert texts(retried) == ["text retried 0", "text retried 1"]
+    assert [row.get("repeat") for row in retried.merged(LEDGER)] == [1, 3]
+    whole = run(tmp_path / "whole", lines, looking)
+    assert texts(whole) == ["zero", "text retried 0", "two", "text retried 1"]
+
+
+def test_a_copy_of_lines_that_no_others_are_equal_to_says_nothing_of_them(tmp_path: Path, looking: Looking) -> None:
+    first = begun(tmp_path / "first", LINES[:3], looking)
+    first.merge()
+    failed = FailedLines(str(first.source), str(first.index), str(first.folder / "merge" / LEDGER))
+    assert not copy(failed, str(tmp_path / "copied")).repeats
+    assert not repeats_of(str(tmp_path / "copied")).exists()
+
+
 def test_of_several_answers_to_a_line_the_one_that_counts_is_kept(tmp_path: Path, looking: Looking) -> None:
     first = begun(tmp_path / "first", LINES[:1], looking)
     (part,) = first.manifest.parts
@@ -237,8 +264,8 @@ def test_a_file_gets_as_many_kept_answers_as_an_earlier_one_asked(
 
 def test_a_lookup_without_a_job_has_no_keys() -> None:
     lookup = Lookup(None)
-    assert lookup.key("toy-prod", CHAT, "m", "id", [b"record"]) is None
-    assert lookup.find(None) is None
+    assert lookup.key(0, "toy-prod", CHAT, "m", "id", [b"record"]) is None
+    assert lookup.find(0, None) is None
     assert Occurrences().next(b"x" * 16) == 0
 
 
