@@ -1,4 +1,4 @@
-"""Where answers are kept."""
+"""The shelf: where answers are kept."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ NEEDED = """
     loss, hint, album, job, submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt,
     provisional, confirm, guess, audit, stranger, step, reconciler, desk, queue, turn, wait, failpoint, ballast, blob,
     spool, row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene, room, claim,
-    rank, allowance, clearing
+    rank, allowance, clearing, kept answer, occurrence, shelf
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
 ENTRIES = re.findall(
