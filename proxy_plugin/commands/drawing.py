@@ -219,9 +219,11 @@ def draw_plan(display: Display, plan: JSON) -> None:
         display.print("this batch would fail as a whole: none of its lines would be sent")
     found = mapping(plan.get("request_counts"))
     total, rejected = whole(found.get("total")), whole(found.get("rejected"))
-    cost = money(plan.get("estimated_cost"))
+    cost, cached = money(plan.get("estimated_cost")), whole(plan.get("cached"))
     display.print(
-        f"{plural(total, 'line')}, {count(rejected)} rejected, {plural(whole(plan.get('jobs')), 'native job')}"
+        f"{plural(total, 'line')}, {count(rejected)} rejected, "
+        + (f"{count(cached)} with a kept answer, " if cached else "")
+        + f"{plural(whole(plan.get('jobs')), 'native job')}"
         + (f", about {cost}" if cost else "")
         + "; nothing was spent"
     )

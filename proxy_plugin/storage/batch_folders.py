@@ -94,6 +94,8 @@ class BatchFolders:
         for each in self._entries(self._root):
             if each.name not in live:
                 self.clear_ended(each.name)
+                with suppress(OSError):  # has a ledger; what is empty is of a retry that was never stored
+                    each.rmdir()
 
     @staticmethod
     def _entries(folder: Path) -> list[Path]:

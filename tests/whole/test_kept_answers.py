@@ -100,6 +100,23 @@ def test_a_retry_of_one_of_equal_lines_has_its_own_answer_or_a_new_one(gateway: 
     }
 
 
+def test_a_kill_of_a_retry_leaves_nothing_and_the_next_one_counts_on(gateway: Gateway, sandbox: Sandbox) -> None:
+    lines = [line | {"body": line["body"] | {"user": gateway.home.name}} for line in EQUAL]
+    first, jobs = run(gateway, lines), made_by(sandbox)
+    gateway.close()
+    gateway.start(fail="retry.adopted")
+    with suppress(GatewayGone):
+        gateway.call("POST", f"/batches/{first['id']}/retry", {"lines": [5]}, headers=UNSAID)
+    until(lambda: not gateway.alive(), "the end of the gateway")
+    assert len(list((gateway.data / "batches").iterdir())) == 2
+    gateway.start()
+    assert [each.name for each in (gateway.data / "batches").iterdir()] == [first["id"]]
+    again = gateway.until(gateway.call("POST", f"/batches/{first['id']}/retry", {"lines": [5]}, headers=UNSAID)["id"])
+    (row,) = gateway.rows(again["output_file_id"])
+    assert row["response"] == gateway.rows(first["output_file_id"])[4]["response"]
+    assert made_by(sandbox) == jobs
+
+
 def test_headers_part_and_refresh_and_no_other_workspace_sees_it(gateway: Gateway, sandbox: Sandbox) -> None:
     lines = chat_lines(3, tag=gateway.home.name)
     first = run(gateway, lines)

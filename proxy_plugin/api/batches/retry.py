@@ -14,7 +14,7 @@ that were refused together are noted as suspects of the new batch, which never s
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,8 @@ async def _copied(
             text = await gateway.registry.read(_suspects, original.id, copied.together)
             row = msgspec.structs.replace(row, suspects=text)
             made = Made(file, temp, "retry of", original.id)
-            kept = keep(store, made, row, is_retry=is_retry, place="retry")
-            return await to_the_end(_beside(gateway, row.id, temp, kept) if copied.repeats else kept)
+            repeats = repeats_of(str(temp)) if copied.repeats else None
+            return await to_the_end(_kept(gateway, store, made, row, repeats, is_retry=is_retry))
     except OutOfBudget:
         raise Unavailable("The failed lines could not be copied in time; ask for the retry again later.") from None
     except FileNotFoundError:
@@ -217,15 +217,18 @@ async def _copied(
             await gateway.blobs.write(path.unlink, missing_ok=True)
 
 
-async def _beside(gateway: Gateway, batch_id: str, temp: Path, kept: Awaitable[BatchRow]) -> BatchRow:
-    """Put what is told of equal lines into the folder of the batch that is kept; it goes if that is another one."""
+async def _kept(
+    gateway: Gateway, store: Store, made: Made, row: BatchRow, repeats: Path | None, *, is_retry: bool
+) -> BatchRow:
+    """Keep the batch; before it what is known of equal lines is put into its folder, and goes if it is not kept."""
     stored, folders = None, BatchFolders(gateway.data_dir)
-    await gateway.blobs.write(folders.adopt, batch_id, repeats_of(str(temp)), REPEATS)
+    if repeats is not None:
+        await gateway.blobs.write(folders.adopt, row.id, repeats, REPEATS)
     try:
-        stored = await kept
+        stored = await keep(store, made, row, is_retry=is_retry, place="retry")
     finally:
-        if stored is None or stored.id != batch_id:
-            await gateway.blobs.write(folders.remove, batch_id)
+        if repeats is not None and (stored is None or stored.id != row.id):
+            await gateway.blobs.write(folders.remove, row.id)
     return stored
 
 
