@@ -85,8 +85,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 def lines(session: Session) -> int:
     """Show what became of every line, as a table or as the JSON lines themselves."""
     options = session.options
-    told = _ledger(session.gateway.lines(options.id, _query(options)))
-    found = (line for line in told if options.attempts or line.get("counts") is not False)
+    found = _ledger(session.gateway.lines(options.id, _query(options)))
     if session.display.as_json:
         for line in found:
             session.display.document(line)
@@ -102,7 +101,6 @@ def _query(options: argparse.Namespace) -> list[tuple[str, str]]:
         for value in getattr(options, f"only_{name}")
     ]
     query += [("outcome", outcome) for outcome in FAILED if options.failed]
-    query += [] if options.attempts else [("attempts", "counted")]
     return query + [(name, str(value)) for name in ("after", "limit") if (value := getattr(options, name)) is not None]
 
 

@@ -176,14 +176,9 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
 
 
 def chosen(
-    path: Path,
-    after: int = 0,
-    limit: int | None = None,
-    outcomes: frozenset[str] = frozenset(),
-    *,
-    counted: bool = False,
+    path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
 ) -> Iterator[bytes]:
-    reader = Selection({"outcome": outcomes} if outcomes else {}, after, limit, counted)
+    reader = Selection({"outcome": outcomes} if outcomes else {}, after, limit)
     source = os.open(path, os.O_RDONLY)
     try:
         selection = Chosen(source, reader)
@@ -191,28 +186,6 @@ def chosen(
             yield block
     finally:
         os.close(source)
-
-
-def test_only_the_attempt_that_counts_is_told_where_that_is_asked(tmp_path: Path) -> None:
-    told = {"outcome": "failed", "provider": "toy", "virtual_key": "lane", "model": "m"}
-    records = [
-        {"line": 1} | told,
-        {"line": 2} | told | {"counts": False},
-        {"line": 2} | told | {"outcome": "succeeded"},
-        {"line": 3} | told | {"counts": False},
-        {"line": 3} | told,
-    ]
-    path = tmp_path / "ledger.jsonl"
-    path.write_text("".join(json.dumps(each, separators=(",", ":")) + "\n" for each in records))
-    assert len(b"".join(chosen(path)).splitlines()) == 5
-
-    def numbers(*about: Any) -> list[int]:
-        found = b"".join(chosen(path, *about, counted=True)).splitlines()
-        return [json.loads(line)["line"] for line in found]
-
-    assert numbers() == [1, 2, 3]
-    assert numbers(0, 2, frozenset({"failed"})) == [1, 3]
-    assert numbers(1) == [2, 3]
 
 
 @settings(max_examples=60, deadline=None)

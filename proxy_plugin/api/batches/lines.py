@@ -17,7 +17,6 @@ from aiohttp import hdrs, web
 
 from proxy_plugin.api import ids
 from proxy_plugin.gateway import GATEWAY
-from proxy_plugin.ground import sentences
 from proxy_plugin.ground.errors import Conflict, NotFound
 from proxy_plugin.storage import states
 from proxy_plugin.storage.batch_folders import BatchFolders
@@ -27,7 +26,6 @@ from proxy_plugin.web.queries import integer
 if TYPE_CHECKING:
     from proxy_plugin.storage.blobs import Blobs
 
-ATTEMPTS, ALL, COUNTED = "attempts", "all", "counted"
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
 BLOCK_BYTES = 128 * 1024  # a client that does not read holds two of them
 CONTENT_TYPE = "application/jsonl"
@@ -43,32 +41,25 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     virtual_key: str
     model: str
     code: str | None = None
-    counts: bool = True
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter.
-
-    `counted`: of several attempts at a line only the record that counts.
-    """
+    """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter."""
 
     filters: dict[str, frozenset[str]]
     after: int
     limit: int | None
-    counted: bool = False
 
     @property
     def all(self) -> bool:
         """Whether nothing is left out."""
-        return not self.filters and not self.after and self.limit is None and not self.counted
+        return not self.filters and not self.after and self.limit is None
 
     def admits(self, line: bytes) -> bool:
         """Tell whether the filters let this line through."""
-        if not self.filters and not self.counted:
+        if not self.filters:
             return True
         told = _told(line)
-        if self.counted and not told.counts:
-            return False
         return all(getattr(told, name) in values for name, values in self.filters.items())
 
 
@@ -130,15 +121,7 @@ def _selection(request: web.Request) -> Selection:
         filters={name: values for name, values in given.items() if values},
         after=_number(request, "after") or 0,
         limit=_number(request, "limit"),
-        counted=_counted(request),
     )
-
-
-def _counted(request: web.Request) -> bool:
-    text = request.query.get(ATTEMPTS, ALL)
-    if text not in (ALL, COUNTED):
-        raise sentences.wrong_value(ATTEMPTS, text, [ALL, COUNTED]).refusal()
-    return text == COUNTED
 
 
 def _number(request: web.Request, name: str) -> int | None:
