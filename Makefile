@@ -54,6 +54,7 @@ $(VENV)-oracles/.made: pyproject.toml constraints/oracles.txt
 test-oracles: $(VENV)-oracles/.made
 	$(VENV)-oracles/bin/python -m tests.oracles.corpus
 	$(VENV)-oracles/bin/python -m tests.oracles
+	$(VENV)-oracles/bin/python -m tests.oracles.calls
 
 $(VENV)-sdks/.made: pyproject.toml constraints/sdks.txt
 	$(PYTHON) -m venv $(VENV)-sdks

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import memory, peers, report, shares, speed, start, status, targets, translate
+from bench import direct, memory, peers, report, shares, speed, start, status, targets, translate
 from bench.rig import compile_once
 
 BIG = 2000  # MB
@@ -67,6 +67,7 @@ def _benches(options: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
         "targets": lambda home: targets.run(home, options.lines),
         "translate": lambda home: translate.run(home, 30 if quick else 500),
         "peers": lambda home: peers.run(home, 300 if quick else peers.LINES),
+        "direct": lambda home: direct.run(home, *((300, (300,)) if quick else (direct.LINES, direct.SIZES))),
         "status": lambda home: status.run(home, [20] if quick else [200, 1000]),
         "shares": lambda home: shares.run(home, *(([10, 30], 20, 3.0) if quick else ([100, 1_000, 5_000], 10_000))),
     }

@@ -33,7 +33,9 @@ from proxy_plugin.providers.marks import (
     ORDINAL_LENGTH,
     make_mark,
     native_id,
+    request_id,
     split_native_id,
+    split_request_id,
 )
 from proxy_plugin.providers.powers import Cancels, Confirms, Leaves, Probes, Revokes, StoresFiles
 from proxy_plugin.providers.stored import Content, NewFile, StoredFile
@@ -83,7 +85,9 @@ __all__ = [
     "Usage",
     "make_mark",
     "native_id",
+    "request_id",
     "split_native_id",
+    "split_request_id",
 ]
 
 
@@ -93,6 +97,7 @@ class InputMode(Enum):
     FILE = "file"
     INLINE = "inline"
     BUCKET = "bucket"
+    DIRECT = "direct"  # there is no job: each line is a call of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,7 @@ class PartFile:
     mark: str
     path: Path
     bytes: int
-    lines: int
+    lines: int  # records of the document: a line that is several requests has one for each
     sha256: str
     endpoint: str
     model: str | None  # set when the lane wants one model a job

@@ -1,6 +1,7 @@
 """Provider names to adapters, imported only when first used.
 
 Adapters outside this tree register under the entry point group `proxy_plugin.providers`: name -> `module:OBJECT`.
+Providers that only litellm knows are data (`direct/litellm.json`): `load` gives a lane of ordinary calls for them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from proxy_plugin.providers.base import BatchProvider
+
+if TYPE_CHECKING:
+    from proxy_plugin.providers.direct.lane import Direct
 
 GROUP = "proxy_plugin.providers"
 ONLY = "PROXY_PLUGIN_ONLY_PROVIDERS"  # comma list: every other provider is as if it did not exist
@@ -62,15 +66,8 @@ ALIASES = {  # LiteLLM's names
     "zai": "z-ai",
     "openai_like": "openai-compatible",
     "cohere_chat": "cohere",
+    "vllm": "hosted_vllm",  # its `vllm` would run the model inside of this process
 }
-
-WITHOUT = {  # providers whose batches cannot be served honestly -> why; their facts are of 2026-11-29
-    "openrouter": (
-        "OpenRouter's batches carry no mark of ours and cannot be cancelled, so a create whose reply is lost can "
-        "neither be told from another job of its size before it is paid for, nor be stopped"
-    ),
-}
-
 
 COMPATIBLE = "openai-compatible"  # the lane of whoever copies OpenAI's API
 
@@ -87,8 +84,18 @@ def _registered() -> dict[str, str]:
 
 
 def names() -> tuple[str, ...]:
-    """Return the provider names that `load` knows, aliases left out."""
+    """Return the names of providers with a lane of batches, aliases left out."""
     return tuple(sorted(_registered()))
+
+
+@cache
+def litellms() -> frozenset[str]:
+    """Return the names of providers that only litellm knows: ordinary calls alone."""
+    from proxy_plugin.providers.direct.litellm_providers import providers  # noqa: PLC0415
+
+    only = os.environ.get(ONLY)
+    shown = providers().keys() if only is None else providers().keys() & {*only.split(",")}
+    return frozenset(shown) - _registered().keys()
 
 
 def canonical(name: str) -> str:
@@ -103,7 +110,8 @@ def aliases(name: str) -> tuple[str, ...]:
 
 def nearest(name: str) -> str | None:
     """Return the provider's name, Portkey's, that an unknown one was probably meant to be."""
-    meant = {each: canonical(each) for each in (*names(), *ALIASES) if canonical(each) in _registered()}
+    known = (*names(), *litellms())
+    meant = {each: canonical(each) for each in (*known, *ALIASES) if canonical(each) in known}
     near = get_close_matches(name.strip().lower(), sorted(meant), 1)
     return meant[near[0]] if near else None
 
@@ -111,13 +119,12 @@ def nearest(name: str) -> str | None:
 def advice(name: str, host: str = "custom_host") -> str:
     """Return what may be done about an unknown provider: sentences behind another, which lists those there are.
 
-    Why it has no lane, where that is known; else whose name was probably meant, and how a copy of OpenAI's API is
-    served. `host` is how the caller spells `custom_host`.
+    Whose name was probably meant, and how a copy of OpenAI's API is served. `host` is how the caller spells
+    `custom_host`.
     """
-    if reason := WITHOUT.get(canonical(name)):
-        return f" {reason}."
     near = nearest(name)
     meant = f" Did you mean '{near}'?" if near else ""
+    meant += " Not even litellm knows this name." if litellms() else ""
     if COMPATIBLE not in _registered():
         return meant
     return (
@@ -128,9 +135,46 @@ def advice(name: str, host: str = "custom_host") -> str:
 
 @cache
 def load(name: str) -> BatchProvider:
-    """Return the adapter called `name`. Raises UnknownProvider, which lists the names there are."""
+    """Return the adapter called `name`; where only litellm knows it, one of ordinary calls (`InputMode.DIRECT`).
+
+    Raises UnknownProvider, which lists the names there are.
+    """
     reference = _registered().get(canonical(name))
+    if reference is None and canonical(name) in litellms():
+        return cast("BatchProvider", direct(name))
     if reference is None:
         raise UnknownProvider(f"unknown provider {name!r}; known: {', '.join(names())}.{advice(name)}")
     module, _, attribute = reference.partition(":")
     return cast("BatchProvider", getattr(import_module(module), attribute))
+
+
+def lacking(name: str) -> str:
+    """Say what must be installed before a provider that only litellm knows can be called; empty where all is there."""
+    from proxy_plugin.providers.direct.litellm_providers import INSTALL, installed  # noqa: PLC0415
+
+    return INSTALL if canonical(name) in litellms() and not installed() else ""
+
+
+def way_of_calls(name: str) -> str | None:
+    """Return who makes the ordinary calls of a provider: "litellm", "own" for our client, None where nobody can."""
+    try:
+        return "litellm" if direct(name).by_litellm else "own"
+    except UnknownProvider:
+        return None
+
+
+@cache
+def direct(name: str) -> Direct:
+    """Return the ordinary calls of the provider called `name`.
+
+    Raises UnknownProvider, which says why where it has a lane of batches and no such calls.
+    """
+    from proxy_plugin.providers.direct import lane, ways  # noqa: PLC0415 - few need them
+
+    own = canonical(name)
+    if own not in _registered() and own in litellms():
+        return lane.of_litellm(own)
+    found = lane.of_lane(load(own))
+    if found is None:
+        raise UnknownProvider(ways.NONE.get(own, f"{load(own).capabilities.title} has no ordinary calls here."))
+    return found

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, Cancels, Revokes
+from proxy_plugin.providers.base import BatchProvider, Cancels, InputMode, Revokes
 
 HEAD = (
     "| provider | `provider:` | endpoints | lines a job | bytes a job | lost create is found by | price |",
     "|---|---|---|---|---|---|---|",
+)
+CALLED = (
+    "Ordinary calls, one a line and at full price, are made at all of them but {without}: by litellm at {litellm}, by "
+    "our own client at the others. Through litellm alone, with its own names of providers and parameters:"
 )
 TOLD = "What callers should know, as `POST /v1/batches/plan` tells it:"
 
@@ -18,13 +22,29 @@ def markdown() -> str:
     """Return the table, one row a provider of this tree, and behind it what callers should know of some."""
     names = sorted(catalog.BUILT_IN)
     told = [line for name in names for line in _told(name)]
-    return "\n".join([*HEAD, *map(_row, names), "", TOLD, "", *told])
+    return "\n".join([*HEAD, *map(_row, names), "", *_calls(names), "", TOLD, "", *told])
+
+
+def _calls(names: Sequence[str]) -> Iterator[str]:
+    ways = {name: catalog.way_of_calls(name) for name in names}
+    without, litellm = ([_title(name) for name in names if ways[name] == way] for way in (None, "litellm"))
+    yield CALLED.format(without=" and ".join(without), litellm=", ".join(litellm))
+    yield ""
+    yield ", ".join(f"`{name}`" for name in sorted(catalog.litellms())) + "."
+
+
+def _title(name: str) -> str:
+    return catalog.load(name).capabilities.title
 
 
 def described(name: str) -> Iterator[str]:
     """Yield what a lane can do in one line, and its caveats in one each."""
     lane = catalog.load(name)
     facts = lane.capabilities
+    if facts.input_mode is InputMode.DIRECT:
+        yield f"{facts.title}: direct, one call a line; {', '.join(sorted(facts.endpoints))}; 100 % of the list price"
+        yield from facts.caveats
+        return
     limits = f"{_number(facts.max_lines)} lines and {_number(facts.max_bytes)} bytes a job"
     limits = limits.replace("no limit known lines", "any number of lines").replace("no limit known bytes", "any bytes")
     yield (

@@ -96,6 +96,7 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers, shared=config.shared),
         http=http_of(config),
+        answerers=Workers(config.engine.direct_workers, shared=False),
         secret=secret,
         vault=Vault(config.secrets.seal_key),
     )
@@ -122,6 +123,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(app[replies.REPLIES].close)
         stack.push_async_callback(gateway.http.close)
         stack.push_async_callback(gateway.workers.close)
+        stack.push_async_callback(gateway.answerers.close)
         stack.push_async_callback(app[so_far.SO_FAR].close)
         gateway.engine = engine = Engine(gateway)
         stack.push_async_callback(engine.stop)

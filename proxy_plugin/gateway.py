@@ -54,6 +54,7 @@ class Gateway:
     blobs: Blobs
     workers: Workers
     http: Http
+    answerers: Workers  # make ordinary calls, and nothing else: they wait most of the time
     secret: bytes = field(repr=False)  # keys account fingerprints
     engine: Wakes = field(init=False)
     own_keys: OwnKeys = field(init=False)

@@ -292,6 +292,26 @@ ROWS = (
         "Ask the operator.",
     ),
     Code(
+        "answer_lost",
+        "An ordinary call for this line was made twice and neither reply came, or it ran when the batch ended.",
+        "It may have been answered and paid for; retry the line where that does not matter.",
+    ),
+    Code(
+        "answer_unreadable",
+        "The provider answered an ordinary call with success and no JSON object.",
+        "It may have been paid for. Look at the account's base URL; retry the line.",
+    ),
+    Code(
+        "answers_not_joined",
+        "All requests of a line that was fanned out were answered, not all of them with choices to be joined.",
+        "Send the line with fewer answers (`n`), or each prompt as a line of its own.",
+    ),
+    Code(
+        "answers_too_large",
+        "The answers to the requests of a line that was fanned out have more than 256 MB together.",
+        "Ask for fewer answers (`n`) or prompts in a line.",
+    ),
+    Code(
         "batch_cancelled",
         "The batch was cancelled before this line had an answer.",
         "Retry the batch to run what is left.",
@@ -344,6 +364,11 @@ ROWS = (
         "Write `@slug/model`, or a name of `GET /v1/models`.",
     ),
     Code(
+        "no_direct_way",
+        "The account can make no ordinary calls: litellm is not installed, or its credentials are of no use there.",
+        "The message says what to install or to set.",
+    ),
+    Code(
         "no_target",
         "No target of the config takes this line.",
         "Add a `default` to its conditions, or change the line.",
@@ -380,9 +405,21 @@ ROWS = (
         "Put more lines into one file; where the account's quota allows smaller jobs, the operator sets that option.",
     ),
     Code(
+        "too_late_for_a_job",
+        "So near to the end of the completion window (rescue.direct_before) no job was begun for the line.",
+        "Where no target could be called directly either, send the line again with a longer window.",
+    ),
+    Code(
+        "too_many_answers",
+        "The line is to be fanned out, and asks for more than 128 answers to a prompt, for more than 1,000 in all, or "
+        "for more than a job may have.",
+        "Ask for fewer answers (`n`) or prompts in a line.",
+    ),
+    Code(
         "too_much_added",
-        "With what the config puts into the lines up to this one, the file is larger than the gateway takes.",
-        "Put less into them (`override_params`), or split the file.",
+        "With what the config puts into the lines up to this one, or fanned out, the file is larger than the gateway "
+        "takes.",
+        "Put less into them (`override_params`), ask for fewer answers, or split the file.",
     ),
     Code(
         "unexpected_redirect", "The provider answered with a redirect, which is never followed.", "Tell the operator."

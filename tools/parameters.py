@@ -23,7 +23,7 @@ from proxy_plugin.providers.formats.mistral.chat import to_mistral
 from proxy_plugin.providers.formats.shapes import Translated
 
 Json = dict[str, Any]
-DROPPED = "dropped with a switch"
+DROPPED, REFUSED = "dropped with a switch", "refused"
 
 TOOL: Json = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -228,6 +228,12 @@ virtual key; `drop_params` also in `litellm_settings`, in `litellm_params` of a 
 `litellm_settings`. Where both are set at one level, `drop_params` wins. A plan names every parameter that is left out,
 changed or refused, and spends nothing.
 
+Where `n` above 1, a list of prompts of `/v1/completions` or a list of inputs of `/v1/embeddings` is refused,
+`fan_out: true` at the top of a config object has each answer asked for as a request of its own: up to 128 answers to a
+prompt and 1,000 of a line. One row of the line has all of them and the sum of their usage; a line that lacks one is an
+error row that says how many were answered, and its usage is in the ledger. Each answer is paid with its prompt. With a
+`seed` the second answer has the next seed, and so on. `best_of` is refused where it is more than `n`.
+
 Models differ within a format. Asked were:
 
 {models}
@@ -260,9 +266,13 @@ def _unlike() -> Iterator[str]:
     """Yield a sentence for each lane that hands on, but for some probe, what the others do."""
     for name in HANDING_ON:
         lane = of_lane(name)
-        odd = [each.name for each in PARAMETERS + CONTENTS if outcome(each, lane) != outcome(each, FORMATS[0])]
-        if odd:
-            yield f"{lane.title} leaves out {', '.join(odd)}."
+        found = {each.name: outcome(each, lane) for each in PARAMETERS + CONTENTS}
+        odd = [each.name for each in PARAMETERS + CONTENTS if found[each.name] != outcome(each, FORMATS[0])]
+        refused = [name for name in odd if found[name] == REFUSED]
+        if refused:
+            yield f"{lane.title} refuses {', '.join(refused)}."
+        if left := [name for name in odd if name not in refused]:
+            yield f"{lane.title} leaves out {', '.join(left)}."
 
 
 def _table(probes: tuple[Probe, ...]) -> Iterator[str]:
@@ -306,7 +316,7 @@ def _lost(probe: Probe, form: Format, base: Json) -> str:
     try:
         made = form.translate(_body(form, {**base, **probe.adds}), model=form.model, drop_params=True)
     except LineRejected:
-        return "refused"
+        return REFUSED
     added = {key for key in probe.adds if base.get(key) != probe.adds[key]}
     values = [name.partition("=")[2] for name in made.dropped if name.partition("=")[0] in added]
     if values and values[0] == TOLD:

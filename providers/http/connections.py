@@ -44,6 +44,7 @@ class HttpSettings:
     request_timeout: float = 180.0  # a whole small call
     create_timeout: float = 600.0  # until the answer to a create or an upload, once its body is sent
     max_reply_bytes: int = 8 << 20
+    parallel: int = 100  # connections of one session
     may_reach: Callable[[str, int, str], bool] | None = None  # host, port, address: whether it may be connected to
 
 
@@ -99,9 +100,12 @@ class Connections:
         if kind not in self._sessions:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_note_connection)
+            trace.on_connection_reuseconn.append(_note_connection)
             may_reach = _is_public if public else self.settings.may_reach
             resolver = None if may_reach is None else _Guarded(may_reach)
-            connector = aiohttp.TCPConnector(ssl=self._tls, force_close=fresh, resolver=resolver)
+            connector = aiohttp.TCPConnector(
+                ssl=self._tls, force_close=fresh, resolver=resolver, limit=self.settings.parallel
+            )
             self._sessions[kind] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one account must not travel with another's call

@@ -3,7 +3,8 @@
 An answer quotes a hash of the canonical body and echoes the last user text, so a row that was swapped, altered or
 answered twice is noticed by whoever knows the input: compare with `expected_text` and `expected_usage`. With the style
 "echo" the text depends on the last user text alone ("echo: ..."), so that one line gets one text from every stand-in,
-whatever its own form of the body is.
+whatever its own form of the body is. With "calm" it is the same text, and markers are plain text: a line that fails at
+one stand-in is answered by another.
 
 Markers in the user text choose an odd behaviour, `[[sandbox:NAME]]` or `[[sandbox:NAME=VALUE]]`; they are listed in
 README.md. A marker that does not exist is answered with an error, so that a typing error in a test
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 JSON = Mapping[str, Any]
-Style = Literal["digest", "echo"]
+Style = Literal["digest", "echo", "calm"]
 
 ECHO_CHARACTERS = 1000
 LONGEST = 50_000_000  # characters of an answer
@@ -90,8 +91,10 @@ def expected_text(endpoint: str, body: JSON, style: Style = "digest") -> str:
     return found.tool.arguments if found.tool else found.refusal or found.text
 
 
-def markers(text: str) -> dict[str, str]:
-    """Markers in `text`, name to value ("" without one). Raises `UnknownMarker`."""
+def markers(text: str, style: Style = "digest") -> dict[str, str]:
+    """Markers in `text`, name to value ("" without one); none for a calm stand-in. Raises `UnknownMarker`."""
+    if style == "calm":
+        return {}
     found = {name: value or "" for name, value in _MARKER.findall(text)}
     wrong = [
         name for name, value in found.items() if name not in MARKERS or (name in _NUMBERED and not value.isdigit())
@@ -138,7 +141,7 @@ def answer(endpoint: str, body: JSON, style: Style = "digest") -> Answer:
     """The model's answer to one body. Raises `UnknownMarker`."""
     plain = canonical(body)
     said = user_text(endpoint, body)
-    wanted = markers(said)
+    wanted = markers(said, style)
     key = hashlib.sha256(plain if style == "digest" else canonical({"said": said})).hexdigest()[:16]
     tool = _tool_call(body, wanted, key)
     refusal = f"I cannot help with that. [{key}]" if "refusal" in wanted and tool is None else None
@@ -161,7 +164,7 @@ def answer(endpoint: str, body: JSON, style: Style = "digest") -> Answer:
 
 
 def _text(key: str, said: str, wanted: Mapping[str, str], style: Style) -> str:
-    text = f"{'echo:' if style == 'echo' else f'[{key}]'} {said[:ECHO_CHARACTERS]}"
+    text = f"{'echo:' if style != 'digest' else f'[{key}]'} {said[:ECHO_CHARACTERS]}"
     if (length := min(int(wanted.get("length", 0)), LONGEST)) > len(text):
         filler = f" {key}" * ((length - len(text)) // (len(key) + 1) + 1)
         text = (text + filler)[:length]

@@ -11,7 +11,16 @@ from proxy_plugin.access.outgoing import http_of
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Account, BatchProvider, NoToken, Probes, ProviderError, Refused, TryLater
+from proxy_plugin.providers.base import (
+    Account,
+    BatchProvider,
+    InputMode,
+    NoToken,
+    Probes,
+    ProviderError,
+    Refused,
+    TryLater,
+)
 from proxy_plugin.providers.http import Http
 
 AT_ONCE = 8  # accounts that are asked at the same time
@@ -45,6 +54,9 @@ async def look(config: Config) -> Mapping[str, Finding]:
 
 async def _asked(http: Http, slug: str, key: VirtualKey) -> Finding:
     lane = catalog.load(key.provider)
+    if lane.capabilities.input_mode is InputMode.DIRECT:  # a call would cost something
+        missing = catalog.lacking(key.provider)
+        return Finding(usable=not missing, reason=missing)
     try:
         async with asyncio.timeout(SECONDS):
             await _probed(lane, Account(slug, key.credentials, http, slug))

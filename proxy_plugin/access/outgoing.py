@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from urllib.parse import urlsplit
 
 from proxy_plugin.config import Config
 from proxy_plugin.ground import hosts
+from proxy_plugin.providers.direct.base import Outgoing
 from proxy_plugin.providers.http import Http, HttpSettings
 
 
@@ -19,6 +21,18 @@ def http_of(config: Config) -> Http:
             ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
             may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
         )
+    )
+
+
+def outgoing_of(config: Config, headers: Mapping[str, str], parallel: int) -> Outgoing:
+    """Return how ordinary calls leave the machine; `headers` are what the client wants the provider to get."""
+    server = config.server
+    return Outgoing(
+        proxy=server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None,
+        ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
+        headers=dict(headers),
+        may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
+        parallel=parallel,
     )
 
 

@@ -22,6 +22,7 @@ from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.kept_answers import steered
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.steering import MODEL, check_headers, check_said
+from proxy_plugin.access.stored_target import stored
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
 from proxy_plugin.config.sections import ModelEntry
@@ -29,7 +30,15 @@ from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.condition_bounds import patterns_of
 from proxy_plugin.routing.config_text import is_saved
-from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, OwnAccount, Slug, TargetSettings
+from proxy_plugin.routing.config_tree import (
+    CONDITIONAL,
+    FALLBACK,
+    LOADBALANCE,
+    Node,
+    OwnAccount,
+    Slug,
+    TargetSettings,
+)
 from proxy_plugin.routing.patterns import Pattern
 from proxy_plugin.routing.route import (
     EVERYTHING,
@@ -37,6 +46,7 @@ from proxy_plugin.routing.route import (
     NOT_SLUGS,
     ByLine,
     Case,
+    Fallback,
     Name,
     Names,
     Option,
@@ -48,7 +58,6 @@ from proxy_plugin.routing.route import (
     To,
     When,
     encode_route,
-    params_switches,
 )
 
 RETIRED = "virtual_key_retired"
@@ -223,6 +232,9 @@ class _Builder:
             whole[-1].settings.on_deadline,
             UNSET if rules == EVERYTHING else rules,
             dict(forward) or UNSET,
+            rescue=whole[-1].whole.rescue or UNSET,
+            cache=whole[-1].whole.cache or UNSET,
+            fan_out=whole[-1].whole.fan_out or UNSET,
         )
 
     def _rule(self, node: Node) -> Rule:
@@ -233,7 +245,23 @@ class _Builder:
             return Share(tuple(each.weight for each in children), tuple(map(self._rule, children)))
         if node.mode == CONDITIONAL:
             return self._when(node)
+        if node.mode == FALLBACK:
+            return self._in_order(node)
         return self._rule(children[0])
+
+    def _in_order(self, node: Node) -> Rule:
+        """Return the rule of a fallback. Accounts that take no new work are passed over, unknown ones refused."""
+        rules, closed = list[Rule](), list[BadRequest]()
+        for child in node.children:
+            try:
+                rules.append(self._rule(child))
+            except BadRequest as refusal:
+                if child.mode is not None or refusal.code not in (DISABLED, RETIRED):
+                    raise
+                closed.append(refusal)
+        if not rules:
+            raise closed[0]
+        return rules[0] if len(rules) == 1 else Fallback(tuple(rules), node.codes)
 
     def _when(self, node: Node) -> When:
         places = {id(child): place for place, child in enumerate(node.live_children())}
@@ -269,13 +297,14 @@ class _Builder:
                 settings.fetch_media,
                 settings.strict_params,
                 otherwise,
+                settings.direct,
             )
         if slug is not None and not self._known(slug):
             model = settings.model
         return To(self._place(self._target(account, settings, model)))
 
     def _target(self, account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
-        return _target(account, settings, model, drop=self._config.drop_params)
+        return stored(account, settings, model, drop=self._config.drop_params)
 
     def _otherwise(self) -> Rule | None:
         """Return the rule of the caller's default, once: within it there is none."""
@@ -338,29 +367,6 @@ def _slug_of(model: str | None) -> tuple[str | None, str | None]:
         return None, model
     slug, _, rest = model[1:].partition("/")
     return (slug, rest) if rest else (None, model)
-
-
-def _target(account: VirtualKey | Brought, settings: TargetSettings, model: str | None, *, drop: bool) -> StoredTarget:
-    """Return an account as it is stored; `drop` is what the gateway does where nobody says anything."""
-    key = account.account if isinstance(account, Brought) else account
-    drop_params, strict_params = params_switches(
-        (settings.drop_params, settings.strict_params), (key.drop_params, key.strict_params), (drop, None)
-    )
-    return StoredTarget(
-        slug=key.slug,
-        provider=key.provider,
-        model=model,
-        drop_params=drop_params,
-        max_lines_per_job=key.max_lines_per_job,
-        max_bytes_per_job=key.max_bytes_per_job,
-        min_lines_per_job=key.min_lines_per_job,
-        models=key.models,
-        strict=settings.strict or UNSET,
-        changes=settings.changes or UNSET,
-        fetch_media=settings.fetch_media or UNSET,
-        byok=account.own if isinstance(account, Brought) else UNSET,
-        strict_params=strict_params or UNSET,
-    )
 
 
 def _nothing_named() -> BadRequest:

@@ -23,7 +23,7 @@ from proxy_plugin.ground.fingerprints import same
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, clearings, kept, parts, spending, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, kept, parts, rescues, spending, submissions, waits
 from proxy_plugin.storage.tables.kept import KeptTotal
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
@@ -56,6 +56,7 @@ class Counts:
     waiting: list[Waiting]
     uncleared: list[tuple[str, str, int]]
     kept: list[KeptTotal]
+    rescued: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ def _count(conn: Connection) -> Counts:
         waiting=waits.totals(conn),
         uncleared=clearings.totals(conn),
         kept=kept.totals(conn),
+        rescued=rescues.totals(conn),
     )
 
 
@@ -148,6 +150,8 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int, 
     resent_by, doubled_by = shown(_by("virtual_key", resent)), shown(_by("virtual_key", doubled))
     yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", resent_by)
     yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", doubled_by)
+    rescued = shown(_by("virtual_key", none | counts.rescued))
+    yield _counter("rescued_lines_total", "Lines that failed elsewhere and went on to this virtual key.", rescued)
     about = "Ended parts whose objects in a bucket are to be deleted (due), or were given up (left)."
     yield _gauge("uncleared_parts", about, shown(_uncleared(counts.uncleared)))
     for column, name, about in _SPENT:

@@ -151,6 +151,7 @@ def _add_lines(commands: _Commands) -> None:
     group.add_argument("--provider", help="where it ran", **_some("provider"))
     group.add_argument("--virtual-key", help="by which account", **_some("virtual_key"))
     group.add_argument("--model", help="with which model", **_some("model"))
+    lines.add_argument("--attempts", action="store_true", help="also tries of lines that went on to another target")
     lines.add_argument("--after", type=_natural, metavar="LINE", help="only lines behind this number")
     lines.add_argument("--limit", type=_positive, metavar="N", help="at most so many")
 

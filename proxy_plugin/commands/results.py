@@ -101,6 +101,7 @@ def _query(options: argparse.Namespace) -> list[tuple[str, str]]:
         for value in getattr(options, f"only_{name}")
     ]
     query += [("outcome", outcome) for outcome in FAILED if options.failed]
+    query += [("attempts", "all")] if options.attempts else []
     return query + [(name, str(value)) for name in ("after", "limit") if (value := getattr(options, name)) is not None]
 
 

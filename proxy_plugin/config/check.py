@@ -7,11 +7,13 @@ from typing import Any
 
 from proxy_plugin.config import connections
 from proxy_plugin.config.model_list import NO_LANE
-from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
+from proxy_plugin.config.sections import ApiKey, Config, DirectLimits, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
+from proxy_plugin.providers.base import InputMode
 from proxy_plugin.routing import portkey_config
-from proxy_plugin.routing.config_tree import CONDITIONAL, LOADBALANCE, Node, Slug
+from proxy_plugin.routing.config_tree import CONDITIONAL, FALLBACK, LOADBALANCE, Node, Slug
+from proxy_plugin.routing.route import NEVER
 
 _EVERYBODY = "  everybody on this machine  workspace default; virtual keys *"
 
@@ -75,10 +77,15 @@ def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
     endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
     hosts = ", ".join(endpoints) or capabilities.host(key.credentials)
     chosen = [name for name in Options.model_fields if name in key.model_fields_set]
+    if capabilities.input_mode is InputMode.DIRECT:
+        hosts = f"{hosts or 'its own host'}, direct at full price"
+        hosts += f" ({missing})" if (missing := catalog.lacking(key.provider)) else ""
     return "; ".join([f"{key.provider} at {mask(hosts)}", *[f"{name} {_shown(getattr(key, name))}" for name in chosen]])
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, DirectLimits):
+        return ", ".join(f"{name} {getattr(value, name)}" for name in sorted(value.model_fields_set))
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -103,13 +110,29 @@ def _caller(key: ApiKey) -> str:
 
 def _model(entry: ModelEntry) -> str:
     if entry.closed == NO_LANE:
-        return f"no batch lane: {entry.provider or 'unknown provider'}"
+        return f"cannot be served: {entry.provider or 'unknown provider'}"
     return f"{entry.model} at @{entry.slug}; {'disabled' if entry.closed else f'weight {entry.weight:g}'}"
 
 
 def described(raw: Mapping[str, Any]) -> str:
     """Return a valid config in one line: who gets which share, or what under which condition."""
-    return _node(portkey_config.read(raw))
+    node = portkey_config.read(raw)
+    return "; ".join([_node(node), *_whole(node)])
+
+
+def _whole(node: Node) -> Iterator[str]:
+    """Yield what is done for the whole batch."""
+    rescue, cache, fan_out = node.whole
+    if rescue is not None:
+        often = "as often as there are targets" if rescue.attempts is None else f"at most {rescue.attempts} time(s)"
+        codes = f" after {_codes(rescue.codes)}" if rescue.codes else ""
+        yield f"failed lines are asked again {often}{codes}"
+        if rescue.direct_before is not None:
+            yield f"ordinary calls from {rescue.direct_before:g} s before the end of the window"
+    if cache is not None:
+        yield "answers are kept" + ("" if cache.max_age is None else f" for {cache.max_age:g} s")
+    if fan_out:
+        yield "lines that want several answers are fanned out"
 
 
 def _node(node: Node) -> str:
@@ -122,10 +145,17 @@ def _node(node: Node) -> str:
             f"{child.weight / total:.3%} {text}".replace(".000%", "%")
             for child, text in zip(node.children, inner, strict=True)
         )
+    if node.mode == FALLBACK:
+        after = f", after {_codes(node.codes)}: " if node.codes else ", else "
+        return after.join(inner)
     if node.mode == CONDITIONAL:
         cases = [f"if {_fields(each.query)}: {inner[each.then]}" for each in node.conditions]
         return ", ".join([*cases, f"else {inner[node.default]}" if node.default is not None else "else rejected"])
     return inner[0]
+
+
+def _codes(codes: Iterable[int]) -> str:
+    return " ".join(map(str, codes))
 
 
 def _fields(query: Mapping[str, Any]) -> str:
@@ -134,7 +164,8 @@ def _fields(query: Mapping[str, Any]) -> str:
 
 def _target(node: Node) -> str:
     account, model = node.settings.account, node.settings.model
-    where = "the account that headers or lines name"
+    where, direct = "the account that headers or lines name", node.settings.direct
     if account is not None:
         where = f"@{account.slug}" if isinstance(account, Slug) else f"{account.provider} with a key in the config"
-    return f"{where} as {model}" if model else where
+    where = f"{where} as {model}" if model else where
+    return where if direct in (None, NEVER) else f"{where} (direct calls {direct})"

@@ -6,7 +6,8 @@ key's variable, `model_info.id`), never of a key: so it stays when other entries
 running batch are found again by it.
 
 The list is LiteLLM's: nothing in it stops the start. An entry that cannot be used says so in a warning, but for those
-whose provider has no batch lane here and no name like one that has; the lines that name it are rejected.
+whose provider nobody knows and that have no name like one; the lines that name it are rejected. An entry whose provider
+has no lane of batches is served by ordinary calls.
 """
 
 from __future__ import annotations

@@ -102,6 +102,16 @@ class ApiKey(Settings):
         return self
 
 
+class DirectLimits(Settings):
+    """What the ordinary calls of a virtual key may be. None: no limit is known."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 16
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 5  # of one line, after errors of the provider's own
+    timeout_seconds: Seconds = 600  # of one call
+
+
 class Options(Settings):
     """What the operator says about a virtual key beyond its credentials. None: the lane's own value."""
 
@@ -115,6 +125,9 @@ class Options(Settings):
     on_unknown: Literal["wait", "resend"] = "wait"
     drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
     strict_params: bool | None = None  # leave out not even what only hints
+    # Ordinary calls at full price: where no native job can be, or always; "never", whatever the config of a batch says.
+    direct_calls: Literal["never", "allowed", "always"] | None = None
+    direct_limits: DirectLimits = DirectLimits()
     retired: bool = False
 
     @model_validator(mode="after")
@@ -143,6 +156,7 @@ class EngineSettings(Settings):
     poll_seconds_first: Seconds = 5
     poll_seconds_max: Seconds = 300
     workers: Positive | None = None
+    direct_workers: Positive = 1  # processes that make ordinary calls; each answers one virtual key's lines at a time
     task_seconds: Seconds = 60
     task_seconds_per_mb: Seconds = 3
     line_seconds: Seconds = 5

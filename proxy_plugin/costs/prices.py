@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy_plugin.providers.base import Capabilities, Usage
+from proxy_plugin.providers.base import Capabilities, InputMode, Usage
 from proxy_plugin.providers.catalog import aliases
 
 LITELLM_FILE = "model_prices_and_context_window_backup.json"
@@ -36,6 +36,9 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_creation_input_token_cost_above_1hr: float | None = None  # of tokens that are kept for an hour
 
 
+_OF_BATCHES = tuple(name for name in Listed.__struct_fields__ if name.endswith("_batches"))
+
+
 class Price(msgspec.Struct, frozen=True):
     """US dollars a token in a lane's native batch service."""
 
@@ -55,15 +58,17 @@ class Price(msgspec.Struct, frozen=True):
 
 
 def price(lane: Capabilities, model: str) -> Price | None:
-    """Return the batch price of a model in a lane, None where it is not known.
+    """Return the batch price of a model in a lane, its full price where it has ordinary calls; None: not known.
 
     Where no price of writing into a cache is listed, the provider has none: such tokens are read like any other.
     """
-    listed = _find(_listed(), (lane.provider, *aliases(lane.provider), lane.priced_as or lane.provider), model)
-    if listed is None or listed.input_cost_per_token is None:
+    found = _find(_listed(), (lane.provider, *aliases(lane.provider), lane.priced_as or lane.provider), model)
+    if found is None or found.input_cost_per_token is None:
         return None
     share = 1 - lane.discount
-    fresh = _batch(listed.input_cost_per_token_batches, listed.input_cost_per_token, share)
+    full = lane.input_mode is InputMode.DIRECT
+    listed = msgspec.structs.replace(found, **dict.fromkeys(_OF_BATCHES)) if full else found
+    fresh = _batch(listed.input_cost_per_token_batches, found.input_cost_per_token, share)
     read = listed.cache_read_input_token_cost
     cached = _batch(listed.cache_read_input_token_cost_batches, read, share) if read is not None else fresh
     output = _batch(listed.output_cost_per_token_batches, listed.output_cost_per_token or 0.0, share)

@@ -74,12 +74,18 @@ class Tally:
         self._models: Counter[int] = Counter()
 
     def add(
-        self, part: int, provider: str, asked: str | None, answered: str | None, usage: Usage | None
+        self,
+        part: int,
+        provider: str,
+        asked: str | None,
+        answered: str | None,
+        usage: Usage | None,
+        way: str = "native",
     ) -> float | None:
         """Count one answered line; return its cost in US dollars, None if that is not known."""
         known = self._known.get((part, answered))
         if known is None:
-            known = self._meet(part, provider, asked, answered)
+            known = self._meet(part, _price(provider, asked, answered, way), asked, answered)
         price, sums = known
         return sums.add(price, usage)
 
@@ -87,8 +93,9 @@ class Tally:
         """Return what was counted, by part and model."""
         return tuple(sums.spent(*key) for key, sums in sorted(self._sums.items(), key=lambda item: item[0]))
 
-    def _meet(self, part: int, provider: str, asked: str | None, answered: str | None) -> tuple[Price | None, _Sums]:
-        found = _price(provider, asked, answered)
+    def _meet(
+        self, part: int, found: Price | None, asked: str | None, answered: str | None
+    ) -> tuple[Price | None, _Sums]:
         if self._models[part] >= MODELS_KEPT:
             return found, self._sums_of(part, OTHERS)
         self._models[part] += 1
@@ -146,9 +153,9 @@ def usage_object(used: Usage) -> dict[str, Any]:
 
 
 @lru_cache(4096)
-def _price(provider: str, asked: str | None, answered: str | None) -> Price | None:
+def _price(provider: str, asked: str | None, answered: str | None, way: str) -> Price | None:
     try:
-        lane = catalog.load(provider).capabilities
+        lane = (catalog.direct(provider) if way == "direct" else catalog.load(provider)).capabilities
     except (catalog.UnknownProvider, ImportError):  # the adapter was removed since: its rows still count
         return None
     found = (price(lane, name) for name in (answered, asked) if name)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -14,7 +14,8 @@ from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.ground.turns import Places
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.manifest import ASSIGNMENT
+from proxy_plugin.lines.ways import half
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
 from proxy_plugin.storage.batch_folders import BatchFolders
@@ -23,6 +24,7 @@ from proxy_plugin.storage.errors import RegistryFull
 from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
+from proxy_plugin.storage.tables.rescues import rescue_of
 from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 P = ParamSpec("P")
@@ -74,6 +76,7 @@ class Desk:
 
     gateway: Gateway
     folders: BatchFolders
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # the gateway stops: what can wait for the next start
     fetching: Places[str] = field(default_factory=lambda: Places(FETCHING))  # ids of batches that want pictures
 
     def now(self) -> float:
@@ -117,8 +120,8 @@ class Desk:
         return decode_route(batch.route)
 
     def lane(self, part: PartRow) -> BatchProvider:
-        """Return the adapter of the part's provider."""
-        return catalog.load(part.provider)
+        """Return the adapter of the part's provider; of a part that is answered by calls what both ways have."""
+        return cast("BatchProvider", half(part.provider, part.way))
 
     def virtual_key(self, slug: str) -> Options:
         """Return the operator's settings for a part's account; a caller's own has the defaults. Raises KeyMissing."""
@@ -150,17 +153,22 @@ class Desk:
     def document(self, part: PartRow, batch: BatchRow) -> PartFile:
         """Return the part's native document."""
         assert batch.split_dir is not None
-        home = self.folder(part) if part.cut else self.folder(part) / batch.split_dir
+        made = part.cut is not None or rescue_of(part).assignment is not None  # and not by the split
+        home = self.folder(part) if made else self.folder(part) / batch.split_dir
         return PartFile(
             mark=part.mark,
             path=home / part.file,
             bytes=part.bytes,
-            lines=part.lines,
+            lines=part.records,
             sha256=part.sha256,
             endpoint=part.endpoint,
             model=part.model,
             partition=part.partition_key,
         )
+
+    def assignment(self, part: PartRow, batch: BatchRow) -> Path:
+        """Return the file that tells which lines a part has."""
+        return self.folder(part) / (rescue_of(part).assignment or f"{batch.split_dir}/{ASSIGNMENT}")
 
     def submission_for(self, part: PartRow, batch: BatchRow, row: SubmissionRow) -> Submission:
         """Return a submission in the words of an adapter."""

@@ -19,7 +19,7 @@ from proxy_plugin.storage.tables.cuts import Suspects, cut_of, root_of
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
 
 MOST_ALONE = 20
-_BAD = frozenset({"cutting", "refused", "replaced"})
+_BAD = frozenset({"cutting", "refused", "rescuing", "replaced"})
 TOO_MANY = (
     f" More than {MOST_ALONE} lines of this job are refused, so those that were refused together were not taken"
     " apart any further; a retry sends them in smaller jobs."
@@ -44,7 +44,7 @@ class Cutting(NamedTuple):
 
 def decide(part: PartRow, refusal: StoredRefusal, family: Iterable[PartRow], least: int) -> Cutting:
     """Decide. `family` are all parts that came from the same one of the manifest, `least` the lines a job must have."""
-    named = tuple(line for line in refusal.records or () if line.record <= part.lines)
+    named = _named(part, refusal)
     if refusal.divisible is not True:
         return Cutting(named[:1])
     if part.lines == 1:
@@ -54,9 +54,14 @@ def decide(part: PartRow, refusal: StoredRefusal, family: Iterable[PartRow], lea
         return Cutting(named[:1], why=TOO_MANY)
     if named:
         return _without(part, named, room, least)
-    if part.lines // 2 < least:
+    if part.records // 2 < least:
         return Cutting(why=_TOO_FEW)
     return Cutting(pieces=2)
+
+
+def _named(part: PartRow, refusal: StoredRefusal) -> tuple[BadLine, ...]:
+    """Return the lines that are named. Of a part with lines of several requests records are, so it is halved."""
+    return () if part.requests else tuple(line for line in refusal.records or () if line.record <= part.lines)
 
 
 def _without(part: PartRow, named: tuple[BadLine, ...], room: int, least: int) -> Cutting:

@@ -11,7 +11,9 @@ from typing import Any
 
 from proxy_plugin.engine.audit import audit
 from proxy_plugin.engine.desk import Desk, Key
+from proxy_plugin.engine.direct.answer import answer_part
 from proxy_plugin.engine.housekeeping import clear
+from proxy_plugin.engine.onward.rescue import rescue
 from proxy_plugin.engine.steps_batch import follow, split_batch, validate
 from proxy_plugin.engine.steps_cut import cut
 from proxy_plugin.engine.steps_file import scan_file
@@ -45,6 +47,7 @@ TABLE = (
     Step("follow", "batch", "running", follow),
     Step("merge", "batch", "merging", merge_batch, heavy=True),
     Step("admit", "part", "planned", admit),
+    Step("answer", "part", "answering", answer_part, heavy=True),
     Step("stage", "part", "staging", stage, transfer=True),
     Step("intend", "part", "staged", intend),
     Step("send", "submission", "intent", send),
@@ -54,6 +57,7 @@ TABLE = (
     Step("fetch", "part", "ended", fetch, heavy=True, transfer=True),
     Step("collect", "part", "stored", collect_rows, heavy=True),
     Step("cut", "part", "cutting", cut, heavy=True),
+    Step("rescue", "part", "rescuing", rescue, heavy=True),
     Step("audit", "part", "collected", audit),  # due only where a guess was made
     Step("clear", "clearing", "due", clear),
 )

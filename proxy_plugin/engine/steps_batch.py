@@ -14,6 +14,7 @@ from msgspec import structs
 from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.onward.window import CALLS_BEGIN, calls_begin
 from proxy_plugin.engine.poison import suspected
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
@@ -113,11 +114,11 @@ async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest)
     if manifest.faults:
         await _give_up(desk, batch, manifest.faults)
         return
-    await asyncio.to_thread(_publish_folder, folder)
+    await asyncio.to_thread(publish_folder, folder)
     failpoints.passing("split.acted")
     await desk.write(_commit_manifest, desk, batch, folder.name, manifest)
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
-    if desk.route(batch).fetches_media:
+    if desk.route(batch).fetches_media and all(part.goes_on is None for part in manifest.parts):
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
 
 
@@ -132,7 +133,8 @@ async def _give_up(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None
     await asyncio.to_thread(desk.folders.clear_ended, batch.id)
 
 
-def _publish_folder(folder: Path) -> None:
+def publish_folder(folder: Path) -> None:
+    """Make the name of an attempt's folder durable. Blocking."""
     for each in (folder.parent, folder.parent.parent):
         sync_folder(each)
 
@@ -155,11 +157,12 @@ def _commit_manifest(conn: Connection, desk: Desk, batch: BatchRow, folder: str,
     )
     suspects = suspects_of(batch.suspects)
     for spec in manifest.parts:
-        parts.insert(conn, suspected(_part_row(batch.id, spec), spec.first, spec.last, suspects))
+        parts.insert(conn, suspected(part_row(batch.id, spec), spec.first, spec.last, suspects))
     batches.event(conn, batch.id, None, now, "split", f"{len(manifest.parts)} parts")
 
 
-def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
+def part_row(batch_id: str, spec: PartSpec) -> PartRow:
+    """Return the row of a part that is yet to be sent."""
     return PartRow(
         batch_id=batch_id,
         n=spec.n,
@@ -177,6 +180,7 @@ def _part_row(batch_id: str, spec: PartSpec) -> PartRow:
         due_at=0.0,
         way=spec.way,
         goes_on=spec.goes_on,
+        requests=spec.requests,
     )
 
 
@@ -189,9 +193,21 @@ def _follow(conn: Connection, desk: Desk, batch: BatchRow) -> None:
     now = desk.now()
     if parts.all_ended(conn, batch.id):
         batches.move(conn, batch, "merging", finalizing_at=int(now))
+    elif (begin := calls_begin(desk, batch)) is not None and not batches.told(conn, batch.id, CALLS_BEGIN):
+        _wait_for_calls(conn, batch, begin, now)
     elif now < batch.expires_at:
         batches.postpone(conn, batch.id, float(batch.expires_at))
     else:
         if desk.route(batch).on_deadline == "cancel" and batch.deadline_at is None:
             batches.deadline(conn, batch, now)
         batches.postpone(conn, batch.id, now + 3600)
+
+
+def _wait_for_calls(conn: Connection, batch: BatchRow, begin: float, now: float) -> None:
+    """Wake all parts once when no job is waited for any more."""
+    if now < begin:
+        batches.postpone(conn, batch.id, begin)
+        return
+    parts.wake_all(conn, batch.id)
+    batches.event(conn, batch.id, None, now, CALLS_BEGIN)
+    batches.postpone(conn, batch.id, float(batch.expires_at))

@@ -26,11 +26,12 @@ from proxy_plugin.lines.cut import CutFacts, cut_document
 from proxy_plugin.lines.line_index import BrokenIndex
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import RESULTS
-from proxy_plugin.storage.tables import batches, cuts, parts
+from proxy_plugin.storage.tables import batches, cuts, parts, rescues
 from proxy_plugin.storage.tables.cuts import StoredCut
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, refusal_of
 
 LOG = logging.getLogger("proxy_plugin.engine")
+_INHERITED = ("batch_id", "slug", "provider", "endpoint", "model", "partition_key", "way", "goes_on", "rescue")
 
 
 async def cut(desk: Desk, part: PartRow) -> None:
@@ -41,7 +42,8 @@ async def cut(desk: Desk, part: PartRow) -> None:
     plan = await desk.read(_plan, desk, part)
     what, document = f"cut-{part.n:05d}", desk.document(part, batch)
     folder, heirs = desk.folders.new(part.batch_id, what), await desk.read(cuts.of_batch, part.batch_id)
-    common = cut_job(desk.gateway.blobs, batch, part, document.path, desk.folder(part), heirs=heirs, folder=folder)
+    assignment = desk.assignment(part, batch)
+    common = cut_job(desk.gateway.blobs, batch, part, document.path, assignment, heirs=heirs, folder=folder)
     job = structs.replace(common, out=tuple(line.record for line in plan.out), pieces=plan.pieces)
     terms = desk.gateway.terms(batch.workspace, part.bytes)
     work = space.run(desk, batch, RESULTS, part.bytes, terms, cut_document, job)
@@ -86,7 +88,7 @@ def _commit(conn: Connection, desk: Desk, part: PartRow, plan: Cutting, facts: C
     assert refusal is not None
     if not plan.pieces:
         line, number = (plan.out[0], facts.out[0].number) if facts.out else (None, None)
-        parts.move(conn, part, "refused", refusal=poison.said(refusal, line, number, plan.why).text())
+        rescues.end(conn, part, "refused", refusal=poison.said(refusal, line, number, plan.why).text())
         return True
     _replace(conn, part, _alone(part, refusal, plan, facts) + _smaller(conn, part, refusal, plan, facts, folder))
     detail = f"{len(facts.out)} lines out, {len(facts.pieces)} parts"
@@ -105,11 +107,12 @@ def _replace(conn: Connection, part: PartRow, heirs: list[PartRow]) -> None:
 def _alone(part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts) -> list[PartRow]:
     """Return the parts of the lines that are taken out. They are refused from the start and have no document."""
     words = {line.record: line for line in plan.out}
-    ended = {"state": "refused", "failed": 1, "job": part.job, "due_at": None, "bytes": 0, "sha256": "", "file": ""}
+    ended = {"job": part.job, "bytes": 0, "sha256": "", "file": ""}
     rows = list[PartRow]()
     for line in facts.out:
         text = poison.said(refusal, words[line.record], line.number, poison.ALONE).text()
-        rows.append(_of(part, line.ordinal, line.ordinal, lines=1, mark=line.mark, refusal=text, **ended))
+        row = _of(part, line.ordinal, line.ordinal, lines=1, mark=line.mark, refusal=text, **ended)
+        rows.append(rescues.refused_from_the_start(row))
     return rows
 
 
@@ -117,22 +120,22 @@ def _smaller(
     conn: Connection, part: PartRow, refusal: StoredRefusal, plan: Cutting, facts: CutFacts, folder: str
 ) -> list[PartRow]:
     """Return the parts of the others, to be sent; not if the provider named more lines than are taken out."""
-    rest = {"state": "refused", "due_at": None, "refusal": poison.said(refusal, None, None, poison.TOO_MANY).text()}
+    rest = poison.said(refusal, None, None, poison.TOO_MANY).text()
     batch = batches.get(conn, part.batch_id)
     suspects = cuts.suspects_of(batch.suspects if batch else None)
     rows = list[PartRow]()
     for piece in facts.pieces:
         known = {"lines": piece.lines, "bytes": piece.bytes, "sha256": piece.sha256, "mark": piece.mark}
+        known["requests"] = piece.requests
         row = _of(part, piece.first, piece.last, file=f"{folder}/{piece.file}", **known)
         suspected = poison.suspected(row, piece.first, piece.last, suspects)
-        rows.append(structs.replace(row, failed=piece.lines, **rest) if plan.rest else suspected)
+        refused = rescues.refused_from_the_start(structs.replace(row, refusal=rest))
+        rows.append(refused if plan.rest else suspected)
     return rows
 
 
 def _of(part: PartRow, first: int, last: int, **facts: Any) -> PartRow:
     """Return a part with lines of another one, for the same target."""
     own = StoredCut(part.n, cuts.root_of(part), first, last).text()
-    known = {
-        name: getattr(part, name) for name in ("batch_id", "slug", "provider", "endpoint", "model", "partition_key")
-    }
+    known = {name: getattr(part, name) for name in _INHERITED}
     return PartRow(**{"n": 0, "state": "planned", "due_at": 0.0, "cut": own, **known, **facts})

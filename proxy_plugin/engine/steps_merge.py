@@ -15,6 +15,7 @@ from proxy_plugin.config.sections import UNNAMED
 from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.onward.late import look_again
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
@@ -41,6 +42,7 @@ class SumMismatch(Exception):
 async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     """Write output, errors and ledger in input order, check the sum, and publish all of it in one transaction."""
     rows, attempts = await desk.read(_parts, batch.id)
+    rows = await look_again(desk, batch, rows)
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
     expected = await asyncio.to_thread(merge_bytes, job, batch.total)
@@ -158,15 +160,18 @@ def _end_state(conn: Connection, batch: BatchRow, rows: list[PartRow], facts: Me
 
     The rows tell, not the words of the jobs: a job that was cancelled while it wrote its results has them all.
     """
-    cut = {row.end_reason for row in rows} if facts.outcomes.keys() & UNANSWERED else set()
+    told = [
+        row for row in rows if row.failed or row.rescue is None
+    ]  # others have no line that stayed without an answer
+    cut = {row.end_reason for row in told} if facts.outcomes.keys() & UNANSWERED else set()
     if not rows and facts.outcomes.keys() & UNANSWERED:  # it was stopped before its lines were translated
         cut = {batch.stopping}
     if batch.stopping == "batch_cancelled" and cut & {"cancelled", "batch_cancelled", "batch_expired"}:
         return "cancelled"
     if cut & {"expired", "batch_expired"} or (batch.stopping == "batch_expired" and "cancelled" in cut):
         return "expired"
-    answered = batch.cached or submissions.any_accepted(conn, batch.id)
-    if any(row.state == "refused" for row in rows) and not answered:
+    ran = facts.completed or any(row.state == "collected" for row in rows) or submissions.any_accepted(conn, batch.id)
+    if any(row.state == "refused" for row in rows) and not ran:
         return "failed"
     return "completed"
 

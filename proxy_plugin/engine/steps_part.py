@@ -11,9 +11,12 @@ from proxy_plugin.config import Options
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_adopted, let_go
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.direct import turns
+from proxy_plugin.engine.onward.window import gives_way, left
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
@@ -27,7 +30,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
 
@@ -42,8 +45,14 @@ JOB_LOST = Refused("The provider no longer knows the job that it accepted.", cod
 
 async def admit(desk: Desk, part: PartRow) -> None:
     """Let a part on its way when its virtual key has room; one that could never fit goes alone."""
-    if (await desk.batch(part.batch_id)).stopping:
+    if part.way == DIRECT:
+        await desk.write(turns.admit, desk, part)
+        return
+    batch = await desk.batch(part.batch_id)
+    if batch.stopping:
         await desk.write(drop_if_stopping, part)
+        return
+    if await left(desk, part, batch):
         return
     await desk.write(_admit, desk, part, desk.virtual_key(part.slug))
 
@@ -54,14 +63,14 @@ def _admit(conn: Connection, desk: Desk, part: PartRow, key: Options) -> None:
     if key.max_jobs_in_flight is None and key.max_lines_queued is None:
         parts.move(conn, part, "staging")
         queues.wake_first(conn, part.slug)  # there is a queue only where there was a limit before the last start
-    elif not queues.anybody(conn, part.slug) and _has_room(conn, part.slug, part.lines, key):
+    elif not queues.anybody(conn, part.slug) and _has_room(conn, part.slug, part.records, key):
         parts.move(conn, part, "staging")
     else:
         _admit_in_turn(conn, desk, part, key)
 
 
 def _has_room(conn: Connection, slug: str, more: int, key: Options) -> bool:
-    """Tell whether one job of so many lines may go on its way; one that could never fit goes alone."""
+    """Tell whether one job of so many requests may go on its way; one that could never fit goes alone."""
     jobs, lines = parts.in_flight(conn, slug)
     room = key.max_jobs_in_flight is None or jobs < key.max_jobs_in_flight
     return room and (key.max_lines_queued is None or lines + more <= key.max_lines_queued or not jobs)
@@ -73,7 +82,7 @@ def _admit_in_turn(conn: Connection, desk: Desk, part: PartRow, key: Options) ->
     part = parts.change(conn, part, due_at=due_at, note=queues.NO_ROOM)
     first = queues.first(conn, part.slug)
     assert first is not None
-    if (first.batch_id, first.n) == (part.batch_id, part.n) and _has_room(conn, part.slug, part.lines, key):
+    if (first.batch_id, first.n) == (part.batch_id, part.n) and _has_room(conn, part.slug, part.records, key):
         parts.move(conn, part, "staging")
         queues.served(conn, part.slug, first.workspace)
         first = queues.first(conn, part.slug)
@@ -94,7 +103,9 @@ def drop_if_stopping(conn: Connection, part: PartRow) -> bool:
 
 async def stage(desk: Desk, part: PartRow) -> None:
     """Bring the native document to the provider. Nothing is paid for; a second run looks for the first."""
-    if part.lines < (least := least_lines(desk, part)):
+    if await left(desk, part, await desk.batch(part.batch_id)):
+        return
+    if part.records < (least := least_lines(desk, part)):
         await desk.write(_refuse_small, part, _too_few(desk, part, least), desk.now())
         return
     if not await desk.write(_begin_staging, part, leaves=isinstance(desk.lane(part), Leaves)):
@@ -130,7 +141,7 @@ def _refuse_small(conn: Connection, part: PartRow, why: Refused, now: float) -> 
 def _too_few(desk: Desk, part: PartRow, least: int) -> Refused:
     title = desk.lane(part).capabilities.title
     message = (
-        f"{title} takes no job of fewer than {least} lines, and this one would have {part.lines}. Put more lines for "
+        f"{title} takes no job of fewer than {least} lines, and this one would have {part.records}. Put more lines for "
         "this account, model and endpoint into one file, or send them to another account; where its quota allows "
         "smaller jobs, set min_lines_per_job of the virtual key."
     )
@@ -174,7 +185,7 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     if looked_at:  # what a poll of its job has counted is none of the parts' that take its place
         parts.move(conn, part, "cutting", refusal=known.text(), completed=0, failed=0)
     else:
-        parts.move(conn, part, "refused", refusal=known.text())
+        rescues.end(conn, part, "refused", refusal=known.text())
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
@@ -210,7 +221,7 @@ def check_mark(lane: BatchProvider, part: PartRow, status: JobStatus) -> None:
 
 
 def counted(status: JobStatus, lines: int) -> tuple[int, int] | None:
-    """Return completed and failed as far as they can be true of so many lines; None where neither is told."""
+    """Return completed and failed as far as they can be true of so many requests; None where neither is told."""
     completed, failed = believed(status.completed, lines), believed(status.failed, lines)
     if completed is None and failed is None:
         return None
@@ -226,9 +237,9 @@ async def _ended(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider
 
 
 def _end(conn: Connection, part: PartRow, status: JobStatus, now: float) -> None:
-    reason, told = (status.end or JobEnd.COMPLETED).value, counted(status, part.lines)
+    reason, told = (status.end or JobEnd.COMPLETED).value, counted(status, part.records)
     known = StoredResults(native=dict(status.results), ended_at=now, told=told, unnamed=status.unnamed)
-    completed, failed = told or (0, 0)
+    completed, failed = part.in_lines(told)
     changes = {"end_reason": reason, "results": known.text(), "missing_since": None}
     parts.move(conn, part, "ended", completed=completed, failed=failed, **changes)
 
@@ -289,7 +300,7 @@ def _note_poll(
     if not _changed(part, status, asked):
         parts.change(conn, part, due_at=due_at)
         return
-    completed, failed = counted(status, part.lines) or (0, 0)
+    completed, failed = part.in_lines(counted(status, part.records))
     changes = {"cancel_sent_at": asked, "missing_since": None, "tries": 0, "note": None}
     parts.change(conn, part, due_at=due_at, completed=completed, failed=failed, **changes)
     parts.counts_changed(conn, part.batch_id)
@@ -303,12 +314,13 @@ async def _certain(desk: Desk, part: PartRow) -> bool:
 
 def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
     was = (part.completed, part.failed, part.cancel_sent_at, part.missing_since, part.note, part.tries)
-    return was != (*(counted(status, part.lines) or (0, 0)), asked, None, None, 0)
+    return was != (*part.in_lines(counted(status, part.records)), asked, None, None, 0)
 
 
 async def _cancel_if_wanted(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> PartRow:
-    """Cancel the job of a stopping batch once; return the part as it is now."""
-    if not batch.stopping or part.cancel_sent_at is not None or not await _certain(desk, part):
+    """Cancel the job of a stopping batch once, and one that is not waited for; return the part as it is now."""
+    wanted = part.cancel_sent_at is None and (batch.stopping or gives_way(desk, part, batch))
+    if not wanted or not await _certain(desk, part):
         return part
     await _cancel(desk, part, batch, lane)
     return await desk.write(parts.change, part, cancel_sent_at=desk.now())

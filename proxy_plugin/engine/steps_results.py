@@ -26,14 +26,14 @@ from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
-from proxy_plugin.lines.collect import LONGEST_ROW_BYTES, CollectFacts, CollectJob, collect
-from proxy_plugin.lines.manifest import ASSIGNMENT
+from proxy_plugin.lines.collect import EXPIRED, LONGEST_ROW_BYTES, MISSING, CollectFacts, CollectJob, collect
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import ENDING, RESULTS
-from proxy_plugin.storage.tables import batches, cuts, parts, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -102,7 +102,7 @@ async def _ask(desk: Desk, part: PartRow, batch: BatchRow, account: Account, kno
 def _updated(part: PartRow, known: StoredResults, status: JobStatus) -> StoredResults:
     if status.state is not JobState.ENDED:
         return known
-    told = counted(status, part.lines) or known.told
+    told = counted(status, part.records) or known.told
     return structs.replace(
         known, native=known.native | dict(status.results), told=told, unnamed=status.unnamed, ask=False
     )
@@ -116,7 +116,7 @@ def _note_answer(conn: Connection, desk: Desk, part: PartRow, fresh: StoredResul
         due_at, fresh = now + pause, structs.replace(fresh, ask=True)
     else:
         due_at, fresh = 0.0, structs.replace(fresh, ask=False)
-    completed, failed = fresh.told or (part.completed, part.failed)
+    completed, failed = part.in_lines(fresh.told) if fresh.told else (part.completed, part.failed)
     parts.change(conn, part, results=fresh.text(), due_at=due_at, tries=0, completed=completed, failed=failed)
     parts.counts_changed(conn, part.batch_id)
     if fresh.ask:
@@ -154,7 +154,7 @@ async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResult
     except (Refused, TryLater) as error:
         if not await _results_gone(desk, part, error):
             raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error
-        names, refusal = await asyncio.to_thread(_whole, folder), _expired(known)
+        names, refusal = await asyncio.to_thread(_whole, folder), _expired(part, known)
     failpoints.passing("fetch.acted")
     known = structs.replace(known, names=names)
     await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
@@ -171,13 +171,13 @@ async def _fetched(desk: Desk, part: PartRow, account: Account, status: JobStatu
 
 
 def most_results(part: PartRow, max_line_bytes: int) -> int:
-    """Return how many bytes one file of results may have: as many lines as the part, each as long as a line may be.
+    """Return how many bytes one file of results may have: a line for each record, each as long as a line may be.
 
     Answers can be longer than what was asked, those with many vectors above all, so there is always room for one of the
-    longest that is read; a part of embeddings has that for each of its lines.
+    longest that is read; a part of embeddings has that for each of them.
     """
     each = LONGEST_ROW_BYTES if part.endpoint == EMBEDDINGS else max_line_bytes
-    return max(part.lines * each, LONGEST_ROW_BYTES)
+    return max(part.records * each, LONGEST_ROW_BYTES)
 
 
 async def _folder(desk: Desk, part: PartRow, known: StoredResults) -> tuple[StoredResults, Path]:
@@ -205,9 +205,9 @@ def _whole(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not name.startswith(".") and not name.endswith(".part")))
 
 
-def _expired(known: StoredResults) -> str:
+def _expired(part: PartRow, known: StoredResults) -> str:
     told = sum(known.told or ())
-    said = f" It had reported an answer for {told} of its lines." if told else ""
+    said = f" It had reported an answer for {told} of its {'requests' if part.requests else 'lines'}." if told else ""
     return StoredRefusal.of(Refused(RESULTS_EXPIRED.message + said, code=RESULTS_EXPIRED.code)).text()
 
 
@@ -249,34 +249,40 @@ def _answered_as(desk: Desk, part: PartRow, batch: BatchRow) -> str:
     return part.endpoint if own is None or desk.route(batch).native_answers is True else own
 
 
-async def collect_rows(desk: Desk, part: PartRow) -> None:
-    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
-    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
-    batch = await desk.batch(part.batch_id)
-    assert batch.split_dir is not None
-    assert known.folder is not None
-    assert known.names is not None
-    folder = desk.folders.new(part.batch_id, what)
-    job = CollectJob(
+async def collect_job(
+    desk: Desk, part: PartRow, batch: BatchRow, results: Path, names: tuple[str, ...], folder: Path
+) -> CollectJob:
+    """Return what makes rows in `folder` of the files `names` in `results`."""
+    return CollectJob(
         provider=part.provider,
         endpoint=_answered_as(desk, part, batch),
         part=part.n,
         mark=part.mark,
-        results=str(home / known.folder),
-        names=known.names,
-        assignment=str(home / batch.split_dir / ASSIGNMENT),
+        results=str(results),
+        names=names,
+        assignment=str(desk.assignment(part, batch)),
         folder=str(folder),
+        missing_as=_missing_as(part, batch),
         secrets=_secrets(desk, part, batch),
         heirs=heirs_of(await desk.read(cuts.of_batch, part.batch_id)),
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
+        way=part.way,
         allowance=desk.gateway.config.engine.allowance,
-        keeping=keeping(desk.gateway.config, desk.route(batch), home / batch.split_dir / ASSIGNMENT, desk.now()),
+        keeping=keeping(desk.gateway.config, desk.route(batch), desk.assignment(part, batch), desk.now()),
     )
+
+
+async def collect_rows(desk: Desk, part: PartRow) -> None:
+    """Turn native results into rows by ordinal. Rows that do not carry our mark are not counted."""
+    known, home, what = results_of(part), desk.folder(part), f"rows-{part.n:05d}"
+    batch = await desk.batch(part.batch_id)
+    assert known.folder is not None
+    assert known.names is not None
+    folder = desk.folders.new(part.batch_id, what)
+    job = await collect_job(desk, part, batch, home / known.folder, known.names, folder)
     facts = await _collected(desk, part, batch, job)
     if facts is None:
-        await asyncio.to_thread(empty_folder, folder)
-        known = structs.replace(known, rows=folder.name, stopping=batch.stopping, held=(0, 0))
-        await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
+        await _give_up(desk, part, batch, folder)
         return
     failpoints.passing("collect.acted")
     if _promises_more(part, known, facts) and part.refusal is None and not _over(known, desk.now()):
@@ -289,6 +295,19 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         await desk.write(_commit_rows, desk, part, known.text(), facts)
         await _forget_results(desk, part, batch, Path(job.results))
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
+
+
+async def _give_up(desk: Desk, part: PartRow, batch: BatchRow, folder: Path) -> None:
+    """Tell every line that the results take too long to read."""
+    await asyncio.to_thread(empty_folder, folder)
+    known = structs.replace(results_of(part), rows=folder.name, stopping=batch.stopping, held=(0, 0))
+    await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
+
+
+def _missing_as(part: PartRow, batch: BatchRow) -> str:
+    """Return the code of requests without a row, of lines of which others have one; see `worker_jobs._cut_by`."""
+    stopping = batch.stopping if part.end_reason == JobEnd.CANCELLED.value else None
+    return EXPIRED if part.end_reason == JobEnd.EXPIRED.value else stopping or MISSING
 
 
 def _secrets(desk: Desk, part: PartRow, batch: BatchRow) -> tuple[str, ...]:
@@ -314,7 +333,7 @@ async def _collected(desk: Desk, part: PartRow, batch: BatchRow, job: CollectJob
     size = await asyncio.to_thread(tasks.bytes_in, [job.results])
     terms = desk.gateway.terms(batch.workspace, size, times=2.0 ** min(part.tries, tasks.MORE_TRIES))
     try:
-        expected = await asyncio.to_thread(collect_bytes, job, part.lines)
+        expected = await asyncio.to_thread(collect_bytes, job, part.records)
         return await space.run(desk, batch, ENDING, expected, terms, collect, job, weight=WEIGHTS[ROWS])
     except OutOfBudget as error:
         logs.event(LOG, "out_of_budget", slug=part.slug, error=error, level=logging.WARNING)
@@ -329,8 +348,10 @@ def _promises_more(part: PartRow, known: StoredResults, facts: CollectFacts) -> 
     Of a job that ran to its end and tells no counts every line has a row. What it counted as done is looked for among
     rows of lines that ran: rows of cancelled lines, which some providers do not count, stand for nothing else.
     """
+    if part.way == DIRECT:
+        return False  # what was answered is here
     if not any(known.told or ()):
-        return part.end_reason == JobEnd.COMPLETED.value and facts.lines < part.lines
+        return part.end_reason == JobEnd.COMPLETED.value and facts.lines < part.records
     return parts.unheld(known.told, (facts.lines, facts.ran)) > 0
 
 
@@ -342,9 +363,10 @@ def _too_few(known: StoredResults, facts: CollectFacts) -> str:
 def _commit_rows(
     conn: Connection, desk: Desk, part: PartRow, text: str, facts: CollectFacts, refusal: str | None = None
 ) -> None:
-    failed, audit_at = part.lines - facts.ok, desk.now() if submissions.guessed(conn, part) else None
-    counts = {"completed": facts.ok, "failed": max(failed, 0), "refusal": refusal or part.refusal}
-    parts.move(conn, part, "collected", results=text, due_at=audit_at, **counts)
+    audit_at = desk.now() if submissions.guessed(conn, part) else None
+    counts = {"completed": facts.answered, "failed": part.lines - facts.answered}
+    changes = {"results": text, "due_at": audit_at, "refusal": refusal or part.refusal}
+    rescues.end(conn, part, "collected", **changes, **counts)
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)

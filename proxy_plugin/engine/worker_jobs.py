@@ -11,14 +11,15 @@ from proxy_plugin.access.kept_answers import looking
 from proxy_plugin.answers.keys import KEYS, RECORD_BYTES
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.body_changes import Growth
-from proxy_plugin.lines.choose import target_spec
+from proxy_plugin.lines.choose import TargetSpec, target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
 from proxy_plugin.lines.manifest import ASSIGNMENT, CACHED_ROWS, REMARKS, Heir
-from proxy_plugin.lines.merge import MergeJob
+from proxy_plugin.lines.merge import MergeJob, RescueFiles
 from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
+from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.routing.route import EVERYTHING, Route
 from proxy_plugin.storage.batch_folders import BatchFolders, size_of
 from proxy_plugin.storage.blobs import Blobs
@@ -27,6 +28,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, unheld
+from proxy_plugin.storage.tables.rescues import rescue_of
 
 SHORTEST_LINE = 3  # bytes, `{}` and its break
 SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
@@ -64,14 +66,20 @@ def split_job(
         folder=folder,
         source_sha256=row.sha256,
         endpoint=endpoint,
-        targets=tuple(map(target_spec, route.targets)),
+        targets=targets_of(route),
         rules=route.rules or EVERYTHING,
         max_jobs=config.limits.max_jobs_per_batch,
         growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
         allowance=config.engine.allowance,
         unsent=unsent,
         kept=looking(config, gateway.secret, route, row.workspace, gateway.clock.now()),
+        rescue=route.rescue or None,
     )
+
+
+def targets_of(route: Route) -> tuple[TargetSpec, ...]:
+    """Return the targets of a route as all need them who put its lines into parts."""
+    return tuple(structs.replace(target_spec(each), fan_out=route.fan_out is True) for each in route.targets)
 
 
 def split_bytes(row: FileRow, lines: int, job: SplitJob) -> int:
@@ -112,6 +120,8 @@ def merge_job(
     home = folders.folder(batch.id)
     split_dir = home / (batch.split_dir or "")
     ended = [row for row in rows if row.state in PART_ENDS and row.state != "replaced"]
+    known = [rescue_of(row) for row in rows]
+    rescued = dict.fromkeys(each.assignment for each in known if each.assignment)  # in the order of their parts
     collected = {row.n: results_of(row).rows for row in ended}
     return MergeJob(
         batch_id=batch.id,
@@ -121,11 +131,13 @@ def merge_job(
         assignment=str(split_dir / ASSIGNMENT),
         rejected=str(split_dir / REMARKS),
         rows={n: str(home / name) for n, name in collected.items() if name is not None},
-        fates={row.n: _fate(row, attempts.get(row.n, 0)) for row in ended},
+        fates={row.n: _fate(row, attempts.get(row.n, int(row.way == DIRECT))) for row in ended},
         folder=str(folder),
         heirs=heirs_of(rows),
         cached=str(split_dir / CACHED_ROWS) if batch.cached else None,
         keys=str(split_dir / KEYS),
+        rescues=tuple(RescueFiles(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
+        late={row.n: str(home / each.late) for row, each in zip(rows, known, strict=True) if each.late},
     )
 
 
@@ -136,16 +148,23 @@ def heirs_of(rows: Iterable[PartRow]) -> tuple[Heir, ...]:
 
 
 def cut_job(
-    blobs: Blobs, batch: BatchRow, part: PartRow, document: Path, home: Path, *, heirs: Iterable[PartRow], folder: Path
+    blobs: Blobs,
+    batch: BatchRow,
+    part: PartRow,
+    document: Path,
+    assignment: Path,
+    *,
+    heirs: Iterable[PartRow],
+    folder: Path,
 ) -> CutJob:
-    """Return what is the same of every way to cut a part; `home` is the batch's folder, `heirs` have others' lines."""
+    """Return what is the same of every way to cut a part; `heirs` have others' lines."""
     return CutJob(
         provider=part.provider,
         part=part.n,
         mark=part.mark,
         lines=part.lines,
         document=str(document),
-        assignment=str(home / (batch.split_dir or "") / ASSIGNMENT),
+        assignment=str(assignment),
         index=str(blobs.index_path(batch.input_file_id)),
         folder=str(folder),
         heirs=heirs_of(heirs),
@@ -163,6 +182,7 @@ def _fate(row: PartRow, attempts: int) -> Fate:
         job=row.job,
         attempt=attempts,
         short=_shortfall(row),
+        way=row.way,
     )
     refusal = refusal_of(row)
     if refusal is None:
@@ -195,4 +215,4 @@ def _shortfall(row: PartRow) -> Shortfall | None:
     lost = unheld(known.told, known.held)
     if not lost or known.told is None or known.held is None:
         return None
-    return Shortfall(sum(known.told), known.held[0], row.lines - known.held[0], lost)
+    return Shortfall(sum(known.told), known.held[0], row.records - known.held[0], lost, row.requests is not None)

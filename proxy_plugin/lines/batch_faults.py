@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from proxy_plugin.lines.scan import MAX_FAULTS, Facts, Fault, endpoint_faults
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Capabilities
+from proxy_plugin.lines.ways import half, way_of
+from proxy_plugin.providers.base import Capabilities, InputMode
 from proxy_plugin.routing.endpoints import served
 from proxy_plugin.routing.route import Route
 
@@ -32,7 +32,8 @@ def lane_faults(endpoint: str, route: Route) -> list[Fault]:
     if not lanes or any(not lane.endpoints.isdisjoint(endpoints) for lane in lanes):
         return []
     known = ", ".join(sorted(lanes[0].endpoints))
-    text = f"{lanes[0].title} has no batch lane for {endpoint}; it has {known}."
+    calls = "ordinary calls of" if lanes[0].input_mode is InputMode.DIRECT else "batch lane for"
+    text = f"{lanes[0].title} has no {calls} {endpoint}; it has {known}."
     return [Fault("unsupported_endpoint", text, "endpoint", None)]
 
 
@@ -44,5 +45,5 @@ def errors_text(faults: Iterable[Fault]) -> str:
 
 
 def _lanes(route: Route) -> list[Capabilities]:
-    names = dict.fromkeys(target.provider for target in route.targets)
-    return [catalog.load(name).capabilities for name in names]
+    names = dict.fromkeys((target.provider, way_of(target)) for target in route.targets)
+    return [half(*name).capabilities for name in names]

@@ -41,6 +41,15 @@ class Grown:
             self._check(self._growth, edited)
         self._bytes += edited
 
+    def fan_out(self, edited: int, sent: int) -> None:
+        """Take account of requests of `sent` bytes in place of the body of `edited`. Raises LineRejected."""
+        self._bytes += sent - edited
+        if self._growth is not None and sent > edited and self._bytes > self._growth.file:
+            limit = f"{self._growth.file} bytes (limits.max_file_bytes)"
+            message = f"Fanned out, the file has more than {limit} up to this line. Ask for less, or split the file."
+            self._bytes -= sent - edited
+            raise LineRejected(message, code=TOO_MUCH_ADDED, param="body")
+
     def _check(self, growth: Growth, edited: int) -> None:
         added = "With what the config puts into it (override_params)"
         if edited > growth.line:

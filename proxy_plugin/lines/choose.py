@@ -6,31 +6,39 @@ does. What depends on earlier lines depends on their number alone, which a later
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from itertools import accumulate
-from typing import NamedTuple
+from functools import partial
 
 import msgspec
 
+from proxy_plugin.lines.choosing.by_line import Known, LinesOwn
+from proxy_plugin.lines.choosing.choice import (
+    CONFLICT,
+    NO_RULE,
+    Choice,
+    Continuation,
+    Misrouted,
+    Pick,
+    Unplaced,
+    going_on,
+)
+from proxy_plugin.lines.choosing.turns import shared
 from proxy_plugin.lines.envelope import Envelope
+from proxy_plugin.lines.ways import DIRECT, MOST_CALLS, NATIVE, half, has_calls, way_of
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.routing import conditions
 from proxy_plugin.routing.conditions import Asked
 from proxy_plugin.routing.patterns import PatternRefused
 from proxy_plugin.routing.route import (
+    ALLOWED,
+    ALWAYS,
+    NEVER,
     NO_CHANGES,
-    NOT_ALLOWED,
-    NOT_SLUGS,
     ByLine,
     Changes,
     Fallback,
-    Name,
     Names,
-    Option,
+    Rescue,
     Rule,
     Rules,
     Share,
@@ -41,14 +49,11 @@ from proxy_plugin.routing.route import (
     params_switches,
 )
 
-INVALID_KEY, NOT_FOUND, CONFLICT = "invalid_virtual_key", "model_not_found", "virtual_key_conflict"
 _CONFLICT = (
     "body.model names another virtual key than {}, which the request chose for all lines. Take '@slug/' out of the"
     " line, or send the batch without an account, so that each line chooses its own."
 )
-_KEPT = 10_000  # models whose resolution is remembered
-_NO_RULE = -1
-_GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
+_CURABLE = (408, 409, 425, 429, *range(500, 600))  # what may be otherwise when the same target is asked again
 
 
 class TargetSpec(msgspec.Struct, frozen=True):
@@ -59,6 +64,7 @@ class TargetSpec(msgspec.Struct, frozen=True):
     model: str | None = None  # replaces body.model
     drop_params: bool = False
     strict_params: bool = False
+    fan_out: bool = False  # lines that ask for several answers may be sent as several requests
     fetch_media: bool = False  # pictures that lines name by URL come from our disk
     max_lines: int | None = None  # of one native job
     max_bytes: int | None = None  # of one native document, framing included
@@ -67,12 +73,15 @@ class TargetSpec(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None  # allow-list, globs
     strict: bool = False  # a line that it cannot express fails the batch
     changes: Changes = NO_CHANGES
-    way: str = "native"  # or "direct": ordinary calls, one a line
+    way: str = NATIVE  # or DIRECT: ordinary calls, one a line
+    direct: str | None = None  # of route.DIRECT_CALLS: how far ordinary calls may go; None: nobody wants any
 
 
 def target_spec(target: StoredTarget) -> TargetSpec:
     """Return a stored target with the limits of its lane. Raises catalog.UnknownProvider, ImportError."""
-    lane = catalog.load(target.provider).capabilities
+    way = way_of(target)
+    lane = half(target.provider, way).capabilities
+    most = MOST_CALLS if way == DIRECT else target.max_lines_per_job
     return TargetSpec(
         slug=target.slug,
         provider=target.provider,
@@ -80,13 +89,38 @@ def target_spec(target: StoredTarget) -> TargetSpec:
         drop_params=target.drop_params,
         strict_params=target.strict_params is True,
         fetch_media=target.fetch_media is True,
-        max_lines=_least(lane.max_lines, target.max_lines_per_job),
+        max_lines=_least(lane.max_lines, most),
         max_bytes=_least(lane.max_bytes, target.max_bytes_per_job),
         max_inputs=lane.max_inputs,
         max_line_bytes=lane.max_line_bytes,
         models=target.models or None,
         strict=target.strict is True,
         changes=target.changes or NO_CHANGES,
+        way=way,
+        direct=target.direct or None,
+    )
+
+
+def _called(spec: TargetSpec, direct: str | None) -> TargetSpec:
+    """Return a target with how far ordinary calls may go; its operator's word is the last."""
+    if direct is None or spec.direct == NEVER:
+        return spec
+    found = msgspec.structs.replace(spec, direct=direct)
+    return by_calls(found) if direct == ALWAYS else found
+
+
+def by_calls(spec: TargetSpec) -> TargetSpec:
+    """Return a target as it is where it is called for each line; as it is anyway where it may not be called."""
+    if spec.way == DIRECT or spec.direct not in (ALLOWED, ALWAYS) or not has_calls(spec.provider):
+        return spec
+    lane = half(spec.provider, DIRECT).capabilities
+    return msgspec.structs.replace(
+        spec,
+        way=DIRECT,
+        max_lines=_least(lane.max_lines, MOST_CALLS),
+        max_bytes=lane.max_bytes,
+        max_inputs=lane.max_inputs,
+        max_line_bytes=lane.max_line_bytes,
     )
 
 
@@ -105,58 +139,50 @@ def own_prefixes(provider: str) -> frozenset[str]:
     return frozenset({provider, *catalog.aliases(provider)})
 
 
-class Choice(NamedTuple):
-    """Where a line goes. `asked` is the name by which its model was asked for; `rule` numbers a `ByLine`, -1: none.
+class Chooser:
+    """Chooses the target of one line after the other, in the order of the file.
 
-    `then` numbers what is chosen of where the line goes on if it fails here, None: nowhere.
+    `continuations` are where lines go on that failed. Their numbers depend on targets, rules and rescue alone.
     """
 
-    target: int
-    model: str
-    asked: str
-    rule: int = _NO_RULE
-    then: int | None = None
-
-
-class Misrouted(LineRejected):
-    """No target may have this line. `strict`: that fails the batch."""
-
-    def __init__(self, message: str, code: str, *, strict: bool, param: str | None = "body.model") -> None:
-        super().__init__(message, code=code, param=param)
-        self.strict = strict
-        self.provider = ""
-
-
-_Pick = Callable[[Envelope], Choice]
-
-
-class Chooser:
-    """Chooses the target of one line after the other, in the order of the file."""
-
-    def __init__(self, specs: Sequence[TargetSpec], rules: Rules) -> None:
-        self._specs, self._rules = specs, rules
+    def __init__(self, specs: Sequence[TargetSpec], rules: Rules, rescue: Rescue | None = None) -> None:
+        self._specs, self._rules, self._rescue = specs, rules, rescue
         self._slugs = frozenset([*rules.slugs, *(each.slug for each in specs)])
         self._one_account = len({each.slug for each in specs}) == 1
         self._prefixes = [own_prefixes(each.provider) for each in specs]
         self._by_line: list[ByLine] = []
-        self.choose: _Pick = self._compiled(rules.rule or To(0))
+        self.continuations: list[Continuation] = []
+        self.choose: Pick = self._compiled(rules.rule or To(0), None)
 
     def spec(self, choice: Choice) -> TargetSpec:
         """Return the target of a choice with what its rule adds."""
         found = self._specs[choice.target]
-        if choice.rule == _NO_RULE:
-            return found
-        rule = self._by_line[choice.rule]
-        drop, strict = params_switches((rule.drop_params, rule.strict_params), (found.drop_params, found.strict_params))
-        return msgspec.structs.replace(
-            found,
-            model=None,
-            drop_params=drop,
-            strict_params=strict,
-            fetch_media=rule.fetch_media,
-            strict=rule.strict,
-            changes=rule.changes,
-        )
+        if choice.rule != NO_RULE:
+            found = _ruled(found, self._by_line[choice.rule])
+        return by_calls(found) if choice.way == DIRECT else found
+
+    def goes_on(self, number: int | None, status: int | None) -> Continuation | None:
+        """Return where a line goes on that failed with a status, None: nowhere.
+
+        `number` is its part's. A line that has no answer at all, so no status, always goes on.
+        """
+        while number is not None:
+            found = self.continuations[number]
+            if status is None or not found.codes or status in found.codes:
+                return found
+            number = found.otherwise
+        return None
+
+    def further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
+        """Return what chooses for a line that was refused before anything was sent, None: nobody else may have it.
+
+        `tried` are the continuations that have been tried for it; the one that is returned is put there.
+        """
+        number = refused.then
+        if number is None or number in tried or self.continuations[number].again:
+            return None
+        tried.add(number)
+        return self.continuations[number].pick
 
     def overruled(self, choice: Choice, line: Envelope) -> str | None:
         """Return the slug of another account that the line names in vain."""
@@ -173,31 +199,75 @@ class Chooser:
         names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}
         return self._rules.models is None or any(allowed(self._rules.models, name) for name in names)
 
-    def _compiled(self, rule: Rule) -> _Pick:
+    def _compiled(self, rule: Rule, then: int | None) -> Pick:
+        """Return what chooses by a rule; `then`: where lines go on that fail, unless it says so itself."""
         match rule:
             case To(target):
-                return self._to(target)
+                leaf = partial(self._to, target)
+                return leaf(self._after(self._specs[target], then, leaf), None)
             case Share(weights, rules):
-                return _shared(weights, [self._compiled(each) for each in rules])
-            case Fallback(rules):
-                return self._compiled(rules[0])
+                return shared(weights, [self._compiled(each, then) for each in rules])
+            case Fallback():
+                return self._in_order(rule, then)
             case When():
-                return self._when(rule)
+                return self._when(rule, then)
             case ByLine():
-                self._by_line.append(rule)
-                named = _ByLine(rule, len(self._by_line) - 1, self._rules.names or Names(), self._bare)
-                named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise)
-                return named.pick
+                return self._lines_own(rule, then)
 
-    def _to(self, target: int) -> _Pick:
+    def _in_order(self, rule: Fallback, then: int | None) -> Pick:
+        """Return the first target's pick; each other one is the continuation of the one before it."""
+        *earlier, last = rule.rules
+        pick, on = self._compiled(last, then), then
+        for each in reversed(earlier):
+            on = self._continue(Continuation(pick, rule.codes or self._codes, otherwise=then))
+            pick = going_on(self._compiled(each, on), on)
+        return pick
+
+    @property
+    def _codes(self) -> tuple[int, ...]:
+        return self._rescue.codes if self._rescue else ()
+
+    def _continue(self, continuation: Continuation) -> int:
+        self.continuations.append(continuation)
+        return len(self.continuations) - 1
+
+    def _after(self, spec: TargetSpec, then: int | None, leaf: Callable[[int, str | None], Pick]) -> int | None:
+        """Return where lines go on that fail at a target: what stands behind it, itself, or nowhere.
+
+        `leaf` makes its pick anew: turns that failed lines take do not change those of others.
+        """
+        way = DIRECT if spec.direct == ALLOWED else None
+        if way is None and (then is not None or self._rescue is None):
+            return then
+        if then is not None:
+            return self._continue(self.continuations[then]._replace(itself=leaf(then, way)))
+        itself = leaf(len(self.continuations), way)
+        return self._continue(Continuation(itself, self._codes or _CURABLE, way, itself=itself))
+
+    def _lines_own(self, rule: ByLine, then: int | None) -> Pick:
+        """Return the pick of lines that name their target. Those whose target may be called go on apart."""
+        self._by_line.append(rule)
+        number, known = len(self._by_line) - 1, Known(self._rules.names or Names(), self._bare)
+        ruled = [_ruled(spec, rule) for spec in self._specs]
+
+        def leaf(then: int, way: str | None) -> Pick:
+            return LinesOwn(rule, number, known, [then] * len(ruled), way).pick
+
+        kinds = {each.direct == ALLOWED: each for each in ruled}
+        after = {kind: self._after(kinds[kind], then, leaf) for kind in sorted(kinds)}
+        named = LinesOwn(rule, number, known, [after[each.direct == ALLOWED] for each in ruled])
+        named.otherwise = None if rule.otherwise is None else self._compiled(rule.otherwise, then)
+        return named.pick
+
+    def _to(self, target: int, then: int | None, way: str | None) -> Pick:
         model = self._specs[target].model
         if model is not None:
-            fixed = Choice(target, self._bare(target, model), model)
+            fixed = Choice(target, self._bare(target, model), model, then=then, way=way)
             return lambda _: fixed
 
         def pick(line: Envelope) -> Choice:
             model = line.model if line.model[0] != "@" else self._without_slug(line.model, target)
-            return Choice(target, self._bare(target, model), model)
+            return Choice(target, self._bare(target, model), model, NO_RULE, then, way)
 
         return pick
 
@@ -226,8 +296,8 @@ class Chooser:
         named = (*catalog.load(spec.provider).capabilities.model_patterns, *(spec.models or ()))
         return model if allowed((each for each in named if "/" in each), model) else rest
 
-    def _when(self, rule: When) -> _Pick:
-        picks = [self._compiled(each) for each in rule.rules]
+    def _when(self, rule: When, then: int | None) -> Pick:
+        picks = [self._compiled(each, then) for each in rule.rules]
         try:
             cases = [(conditions.compiled(case.query), picks[case.then]) for case in rule.cases]
         except PatternRefused:
@@ -237,7 +307,7 @@ class Chooser:
 
         def pick(line: Envelope) -> Choice:
             asked = Asked(metadata, line.url, line.body)
-            chosen = next((then for holds, then in cases if holds(asked)), default)
+            chosen = next((pick for holds, pick in cases if holds(asked)), default)
             if chosen is None:
                 message = "The line meets no condition of the config, and the config has no default target."
                 raise Misrouted(message, "no_target", strict=strict, param=None)
@@ -252,131 +322,16 @@ def _refuse_pattern(_: Envelope) -> Choice:
     raise Misrouted(message, "invalid_pattern", strict=True, param=None)
 
 
-def _turns(weights: Sequence[float]) -> Callable[[], int]:
-    """Return a function whose calls give places 0, 1, ... by weight: the same ones on every run.
-
-    Each node counts the lines that come to it and shares them by multiples of the golden ratio. After n lines each
-    share is right within a few lines, at every n: a hash or a random number would be off by its square root. And
-    unlike taking turns the sequence has no period, so it does not fall into step with a file in which every second
-    line is long, or with the turns of the node above.
-    """
-    if len(weights) == 1:
-        return lambda: 0
-    total = sum(map(Fraction, weights))
-    ends = [int(end * _RANGE / total) for end in accumulate(map(Fraction, weights))][:-1]
-    at = 0
-
-    def turn() -> int:
-        nonlocal at
-        at = (at + _GOLDEN) % _RANGE
-        return bisect_right(ends, at)
-
-    return turn
-
-
-def _shared(weights: Sequence[float], picks: Sequence[_Pick]) -> _Pick:
-    turn = _turns(weights)
-
-    def pick(line: Envelope) -> Choice:
-        return picks[turn()](line)
-
-    return pick
-
-
-class _Named:
-    """One model name of LiteLLM's list, and whose turn it is among its accounts."""
-
-    def __init__(self, name: str, known: Name) -> None:
-        self.known = known
-        self.pattern = re.compile("(.*)".join(map(re.escape, name.split("*"))), re.DOTALL)
-        self._turn = _turns([option.weight for option in known.options]) if known.options else None
-
-    def next(self) -> Option:
-        assert self._turn is not None
-        return self.known.options[self._turn()]
-
-
-class _ByLine:
-    """Lines that name their account themselves."""
-
-    def __init__(self, rule: ByLine, number: int, names: Names, bare: Callable[[int, str], str]) -> None:
-        self._rule, self._number, self._names, self._bare = rule, number, names, bare
-        self._exact = {name: _Named(name, known) for name, known in names.models.items() if "*" not in name}
-        wild = [(name, _Named(name, known)) for name, known in names.models.items() if "*" in name]
-        self._wild = [named for _, named in sorted(wild, key=lambda each: -len(each[0].replace("*", "")))]
-        self._resolved: dict[str, Callable[[], Choice] | None] = {}
-        self.otherwise: _Pick | None = None
-
-    def pick(self, line: Envelope) -> Choice:
-        """Return the choice. Raises Misrouted."""
-        asked = self._rule.model or line.model
-        if asked not in self._resolved:
-            if len(self._resolved) >= _KEPT:
-                self._resolved.clear()
-            self._resolved[asked] = self._resolve(asked)
-        resolved = self._resolved[asked]
-        if resolved is None:
-            assert self.otherwise is not None
-            return self.otherwise(line)
-        return resolved()
-
-    def _resolve(self, asked: str) -> Callable[[], Choice] | None:
-        """Return what gives the choice of each line that asks for this model; None: what is chosen otherwise."""
-        named = self._exact.get(asked)
-        if named is not None:
-            return self._by_name(asked, named, ())
-        if asked.startswith("@") and not asked.startswith(NOT_SLUGS):
-            return self._by_slug(asked)
-        for named in self._wild:
-            if found := named.pattern.fullmatch(asked):
-                return self._by_name(asked, named, found.groups())
-        if self.otherwise is not None:
-            return None
-        message = (
-            "body.model names no model that this API key can reach; write '@slug/model', or a name of GET /models."
-        )
-        return self._refusal(message, NOT_FOUND)
-
-    def _by_slug(self, asked: str) -> Callable[[], Choice]:
-        slug, _, model = asked[1:].partition("/")
-        target, closed = self._names.slugs.get(slug), self._names.closed.get(slug)
-        if closed is not None:
-            return self._refusal(f"body.model names the virtual key {slug}, which takes no new work now.", closed)
-        if target is None:
-            message = "body.model names a virtual key that is unknown, or that this API key may not use."
-            return self._refusal(message, INVALID_KEY)
-        if not model:
-            return self._refusal("body.model names a virtual key and no model; write '@slug/model'.", NOT_FOUND)
-        choice = Choice(target, self._bare(target, model), model, self._number)
-        return lambda: choice
-
-    def _by_name(self, asked: str, named: _Named, stars: tuple[str, ...]) -> Callable[[], Choice]:
-        if named.known.closed is not None:
-            text = _CLOSED.get(named.known.closed, "body.model names a model whose account cannot be used now.")
-            return self._refusal(text, named.known.closed, named.known.provider or "")
-
-        def choice() -> Choice:
-            option = named.next()
-            return Choice(option.target, _filled(option.model, stars), asked, self._number)
-
-        return choice
-
-    def _refusal(self, message: str, code: str, provider: str = "") -> Callable[[], Choice]:
-        def refuse() -> Choice:
-            error = Misrouted(message, code, strict=self._rule.strict)
-            error.provider = provider
-            raise error
-
-        return refuse
-
-
-_CLOSED = {
-    "no_batch_lane": "body.model names a model whose provider has no batch lane in this gateway; call it directly.",
-    NOT_ALLOWED: "body.model names a model that this API key may not use.",
-}
-
-
-def _filled(model: str, stars: Sequence[str]) -> str:
-    """Return a model with each `*` replaced by what stood for it in the name that was asked for."""
-    first, *rest = model.split("*")
-    return first + "".join(found + literal for found, literal in zip([*stars, *[""] * len(rest)], rest, strict=False))
+def _ruled(spec: TargetSpec, rule: ByLine) -> TargetSpec:
+    """Return a target with what the rule of the lines that name it adds."""
+    drop, strict = params_switches((rule.drop_params, rule.strict_params), (spec.drop_params, spec.strict_params))
+    found = msgspec.structs.replace(
+        spec,
+        model=None,
+        drop_params=drop,
+        strict_params=strict,
+        fetch_media=rule.fetch_media,
+        strict=rule.strict,
+        changes=rule.changes,
+    )
+    return _called(found, rule.direct)

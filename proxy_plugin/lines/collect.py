@@ -17,13 +17,16 @@ from proxy_plugin.answers.lookup import Keeper, Keeping
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
+from proxy_plugin.lines.fan_out.answers import Joining
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, Row, Usage, split_native_id
+from proxy_plugin.lines.ways import half
+from proxy_plugin.providers.base import Row, Usage, split_request_id
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.providers.echoes import Echoes
+from proxy_plugin.providers.marks import RequestId
 
-CANCELLED, EXPIRED = "batch_cancelled", "batch_expired"
+CANCELLED, EXPIRED, MISSING = "batch_cancelled", "batch_expired", "result_missing"
 WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
     CANCELLED: "This request was not executed because the batch was cancelled.",
     EXPIRED: "This request could not be executed before the completion window expired.",
@@ -37,7 +40,8 @@ _TOKENS = tuple(each.name for each in fields(Usage))
 class CollectJob(msgspec.Struct, frozen=True):
     """`names` are files in `results`. `folder` is this attempt's own: what it holds is removed.
 
-    `cancelled_as` is the code for rows that the provider calls cancelled; None leaves the provider's own.
+    `cancelled_as` is the code for rows that the provider calls cancelled; None leaves the provider's own. `missing_as`
+    is the code for requests without a row, of a line that is several of which others have one.
     """
 
     provider: str
@@ -49,8 +53,10 @@ class CollectJob(msgspec.Struct, frozen=True):
     assignment: str
     folder: str
     cancelled_as: str | None = None
+    missing_as: str = MISSING
     heirs: tuple[Heir, ...] = ()
     secrets: tuple[str, ...] = ()  # of the account, which error rows may repeat
+    way: str = "native"  # by which the part was answered
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
     keeping: Keeping | None = None  # where whole answers are kept
@@ -59,8 +65,9 @@ class CollectJob(msgspec.Struct, frozen=True):
 class CollectFacts(msgspec.Struct, frozen=True):
     """How many native results became rows, and why others did not: another job's, unreadable.
 
-    `usage` sums the first ok row of each line, which is the one that will count. `lines` have a row, `ran` of them one
-    that does not say that the line was cancelled or expired before it ran.
+    Those of a line that is several requests are one row. `usage` sums the first ok row of each of the `answered` lines,
+    which is the one that will count. `lines`, or requests of them, have a native row, `ran` of these one that does not
+    say that it was cancelled or expired before it ran.
     """
 
     rows: int
@@ -71,38 +78,71 @@ class CollectFacts(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
     lines: int = 0
     ran: int = 0
+    answered: int = 0
 
 
 def collect(job: CollectJob) -> CollectFacts:
     """Write the job's rows durably into its folder. Raises OSError."""
     folder = Path(job.folder)
     empty_folder(folder)
-    provider = catalog.load(job.provider)
-    writer = RowWriter(folder)
+    provider = half(job.provider, job.way)
     seen: Counter[str] = Counter()
-    answered, known, ran, echoes = _Lines(), _Lines(), _Lines(), Echoes(job.secrets)
-    assigned, keeper = Assignment(Path(job.assignment), job.heirs), Keeper(job.keeping, job.endpoint, job.mark)
-    with assigned as assignment, Meter(job.allowance) as meter, keeper:
+    keeper = Keeper(job.keeping, job.endpoint, job.mark)
+    kept, answers, echoes = _Rows(job, seen, keeper), _answers(job), Echoes(job.secrets)
+    with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter, keeper:
         for row in map(_believed, _native_rows(job, provider, seen, meter)):
-            ordinal = _own_ordinal(row, job, assignment)
-            if ordinal is None:
+            asked = _own(row, job, assignment)
+            if asked is None:
                 seen["foreign"] += 1
-                continue
-            kind, meta, text = _stored(row, job.cancelled_as, echoes)
-            writer.add(ordinal, job.part, kind, meta, text)
-            seen["ok" if row.ok else "failed"] += 1
-            seen["lines"] += known.first(ordinal)
-            seen["ran"] += row.code not in WHY_NOT_RUN and ran.first(ordinal)
-            if row.ok and answered.first(ordinal):
-                keeper.take(ordinal, row.model, text)
-                seen.update({name: getattr(row.usage, name) for name in _TOKENS} if row.usage is not None else {})
+            elif asked.of > 1:
+                answers.add(asked, *_stored(row, job.cancelled_as, echoes))
+            else:
+                kept.add(asked.ordinal, *_stored(row, job.cancelled_as, echoes))
             passing("collect.row")
-    writer.close()
+        for ordinal, kind, meta, text, held, ran in answers.joined():
+            kept.put(ordinal, kind, meta, text)
+            seen.update(lines=held, ran=ran)
+    kept.close()
     passing("collect.written")
     rows = seen["ok"] + seen["failed"]
     used = Usage(**{name: seen[name] for name in _TOKENS})
     counts = (seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"])
-    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"])
+    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"], seen["answered"])
+
+
+def _answers(job: CollectJob) -> Joining:
+    why = WHY_NOT_RUN.get(job.missing_as, "The provider ended the job without an answer to it.")
+    missing = msgspec.json.encode({"code": job.missing_as, "message": why})
+    return Joining(Path(job.folder), not_run=frozenset(WHY_NOT_RUN), missing=missing, longest=job.longest_row_bytes)
+
+
+class _Rows:
+    """The store of the rows of lines, and what is counted of them."""
+
+    def __init__(self, job: CollectJob, seen: Counter[str], keeper: Keeper) -> None:
+        self._part, self._seen, self._keeper = job.part, seen, keeper
+        self._writer = RowWriter(Path(job.folder))
+        self._answered, self._known, self._ran = _Lines(), _Lines(), _Lines()
+
+    def add(self, ordinal: int, kind: int, meta: RowMeta, text: bytes) -> None:
+        """Store what a native row says of a line."""
+        self._seen["lines"] += self._known.first(ordinal)
+        self._seen["ran"] += meta.code not in WHY_NOT_RUN and self._ran.first(ordinal)
+        self.put(ordinal, kind, meta, text)
+
+    def put(self, ordinal: int, kind: int, meta: RowMeta, text: bytes) -> None:
+        """Store a row of a line."""
+        self._writer.add(ordinal, self._part, kind, meta, text)
+        self._seen["ok" if kind == OK else "failed"] += 1
+        if kind == OK and self._answered.first(ordinal):
+            self._seen["answered"] += 1
+            self._keeper.take(ordinal, meta.model, text)
+            for name in _TOKENS if meta.usage is not None else ():
+                self._seen[name] += getattr(meta.usage, name)
+
+    def close(self) -> None:
+        """Make all of it durable."""
+        self._writer.close()
 
 
 def _believed(row: Row) -> Row:
@@ -129,7 +169,7 @@ class _Lines:
         return new
 
 
-def _native_rows(job: CollectJob, provider: BatchProvider, seen: Counter[str], meter: Meter) -> Iterator[Row]:
+def _native_rows(job: CollectJob, provider: PureHalf, seen: Counter[str], meter: Meter) -> Iterator[Row]:
     for name in job.names:
         for line in bounded_lines(Path(job.results, name), job.longest_row_bytes):
             try:
@@ -161,11 +201,9 @@ def bounded_lines(path: Path, longest: int) -> Iterator[bytes | None]:
             yield None
 
 
-def _own_ordinal(row: Row, job: CollectJob, assignment: Assignment) -> int | None:
-    split = split_native_id(row.native_id)
-    if split is None or split[0] != job.mark or assignment.part(split[1]) != job.part:
-        return None
-    return split[1]
+def _own(row: Row, job: CollectJob, assignment: Assignment) -> RequestId | None:
+    asked = split_request_id(row.native_id)
+    return asked if asked and asked.mark == job.mark and assignment.part(asked.ordinal) == job.part else None
 
 
 def _stored(row: Row, cancelled_as: str | None, echoes: Echoes) -> tuple[int, RowMeta, bytes]:

@@ -19,7 +19,8 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Assignment, Heir
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import Framing, make_mark, native_id
+from proxy_plugin.providers.base import Framing, make_mark, native_id, split_request_id
+from proxy_plugin.providers.marks import REQUEST_ID_LENGTH
 
 _READ_BYTES = 256 * 1024
 # Up to the next bracket outside strings, or the quote of a string that goes on behind what has been read. Possessive:
@@ -33,7 +34,7 @@ class NotCuttable(ValueError):
 
 
 class CutJob(msgspec.Struct, frozen=True):
-    """`out` are records of the document, from 1, that are taken out; the others go into `pieces` documents.
+    """`out` are lines of the document, from 1, that are taken out; the others go into `pieces` documents.
 
     With `pieces` 0 nothing is cut, and only the numbers of the lines in the file are looked up. `folder` is this
     attempt's own: what it holds is removed.
@@ -71,6 +72,7 @@ class Piece(msgspec.Struct, frozen=True):
     sha256: str
     first: int
     last: int
+    requests: int | None = None  # records, where some lines are several
 
 
 class CutFacts(msgspec.Struct, frozen=True):
@@ -146,7 +148,7 @@ def _staying(job: CutJob) -> Iterator[int]:
 def _written(job: CutJob, folder: Path, plans: Sequence[_Plan]) -> Iterator[Piece]:
     framing, out = catalog.load(job.provider).capabilities.framing, set(job.out)
     with Path(job.document).open("rb") as source, Assignment(Path(job.assignment), job.heirs) as assignment:
-        lines = zip(assignment.ordinals(job.part), records(source, framing), strict=True)
+        lines = _lines(assignment.ordinals(job.part), records(source, framing), job.mark)
         staying = (line for record, line in enumerate(lines, 1) if record not in out)
         for n, plan in enumerate(plans):
             yield _piece(folder / f"{n:05d}.native", plan, islice(staying, plan.stop - plan.start), job.mark, framing)
@@ -154,17 +156,39 @@ def _written(job: CutJob, folder: Path, plans: Sequence[_Plan]) -> Iterator[Piec
             raise NotCuttable("the document has more lines than the part")
 
 
-def _piece(path: Path, plan: _Plan, lines: Iterable[tuple[int, bytes]], mark: str, framing: Framing) -> Piece:
-    count = 0
+def _lines(ordinals: Iterable[int], found: Iterator[bytes], mark: str) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the lines of a document with their records: a line that is several requests has one for each."""
+    for ordinal in ordinals:
+        held = list(islice(found, 1))
+        if not held:
+            raise NotCuttable("the document has fewer lines than the part")
+        held += islice(found, _requests(held[0], native_id(mark, ordinal).encode()) - 1)
+        yield ordinal, held
+    for _ in found:
+        raise NotCuttable("the document has more lines than the part")
+
+
+def _requests(record: bytes, line: bytes) -> int:
+    """Return how many requests the line is whose first record this is: its id says it."""
+    start = record.find(line)
+    asked = split_request_id(record[start : start + REQUEST_ID_LENGTH].decode(errors="replace"))
+    return asked.of if start >= 0 and asked is not None else 1
+
+
+def _piece(path: Path, plan: _Plan, lines: Iterable[tuple[int, list[bytes]]], mark: str, framing: Framing) -> Piece:
+    count = requests = 0
     with HashedFile(path) as file:
-        for count, (ordinal, record) in enumerate(lines, 1):
-            file.write_line(
-                framing.separator if count > 1 else framing.prefix, _renamed(record, mark, plan.mark, ordinal)
-            )
+        for ordinal, found in lines:
+            count += 1
+            for record in found:
+                between = framing.separator if requests else framing.prefix
+                file.write_line(between, _renamed(record, mark, plan.mark, ordinal))
+                requests += 1
             passing("cut.row")
         file.write_line(framing.suffix)
         facts = file.finish()
-    return Piece(plan.mark, path.name, count, facts.bytes, facts.sha256, plan.first, plan.last)
+    several = requests if requests > count else None
+    return Piece(plan.mark, path.name, count, facts.bytes, facts.sha256, plan.first, plan.last, several)
 
 
 def _renamed(record: bytes, mark: str, new: str, ordinal: int) -> bytes:

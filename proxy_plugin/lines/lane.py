@@ -14,11 +14,14 @@ import orjson
 
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
-from proxy_plugin.lines.choose import Choice, Chooser, TargetSpec
-from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, LineIn, LineRejected, Native, Target
+from proxy_plugin.lines.choose import Chooser, TargetSpec
+from proxy_plugin.lines.choosing.choice import Choice
+from proxy_plugin.lines.fan_out.requests import Asking, check_requests, longest_of
+from proxy_plugin.lines.ways import DIRECT, half
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Target
+from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.routing.endpoints import is_mixed
-from proxy_plugin.routing.route import NOT_ALLOWED, Rules, allowed
+from proxy_plugin.routing.route import NOT_ALLOWED, Rescue, Rules, allowed
 
 _MODELS_NAMED = 10
 _LANES_KEPT = 10_000  # choices whose lane is remembered
@@ -34,7 +37,8 @@ _MODEL_KEY = re.compile(
 _FORMED = frozenset({"type", "role", "content", "function", "text", "tool_calls", "tool_call_id"})  # and no entry of it
 _WITH = {"tools": ("tool_choice", "parallel_tool_calls"), "functions": ("function_call",)}  # asks for what has gone
 
-Group = tuple[str, str, str | None]  # slug, endpoint, model where all lines of a part must have the same
+# slug, endpoint, model where all lines of a part must have the same, where they go on, way
+Group = tuple[str, str, str | None, int | None, str]
 
 
 _UNMETERED = Meter(Allowance())  # nothing is, until it is entered
@@ -48,7 +52,7 @@ class TargetLane:
         self._listed = listed or spec.models is not None
         self.endpoint = endpoint
         self._meter = meter
-        self.provider: BatchProvider = catalog.load(spec.provider)
+        self.provider: PureHalf = half(spec.provider, spec.way)
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
         self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
@@ -57,7 +61,8 @@ class TargetLane:
         """Raise LineRejected for what needs no translation to be refused."""
         if self.endpoint not in self.provider.capabilities.endpoints:
             title = self.provider.capabilities.title
-            message = f"{title} has no batch lane for {self.endpoint}."
+            calls = "no ordinary calls of" if self.spec.way == DIRECT else "no batch lane for"
+            message = f"{title} has {calls} {self.endpoint}."
             raise LineRejected(message, code="unsupported_endpoint", param="url")
         if self.spec.models is not None and not allowed(self.spec.models, choice.model):
             named = ", ".join(self.spec.models[:_MODELS_NAMED])
@@ -95,11 +100,15 @@ class TargetLane:
 
     def _translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
         target = self._target(model if self.spec.model is not None or model != own else None)
-        line = LineIn(identity, self.endpoint, body, model)
+        line, translate = LineIn(identity, self.endpoint, body, model), partial(self._record, target=target)
         try:
-            native = self.provider.translate(line, target)
+            return translate(line)
         except LineRejected as first:
-            raise _whole_refusal(first, line, partial(self.provider.translate, target=target)) from None
+            asking = Asking(line, self.provider.capabilities.framing.separator, translate, _whole_refusal)
+            return asking.instead(first, fan_out=self.spec.fan_out)
+
+    def _record(self, line: LineIn, target: Target) -> Native:
+        native = self.provider.translate(line, target)
         if b"\n" in native.data:
             raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
         return native
@@ -115,15 +124,16 @@ class TargetLane:
     def measure(self, native: Native) -> None:
         """Raise LineRejected for a line that no job of this lane could carry."""
         framing = self.provider.capabilities.framing
-        size = len(native.data)
-        document = len(framing.prefix) + size + len(framing.suffix)
-        _compare(size, self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        document = len(framing.prefix) + len(native.data) + len(framing.suffix)
+        _compare(longest_of(native), self.spec.max_line_bytes, "bytes", "a line (max_line_bytes)")
+        check_requests(native, self.spec.max_lines)
         _compare(document, self.spec.max_bytes, "bytes, framing included", "a job (max_bytes)")
         _compare(native.inputs, self.spec.max_inputs, "inputs", "a job (max_inputs)")
 
-    def group(self, model: str) -> Group:
+    def group(self, choice: Choice) -> Group:
         """Return what a line has in common with all that may share a part with it, but for its partition."""
-        return self.spec.slug, self.endpoint, model if self.one_model else None
+        model = choice.model if self.one_model else None
+        return self.spec.slug, self.endpoint, model, choice.then, self.spec.way
 
 
 def _require_one_model(body: bytes) -> None:
@@ -144,10 +154,17 @@ def _require_one_model(body: bytes) -> None:
 class Lanes:
     """The lanes of one file's lines. Lines come in the order of the file: the choices depend on it."""
 
-    def __init__(self, endpoint: str, targets: Sequence[TargetSpec], rules: Rules, meter: Meter = _UNMETERED) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        targets: Sequence[TargetSpec],
+        rules: Rules,
+        rescue: Rescue | None = None,
+        meter: Meter = _UNMETERED,
+    ) -> None:
         self._endpoint, self._mixed, self._meter = endpoint, is_mixed(endpoint), meter
-        self.chooser = Chooser(targets, rules)
-        self._lanes: dict[tuple[int, int, str], TargetLane] = {}
+        self.chooser = Chooser(targets, rules, rescue)
+        self._lanes: dict[tuple[int, int, str, str | None], TargetLane] = {}
         self._checked: dict[tuple[Choice, str], TargetLane] = {}
 
     def lane(self, choice: Choice, url: str) -> TargetLane:
@@ -163,7 +180,7 @@ class Lanes:
         return lane
 
     def _unchecked(self, choice: Choice, endpoint: str) -> TargetLane:
-        key = (choice.target, choice.rule, endpoint)
+        key = (choice.target, choice.rule, endpoint, choice.way)
         lane = self._lanes.get(key)
         if lane is None:
             known = self.chooser.listed

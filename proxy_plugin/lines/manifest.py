@@ -18,8 +18,10 @@ from typing import Protocol
 import msgspec
 
 from proxy_plugin.ground.durable import write_atomically
+from proxy_plugin.lines.fan_out.requests import requests_of
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.scan import Fault
+from proxy_plugin.lines.ways import DIRECT, NATIVE
 from proxy_plugin.providers.base import Framing, Native, PartFile
 
 MANIFEST = "manifest.json"
@@ -31,10 +33,19 @@ REJECTED, CACHED = 0xFFFFFFFF, 0xFFFFFFFE
 BLOCK = 65_536  # ordinals
 _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
+_MOST_FANNED_OUT = 2**20  # requests of a part beyond its lines: those that are joined have an index in memory
 
 
-class PartSpec(msgspec.Struct, frozen=True):
-    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out."""
+def _none() -> dict[str, int]:
+    return {}  # not `dict` itself: msgspec would leave out what is empty, which manifests have always told
+
+
+class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One native document. `first` and `last` are ordinals; `dropped` counts lines per parameter left out.
+
+    `goes_on` numbers what is chosen of where lines go that fail (`Choice.then`), None: nowhere. `requests` is how many
+    records it has, where some of its lines are several requests.
+    """
 
     n: int
     slug: str
@@ -50,9 +61,10 @@ class PartSpec(msgspec.Struct, frozen=True):
     file: str  # relative to the folder of the manifest
     first: int
     last: int
-    dropped: dict[str, int] = {}
-    way: str = "native"
+    dropped: dict[str, int] = msgspec.field(default_factory=_none)
+    way: str = NATIVE
     goes_on: int | None = None
+    requests: int | None = None
 
     def document(self, folder: Path) -> PartFile:
         """Return the part in the words of an adapter; `folder` is the manifest's."""
@@ -60,7 +72,7 @@ class PartSpec(msgspec.Struct, frozen=True):
             mark=self.mark,
             path=folder / self.file,
             bytes=self.bytes,
-            lines=self.lines,
+            lines=self.requests or self.lines,
             sha256=self.sha256,
             endpoint=self.endpoint,
             model=self.model,
@@ -82,12 +94,20 @@ class OpenPart:
     """A part that still takes lines."""
 
     def __init__(
-        self, n: int, mark: str, lane: TargetLane, *, model: str | None, partition: str, document: Document
+        self,
+        n: int,
+        mark: str,
+        lane: TargetLane,
+        *,
+        model: str | None,
+        partition: str,
+        document: Document,
+        goes_on: int | None = None,
     ) -> None:
-        self.n, self.mark, self.lane = n, mark, lane
+        self.n, self.mark, self.lane, self._goes_on = n, mark, lane, goes_on
         self._model, self._partition, self._document = model, partition, document
         self._first = self._last = -1
-        self._lines = self._inputs = 0
+        self._lines = self._requests = self._inputs = 0
         self._framing: Framing = lane.provider.capabilities.framing
         self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
         self._hash = hashlib.sha256()
@@ -97,8 +117,10 @@ class OpenPart:
         """Tell whether the document stays within the lane's limits with this line."""
         spec = self.lane.spec
         size = self._bytes + len(self._framing.separator) + len(native.data)
+        requests = self._requests + requests_of(native)
         return not (
-            (spec.max_lines is not None and self._lines >= spec.max_lines)
+            (spec.max_lines is not None and requests > spec.max_lines)
+            or requests - self._lines > _MOST_FANNED_OUT
             or (spec.max_bytes is not None and size > spec.max_bytes)
             or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
         )
@@ -113,6 +135,7 @@ class OpenPart:
             self._first = ordinal
         self._bytes += len(native.data)
         self._lines += 1
+        self._requests += requests_of(native)
         self._inputs += native.inputs
         self._last = ordinal
         if native.dropped:
@@ -130,6 +153,7 @@ class OpenPart:
             model=self._model,
             partition=self._partition,
             lines=self._lines,
+            requests=self._requests if self._requests > self._lines else None,
             bytes=self._bytes,
             inputs=self._inputs,
             sha256=self._hash.hexdigest(),
@@ -138,6 +162,8 @@ class OpenPart:
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
+            way=DIRECT if self.lane.spec.way == DIRECT else NATIVE,  # msgspec leaves out that very object alone
+            goes_on=self._goes_on,
         )
 
     def _grow(self, *pieces: bytes) -> None:
@@ -233,27 +259,36 @@ def _inherited(spans: list[tuple[int, int]], heir: Heir) -> list[tuple[int, int]
 
 
 class Assignment:
-    """The part of every ordinal, read in blocks of 65,536 of which a few are kept."""
+    """The part of every ordinal, read in blocks of 65,536 of which a few are kept.
 
-    def __init__(self, path: Path, heirs: Iterable[Heir] = ()) -> None:
+    That of a rescue, `assignment.131072`, begins with the first ordinal of a block.
+    """
+
+    def __init__(self, path: Path, heirs: Iterable[Heir] = (), kept: int = _BLOCKS_KEPT) -> None:
         self._heirs = Heirs(heirs)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._length = os.fstat(self._descriptor).st_size // _ENTRY_BYTES
-        self.block: Callable[[int], array[int]] = lru_cache(_BLOCKS_KEPT)(self._read)
+        self._first = int(path.suffix[1:] or 0)
+        self._length = self._first + os.fstat(self._descriptor).st_size // _ENTRY_BYTES
+        self.block: Callable[[int], array[int]] = lru_cache(kept)(self._read)
 
     def __len__(self) -> int:
         return self._length
 
     def part(self, ordinal: int) -> int | None:
         """Return the number of the line's part; None for a line that is in none and for an ordinal beyond the batch."""
-        if not 0 <= ordinal < self._length:
+        if not self._first <= ordinal < self._length:
             return None
         part = self.block(ordinal // BLOCK)[ordinal % BLOCK]
         return None if part >= CACHED else part
 
+    @property
+    def blocks(self) -> range:
+        """The numbers of the blocks that have entries."""
+        return range(self._first // BLOCK, -(-self._length // BLOCK))
+
     def ordinals(self, part: int) -> Iterator[int]:
         """Yield the ordinals of a part's lines, ascending, which is their order in its document."""
-        for number in range(-(-self._length // BLOCK)):
+        for number in self.blocks:
             block = self.block(number)
             if part in block:
                 yield from (number * BLOCK + at for at, each in enumerate(block) if each == part)
@@ -266,7 +301,9 @@ class Assignment:
 
     def _read(self, number: int) -> array[int]:
         parts = array("I")
-        parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, number * BLOCK * _ENTRY_BYTES))
+        if number in self.blocks:
+            at = (number * BLOCK - self._first) * _ENTRY_BYTES
+            parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, at))
         if sys.byteorder == "big":
             parts.byteswap()
         self._heirs.put_into(parts, number * BLOCK)

@@ -1,18 +1,20 @@
 """Give every line of a batch exactly one row, in input order (worker process).
 
 Each bucket of 65,536 ordinals is read twice: first the headers of all its rows, to choose one for each line, then the
-lines of the source with their chosen rows. The choice costs 29 bytes a line of one bucket, so memory does not grow with
-the batch. No time and no chance enters a row: merging again gives the same bytes.
+lines of the source with their chosen rows. The choice costs 29 bytes a line of one bucket, and some 300 a line that
+went on to another part, so memory does not grow with the batch. No time and no chance enters a row: merging again gives
+the same bytes.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin.answers.keys import KeyReader
 from proxy_plugin.costs.tally import Spent, Tally, total
@@ -22,8 +24,9 @@ from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import BLOCK, CACHED, REJECTED, Assignment, Heir
-from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, spans
-from proxy_plugin.lines.verdicts import Decided, Fate, SourceLine, Verdict, Verdicts
+from proxy_plugin.lines.onward.told import ChosenRows, Onward, Stores, Told, onward_of
+from proxy_plugin.lines.row_store import RowReader
+from proxy_plugin.lines.verdicts import SUPERSEDED, Decided, Fate, SourceLine, Verdict, Verdicts
 from proxy_plugin.providers.base import Usage, native_id
 
 OUTPUT, ERRORS, LEDGER = "output.jsonl", "error.jsonl", "ledger.jsonl"
@@ -31,10 +34,18 @@ _MODELS_NAMED = 2
 _BUFFER_BYTES = 256 * 1024
 
 
+class RescueFiles(msgspec.Struct, frozen=True):
+    """What a rescue wrote: which lines went on to which parts, and what it noted of them."""
+
+    assignment: str
+    remarks: str
+
+
 class MergeJob(msgspec.Struct, frozen=True):
     """`rows` maps parts to the folders that `collect` wrote, `fates` has every part but those that `heirs` replaced.
 
-    `folder` is this attempt's own: what it holds is removed.
+    `rescues` are the folders and assignments of lines that went on, in the order in which they did, `late` more rows of
+    parts whose lines had gone on when they were found. `folder` is this attempt's own: what it holds is removed.
     """
 
     batch_id: str
@@ -49,12 +60,14 @@ class MergeJob(msgspec.Struct, frozen=True):
     heirs: tuple[Heir, ...] = ()
     cached: str | None = None  # the folder of the answers that were at hand
     keys: str | None = None  # of kept answers, and how many equal lines came before each
+    rescues: tuple[RescueFiles, ...] = ()
+    late: dict[int, str] = {}
 
 
 class MergeFacts(msgspec.Struct, frozen=True):
     """`completed` rows are in the output file, `failed` in the error file. `usage` sums the completed rows.
 
-    `spent` are the same sums by part and model, with what they cost.
+    `spent` are the same sums by part and model, with what they cost, and with answers that are paid and do not count.
     `models` names up to two that answered; `outcomes` counts lines; `superseded` counts rows that did not count.
     """
 
@@ -84,9 +97,9 @@ def merge(job: MergeJob) -> MergeFacts:
         HashedFile(folder / LEDGER) as ledger,
         KeyReader(job.keys) as keys,
     ):
-        merged, stores = _Merged(Verdicts(job.fates), output, error, ledger), _Stores(job)
-        for line, row, note in _answered(job, stores):
-            merged.add(line, row, note, keys.repeat(line.ordinal))
+        merged, stores = _Merged(Verdicts(job.fates), output, error, ledger), _stores(job)
+        for line, told in _answered(job, stores):
+            merged.add(line, told, keys.repeat(line.ordinal))
             passing("merge.row")
         facts = merged.facts(stores.superseded)
     sync_folder(folder)
@@ -99,105 +112,48 @@ def merge(job: MergeJob) -> MergeFacts:
 def merge_so_far(job: MergeJob, path: str) -> int:
     """Write the rows that are final into one new file, in input order; return its size in bytes.
 
-    Final are the rows of rejected lines and of the parts in `fates`. They are those that `merge` will write, byte for
-    byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
+    Final are the rows of rejected lines and of lines whose last part is in `fates`. They are those that `merge` will
+    write, byte for byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
     """
     verdicts, ended = Verdicts(job.fates), {REJECTED, CACHED, *job.fates}
     with Path(path).open("wb", buffering=_BUFFER_BYTES) as file:
-        for line, row, _ in _answered(job, _Stores(job), ended):
-            decided = verdicts.of(line, row)
+        for line, told in _answered(job, _stores(job), ended):
+            decided = verdicts.of(line._replace(part=told.part), told.row)
             file.writelines(_output_row(line, decided.fate.mark, decided.verdict))
         return file.tell()
 
 
-_Answered = tuple[SourceLine, StoredRow | None, StoredRow | None]
+def _stores(job: MergeJob) -> Stores:
+    remarks = (job.rejected, *(each.remarks for each in job.rescues))
+    rows = job.rows if job.cached is None else {**job.rows, CACHED: job.cached}
+    return Stores(remarks, rows, job.late)
 
 
-def _answered(job: MergeJob, stores: _Stores, wanted: Container[int] | None = None) -> Iterator[_Answered]:
-    """Yield every line of the wanted parts, None for all, with the row that counts and what the split noted."""
-    assigned = Assignment(Path(job.assignment), job.heirs)
-    with LineIndex(Path(job.index)) as index, assigned as assignment, RowReader() as reader:
+def _answered(job: MergeJob, stores: Stores, wanted: Container[int] | None = None) -> Iterator[tuple[SourceLine, Told]]:
+    """Yield every line whose last part is a wanted one, None for all, with what is told of it."""
+    with ExitStack() as stack:
+        index, reader = stack.enter_context(LineIndex(Path(job.index))), stack.enter_context(RowReader())
+        assignment = stack.enter_context(Assignment(Path(job.assignment), job.heirs))
+        rescued = [stack.enter_context(Assignment(Path(each.assignment), job.heirs, kept=1)) for each in job.rescues]
         if not len(index) == len(assignment) == job.total:
             raise ValueError(f"{len(index)} lines, {len(assignment)} of them assigned, where {job.total} are due")
         for start in range(0, job.total, BLOCK):
             stop = min(start + BLOCK, job.total)
-            chosen = _Chosen(stores, start, stop)
             parts = assignment.block(start // BLOCK)
-            if wanted is not None and not any(part in wanted for part in set(parts)):
+            onward = onward_of(rescued, start // BLOCK)
+            if wanted is not None and not any(part in wanted for part in _last(parts, onward)):
                 continue
+            chosen = ChosenRows(stores, start, stop, onward)
             for ordinal, number, line in index.lines(Path(job.source), start, stop):
-                part = parts[ordinal - start]
-                if wanted is None or part in wanted:
+                at = ordinal - start
+                if wanted is None or (onward[at][-1].part if at in onward else parts[at]) in wanted:
                     envelope = decode_envelope(line)
-                    where = SourceLine(ordinal, number, envelope.custom_id_json, envelope.model, part)
-                    yield where, *chosen.rows(reader, ordinal - start)
+                    where = SourceLine(ordinal, number, envelope.custom_id_json, envelope.model, parts[at])
+                    yield where, chosen.told(reader, at, parts[at])
 
 
-class _Stores:
-    """All row stores of a batch, in the order in which their rows count, and which of them have rows in a bucket."""
-
-    def __init__(self, job: MergeJob) -> None:
-        named = [(REJECTED, job.rejected), *sorted(job.rows.items())]
-        named += [] if job.cached is None else [(CACHED, job.cached)]
-        self.parts = [part for part, _ in named]
-        self.folders = [Path(folder) for _, folder in named]
-        self.superseded = 0  # rows met so far that do not count
-        self.of_bucket: dict[int, list[int]] = defaultdict(list)
-        for store, folder in enumerate(self.folders):
-            for bucket in buckets(folder):
-                self.of_bucket[bucket].append(store)
-
-
-class _Spans:
-    """Where at most one row of each line of a bucket is."""
-
-    def __init__(self, count: int) -> None:
-        self.stores = array("i", [-1]) * count
-        self.offsets = array("Q", [0]) * count
-        self.lengths = array("I", [0]) * count
-
-    def put(self, at: int, store: int, span: Span) -> None:
-        self.stores[at], self.offsets[at], self.lengths[at] = store, span.offset, span.length
-
-
-class _Chosen:
-    """The row that counts of every line from `start` to `stop`: the first ok row, or else the first."""
-
-    def __init__(self, stores: _Stores, start: int, stop: int) -> None:
-        bucket = start // BLOCK
-        self._parts, self._stores = stores.parts, stores
-        self._paths = {store: bucket_path(stores.folders[store], bucket) for store in stores.of_bucket[bucket]}
-        self._answers, self._notes = _Spans(stop - start), _Spans(stop - start)
-        self._kinds = bytearray(stop - start)
-        for store, path in self._paths.items():
-            for span in spans(path):
-                if not start <= span.ordinal < stop or not self._belongs(store, span):
-                    raise ValueError(f"the rows of part {self._parts[store]} hold a row of another part or batch")
-                self._consider(span.ordinal - start, store, span)
-
-    def rows(self, reader: RowReader, at: int) -> tuple[StoredRow | None, StoredRow | None]:
-        """Return the row that counts and what the split noted of the line."""
-        return self._read(reader, self._answers, at), self._read(reader, self._notes, at)
-
-    def _belongs(self, store: int, span: Span) -> bool:
-        return span.kind == NOTE or span.part == self._parts[store]
-
-    def _consider(self, at: int, store: int, span: Span) -> None:
-        if span.kind == NOTE:
-            self._notes.put(at, store, span)
-            return
-        known = self._kinds[at]
-        if known:
-            self._stores.superseded += 1
-        if not known or (span.kind == OK and known != OK):
-            self._kinds[at] = span.kind
-            self._answers.put(at, store, span)
-
-    def _read(self, reader: RowReader, kept: _Spans, at: int) -> StoredRow | None:
-        store = kept.stores[at]
-        if store < 0:
-            return None
-        return reader.read(self._paths[store], kept.offsets[at], kept.lengths[at])
+def _last(parts: Iterable[int], onward: Mapping[int, Sequence[Onward]]) -> set[int]:
+    return {each[-1].part for each in onward.values()}.union(parts)
 
 
 class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -211,10 +167,12 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     outcome: str
     cached: bool = False
     code: str | None = None
+    requests: int | None = None  # that the line was, where it was several
     usage: Usage | None = None
     cost: float | None = None  # US dollars
     dropped: tuple[str, ...] | None = None
     part: int | None = None
+    counts: bool = True  # else another line tells what became of it
     refused_together: int | None = None  # lines of the part, where the provider refused it for one of them at least
     repeat: int = 0  # equal lines that came before, where answers are kept
 
@@ -228,24 +186,34 @@ class _Merged:
     def __init__(self, verdicts: Verdicts, output: HashedFile, error: HashedFile, ledger: HashedFile) -> None:
         self._verdicts, self._output, self._error, self._ledger = verdicts, output, error, ledger
         self._outcomes: Counter[str] = Counter()
-        self._tally = Tally()
+        self._tally, self._paid = Tally(), Tally()  # answers that count, and others
         self._models: dict[str, None] = {}
 
-    def add(self, line: SourceLine, row: StoredRow | None, note: StoredRow | None, repeat: int = 0) -> None:
-        """Write the line's row and its ledger line."""
-        decided = self._verdicts.of(line, row)
+    def add(self, line: SourceLine, told: Told, repeat: int = 0) -> None:
+        """Write the line's row, and a ledger line for each part that had it, that of the row last."""
+        for each in told.before:
+            self._superseded(line, each)
+        decided = self._verdicts.of(line._replace(part=told.part), told.row)
         file = self._output if decided.ok else self._error
         file.write_line(*_output_row(line, decided.fate.mark, decided.verdict))
-        cost = self._count(row.part, decided) if decided.ok and row is not None else None
-        self._write_ledger(line, decided, cost, note.meta.dropped if note is not None else None, repeat)
+        cost = self._count(told.part, decided) if decided.ok else None
+        self._write_ledger(line, decided, cost, told, repeat=repeat)
         self._outcomes[decided.verdict.outcome] += 1
+
+    def _superseded(self, line: SourceLine, told: Told) -> None:
+        """Note what a part says of a line for which another one counts. Its answer is paid for."""
+        decided = self._verdicts.of(line._replace(part=told.part), told.row)
+        cost = self._paid.add(*_answer_of(told.part, decided)) if decided.ok else None
+        if decided.ok:
+            decided = decided._replace(verdict=decided.verdict._replace(outcome=SUPERSEDED))
+        self._write_ledger(line, decided, cost, told, counts=False)
 
     def facts(self, superseded: int) -> MergeFacts:
         """Finish the files durably and return what they hold."""
         output, error, ledger = self._output.finish(), self._error.finish(), self._ledger.finish()
         spent = self._tally.spent()
         return MergeFacts(
-            total=ledger.lines,
+            total=self._outcomes.total(),
             completed=output.lines,
             failed=error.lines,
             usage=total(spent).usage,
@@ -255,11 +223,18 @@ class _Merged:
             ledger=ledger,
             outcomes=dict(sorted(self._outcomes.items())),
             superseded=superseded,
-            spent=spent,
+            spent=_together(spent, self._paid.spent()),
         )
 
     def _write_ledger(
-        self, line: SourceLine, decided: Decided, cost: float | None, dropped: tuple[str, ...] | None, repeat: int
+        self,
+        line: SourceLine,
+        decided: Decided,
+        cost: float | None,
+        told: Told,
+        *,
+        counts: bool = True,
+        repeat: int = 0,
     ) -> None:
         fate, verdict, meta, _ = decided
         said = _LedgerLine(
@@ -271,24 +246,40 @@ class _Merged:
             job=fate.job,
             attempt=fate.attempt or None,
             outcome=verdict.outcome,
-            cached=line.part == CACHED,
+            cached=told.part == CACHED,
             code=verdict.code,
+            requests=meta.requests,
             usage=meta.usage,
             cost=cost,
-            dropped=dropped,
-            part=line.part if fate.refused_together else None,
+            dropped=told.note.meta.dropped if told.note is not None else None,
+            part=told.part if fate.refused_together else None,
             refused_together=fate.refused_together,
             repeat=repeat,
+            counts=counts,
         )
         self._ledger.write_line(unbroken(_encode(said)) + b"\n")
 
     def _count(self, part: int, decided: Decided) -> float | None:
-        fate, meta = decided.fate, decided.meta
+        meta = decided.meta
         if meta.model is not None and len(self._models) < _MODELS_NAMED:
             self._models[meta.model] = None
         if part == CACHED:
             return 0.0
-        return self._tally.add(part, fate.provider, fate.model, meta.model, meta.usage)
+        return self._tally.add(*_answer_of(part, decided))
+
+
+def _answer_of(part: int, decided: Decided) -> tuple[int, str, str | None, str | None, Usage | None, str]:
+    fate, meta = decided.fate, decided.meta
+    return part, fate.provider, fate.model, meta.model, meta.usage, fate.way
+
+
+def _together(counted: tuple[Spent, ...], paid: tuple[Spent, ...]) -> tuple[Spent, ...]:
+    """Return the sums of both by part and model."""
+    found = defaultdict[tuple[int, str], list[Spent]](list)
+    for each in (*counted, *paid):
+        found[each.part, each.model].append(each)
+    sums = (structs.replace(total(rows, part), model=model) for (part, model), rows in sorted(found.items()))
+    return tuple(sums) if paid else counted
 
 
 def _output_row(line: SourceLine, mark: str, verdict: Verdict) -> tuple[bytes, ...]:

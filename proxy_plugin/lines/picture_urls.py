@@ -9,6 +9,7 @@ import msgspec
 
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.meter import Meter
+from proxy_plugin.lines.choosing.choice import Pick
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.lane import Lanes
 from proxy_plugin.lines.line_index import LineIndex
@@ -33,7 +34,7 @@ def list_urls(job: UrlsJob) -> None:
     sync_folder(folder.parent)
     split, part = job.split, folder / f"{URLS}.{os.getpid()}"
     meter = Meter(split.allowance)
-    lanes = Lanes(split.endpoint, split.targets, split.rules, meter)
+    lanes = Lanes(split.endpoint, split.targets, split.rules, split.rescue, meter)
     with LineIndex(Path(split.index)) as index, create(part) as stream, meter:
         for _, _, line in index.lines(Path(split.source)):
             for picture in _pictures(lanes, line):
@@ -45,10 +46,22 @@ def list_urls(job: UrlsJob) -> None:
 
 
 def _pictures(lanes: Lanes, line: bytes) -> list[Picture]:
-    """Return the pictures that are fetched for a line: none for one that will be rejected before they matter."""
-    envelope = decode_envelope(line)
-    try:
-        lane = lanes.lane(lanes.chooser.choose(envelope), envelope.url)
-        return taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
-    except LineRejected:
-        return []
+    """Return the pictures that are fetched for a line, for its target and those to which it may go on.
+
+    There are none for a target that rejects it before they matter.
+    """
+    envelope, found = decode_envelope(line), list[Picture]()
+    pick: Pick | None = lanes.chooser.choose
+    tried = set[int]()
+    while pick is not None:
+        choice = None
+        try:
+            choice = pick(envelope)
+            lane = lanes.lane(choice, envelope.url)
+            found += taken_apart(lane.edited(envelope.body)[0]).pictures if lane.spec.fetch_media else []
+            then = choice.then
+        except LineRejected as rejection:
+            then = getattr(rejection, "then", None) if choice is None else choice.then
+        pick = None if then is None or then in tried else lanes.chooser.continuations[then].pick
+        tried |= set() if then is None else {then}
+    return found

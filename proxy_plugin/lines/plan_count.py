@@ -19,23 +19,24 @@ from proxy_plugin.answers.values import Answer
 from proxy_plugin.costs import prices
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
+from proxy_plugin.lines.choosing.worst_case import Prospects, WorstCase
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
+from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Document, OpenPart
-from proxy_plugin.lines.plan_tokens import TEXT_ENDPOINTS, Estimate
+from proxy_plugin.lines.plan_tokens import PRICED, Estimate
 from proxy_plugin.lines.plan_warnings import Warned, Warnings
 from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import Fault
 from proxy_plugin.lines.split import Cut, SplitJob
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import NATIVE, half
 from proxy_plugin.providers.base import LineRejected, Native, Usage
 
 K = TypeVar("K")
 _NUMBER = re.compile(r"\[\d+\]")
 MAX_REFUSED = 1_000  # lines told one by one
 MAX_NAMED = 1_000  # targets, and parameters, told one by one
-PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
 _MAX_NAME_CHARACTERS = 512
 _OTHERS = ""  # no model has this name
 
@@ -45,19 +46,21 @@ class PlanJob(msgspec.Struct, frozen=True):
 
     Lines that are no request of this batch are left out: longer than `max_line_bytes` (None where the scan found no
     such line), broken, with a url that is none of `urls`, or among `repeated`, the numbers of lines whose custom_id an
-    earlier one has.
+    earlier one has. `attempts`: how often a line that failed is asked again at most.
     """
 
     split: SplitJob
     urls: frozenset[str]
     max_line_bytes: int | None = None
     repeated: frozenset[int] = frozenset()
+    attempts: int = 1
 
 
 class TargetFigures(msgspec.Struct, frozen=True):
     """What goes to one account, endpoint and model. `model` None: beyond the first 1,000 of them, several models.
 
-    `jobs` counts the native jobs that hold at least one of its lines, so one of several models counts for each.
+    `jobs` counts the native jobs that hold at least one of its lines, so one of several models counts for each; there
+    are none where each line is an ordinary call.
     `cost` is in US dollars, None where no price is known.
     """
 
@@ -66,6 +69,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     model: str | None
     endpoint: str
     lines: int
+    requests: int  # that the lines are: some may be several
     jobs: int
     bytes: int
     input_tokens: int
@@ -73,6 +77,7 @@ class TargetFigures(msgspec.Struct, frozen=True):
     unlimited: int
     media: int
     cost: float | None
+    way: str = NATIVE
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -98,6 +103,7 @@ class Figures(msgspec.Struct, frozen=True):
     pictured: int = 0  # lines with pictures that a batch would fetch
     too_many: tuple[Fault, ...] = ()
     cached: int | None = None  # lines that a kept answer would be given to; None: none is looked for
+    prospects: Prospects | None = None  # of lines that would fail
 
     @property
     def fatal(self) -> bool:
@@ -108,7 +114,7 @@ class Figures(msgspec.Struct, frozen=True):
 def count(job: PlanJob) -> Figures:
     """Return what a batch would come to. Raises what `split` raises, but for a full disk."""
     tally, warnings, meter = _Tally(), Warnings(), Meter(job.split.allowance)
-    cut = Cut(job.split, tally, meter)
+    cut, worst = Cut(job.split, tally, meter), WorstCase(job.split, job.attempts, meter)
     with LineIndex(Path(job.split.index)) as index, meter, cut.kept:
         for ordinal, number, line in _lines(job, index):
             while cut.total < ordinal:  # lines too long to be read
@@ -123,11 +129,12 @@ def count(job: PlanJob) -> Figures:
                 if choice is not None:
                     target, overruled = job.split.targets[choice.target], cut.overruled(choice, envelope)
                     warnings.look(number, target, choice.model, overruled)
+                    worst.follow(choice, envelope)
             else:
                 cut.skip()
             passing("plan.row")
     manifest = cut.finish()
-    jobs = len(manifest.parts)
+    jobs = sum(part.way == NATIVE for part in manifest.parts)
     return structs.replace(
         tally.figures(jobs, strict=bool(cut.faults)),
         unroutable=bool(cut.unroutable),
@@ -135,6 +142,7 @@ def count(job: PlanJob) -> Figures:
         pictured=cut.filled,
         too_many=tuple(cut.too_many),
         cached=manifest.cached if job.split.kept is not None else None,
+        prospects=worst.figures(),
     )
 
 
@@ -149,16 +157,17 @@ def _lines(job: PlanJob, index: LineIndex) -> Iterator[tuple[int, int, bytes]]:
     yield from index.lines(source, start)
 
 
-_Key = tuple[str, str, str, str | None]  # slug, provider, endpoint, model
+_Key = tuple[str, str, str, str | None, str]  # slug, provider, endpoint, model, way
 
 
 class _TargetSums:
     """One target, so far."""
 
     def __init__(self, key: _Key) -> None:
-        self.slug, self.provider, self.endpoint, self.model = key
+        self.slug, self.provider, self.endpoint, self.model, self.way = key
         self.lines = self.jobs = self.bytes = 0
         self.estimate = Estimate()
+        self.requests = 0
 
     def figures(self) -> TargetFigures:
         found = self.estimate
@@ -168,6 +177,7 @@ class _TargetSums:
             model=self.model,
             endpoint=self.endpoint,
             lines=self.lines,
+            requests=self.requests,
             jobs=self.jobs,
             bytes=self.bytes,
             input_tokens=found.input_tokens,
@@ -175,12 +185,13 @@ class _TargetSums:
             unlimited=found.unlimited,
             media=found.media,
             cost=self._cost(),
+            way=self.way,
         )
 
     def _cost(self) -> float | None:
         if self.model is None or self.endpoint not in PRICED:
             return None
-        price = prices.price(catalog.load(self.provider).capabilities, self.model)
+        price = prices.price(half(self.provider, self.way).capabilities, self.model)
         used = Usage(input_tokens=self.estimate.input_tokens, output_tokens=self.estimate.output)
         return None if price is None else price.of(used)
 
@@ -233,8 +244,10 @@ class _Tally:
         if target is None:
             target = self._joined(document, part, model)
         self._placed += 1
+        fan = fan_of(native, body)
         target.lines += 1
-        target.estimate.add(target.endpoint, body)
+        target.requests += fan.requests
+        target.estimate.add_all(target.endpoint, fan.bodies, fan.times)
         document.grew_for(target)
         for name in dict.fromkeys(native.dropped):
             self._count(self._dropped, name)
@@ -271,16 +284,16 @@ class _Tally:
     def _joined(self, document: _Measured, part: OpenPart, model: str) -> _TargetSums:
         """Return the target of a part's line, the first with its model there."""
         spec, endpoint = part.lane.spec, part.lane.endpoint
-        key: _Key = (spec.slug, spec.provider, endpoint, model)
+        key: _Key = (spec.slug, spec.provider, endpoint, model, spec.way)
         if key not in self._targets and (len(self._targets) >= MAX_NAMED or len(model) > _MAX_NAME_CHARACTERS):
-            key = (spec.slug, spec.provider, endpoint, None)
+            key = (spec.slug, spec.provider, endpoint, None, spec.way)
         target = self._targets.get(key)
         if target is None:
             target = self._targets[key] = _TargetSums(key)
         name = _OTHERS if target.model is None else model
         if name not in document.targets:
             document.targets[name] = target
-            target.jobs += 1
+            target.jobs += spec.way == NATIVE
         return target
 
     def _count(self, counter: Counter[K], name: K) -> None:

@@ -7,6 +7,7 @@ for code, and on the safe side for other languages. What is no text (images, aud
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import orjson
 TEXT_ENDPOINTS = frozenset(  # answers that a limit bounds
     {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1beta/generateContent"}
 )
+PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
 LONGEST_ANSWER = 2**24  # tokens; a limit above it is no estimate of anything
 MOST_ANSWERS = 128  # of one request (`n`)
 _ASCII_A_TOKEN = 4
@@ -27,18 +29,32 @@ _DATA = "data:"
 
 
 class Estimate(msgspec.Struct, gc=False):
-    """What one request, or many, may use. `unlimited` and `media` count requests."""
+    """What one line, or many, may use. `unlimited` and `media` count lines."""
 
     ascii: int = 0  # characters
     input: int = 0  # tokens beside those of the ASCII characters
     output: int = 0  # tokens
-    unlimited: int = 0  # set no limit on their answer, which `output` then leaves out
+    unlimited: int = 0  # set no limit on their answers, which `output` then leaves out
     media: int = 0  # hold what is no text
 
     @property
     def input_tokens(self) -> int:
         """Return the tokens of everything that is read."""
         return self.input + -(-self.ascii // _ASCII_A_TOKEN)
+
+    def add_all(self, endpoint: str, bodies: Sequence[bytes], times: int) -> None:
+        """Count the requests of one line: each body so many times."""
+        if len(bodies) == times == 1:
+            self.add(endpoint, bodies[0])
+            return
+        line = Estimate()
+        for body in bodies:
+            line.add(endpoint, body)
+        self.ascii += line.ascii * times
+        self.input += line.input * times
+        self.output += line.output * times
+        self.unlimited += line.unlimited > 0
+        self.media += line.media > 0
 
     def add(self, endpoint: str, body: bytes) -> None:
         """Count one request; `body` is valid JSON."""

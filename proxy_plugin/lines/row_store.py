@@ -47,6 +47,7 @@ class RowMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     provider: str | None = None
     slug: str | None = None
     mark: str | None = None  # of the part that had a kept answer
+    requests: int | None = None  # that the line was, where it was several
 
 
 class StoredRow(NamedTuple):

@@ -22,13 +22,15 @@ import msgspec
 from proxy_plugin.answers.keys import KEYS
 from proxy_plugin.answers.lookup import Looking, Lookup
 from proxy_plugin.answers.values import Answer
-from proxy_plugin.ground.durable import GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
-from proxy_plugin.lines.choose import Choice, Misrouted, TargetSpec
+from proxy_plugin.lines.choose import TargetSpec
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick, Unplaced
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
@@ -50,7 +52,7 @@ from proxy_plugin.lines.row_store import ERROR, NOTE, OK, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
 from proxy_plugin.providers.base import LineRejected, Native, make_mark, native_id
-from proxy_plugin.routing.route import EVERYTHING, Rules
+from proxy_plugin.routing.route import EVERYTHING, Rescue, Rules
 
 _ENTRIES_WAITING = 16_384
 MAX_PARTS = 5_000  # that are told apart, whatever a batch may have: 7 MB
@@ -76,6 +78,7 @@ class SplitJob(msgspec.Struct, frozen=True):
     allowance: Allowance = Allowance()  # what the translation of a line may take
     unsent: str | None = None  # why nothing is sent any more: batch_cancelled or batch_expired
     kept: Looking | None = None  # answers that lines may be given at once
+    rescue: Rescue | None = None  # what is done for lines that fail; `attempts` is known
 
 
 def split(job: SplitJob) -> Manifest:
@@ -87,7 +90,7 @@ def split(job: SplitJob) -> Manifest:
     """
     folder = Path(job.folder)
     empty_folder(folder)
-    files, meter = _Files(folder, job.max_jobs), Meter(job.allowance)
+    files, meter = Files(folder, job.max_jobs), Meter(job.allowance)
     if job.unsent is not None:
         return _unsent(job, files, job.unsent)
     cut = Cut(job, files, meter)
@@ -105,7 +108,7 @@ def split(job: SplitJob) -> Manifest:
     return manifest
 
 
-def _unsent(job: SplitJob, files: _Files, why: str) -> Manifest:
+def _unsent(job: SplitJob, files: Files, why: str) -> Manifest:
     """Write a manifest without parts: nothing is translated, and each line is told why it was not sent."""
     rejection, meta = LineRejected(WHY_NOT_RUN[why], code=why), RowMeta(code=why)
     with LineIndex(Path(job.index)) as index:
@@ -147,14 +150,15 @@ class _Nowhere:
         """Have nothing to lose."""
 
 
-class _Files:
+class Files:
     """The files of a split, in the folder of one attempt. Parts from `most` on have none: they will not be sent."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
         (folder / PARTS).mkdir()
         self._files = GrowingFiles()
-        self._assignment = self._files.file(folder / ASSIGNMENT)
+        self.assignment = ASSIGNMENT
+        self._assignment: GrowingFile | None = None
         self._assigned = array("I")
         self._remarks = RowWriter(folder / REMARKS)
         self._answers: RowWriter | None = None
@@ -163,12 +167,12 @@ class _Files:
         return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
 
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
-        self._assign(part.n)
+        self._assign(ordinal, part.n)
         if native.dropped:
             self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
 
     def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:
-        self._assign(CACHED)
+        self._assign(ordinal, CACHED)
         self._answers = self._answers or RowWriter(self._folder / CACHED_ROWS)
         spec, origin = lane.spec, answer.origin
         meta = RowMeta(model=origin.model, provider=spec.provider, slug=spec.slug, mark=origin.mark)
@@ -177,27 +181,28 @@ class _Files:
             self._remarks.add(ordinal, CACHED, NOTE, RowMeta(dropped=dropped))
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
-        self._assign(REJECTED)
+        self._assign(ordinal, REJECTED)
         error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
         self._remarks.add(ordinal, REJECTED, ERROR, meta, error)
 
     def finished(self) -> None:
-        self._write_assigned()
-        self._assignment.sync()
+        self._write_assigned().sync()
         self._remarks.close()
         if self._answers is not None:
             self._answers.close()
         sync_folder(self._folder / PARTS)
         sync_folder(self._folder)
 
-    def _assign(self, part: int) -> None:
+    def _assign(self, ordinal: int, part: int) -> None:  # noqa: ARG002 - lines come in order, and none is left out
         self._assigned.append(part)
         if len(self._assigned) >= _ENTRIES_WAITING:
             self._write_assigned()
 
-    def _write_assigned(self) -> None:
-        self._assignment.append(entries(self._assigned))
-        self._assigned = array("I")
+    def _write_assigned(self) -> GrowingFile:
+        file = self._assignment or self._files.file(self._folder / self.assignment)
+        file.append(entries(self._assigned))
+        self._assignment, self._assigned = file, array("I")
+        return file
 
 
 def _same(first: Native, second: Native) -> Native:
@@ -212,7 +217,7 @@ class Cut:
 
     def __init__(self, job: SplitJob, sink: Sink, meter: Meter) -> None:
         self._job, self._sink = job, sink
-        self._lanes = Lanes(job.endpoint, job.targets, job.rules, meter)
+        self._lanes = Lanes(job.endpoint, job.targets, job.rules, job.rescue, meter)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
         self._grown = Grown(job.growth)
@@ -229,20 +234,39 @@ class Cut:
     def take(self, ordinal: int, number: int, envelope: Envelope) -> Choice | None:
         """Put one line into its part, or write down why no part can have it. Lines come in order, none left out.
 
-        Returns the choice where it was put.
+        Returns the choice where it was put. A line that its target cannot have goes on at once, as nothing has been
+        sent; where nobody can have it, the first one's words are told.
         """
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
+        found = self._try_all(self._chooser.choose, ordinal, number, envelope)
+        if isinstance(found, Unplaced):
+            self._reject(ordinal, number, found.rejection, envelope, found.choice)
+            return None
+        return found
+
+    def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
+        """Put a line into a part of the first target that can have it; return the first refusal where none can."""
+        first = found = self._try(pick, ordinal, number, envelope)
+        tried = set[int]()
+        while isinstance(found, Unplaced) and (further := self._further(found, tried)):
+            found = self._try(further, ordinal, number, envelope)
+        return first if isinstance(found, Unplaced) else found
+
+    def _further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
+        """Return what chooses for a line that was refused before anything was sent, see `Chooser.further`."""
+        return self._chooser.further(refused, tried)
+
+    def _try(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
         choice = None
         try:
-            choice = self._chooser.choose(envelope)
+            choice = pick(envelope)
             lane = self._lanes.lane(choice, envelope.url)
             self._routed = True
             self._place(ordinal, number, envelope, choice, lane)
         except LineRejected as rejection:
-            self._reject(ordinal, number, rejection, envelope, choice)
-            return None
+            return Unplaced(rejection, choice)
         return choice
 
     def skip(self) -> None:
@@ -300,11 +324,12 @@ class Cut:
         self._grown.check(len(envelope.body), len(body))
         if lane.spec.fetch_media:
             body = self._album.fill(body)
-        group = lane.group(model)
+        group = lane.group(choice)
         guess = self._open.get((group, self._latest.get(group, "")))
         mark = guess.mark if guess else self._mark(lane, ordinal)
         native = lane.translate(native_id(mark, ordinal), body, model, own)
         lane.measure(native)
+        self._grown.fan_out(len(body), fan_of(native, body).bytes)
         identity = native_id(mark, ordinal)
         asked = self.kept.key(ordinal, lane.spec.slug, lane.endpoint, model, identity, [native.data])
         if (answer := self.kept.find(ordinal, asked)) is not None:
@@ -330,7 +355,15 @@ class Cut:
             self._closed.append(part.close())
         document = self._sink.document(self._next)
         mark = self._mark(lane, ordinal)
-        part = OpenPart(self._next, mark, lane, model=group[2], partition=native.partition, document=document)
+        part = OpenPart(
+            self._next,
+            mark,
+            lane,
+            model=group[2],
+            partition=native.partition,
+            document=document,
+            goes_on=group[3],
+        )
         self._open[key] = part
         self._next += 1
         return part

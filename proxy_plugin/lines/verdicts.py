@@ -7,15 +7,16 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from proxy_plugin.lines.collect import CANCELLED, EXPIRED, not_run
+from proxy_plugin.lines.collect import CANCELLED, EXPIRED, MISSING, not_run
 from proxy_plugin.lines.manifest import CACHED, REJECTED
 from proxy_plugin.lines.row_store import ERROR, OK, RowMeta, StoredRow
 
-MISSING = "result_missing"
 SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
 OUTCOMES = (SUCCEEDED, "failed", "rejected", "refused", "cancelled", "expired", "missing")  # of lines
+SUPERSEDED = "superseded"  # of an answer that came when there was one already
 REJECTED_MARK = "rejected00"
 _ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
+_OUTCOMES = _ENDED_EARLY | {MISSING: "missing"}
 _LEFT_OUT = {
     CANCELLED: "The batch was cancelled, and {provider} returned nothing for this line; it may have run.",
     EXPIRED: "The completion window expired, and {provider} returned nothing for this line; it may have run.",
@@ -26,8 +27,8 @@ _LOST = (
 )
 _SOME_LOST = (
     "{provider} ended the job without an answer for this line. It counts {told} results and gave {held}: it"
-    " reported an answer for {lost} of the {silent} lines without one. This line may have been paid for; it may be sent"
-    " again."
+    " reported an answer for {lost} of the {silent} {what} without one. This line may have been paid for; it may be"
+    " sent again."
 )
 _NULL = b"null"
 _SILENT = RowMeta()
@@ -54,6 +55,7 @@ class Shortfall(msgspec.Struct, frozen=True):
     held: int
     silent: int
     lost: int
+    requests: bool = False  # they are requests, of which some lines are several
 
     @property
     def certain(self) -> bool:
@@ -86,6 +88,7 @@ class Fate(msgspec.Struct, frozen=True):
     attempt: int | None = None
     short: Shortfall | None = None
     refused_together: int | None = None
+    way: str = "native"
 
 
 class SourceLine(NamedTuple):
@@ -154,7 +157,7 @@ def _verdict(row: StoredRow) -> Verdict:
         return _rejected(row)
     if row.kind == OK:
         return Verdict(row.text, _NULL, SUCCEEDED, None)
-    outcome = _ENDED_EARLY.get(code or "", "failed")
+    outcome = _OUTCOMES.get(code or "", "failed")
     return Verdict(_NULL, row.text, outcome, code) if row.kind == ERROR else Verdict(row.text, _NULL, outcome, code)
 
 
@@ -184,7 +187,8 @@ def _missing(fate: Fate) -> str:
     if short is None:
         return f"{fate.provider} ended the job without an answer for this line; it may be sent again."
     said = _LOST if short.certain else _SOME_LOST
-    return said.format(provider=fate.provider, **msgspec.structs.asdict(short))
+    what = "requests" if short.requests else "lines"
+    return said.format(provider=fate.provider, what=what, **msgspec.structs.asdict(short))
 
 
 def _cut(fate: Fate, code: str) -> bytes:

@@ -1,4 +1,6 @@
-"""A config object as a tree: groups that share lines out or choose by conditions, and below them the targets."""
+"""A config object as a tree: groups that share lines out, choose by conditions or try one after the other, and below
+them the targets.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw
 
-from proxy_plugin.routing.route import Changes
+from proxy_plugin.routing.route import Cache, Changes, Rescue
 
-SINGLE, LOADBALANCE, CONDITIONAL = MODES = ("single", "loadbalance", "conditional")
+SINGLE, LOADBALANCE, CONDITIONAL, FALLBACK = MODES = ("single", "loadbalance", "conditional", "fallback")
 
 
 class Slug(NamedTuple):
@@ -46,6 +48,7 @@ class TargetSettings:
     default: Mapping[str, Raw] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
     said: Mapping[str, str] = field(default_factory=dict, repr=False)  # other texts of a target that brings no key
+    direct: str | None = None  # of route.DIRECT_CALLS; None: as the account has it
 
     @property
     def changes(self) -> Changes:
@@ -62,9 +65,23 @@ class Condition:
     path: str = ""
 
 
+class WholeBatch(NamedTuple):
+    """What the top of a config says, of all lines: what becomes of failed ones, and which answers are kept."""
+
+    rescue: Rescue | None = None
+    cache: Cache | None = None
+    fan_out: bool = False
+
+
+NOTHING_WHOLE = WholeBatch()
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A target, or a group of targets. `mode` is None for a target."""
+    """A target, or a group of targets. `mode` is None for a target.
+
+    `codes`, of a fallback: HTTP statuses with which a line goes on to the next target; none: all that are no success.
+    """
 
     path: str
     settings: TargetSettings
@@ -74,6 +91,8 @@ class Node:
     children: tuple[Node, ...] = ()
     conditions: tuple[Condition, ...] = ()
     default: int | None = None
+    codes: tuple[int, ...] = ()
+    whole: WholeBatch = NOTHING_WHOLE
 
     def reachable(self) -> Iterator[Node]:
         """Yield the groups and targets that a line may come to, this one among them."""
@@ -87,6 +106,8 @@ class Node:
             return list(self.children[:1])
         if self.mode == LOADBALANCE:
             return [each for each in self.children if each.weight > 0]
+        if self.mode == FALLBACK:
+            return list(self.children)
         named = {self.default, *(each.then for each in self.conditions)}
         return [each for place, each in enumerate(self.children) if place in named]
 

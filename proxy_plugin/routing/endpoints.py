@@ -16,7 +16,9 @@ ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRe
     "/v1/videos",
     "/v1/messages",
     "/v1beta/generateContent",
+    "/v1/rerank",
 )
+# The last is nobody's batch but by ordinary calls, in the form that litellm gives it.
 # Of those: bodies in a lane's own shape (`Capabilities.native`), not OpenAI's; and the member that holds one inline.
 NATIVE = {"/v1/messages": "params", "/v1beta/generateContent": "request"}
 

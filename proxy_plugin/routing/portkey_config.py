@@ -5,7 +5,7 @@ we do not know are let pass, as Portkey lets them, but for those that steer (`wo
 they would send lines elsewhere than was meant.
 
 What children inherit: `override_params` and `default_params` key by key, `drop_params`, `strict_params`, `fetch_media`,
-`strict`, `on_deadline` and the account, each until a child sets its own.
+`strict`, `on_deadline`, `direct` and the account, each until a child sets its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from proxy_plugin.routing import condition_bounds, conditions, words
 from proxy_plugin.routing.config_text import Invalid, Problem, object_in, unusable
 from proxy_plugin.routing.config_tree import (
     CONDITIONAL,
+    FALLBACK,
     LOADBALANCE,
     MODES,
     SINGLE,
@@ -32,33 +33,31 @@ from proxy_plugin.routing.config_tree import (
     Slug,
     TargetSettings,
 )
-from proxy_plugin.routing.route import NOT_SLUGS
+from proxy_plugin.routing.route import ALLOWED, ALWAYS, NEVER, NOT_SLUGS
 from proxy_plugin.routing.suggestions import Suggestions
+from proxy_plugin.routing.whole_batch import TOP_KEYS, WholeReader, says_nothing, status_codes
 
 MAX_DEPTH = 5  # of targets within targets
 MAX_TARGETS = 64  # that hold no others
-FALLBACK = "fallback"
 SAVED_PREFIX = "pc-"
 
 _STEERING = {
     *("strategy", "targets", "weight", "name", "provider", "virtual_key", "api_key"),
     *("override_params", "default_params", "drop_params", "strict_params", "fetch_media", "strict", "on_deadline"),
+    *("direct", *TOP_KEYS),
 }
-_OTHER_KEYS = {"retry", "cache", "request_timeout", "custom_host", "forward_headers", "passthrough", "cb_config"}
-_STRATEGY = {"mode", "conditions", "default"}
-_OTHER_STRATEGY = {"on_status_codes"}  # of fallback alone
+_OTHER_KEYS = {"retry", "request_timeout", "custom_host", "forward_headers", "passthrough", "cb_config"}
+_STRATEGY = {"mode", "conditions", "default", "on_status_codes"}
+_WHOLE = "is one for the whole batch; set it at the top of the config"
+_DIRECT = {**dict.fromkeys((False, NEVER), NEVER), **dict.fromkeys((True, ALLOWED), ALLOWED), ALWAYS: ALWAYS}
 _HEAVIEST = 10**15  # of all weights: sums of them stay exact
 _NEAR = 0.8  # of `Suggestions.near`: "stategy" is near, "metadata" is not
-_FALLBACK = (
-    "fallback is not served for batches: a line that failed at one target is not sent to another. Use loadbalance or "
-    "conditional, or create a second batch of the lines that failed"
-)
 
 
 def read(config: Mapping[str, Any]) -> Node:
     """Check a config object, all but its patterns: `patterns_of` gives them. Raises Invalid with all problems."""
     reader = _Reader()
-    node = reader.node(config, "", 0, TargetSettings())
+    node = reader.top(config)
     if not reader.problems:
         reader.check_deadlines(node)
         reader.problems += (Problem(*each) for each in condition_bounds.beyond(node))
@@ -83,9 +82,16 @@ class _Reader:
         self._targets = 0
         self._names = Suggestions()
 
+    def top(self, raw: Mapping[str, Any]) -> Node:
+        """Read a whole config."""
+        return replace(self.node(raw, "", 0, TargetSettings()), whole=WholeReader(self._say, self._names).read(raw))
+
     def node(self, raw: Mapping[str, Any], path: str, depth: int, above: TargetSettings) -> Node:
         """Read one target with everything below it."""
         self._check_names(raw, path, _STEERING, _OTHER_KEYS)
+        for key in TOP_KEYS if depth else ():
+            if not says_nothing(raw.get(key)):
+                self._wrong(path, key, _WHOLE)
         settings = self._settings(raw, path, above)
         name = self._text(raw, "name", path)
         leaf = Node(path, settings, weight=self._weight(raw, path), name=name)
@@ -99,7 +105,7 @@ class _Reader:
         """The window of a batch ends once, for all of its parts."""
         for target in node.targets():
             if target.settings.on_deadline != node.settings.on_deadline:
-                self._wrong(target.path, "on_deadline", "is one for the whole batch; set it at the top of the config")
+                self._wrong(target.path, "on_deadline", _WHOLE)
 
     def _group(self, leaf: Node, strategy: object, targets: object, depth: int) -> Node:
         mode, settings = self._mode(strategy, targets, leaf.path), _mapping(strategy)
@@ -108,6 +114,8 @@ class _Reader:
             return leaf
         children = self._children(targets, leaf, depth)
         group = replace(leaf, mode=mode or SINGLE, children=tuple(children))
+        if mode == FALLBACK:
+            return replace(group, codes=self._codes(settings, leaf.path))
         if mode == LOADBALANCE and children and not group.live_children():
             self._wrong(leaf.path, "targets", "no target has a weight above 0")
         if mode != CONDITIONAL:
@@ -121,7 +129,7 @@ class _Reader:
             self._wrong(path, "strategy", "must be an object with a mode")
             return None
         settings = _mapping(strategy)
-        self._check_names(settings, _below(path, "strategy"), _STRATEGY, _OTHER_STRATEGY)
+        self._check_names(settings, _below(path, "strategy"), _STRATEGY, set())
         mode = settings.get("mode")
         if mode is None:
             if not isinstance(targets, list | tuple) or len(targets) > 1:
@@ -129,9 +137,12 @@ class _Reader:
             return SINGLE
         if mode not in MODES:
             known = f"must be one of {', '.join(MODES)}{self._names.did_you_mean(mode, MODES)}"
-            self._wrong(path, "strategy.mode", _FALLBACK if mode == FALLBACK else known)
+            self._wrong(path, "strategy.mode", known)
             return None
         return str(mode)
+
+    def _codes(self, strategy: Mapping[str, Any], path: str) -> tuple[int, ...]:
+        return status_codes(strategy.get("on_status_codes"), _below(path, "strategy.on_status_codes"), self._say)
 
     def _children(self, targets: object, above: Node, depth: int) -> list[Node]:
         if not isinstance(targets, list | tuple) or not targets:
@@ -212,6 +223,7 @@ class _Reader:
             default={**above.default, **self._params(raw, "default_params", path)},
             remove=remove,
             said=self._beside(raw, account, above),
+            direct=self._direct(raw, path, above),
         )
 
     def _account(self, raw: Mapping[str, Any], path: str) -> tuple[NamedAccount | None, str | None]:
@@ -300,6 +312,15 @@ class _Reader:
             self._wrong(path, "on_deadline", "must be cancel or wait")
         return str(found)
 
+    def _direct(self, raw: Mapping[str, Any], path: str, above: TargetSettings) -> str | None:
+        found = raw.get("direct")
+        if found is None:
+            return above.direct
+        if not isinstance(found, bool | str) or found not in _DIRECT:
+            self._wrong(path, "direct", "must be false, true (where no native job can be) or 'always'")
+            return None
+        return _DIRECT[found]
+
     def _weight(self, raw: Mapping[str, Any], path: str) -> float:
         found = raw.get("weight", 1)
         if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < math.inf:
@@ -324,7 +345,10 @@ class _Reader:
                 self._wrong(path, str(name), f"unknown key; did you mean {near}?")
 
     def _wrong(self, path: str, name: str, what: str) -> None:
-        self.problems.append(Problem(_below(path, name), what))
+        self._say(_below(path, name), what)
+
+    def _say(self, path: str, what: str) -> None:
+        self.problems.append(Problem(path, what))
 
 
 def _mapping(raw: object) -> Mapping[str, Any]:

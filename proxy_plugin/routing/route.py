@@ -16,6 +16,7 @@ from msgspec import Raw
 
 NOT_ALLOWED = "model_not_allowed"
 NOT_SLUGS = ("@cf/", "@hf/")  # model names of two hosts, not virtual keys
+NEVER, ALLOWED, ALWAYS = DIRECT_CALLS = ("never", "allowed", "always")  # ordinary calls, one a line, for a target
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     fetch_media: bool | msgspec.UnsetType = msgspec.UNSET  # fetch pictures that lines name by URL, for this target
     byok: Own | msgspec.UnsetType = msgspec.UNSET
     strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
-    direct: str | msgspec.UnsetType = msgspec.UNSET  # ordinary calls: "allowed" where no job can be, or "always"
+    direct: str | msgspec.UnsetType = msgspec.UNSET  # ALLOWED where no job can be, ALWAYS, NEVER whatever a config says
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -102,6 +103,7 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     fetch_media: bool = False
     strict_params: bool | None = None
     otherwise: Rule | None = None
+    direct: str | None = None  # of DIRECT_CALLS; None: as the target has it
 
 
 class Fallback(msgspec.Struct, frozen=True, omit_defaults=True, tag="fallback"):
@@ -210,6 +212,12 @@ class Route(msgspec.Struct, frozen=True):
         return any(target.fetch_media is True for target in self.targets) or (rule is not None and _fetches(rule))
 
 
+def by_calls(route: Route) -> Route:
+    """Return the route with every target asked by ordinary calls from the first, where it has them and may be."""
+    targets = (each if each.direct == NEVER else msgspec.structs.replace(each, direct=ALWAYS) for each in route.targets)
+    return msgspec.structs.replace(route, targets=tuple(targets))
+
+
 def _fetches(rule: Rule) -> bool:
     match rule:
         case ByLine():
@@ -218,6 +226,11 @@ def _fetches(rule: Rule) -> bool:
             return any(map(_fetches, rule.rules))
         case To():
             return False
+
+
+def may_go_on(text: str) -> bool:
+    """Tell from a stored route whether lines that fail may go on; some of which it is said never do."""
+    return any(word in text for word in ('"fallback"', '"rescue"', '"direct"'))
 
 
 def params_switches(*levels: tuple[bool | None, bool | None]) -> tuple[bool, bool]:

@@ -17,7 +17,7 @@ _STEERS = re.compile(
     r"|weights?|headers?|models?|deployments?|accounts?|workspaces?|projects?|organi[sz]ations?|tenants?|regions?"
     r"|locations?|hosts?|base|url|uri|buckets?|folder|blob|role|arn|slug|api_?keys?|secret|credentials?|auth|authorization"
     r"|requests|extra_(body|query)|(override|default|drop)_params|output_data_config|litellm_params|failovers?|sticky"
-    r"|vendors?|engines?|backends?|upstreams?|clusters?)($|_)"
+    r"|vendors?|rescues?|engines?|backends?|upstreams?|clusters?)($|_)"
 )
 _LOOKED_AT = 256  # characters of a name; a body has room for one of a million, which took 0.5 s
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -30,7 +30,9 @@ _UNSERVED = {  # exact words: what else a config holds may be a credential of a 
     **dict.fromkeys(("model", "model_name"), _IN_OVERRIDE),
     **dict.fromkeys(("api_base", "base_url", "endpoint_url", "url"), "is not read; write 'custom_host'"),
     **dict.fromkeys(("headers", "extra_headers", "litellm_params", "portkey_options", "provider_options"), _NO_WAY),
-    **dict.fromkeys(("fallback", "fallbacks", "router", "route", "routes", "routing", "load_balancing"), _NO_WAY),
+    **dict.fromkeys(("fallback", "fallbacks"), "is not served; write 'strategy': {'mode': 'fallback'} with 'targets'"),
+    **dict.fromkeys(("direct_before", "attempts"), "belongs into 'rescue'"),
+    **dict.fromkeys(("router", "route", "routes", "routing", "load_balancing"), _NO_WAY),
     **dict.fromkeys(("models", "deployment", "deployments", "slug", "config", "account", "virtual_keys"), _NO_WAY),
     **dict.fromkeys(("target_model_names", "custom_llm_provider", "integration", "integration_id"), _NO_WAY),
 }

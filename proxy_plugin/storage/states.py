@@ -31,7 +31,7 @@ BATCH: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 PART: dict[str, frozenset[str]] = {
-    "planned": frozenset({"staging", "answering", "dropped"}),
+    "planned": frozenset({"staging", "answering", "rescuing", "dropped"}),
     "answering": frozenset({"planned", "stored", "rescuing", "refused", "dropped"}),
     "staging": frozenset({"staged", "rescuing", "refused", "dropped", "cutting"}),
     "staged": frozenset({"creating", "dropped", "staging"}),

@@ -175,6 +175,41 @@ async def test_what_a_live_or_unknown_batch_has_is_left_alone(tmp_path: Path) ->
 # ---- long ledgers ----
 
 
+TRIES = [
+    {"line": 2, "outcome": "succeeded", "provider": "a", "virtual_key": "a", "model": "m"},
+    {"line": 3, "custom_id": '"counts":false', "outcome": "failed", "provider": "a", "virtual_key": "a", "model": "m"},
+    {"line": 4, "outcome": "failed", "provider": "a", "virtual_key": "a", "model": "m", "counts": False},
+    {"line": 4, "outcome": "superseded", "provider": "b", "virtual_key": "b", "model": "m", "counts": False},
+    {"line": 4, "outcome": "succeeded", "provider": "b", "virtual_key": "b", "model": "m"},
+    {"line": 6, "outcome": "failed", "provider": "b", "virtual_key": "b", "model": "m"},
+]
+
+
+@pytest.mark.parametrize(
+    ("selection", "told"),
+    [
+        (Selection({}, 0, None), [0, 1, 4, 5]),
+        (Selection({}, 0, None, attempts=True), [0, 1, 2, 3, 4, 5]),
+        (Selection({}, 3, 1), [4]),
+        (Selection({}, 3, 2, attempts=True), [2, 3]),
+        (Selection({"outcome": frozenset({"failed"})}, 0, None), [1, 5]),
+        (Selection({"outcome": frozenset({"failed"})}, 0, None, attempts=True), [1, 2, 5]),
+    ],
+)
+def test_tries_that_do_not_count_are_told_where_they_are_asked_for(
+    selection: Selection, told: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in TRIES))
+    source = os.open(path, os.O_RDONLY)
+    try:
+        reader = Chosen(source, selection)
+        blocks = list(iter(reader.block, None))
+    finally:
+        os.close(source)
+    assert [json.loads(line) for line in b"".join(blocks).splitlines()] == [TRIES[n] for n in told]
+
+
 def chosen(
     path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
 ) -> Iterator[bytes]:

@@ -168,7 +168,7 @@ WRONG = [
     ({"requests": [full(0)], "input_file_id": "file-1"}, "input_file_id", None),
     ({"requests": [full(0)], "endpoint": "/v1/other"}, "endpoint", "invalid_value"),
     ({"requests": [full(0)], "metadata": {"a": 1}}, "metadata.a", "invalid_type"),
-    ({"requests": [full(0)], "completion_window": "1h"}, "completion_window", "invalid_value"),
+    ({"requests": [full(0)], "completion_window": "48h"}, "completion_window", "invalid_value"),
     ({"requests": [full(0)], "api_base": "http://x"}, "api_base", "unknown_parameter"),
     ({"requests": None, "endpoint": CHAT}, "input_file_id", "missing"),
     ({"metadata": {"requests": "x"}, "endpoint": CHAT}, "input_file_id", "missing"),

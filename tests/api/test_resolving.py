@@ -13,7 +13,18 @@ import pytest
 
 from proxy_plugin.config import parse
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.routing.route import ByLine, Route, Rules, Share, To, When, decode_route
+from proxy_plugin.routing.route import (
+    ByLine,
+    Cache,
+    Fallback,
+    Rescue,
+    Route,
+    Rules,
+    Share,
+    To,
+    When,
+    decode_route,
+)
 from tests.support.rows import put_file
 from tests.support.served import KEY, OTHER_KEY, WANTED, WHO, Served, count, running, stored
 
@@ -27,6 +38,7 @@ KEYS: dict[str, Any] = {
     "off": {"provider": "openai", "api_key": "os.environ/NOT_THERE"},
     "hidden": OPENAI,
 }
+CALLED = KEYS | {"firm": OPENAI | {"direct_calls": "never"}, "lent": OPENAI | {"direct_calls": "allowed"}}
 CALLERS = [
     {"name": "first", "key": KEY, "workspace": "one", "virtual_keys": ["[!h]*"], "models": ["gpt-*", "fast"]},
     {"name": "second", "key": OTHER_KEY, "workspace": "one", "virtual_keys": ["none"]},
@@ -35,7 +47,7 @@ MODELS = [
     {"model_name": "fast", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "sk-of-the-operator"}},
     {"model_name": "fast", "litellm_params": {"model": "anthropic/claude-x", "api_key": "sk-z", "weight": 3}},
     {"model_name": "hers", "litellm_params": {"model": "openai/gpt-4o", "api_key": "sk-of-the-operator"}},
-    {"model_name": "local", "litellm_params": {"model": "ollama/x"}},
+    {"model_name": "local", "litellm_params": {"model": "no-such-service/x"}},
 ]
 SPLIT = {
     "strategy": {"mode": "loadbalance"},
@@ -147,6 +159,66 @@ async def test_shares_and_conditions_become_rules_of_what_lines_can_reach(tmp_pa
         assert rules(route).metadata == {}, "metadata is kept where a condition looks at it"
 
 
+async def test_targets_in_order_and_what_is_done_for_failed_lines_are_stored(tmp_path: Path) -> None:
+    inner = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "red"}, {}]}
+    said: dict[str, Any] = {
+        "strategy": {"mode": "fallback", "on_status_codes": [429, 503]},
+        "targets": [SPLIT, inner, {"virtual_key": "green", "direct": False}],
+        "direct": True,
+        "rescue": {"attempts": 2, "direct_before": "90m", "on_status_codes": [500]},
+        "cache": {"mode": "simple", "max_age": 60},
+        "fan_out": True,
+    }
+    async with serving(tmp_path, virtual_keys=CALLED) as served:
+        await put_file(served.gateway.registry)
+        route, answered = await create(served, config(**said))
+        rule = rules(route).rule
+        assert isinstance(rule, Fallback)
+        assert (rule.codes, rule.rules[0]) == ((429, 503), Share((3.0, 1.0), (To(0), To(1))))
+        assert rule.rules[1] == Fallback((To(0), ByLine(direct="allowed")))
+        directs = {(target.slug, target.direct or None) for target in route.targets}
+        assert {("red", "allowed"), ("north", "allowed"), ("green", "never")} < directs, "of the config"
+        assert {("red", None), ("green", None), ("firm", "never"), ("lent", "allowed")} < directs, "of what lines name"
+        assert route.rescue == Rescue(2, 5_400.0, (500,))
+        assert (route.cache, route.fan_out) == (Cache(60.0), True)
+        assert answered["x-portkey-last-used-option-index"] == "config"
+        route, _ = await create(served, config(strategy={"mode": "fallback"}, targets=[{"virtual_key": "red"}]))
+        assert (route.rules is msgspec.UNSET or rules(route).rule is None, route.rescue) == (True, msgspec.UNSET)
+
+
+async def test_of_targets_in_order_those_that_take_no_new_work_are_passed_over(tmp_path: Path) -> None:
+    def order(*slugs: str) -> dict[str, str]:
+        return config(strategy={"mode": "fallback"}, targets=[{"virtual_key": slug} for slug in slugs])
+
+    async with serving(tmp_path) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, order("old", "red", "off", "green"))
+        assert (slugs(route), rules(route).rule) == (["red", "green"], Fallback((To(0), To(1))))
+        route, _ = await create(served, order("off", "green"))
+        assert (slugs(route), rules(route).rule) == (["green"], None)
+        assert "is retired" in (await refused(served, order("old", "off")))["message"]
+        assert "keys are not valid: nobody" in (await refused(served, order("red", "nobody")))["message"]
+        assert "may not use" in (await refused(served, order("red", "hidden"), 403))["message"]
+
+
+async def test_the_nearest_word_about_direct_calls_counts(tmp_path: Path) -> None:
+    async with serving(tmp_path, virtual_keys=CALLED) as served:
+        await put_file(served.gateway.registry)
+        for parts, expected in (
+            ({"virtual_key": "green"}, None),
+            ({"virtual_key": "green", "direct": True}, "allowed"),
+            ({"virtual_key": "green", "direct": "always"}, "always"),
+            ({"virtual_key": "lent"}, "allowed"),
+            ({"virtual_key": "lent", "direct": False}, "never"),
+            ({"virtual_key": "firm"}, "never"),
+            ({"virtual_key": "firm", "direct": False}, "never"),
+        ):
+            route, _ = await create(served, config(**parts))
+            assert (route.targets[0].direct or None) == expected, parts
+        error = await refused(served, config(virtual_key="firm", direct=True))
+        assert "virtual key firm, which makes none (direct_calls: never)" in error["message"]
+
+
 @pytest.mark.parametrize("text", ['\'{"team": "ads"}\'', "{", "[]", "5", '{"team": 5}', "null", ""])
 async def test_metadata_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     said = config(
@@ -176,7 +248,7 @@ async def test_where_lines_decide_the_route_holds_what_this_caller_can_name(tmp_
             (slugs(route)[fast.options[1].target], "claude-x", 3.0),
         ]
         assert [option.model for option in hers.options] == ["gpt-4o"]
-        assert (local.closed, local.provider) == ("no_batch_lane", "ollama")
+        assert (local.closed, local.provider) == ("no_batch_lane", "no-such-service")
         assert "hidden" not in json.dumps(slugs(route))
         assert "x-portkey-provider" not in answered
 
@@ -225,9 +297,14 @@ async def test_a_config_without_an_account_applies_to_what_lines_name(tmp_path: 
         (config(**SPLIT, x=1) | {"x-portkey-custom-host": "https://h.example"}, 400, "x-portkey-custom-host"),
         ({"x-portkey-config": "pc-nothing"}, 400, "Invalid config id passed"),
         ({"x-portkey-config": "{'a': 1}"}, 400, "Invalid config passed. You need to pass a valid json"),
-        (config(strategy={"mode": "fallback"}, targets=[{}, {}]), 400, "strategy.mode: fallback is not served"),
+        (
+            config(strategy={"mode": "fall"}, targets=[{}, {}]),
+            400,
+            "one of single, loadbalance, conditional, fallback",
+        ),
+        (config(cache={"mode": "semantic"}), 400, "cache.mode: semantic is not served"),
         (config(provider="nobody", api_key=SECRET), 400, "x-portkey-config: provider names no provider"),
-        (config(provider="openrouter", api_key=SECRET), 400, "cannot be cancelled"),
+        (config(provider="nobody-has-it", api_key=SECRET), 400, "Not even litellm knows this name."),
         (config(provider="fireworks", api_key=SECRET), 400, "Did you mean 'fireworks-ai'?"),
         (config(provider="nobody", api_key=SECRET), 400, "'openai-compatible', with its base URL, version path"),
         (config(provider="openai"), 400, "x-portkey-config: api_key is missing"),

@@ -15,7 +15,7 @@ GATEWAY, PROVIDERS, TESTS = ROOT / "proxy_plugin", ROOT / "providers", ROOT / "t
 FLOORS: tuple[set[str], ...] = (
     {"ground"},
     {"answers", "costs", "media", "routing"},
-    {"config", "lines", "storage"},
+    {"config", "direct", "lines", "storage"},
     {"access"},
     {"gateway"},
     {"engine", "web"},

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy_plugin.providers import catalog
+from proxy_plugin.providers.direct.ways import WITHOUT_BATCHES
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_the_name_that_was_meant(written: str, meant: str | None) -> None:
 
 def test_no_name_of_a_provider_that_cannot_be_loaded_is_proposed() -> None:
     for alias, provider in catalog.ALIASES.items():
-        assert catalog.nearest(alias) in {provider, *catalog.names(), None}
+        assert catalog.nearest(alias) in {provider, *catalog.names(), *catalog.litellms(), None}
         if (near := catalog.nearest(f"{alias}x")) is not None:
             catalog.load(near)
 
@@ -41,22 +42,25 @@ def test_an_unknown_provider_is_told_all_lanes_and_the_way_of_a_copy() -> None:
     with pytest.raises(catalog.UnknownProvider) as caught:
         catalog.load("acme-cloud")
     assert f"known: {', '.join(catalog.names())}." in str(caught.value)
+    assert " Not even litellm knows this name." in str(caught.value)
     assert "served as 'openai-compatible', with its base URL, version path included, in custom_host." in str(
         caught.value
     )
 
 
-@pytest.mark.parametrize("name", catalog.WITHOUT)
-def test_a_provider_that_cannot_be_served_honestly_is_told_why_and_nothing_else(name: str) -> None:
-    assert catalog.advice(name) == f" {catalog.WITHOUT[name]}."
+@pytest.mark.parametrize("name", WITHOUT_BATCHES)
+def test_a_provider_whose_batches_cannot_be_served_honestly_has_calls_and_says_why(name: str) -> None:
+    assert WITHOUT_BATCHES[name] in catalog.load(name).capabilities.caveats
 
 
 @pytest.fixture
 def only_anthropic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(catalog.ONLY, "anthropic")
-    catalog._registered.cache_clear()
+    for each in (catalog._registered, catalog.litellms):
+        each.cache_clear()
     yield
-    catalog._registered.cache_clear()
+    for each in (catalog._registered, catalog.litellms):
+        each.cache_clear()
 
 
 @pytest.mark.usefixtures("only_anthropic")

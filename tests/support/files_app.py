@@ -64,6 +64,7 @@ def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blo
         registry=Registry(data_dir),
         blobs=blobs or Blobs(data_dir),
         workers=cast("Any", None),
+        answerers=cast("Any", None),
         http=cast("Any", None),
         secret=b"",
     )

@@ -30,7 +30,7 @@ from typing import Any
 
 from aiohttp import web
 
-TAG, LABEL = re.compile("[a-z0-9]{18}"), re.compile("[a-z0-9]{10}")
+TAG, LABEL = re.compile("[a-z0-9]{18}(?:[a-z0-9]{4})?"), re.compile("[a-z0-9]{10}")
 MARKER = re.compile(r"\[\[sandbox:([a-z]+)(?:=(\d+))?\]\]")
 UNKNOWN_ENGINE = "no-such-engine"
 STRANGER = "0000000000zzzzzzzz"

@@ -70,7 +70,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Itera
     models = [
         model("cheap", f"openai/{MINI}", "blue", "openai"),
         model("house/*", "anthropic/*", "east", "anthropic"),
-        {"model_name": "local", "litellm_params": {"model": "ollama/llama3"}},
+        {"model_name": "local", "litellm_params": {"model": "no-such-service/llama3"}},
     ]
     made = ManyAccounts(tmp_path_factory.mktemp("many"), keys, litellm={"model_list": models})
     made.start()
@@ -169,7 +169,7 @@ def test_lines_that_name_nothing_usable_are_errors_by_name_and_the_rest_runs(
     found = [code_of(row) for row in gateway.rows(batch["error_file_id"])]
     assert found == list(wrong.values())
     told = [(row["outcome"], row.get("code"), row["provider"]) for row in gateway.ledger(batch_id)[:4]]
-    providers = ["ollama", "", "", "openai"]
+    providers = ["no-such-service", "", "", "openai"]
     assert told == [("rejected", code, name) for code, name in zip(wrong.values(), providers, strict=True)]
     assert "nobody" not in gateway.log.read_text()
 

@@ -57,6 +57,7 @@ _TOOLING = frozenset(
     {"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options"}
 )
 _SAMPLING = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
+_RARER = frozenset({"stop", "seed", "n", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"})
 _PENALTIES = {"presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty"}
 _MODALITIES = {"text": "TEXT", "image": "IMAGE"}
 # Values that ask for what happens anyway.
@@ -151,9 +152,10 @@ class _Line:
         chat = self.chat
         if not chat.keys().isdisjoint(("temperature", "top_p", "top_k")):
             self._add_sampling(config)
-        self._add_counts(config)
-        self._add_penalties(config)
-        self._add_logprobs(config)
+        if not chat.keys().isdisjoint(_RARER):
+            self._add_counts(config)
+            self._add_penalties(config)
+            self._add_logprobs(config)
         if chat.get("response_format") is not None:
             self._add_format(request, config, has_tools=has_tools)
         if not ASKS.isdisjoint(chat) and (thinking := thinking_config(chat, self.facts, self.losses)):

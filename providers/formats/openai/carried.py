@@ -7,6 +7,7 @@ bytes. Rows are read with the standard library, which takes what msgspec refuses
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -35,6 +36,29 @@ def edited(body: bytes, changes: Mapping[str, str | None]) -> bytes:
     pairs = [*kept.items(), *own]
     inside = b",".join(write(key) + b":" + value for key, value in pairs)
     return (b"{" + inside + b"}").replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def require_one_answer(body: bytes, title: str) -> None:
+    """Raise LineRejected for a body that asks for several answers with `n`."""
+    if any(value not in (b"1", b"null") for value in _values(body, "n")):
+        message = f"n: {title} gives one answer to a request; repeat the line under other custom_ids."
+        raise LineRejected(message, param="n")
+
+
+def require_one_prompt(body: bytes, title: str) -> None:
+    """Raise LineRejected for a body of `/v1/completions` with a list of several prompts."""
+    for value in _values(body, "prompt"):
+        texts = json.loads(value) if value.startswith(b"[") else []
+        if len(texts) > 1 and all(isinstance(text, str) for text in texts):
+            message = f"prompt: {title} takes one prompt a request; send a line for each."
+            raise LineRejected(message, code="unsupported_value", param="prompt")
+
+
+def _values(body: bytes, name: str) -> list[bytes]:
+    """Return what a member has as its value, which may be written twice."""
+    if b'"%s"' % name.encode() not in body and b"\\u" not in body:
+        return []
+    return [body[start:end] for key, start, end in members(body) if key == name]
 
 
 def record(native_id: str, body: bytes) -> bytes:

@@ -38,7 +38,7 @@ from proxy_plugin.providers.base import (
     Submission,
     Target,
     TryLater,
-    split_native_id,
+    split_request_id,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
 from proxy_plugin.providers.counts import believed
@@ -211,10 +211,10 @@ class Anthropic:
             return None
         line = await patiently(lambda: origin.first_line(_results(job)))
         try:
-            split = split_native_id(custom_id_of(line))
+            split = split_request_id(custom_id_of(line))
         except ValueError:
             raise Short(f"GET /{_results(job)}: the first line is no result") from None
-        return split is not None and split[0] == part.mark
+        return split is not None and split.mark == part.mark
 
     def _origin(self, account: Account) -> Origin:
         secret, signer = self._proof(account)

@@ -41,6 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, none_if_gone, patiently
+from proxy_plugin.providers.formats.openai.carried import require_one_answer
 from proxy_plugin.providers.kept import begin
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai import files as openai_files
@@ -77,6 +78,8 @@ class OpenAICompatible:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
         self.capabilities.require(line.endpoint)
+        if self.service.one_answer:
+            require_one_answer(line.body, self.service.title)
         url = None if self.service.bare_lines else self._url(line.endpoint)
         return request_line(line, target, url, self.service.stripped)
 

@@ -89,6 +89,7 @@ class Service(Capabilities):
     words: Mapping[str, str] = field(default_factory=dict)  # the service's status word in lower case -> OpenAI's
     loose_rows: bool = False  # no page shows a row, so that more shapes are read
     bare_lines: bool = False  # lines are `custom_id` and `body` alone
+    one_answer: bool = False  # is `n` above 1 refused?
     stripped: frozenset[str] = frozenset()  # members of bodies that mean nothing in a batch and that it stumbles over
 
     def of(self, credentials: Credentials) -> Service:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, split_native_id
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, split_request_id
 from proxy_plugin.providers.formats import rows
 from proxy_plugin.providers.formats.anthropic import answers as claude
 from proxy_plugin.providers.formats.anthropic.errors import error_row as claude_error
@@ -123,19 +123,20 @@ def _conversation(line: LineIn, target: Target, kind: str) -> Translated:
 
 
 def _record(kind: str, line: LineIn, body: bytes) -> bytes:
-    own = write(line.native_id)
+    own = b'"%s"' % line.native_id.encode()
     if kind == CLAUDE:
         return b'{"custom_id":%s,"request":%s}' % (own, body)
     if kind == OPEN:
         url = EMBEDDINGS if line.endpoint == EMBEDDINGS else CHAT
         return b'{"custom_id":%s,"method":"POST","url":%s,"body":%s}' % (own, write(url), body)
-    return b'{"key":%s,"request":%s}' % (own, _labelled(body, line.native_id))
+    return b'{"key":%s,"request":%s}' % (own, _labelled(body, line.native_id, own))
 
 
-def _labelled(body: bytes, own: str) -> bytes:
+def _labelled(body: bytes, name: str, own: bytes) -> bytes:
+    """Return a request with the line's name among its labels; `own` is the name as JSON."""
     if b'"labels"' in body and isinstance(labels := (given := read_exactly(body)).get("labels"), dict):
-        return write({**given, "labels": {**labels, LABEL: own}})
-    return body[:-1] + b',"labels":%s}' % write({LABEL: own})
+        return write({**given, "labels": {**labels, LABEL: name}})
+    return b'%s,"labels":{"%s":%s}}' % (body[:-1], LABEL.encode(), own)
 
 
 def _embedding(line: LineIn, target: Target, kind: str) -> Native:
@@ -172,7 +173,7 @@ def whose(row: Mapping[str, bytes]) -> str | None:
     """
     first = None
     for found in filter(None, _ids(row)):
-        if split_native_id(found):
+        if split_request_id(found):
             return found
         first = first or found
     return first

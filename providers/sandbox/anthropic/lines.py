@@ -113,7 +113,7 @@ def _run(request: dict[str, Any], identity: str, task: Assignment) -> _Row:
     try:
         check_params(params, task.rules)
         check_turns(params, task.rules)
-        wanted = markers(user_text(ENDPOINT, params))
+        wanted = markers(user_text(ENDPOINT, params), task.style)
     except ParamsError as wrong:
         return _Row(head, _errored(wrong.kind, str(wrong)), ERRORED)
     except UnknownMarker as unknown:

@@ -200,7 +200,7 @@ def _run(line: JSON, number: int, task: Task) -> Ran:
     custom_id, identity = task.form.named(line), f"{task.identity}{number:x}"
     try:
         endpoint, body = task.form.asked(line, task.order)
-        wanted = markers(user_text(endpoint, body))
+        wanted = markers(user_text(endpoint, body), task.style)
     except (UnknownMarker, Wrong) as wrong:
         words = f"The sandbox knows no marker {wrong}." if isinstance(wrong, UnknownMarker) else str(wrong)
         wanted, outcome = {}, Outcome(400, words)

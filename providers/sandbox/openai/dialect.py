@@ -18,6 +18,7 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Prepare, Route, Services
 from proxy_plugin.providers.sandbox.openai.batch import read_order
 from proxy_plugin.providers.sandbox.openai.batches import Batches
+from proxy_plugin.providers.sandbox.openai.calls import Calls
 from proxy_plugin.providers.sandbox.openai.checks import error_reply, refused
 from proxy_plugin.providers.sandbox.openai.differences import Differences, admitted, complaint
 from proxy_plugin.providers.sandbox.openai.files import DEFAULT_BATCH_EXPIRY, File, Files
@@ -36,7 +37,9 @@ class OpenAI:
         self.name, self.prefix = services.name, f"/{services.name}/{self._differs.base}"
         self._files = Files(services, self._settings)
         self._batches = Batches(services, self._settings, self._files)
-        routes = [*self._files.routes(), *crowded(self._batches.routes(), self._crowd)]
+        self._calls = Calls(services, self._settings)
+        jobs = crowded(self._batches.routes(), self._crowd)
+        routes = [*self._files.routes(), *jobs, *self._calls.routes()]
         self.routes: list[Route] = [replace(route, prepare=self._differing(route.prepare)) for route in routes]
 
     @property
@@ -101,6 +104,7 @@ class OpenAI:
     def reset(self) -> None:
         self._files.reset()
         self._batches.reset()
+        self._calls.reset()
         self._settings.reset()
         for path in (self._services.directory / "files").iterdir():
             path.unlink(missing_ok=True)

@@ -130,7 +130,7 @@ class _Row:
 def _run(line: dict[str, Any], identity: str, task: Assignment) -> _Row:
     head = _head(identity, line["custom_id"])
     try:
-        wanted = markers(user_text(task.endpoint, line["body"]))
+        wanted = markers(user_text(task.endpoint, line["body"]), task.style)
     except UnknownMarker as wrong:
         body = error_body(400, f"The sandbox knows no marker {wrong}.", code="unknown_sandbox_marker")
         return _failed(head, _answered(400, identity, body))

@@ -34,6 +34,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     ranges: bool = False  # content honours `Range`; the reference does not say whether OpenAI's does
     creates_per_hour: int = 2000
     uploads_per_minute: int = 1000
+    delay_seconds: float = 0.0  # from an ordinary call to its answer
+    requests_per_minute: int | None = None  # ordinary calls of one account
     strangers_on_list: Crowd | None = None
     answers: Style = "digest"
     differs: Differences = Differences()  # of the vendor whose copy of the API this is

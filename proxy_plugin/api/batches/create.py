@@ -18,7 +18,7 @@ from proxy_plugin.access import headers, steering
 from proxy_plugin.access.resolve import Resolved, resolve
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.replies import REPLIES
-from proxy_plugin.api.batches.wanted import WINDOW_SECONDS, Wanted, idempotency_key, wanted_in
+from proxy_plugin.api.batches.wanted import HURRIED, WINDOWS, Wanted, idempotency_key, in_time, wanted_in
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, logs
@@ -142,6 +142,9 @@ def key_reused() -> IdempotencyMismatch:
 def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRow:
     """Return the row of a new batch. Raises BadRequest for an Idempotency-Key that cannot be one."""
     gateway, caller, asked = request.app[GATEWAY], request[CALLER], request[HEADERS]
+    if wanted.completion_window in HURRIED:
+        route = in_time(decode_route(resolved.route), wanted.completion_window)
+        resolved = resolved._replace(route=encode_route(route))
     resolved = _answering(resolved, native=asked.native_answers and takes_native(wanted.endpoint))
     now, batch_id = int(gateway.clock.now()), f"batch_{secrets.token_hex(16)}"
     return BatchRow(
@@ -160,7 +163,7 @@ def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRo
         trace_id=asked.trace_id,
         state="validating",
         created_at=now,
-        expires_at=now + WINDOW_SECONDS,
+        expires_at=now + WINDOWS[wanted.completion_window],
         due_at=0.0,
     )
 

@@ -16,6 +16,7 @@ from proxy_plugin.storage.tables import jobs
 from proxy_plugin.storage.tables.cuts import cut_of
 from proxy_plugin.storage.tables.jobs import Job
 from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of
+from proxy_plugin.storage.tables.rescues import rescue_of
 from proxy_plugin.web.queries import one_of
 
 INCLUDE = ("include", "include[]")  # the second is how SDKs write a list
@@ -48,10 +49,14 @@ def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, dict[str
 def job_object(job: Job) -> dict[str, Any]:
     """Return one native job as it is shown. What is absent is left out."""
     part, newest = job.part, job.submissions[-1] if job.submissions else None
+    rescue = rescue_of(part)
     doubted = part.state == "creating" and newest is not None and newest.state == "unknown"
     fields = {
         "part": part.n,
         "cut_from": None if (cut := cut_of(part)) is None else cut.parent,
+        "rescued_from": list(rescue.of) or None,
+        "went_on": rescue.went or None,
+        "way": None if part.way == "native" else part.way,
         "provider": part.provider,
         "virtual_key": part.slug,
         "model": part.model,
@@ -60,6 +65,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "job": part.job,
         "attempts": len(job.submissions),
         "request_counts": _counts(job),
+        "requests": part.requests,
         "note": part.note,
         "x_status": None if job.wait is None else x_status(job.wait),
         "error": _error(part),
@@ -77,7 +83,7 @@ def job_object(job: Job) -> dict[str, Any]:
 
 def _counts(job: Job) -> dict[str, int]:
     """Return the last known counts; every line of a part that ended without a job has failed."""
-    part, completed, failed = job.part, job.part.completed, job.part.failed
+    part, completed, failed = job.part, job.part.completed, job.part.failed + rescue_of(job.part).went
     if part.state in PART_FAILED:  # an earlier version left what was counted last
         completed, failed = 0, part.lines
     elif job.spent:  # a line that was answered twice counts once

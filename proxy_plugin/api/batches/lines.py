@@ -18,10 +18,11 @@ from aiohttp import hdrs, web
 from proxy_plugin.api import ids
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground.errors import Conflict, NotFound
+from proxy_plugin.routing.route import may_go_on
 from proxy_plugin.storage import states
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.web.queries import integer
+from proxy_plugin.web.queries import integer, one_of
 
 if TYPE_CHECKING:
     from proxy_plugin.storage.blobs import Blobs
@@ -30,7 +31,9 @@ FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
 BLOCK_BYTES = 128 * 1024  # a client that does not read holds two of them
 CONTENT_TYPE = "application/jsonl"
 MOST_LINES = 10**12 - 1
+ATTEMPTS, EVERY = "attempts", "all"
 _LINE = b'{"line":'  # what every line of a ledger begins with
+_NO_END = b'"counts":false'  # of a try behind which another one counts; within a JSON text its quotes had backslashes
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -44,11 +47,15 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter."""
+    """Which lines: behind line number `after`, up to `limit` of them, with one of the values of every filter.
+
+    `attempts`: also the tries that do not count, as the line went on and was told of elsewhere.
+    """
 
     filters: dict[str, frozenset[str]]
     after: int
     limit: int | None
+    attempts: bool = False
 
     @property
     def all(self) -> bool:
@@ -57,6 +64,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     def admits(self, line: bytes) -> bool:
         """Tell whether the filters let this line through."""
+        if not self.attempts and _NO_END in line:
+            return False
         if not self.filters:
             return True
         told = _told(line)
@@ -74,8 +83,13 @@ def _told(line: bytes) -> _Told:
 
 
 async def lines(request: web.Request) -> web.StreamResponse:
-    """GET and HEAD /batches/{batch_id}/lines: JSONL, an object a line, in input order. 409 before it has ended."""
+    """GET and HEAD /batches/{batch_id}/lines: JSONL, an object a line, in input order. 409 before it has ended.
+
+    With `attempts=all` an object for every try, those that do not count before the one that does.
+    """
     batch, selection = await ids.visible_batch(request), _selection(request)
+    if not may_go_on(batch.route):  # so every line of the ledger counts
+        selection = msgspec.structs.replace(selection, attempts=True)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
     source = await gateway.blobs.read(_open_ledger, BatchFolders(gateway.data_dir).ledger(batch.id), batch)
@@ -104,7 +118,7 @@ def _open_ledger(path: Path, batch: BatchRow) -> int:
 async def _send(request: web.Request, blobs: Blobs, chosen: Chosen, selection: Selection) -> web.StreamResponse:
     block = await blobs.read(chosen.block)  # before the answer begins: a damaged ledger is an error, not half an answer
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Content-Type-Options": "nosniff"})
-    if selection.all:
+    if selection.all and selection.attempts:
         response.content_length = chosen.size
     await response.prepare(request)
     while block is not None and request.method != hdrs.METH_HEAD:
@@ -121,6 +135,7 @@ def _selection(request: web.Request) -> Selection:
         filters={name: values for name, values in given.items() if values},
         after=_number(request, "after") or 0,
         limit=_number(request, "limit"),
+        attempts=bool(one_of(ATTEMPTS, asked, (EVERY,)) if (asked := request.query.get(ATTEMPTS)) else False),
     )
 
 
@@ -148,7 +163,8 @@ class Chosen:
             return None
         data = self._whole_lines(self._offset)
         self._offset += len(data)
-        return data if self._selection.all else self._choose(data)
+        whole = self._selection.all and (self._selection.attempts or _NO_END not in data)
+        return data if whole else self._choose(data)
 
     def _choose(self, data: bytes) -> bytes:
         found = [line for line in data.split(b"\n")[:-1] if self._selection.admits(line)][: self._left]

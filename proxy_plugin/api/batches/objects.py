@@ -11,6 +11,7 @@ from proxy_plugin.api.batches.waits import disk_full, x_status
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.tables.batches import BatchRow
+from proxy_plugin.storage.tables.rescues import Rescued
 from proxy_plugin.storage.tables.waits import WaitRow
 
 _TIMES = (
@@ -42,6 +43,11 @@ def waits(gateway: Gateway, row: BatchRow, wait: WaitRow | None) -> dict[str, An
     if row.state in states.BATCH_ENDS or (wait is None and not gateway.registry.full):
         return {}
     return {"x_status": disk_full() if wait is None else x_status(wait)}
+
+
+def went_on(rescued: Rescued | None) -> dict[str, Any]:
+    """Return `x_rescued`: how many lines have failed and gone on to another target, and in how many jobs or parts."""
+    return {} if rescued is None else {"x_rescued": {"lines": rescued.lines, "jobs": rescued.parts}}
 
 
 def batch_object(row: BatchRow, *, needs: str | None = None) -> dict[str, Any]:

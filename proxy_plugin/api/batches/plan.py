@@ -22,7 +22,7 @@ from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.inline import FILE, FILENAME, Inline, sent, written
 from proxy_plugin.api.batches.keeping import file_row
 from proxy_plugin.api.batches.plan_answer import Found, plan_object
-from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, wanted_in
+from proxy_plugin.api.batches.wanted import Wanted, idempotency_key, in_time, wanted_in
 from proxy_plugin.api.ids import no_input_file
 from proxy_plugin.engine.tasks import TOO_MUCH
 from proxy_plugin.engine.worker_jobs import scan_bytes, scan_limits, split_job
@@ -36,6 +36,7 @@ from proxy_plugin.lines.plan_count import Figures, PlanJob, count
 from proxy_plugin.lines.scan import Facts, scan
 from proxy_plugin.lines.sources.inline import REQUESTS
 from proxy_plugin.routing.endpoints import served
+from proxy_plugin.routing.reach import attempts
 from proxy_plugin.routing.route import Route, decode_route
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.room import Claim
@@ -125,7 +126,8 @@ async def plan(request: web.Request) -> web.Response:
             inline = await written(request, body, stack)
             resolved, wanted = inline.resolved, inline.wanted
         idempotency_key(request[HEADERS])
-        asked = _Asked(wanted, decode_route(resolved.route), workspace, inline)
+        route = in_time(decode_route(resolved.route), wanted.completion_window)
+        asked = _Asked(wanted, route, workspace, inline)
         found = await _while_there(request, _made(request.app, asked, stack))
     return json_answer(
         found, headers=headers.response_headers(resolved.provider, request[HEADERS].trace_id, resolved.option)
@@ -199,6 +201,7 @@ def _job(gateway: Gateway, asked: _Asked, lines: _Lines, facts: Facts) -> PlanJo
         urls=frozenset(served(asked.wanted.endpoint)),
         max_line_bytes=limits.max_line_bytes if facts.longest_line > limits.max_line_bytes else None,
         repeated=frozenset(repeated),
+        attempts=attempts(asked.route),
     )
 
 

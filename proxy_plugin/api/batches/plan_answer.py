@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from proxy_plugin.lines.plan_count import MAX_NAMED, PRICED, Figures, TargetFigures
+from proxy_plugin.lines.choosing.worst_case import FurtherTarget, Prospects
+from proxy_plugin.lines.plan_count import MAX_NAMED, Figures, TargetFigures
+from proxy_plugin.lines.plan_tokens import PRICED
 from proxy_plugin.lines.scan import Facts, Fault
-from proxy_plugin.providers import catalog
+from proxy_plugin.lines.ways import DIRECT, half
 from proxy_plugin.routing.endpoints import served
 
 _MODELS_NAMED = 10
@@ -32,10 +34,12 @@ def plan_object(found: Found) -> dict[str, Any]:
     `would_fail` says that the batch would fail as a whole and nothing would be sent. `errors` holds what is wrong with
     the file, at most 100 entries, and at most 1,000 lines that no target can have; `refused` counts those by code and
     parameter, all of them, and a line with several parameters that are refused at each. `warnings` are about lines that
-    would be sent, by code and model.
+    would be sent, by code and model. `rescue` tells where lines that fail would go on, and `worst_case_cost` what it
+    costs if every line fails wherever it is paid.
     """
     figures = found.figures
     targets = figures.targets if figures else ()
+    prospects = figures.prospects if figures else None
     costs = [target.cost for target in targets if target.cost is not None]
     cached = figures.cached if figures else None
     costs += [0.0] if cached and not targets else []  # nothing is asked for, so nothing is paid
@@ -52,6 +56,8 @@ def plan_object(found: Found) -> dict[str, Any]:
         jobs=figures.jobs if figures else 0,
         cached=cached,
         estimated_cost=round(sum(costs), _CENTS) if costs else None,
+        rescue=_rescue(prospects) if prospects else None,
+        worst_case_cost=round(sum(costs) + _further_cost(prospects), _CENTS) if prospects and costs else None,
         caveats=list(_caveats(found)),
     )
 
@@ -100,11 +106,38 @@ def _target(target: TargetFigures) -> dict[str, Any]:
         model=target.model,
         endpoint=target.endpoint,
         lines=target.lines,
+        way=target.way if target.way == DIRECT else None,
         jobs=target.jobs,
+        requests=target.requests if target.requests > target.lines else None,
         bytes=target.bytes,
         estimated_usage={"input_tokens": target.input_tokens, "output_tokens": target.output_tokens},
         estimated_cost=None if target.cost is None else round(target.cost, _CENTS),
     )
+
+
+def _rescue(prospects: Prospects) -> dict[str, Any]:
+    """Return where failed lines go on: `targets` in their order, with how many lines could come there at worst."""
+    return _present(
+        attempts=prospects.attempts,
+        direct_before=prospects.direct_before,
+        targets=[_further(target) for target in prospects.targets],
+    )
+
+
+def _further(target: FurtherTarget) -> dict[str, Any]:
+    return _present(
+        virtual_key=target.slug,
+        provider=target.provider,
+        model=target.model,
+        endpoint=target.endpoint,
+        way=target.way,
+        lines=target.lines,
+        estimated_cost=None if target.cost is None else round(target.cost, _CENTS),
+    )
+
+
+def _further_cost(prospects: Prospects) -> float:
+    return sum(target.cost for target in prospects.targets if target.cost is not None)
 
 
 def _caveats(found: Found) -> Iterator[str]:
@@ -130,15 +163,54 @@ def _caveats(found: Found) -> Iterator[str]:
             f"{pictured} lines name pictures that a batch fetches and a plan does not: their bytes are in no figure,"
             " and a line whose picture cannot be fetched or is too large will be rejected."
         )
-    yield from _estimate_caveats(found.figures.targets)
-    for provider in dict.fromkeys(target.provider for target in found.figures.targets):
-        lane = catalog.load(provider).capabilities
+    yield from _estimate_caveats(found.figures)
+    yield from _calls_caveats(found.figures.targets)
+    yield from _prospect_caveats(found.figures.prospects)
+    further = found.figures.prospects.targets if found.figures.prospects else ()
+    named = [(each.provider, each.way) for each in found.figures.targets]
+    for provider, way in dict.fromkeys([*named, *((each.provider, each.way) for each in further)]):
+        lane = half(provider, way).capabilities
         yield from (f"{lane.title}: {caveat}" for caveat in lane.caveats)
 
 
-def _estimate_caveats(targets: tuple[TargetFigures, ...]) -> Iterator[str]:
+def _calls_caveats(targets: Iterable[TargetFigures]) -> Iterator[str]:
+    if calls := sum(target.lines for target in targets if target.way == DIRECT):
+        yield (
+            f"{calls} lines are answered by ordinary calls, one a line, at full price: no batch discount. A crash of"
+            " the gateway repeats at most the calls that run at the moment (direct_limits.concurrency of the virtual"
+            " key); a call whose reply is lost is made once more, and either may have been paid for."
+        )
+
+
+def _prospect_caveats(prospects: Prospects | None) -> Iterator[str]:
+    if prospects is None:
+        return
+    often = "once" if prospects.attempts == 1 else f"{prospects.attempts} times"
+    yield (
+        f"A line that has failed when its job has ended is asked again, at most {often} ('rescue'): estimated_cost is"
+        " without that, in worst_case_cost every line is paid wherever it could come."
+    )
+    if prospects.direct_before is not None:
+        yield (
+            f"From {prospects.direct_before:g} seconds before the end of the window on, lines go on by ordinary calls"
+            " to targets that may be called, and jobs that still run are cancelled; what these have answered is paid."
+        )
+    if any(target.way == DIRECT for target in prospects.targets):
+        yield (
+            "Ordinary calls cost the full price, without the discount of a batch. If the gateway dies, at most those"
+            " that were under way are made once more."
+        )
+
+
+def _estimate_caveats(figures: Figures) -> Iterator[str]:
+    targets = figures.targets
     if not targets:
         return
+    if (requests := sum(each.requests for each in targets)) > sum(each.lines for each in targets):
+        yield (
+            f"Fanned out, the lines are {requests} requests: of a line that asks for several answers each is asked for,"
+            " and paid with its prompt, by itself."
+        )
     yield "Tokens are estimated by the length of the texts: 4 ASCII characters, or one other character, count as one."
     if unlimited := sum(target.unlimited for target in targets):
         yield (
@@ -147,8 +219,10 @@ def _estimate_caveats(targets: tuple[TargetFigures, ...]) -> Iterator[str]:
         )
     if media := sum(target.media for target in targets):
         yield f"{media} lines hold images, audio or files, whose tokens are not in the estimate."
-    unpriced = [target for target in targets if target.cost is None]
-    if named := dict.fromkeys(t.model for t in unpriced if t.endpoint in PRICED and t.model is not None):
+    further = figures.prospects.targets if figures.prospects else ()
+    told = [(each.endpoint, each.model) for each in targets if each.cost is None]
+    told += [(each.endpoint, each.model) for each in further if each.cost is None]
+    if named := dict.fromkeys(model for endpoint, model in told if endpoint in PRICED and model is not None):
         more = f" and {len(named) - _MODELS_NAMED} more" if len(named) > _MODELS_NAMED else ""
         yield f"No price is known for {', '.join([*named][:_MODELS_NAMED])}{more}; the cost of their lines is missing."
     if any(target.model is None for target in targets):

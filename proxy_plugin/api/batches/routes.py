@@ -11,16 +11,17 @@ from proxy_plugin.api import ids
 from proxy_plugin.api.batches import jobs
 from proxy_plugin.api.batches.inline import create, precheck
 from proxy_plugin.api.batches.lines import lines
-from proxy_plugin.api.batches.objects import shown
+from proxy_plugin.api.batches.objects import shown, went_on
 from proxy_plugin.api.batches.output import output
 from proxy_plugin.api.batches.plan import plan
 from proxy_plugin.api.batches.retry import retry
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.errors import BadRequest, Conflict
+from proxy_plugin.routing.route import may_go_on
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, waits
+from proxy_plugin.storage.tables import batches, rescues, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
@@ -49,7 +50,9 @@ async def _shown(request: web.Request, rows: list[BatchRow], *, with_jobs: bool)
     gateway = request.app[GATEWAY]
     live = [row.id for row in rows if row.state not in states.BATCH_ENDS]
     found_waits = await gateway.registry.read(waits.foremost, live) if live else {}
-    shown_rows = [shown(gateway, row, found_waits.get(row.id)) for row in rows]
+    onward = [row.id for row in rows if may_go_on(row.route)]
+    rescued = await gateway.registry.read(rescues.of_batches, onward) if onward else {}
+    shown_rows = [shown(gateway, row, found_waits.get(row.id)) | went_on(rescued.get(row.id)) for row in rows]
     if with_jobs:  # by a thread: a page of batches may have thousands
         found = await gateway.registry.scan(jobs.of_batches, [row.id for row in rows])
         for batch in shown_rows:

@@ -29,6 +29,8 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     waits.NO_TURN: "Another create of {account} is in doubt, and one at a time can be told apart.",
     waits.NO_ROOM: "{account} has as many jobs or lines at its provider as it may have (max_jobs_in_flight,"
     " max_lines_queued); the first that waits goes on as one ends, each workspace in turn.",
+    waits.NO_PLACE: "Others are answered by ordinary calls first (engine.direct_workers), in turns: workspaces, virtual"
+    " keys, parts.",
     waits.PICTURES: "Pictures that its lines name are being fetched.",
     waits.WORKSPACE_FULL: "The workspace stores as much as it may; it goes on by itself when files are deleted.",
     waits.DISK_FULL: "The gateway's disk is full; it goes on by itself when there is space.",

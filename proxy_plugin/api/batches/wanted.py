@@ -11,8 +11,11 @@ from proxy_plugin.access import headers
 from proxy_plugin.ground import sentences
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing.endpoints import asked_endpoint
+from proxy_plugin.routing.route import Route, by_calls
 
-WINDOW, WINDOW_SECONDS = "24h", 86_400
+WINDOW = "24h"
+WINDOWS = {WINDOW: 86_400, "1h": 3_600, "immediate": 86_400}  # seconds
+HURRIED = frozenset({"1h", "immediate"})  # too short for jobs: ordinary calls, at full price
 PAIRS_MAX, NAME_MAX, VALUE_MAX = 16, 64, 512  # metadata, same description
 EXPIRY_MIN, EXPIRY_MAX = 3_600, 2_592_000
 ANCHOR = "created_at"
@@ -67,9 +70,14 @@ def _window(body: Mapping[str, Any]) -> str:
     window, name = body.get("completion_window"), "completion_window"
     if window is not None and not isinstance(window, str):
         raise sentences.wrong_type(name, sentences.STRING, window).refusal()
-    if window not in (None, WINDOW):
-        raise sentences.wrong_value(name, str(window), [WINDOW]).refusal()
-    return WINDOW
+    if window is not None and window not in WINDOWS:
+        raise sentences.wrong_value(name, window, list(WINDOWS)).refusal()
+    return window or WINDOW
+
+
+def in_time(route: Route, window: str) -> Route:
+    """Return the route as a completion window wants it."""
+    return by_calls(route) if window in HURRIED else route
 
 
 def metadata(value: object) -> dict[str, str] | None:

@@ -226,6 +226,12 @@ def event(conn: Connection, batch_id: str, part: int | None, at: float, what: st
     )
 
 
+def told(conn: Connection, batch_id: str, what: str) -> bool:
+    """Tell whether a batch's history has such an event."""
+    query = "SELECT 1 FROM events WHERE batch_id = ? AND what = ? LIMIT 1"
+    return conn.execute(query, (batch_id, what)).fetchone() is not None
+
+
 def armed(conn: Connection, batch_id: str, sealed: str | None, now: float) -> None:
     """Wake the parts of a batch whose caller gave its credentials again, and keep these if they were sealed.
 

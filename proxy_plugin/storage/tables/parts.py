@@ -51,6 +51,17 @@ class PartRow(msgspec.Struct, frozen=True, kw_only=True):
     way: str = "native"  # or "direct": by ordinary calls, one a line
     goes_on: int | None = None  # where its failed lines go (`choose.Choice.then`); None: nowhere
     rescue: str | None = None  # JSON: whose failed lines it has, and what became of its own
+    requests: int | None = None  # records of its document, where some of its lines are several requests
+
+    @property
+    def records(self) -> int:
+        """Return how many records its document has: what its provider counts."""
+        return self.requests or self.lines
+
+    def in_lines(self, told: tuple[int, int] | None) -> tuple[int, int]:
+        """Return about how many lines are completed and failed, of requests that were told of; 0 where none were."""
+        completed, failed = told or (0, 0)
+        return completed * self.lines // self.records, failed * self.lines // self.records
 
 
 class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,10 +70,11 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     `native`, once the job has ended: what the adapter's `fetch` needs.
     `folder` before the first is stored, `names` when all are: the native files, whole ones only.
     `rows`, `stopping`, `usage`, `held`, once they are collected: the folder of the rows, what was stopping the batch
-    then, what the rows that count used, and how many lines have a row, and one that is not of a line that never ran.
+    then, what the rows that count used, and how many requests have a row, and one that is not of one that never ran.
     Folders are named within the batch's own.
 
-    `ended_at`: when the job was seen to be over. `told`: how many lines the provider counts as completed, as failed.
+    `ended_at`: when the job was seen to be over. `told`: how many requests, which are lines where no line is several,
+    the provider counts as completed, as failed.
     `unnamed`: of some of those it does not name the results yet. `readings`: how often results were too few.
     `ask`: the job is to be looked at before the next reading.
     """
@@ -86,7 +98,7 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def unheld(told: tuple[int, int] | None, held: tuple[int, int] | None) -> int:
-    """Return how many lines the provider has counted of which its results hold nothing, see `StoredResults`."""
+    """Return how many requests the provider has counted of which its results hold nothing, see `StoredResults`."""
     if told is None or held is None:
         return 0
     (completed, failed), (lines, ran) = told, held
@@ -215,9 +227,10 @@ def _update(conn: Connection, part: PartRow, values: dict[str, Any]) -> PartRow:
 
 
 def in_flight(conn: Connection, slug: str) -> tuple[int, int]:
-    """Return (jobs, lines) of one virtual key that are at its provider or on the way there."""
+    """Return (jobs, requests) of one virtual key that are at its provider or on the way there."""
     row = conn.execute(
-        f"SELECT COUNT(*), COALESCE(SUM(lines), 0) FROM parts WHERE slug = ? AND state IN ({_IN_FLIGHT})",
+        "SELECT COUNT(*), COALESCE(SUM(COALESCE(requests, lines)), 0) FROM parts"
+        f" WHERE slug = ? AND state IN ({_IN_FLIGHT})",
         (slug,),
     ).fetchone()
     return int(row[0]), int(row[1])
@@ -240,3 +253,8 @@ def wake(conn: Connection, part: PartRow) -> None:
     conn.execute(
         "UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL", (part.batch_id, part.n)
     )
+
+
+def wake_all(conn: Connection, batch_id: str) -> None:
+    """Let the engine look at once at all parts of a batch that have not ended."""
+    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))

@@ -15,7 +15,8 @@ from proxy_plugin.storage.connection import Connection
 NO_ROOM = "waits for room on its virtual key"
 NO_TURN = "waits until the account's last create is resolved"
 CALLED = "may be created next on its account"
-_STATE = {NO_ROOM: "planned", NO_TURN: "creating", CALLED: "creating"}  # of the parts that wait so
+NO_PLACE = "waits for its turn to be answered"
+_STATE = {NO_ROOM: "planned", NO_TURN: "creating", CALLED: "creating", NO_PLACE: "planned"}  # of the parts that wait so
 _IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
 _WAITS = "slug = :slug AND state = :state AND note = :note"
 _WORKSPACES = (

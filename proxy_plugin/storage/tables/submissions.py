@@ -193,6 +193,9 @@ def guesses(conn: Connection) -> list[tuple[str, int, int]]:
 
 
 def any_accepted(conn: Connection, batch_id: str) -> bool:
-    """Tell whether a provider ever took and kept a part of this batch."""
-    query = "SELECT 1 FROM submissions WHERE batch_id = ? AND state = 'accepted' LIMIT 1"
-    return conn.execute(query, (batch_id,)).fetchone() is not None
+    """Tell whether a provider ever took and kept a part of this batch, or has answered calls of one."""
+    query = (
+        "SELECT 1 FROM submissions WHERE batch_id = :id AND state = 'accepted' UNION ALL"
+        " SELECT 1 FROM parts WHERE batch_id = :id AND way = 'direct' AND state = 'collected' LIMIT 1"
+    )
+    return conn.execute(query, {"id": batch_id}).fetchone() is not None

@@ -30,6 +30,7 @@ PROVIDER_ERROR = "provider_error"
 RESULTS_LATE = "results_late"
 NO_TURN = "no_turn"
 NO_ROOM = "no_room"
+NO_PLACE = "no_place"
 PICTURES = "pictures"
 WORKSPACE_FULL = "workspace_full"
 DISK_FULL = "disk_full"
@@ -37,7 +38,7 @@ REASONS = (  # what a person can end comes first; a batch shows the oldest of th
     *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR, WORK_BUDGET),
     *(OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
     *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, PROVIDER_AT_WORK),
-    *(RESULTS_LATE, NO_TURN, NO_ROOM, PICTURES),
+    *(RESULTS_LATE, NO_TURN, NO_ROOM, NO_PLACE, PICTURES),
 )
 PATIENCE = 3600.0  # seconds of billing refusals after which a part is given up
 WHOLE = -1  # in place of a part: the batch itself waits

@@ -22,7 +22,7 @@ ENCODINGS = "This gateway takes bodies as they are or with 'Content-Encoding: gz
 ENDPOINTS = (
     "Supported values are: '/v1/responses', '/v1/chat/completions', '/v1/embeddings', '/v1/completions', "
     "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', '/v1/videos', '/v1/messages', "
-    "and '/v1beta/generateContent'. For a file that mixes endpoints send a list of these, or 'auto'."
+    "'/v1beta/generateContent', and '/v1/rerank'. For a file that mixes endpoints send a list of these, or 'auto'."
 )
 EXPIRY = "output_expires_after"
 
@@ -108,7 +108,7 @@ def empty(name: str) -> str:
 
 MISSING, VALUE = "missing_required_parameter", "invalid_value"
 UNKNOWN_FILE = "No file of purpose 'batch' found with id 'file-unknown'."
-WINDOW = "Supported values are: '24h'."
+WINDOW = "Supported values are: '24h', '1h', and 'immediate'."
 LONG = "Expected a string with maximum length {}, but got a string with length {} instead."
 MANY = (
     "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got an object with 17 "

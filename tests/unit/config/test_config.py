@@ -215,10 +215,12 @@ def test_an_unknown_provider_is_answered_with_the_known_ones() -> None:
     assert line.endswith("'openai-compatible', with its base URL, version path included, in custom_host.")
 
 
-def test_a_provider_without_a_lane_is_answered_with_the_reason() -> None:
-    (line,) = problems(section(virtual_keys={"a": {"provider": "openrouter", "api_key": SECRET}}))
-    assert line.startswith("proxy_plugin.virtual_keys.a.provider: unknown provider; known: ")
-    assert line.endswith("nor be stopped.")
+def test_a_provider_that_only_litellm_knows_is_a_virtual_key_under_litellms_names() -> None:
+    config = parse(section(virtual_keys={"a": {"provider": "openrouter", "api_key": SECRET}}), {})
+    assert config.virtual_keys["a"].provider == "openrouter"
+    assert SECRET not in repr(config)
+    (line,) = problems(section(virtual_keys={"a": {"provider": "openrouter", "api_key": SECRET, "aws_region": "x"}}))
+    assert line.startswith("proxy_plugin.virtual_keys.a.aws_region: unknown setting")
 
 
 def test_an_adapter_that_cannot_be_imported_stops_the_start_by_name() -> None:
@@ -288,7 +290,7 @@ def test_a_missing_variable_anywhere_else_stops_the_start() -> None:
 
 
 def test_litellms_sections_are_left_alone_and_its_models_kept_raw() -> None:
-    models = [{"model_name": "m", "litellm_params": {"model": "ollama/m", "api_key": "os.environ/NOT_SET"}}]
+    models = [{"model_name": "m", "litellm_params": {"model": "nobody/m", "api_key": "os.environ/NOT_SET"}}]
     config = parse({**section(), "model_list": models, "router_settings": {"any": "thing"}, "other": 1}, {})
     assert config.model_list == tuple(models)
     assert config.warnings == ()
@@ -405,7 +407,7 @@ def test_check_shows_callers_accounts_and_warnings() -> None:
         f"  acme-ai  {facts}",
         *(f"    {caveat}" for caveat in caveats),
         "models",
-        "  m  no batch lane: x",
+        "  m  cannot be served: x",
         "configs",
         "  pc-a  acme-ai with a key in the config",
         "warnings",

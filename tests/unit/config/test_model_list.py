@@ -77,17 +77,34 @@ def test_an_entry_of_vertex_may_have_its_place_in_the_environment(monkeypatch: p
 @pytest.mark.parametrize(
     ("made", "provider"),
     [
-        (entry("m", "ollama/llama3"), "ollama"),
+        (entry("m", "no-such-service/llama3"), "no-such-service"),
         (entry("m", "vertex_ai/gemini", custom_llm_provider="nobody"), "nobody"),
         (entry("m", "llama3"), None),
         (entry("*", "*"), None),
     ],
 )
-def test_a_provider_without_a_batch_lane_stops_nothing(made: dict[str, Any], provider: str | None) -> None:
+def test_a_provider_that_nobody_knows_stops_nothing(made: dict[str, Any], provider: str | None) -> None:
     config = configured(made)
     [found] = config.models
     assert (found.closed, found.slug, found.provider) == ("no_batch_lane", None, provider)
     assert (dict(config.virtual_keys), config.warnings) == ({}, ())
+
+
+def test_a_provider_that_only_litellm_knows_is_an_account_of_ordinary_calls() -> None:
+    made = entry("local", "vllm/llama3", api_base="http://127.0.0.1:8000/v1")
+    del made["litellm_params"]["api_key"]
+    config = configured(made)
+    [found], [key] = config.models, config.virtual_keys.values()
+    assert (found.closed, found.slug, found.provider, found.model) == (None, "model-local", "hosted_vllm", "llama3")
+    assert key.credentials.custom_host == "http://127.0.0.1:8000/v1"
+    assert "hosted_vllm at http://127.0.0.1:8000/v1, direct at full price" in render_check(config)
+
+
+def test_an_account_of_litellms_lacks_what_it_needs() -> None:
+    made = entry("chat", "deepseek/deepseek-chat")
+    del made["litellm_params"]["api_key"]
+    [(slug, why)] = configured(made).disabled.items()
+    assert (slug, why) == ("model-chat", "api_key missing or unusable")
 
 
 def test_credentials_come_from_the_entry() -> None:
@@ -276,16 +293,18 @@ def test_weights_of_one_name(params: list[dict[str, Any]], weights: list[float])
 
 
 def test_check_shows_what_lines_may_name() -> None:
-    config = configured(entry("m", "openai/a", weight=2), entry("l", "ollama/x"), entry("n", "openai/a", api_key=None))
+    config = configured(
+        entry("m", "openai/a", weight=2), entry("l", "no-such-service/x"), entry("n", "openai/a", api_key=None)
+    )
     shown = render_check(config).splitlines()
     assert "  m  a at @model-m; weight 2" in shown
-    assert "  l  no batch lane: ollama" in shown
+    assert "  l  cannot be served: no-such-service" in shown
     assert "  n  a at @model-n; disabled" in shown
     assert "  model-m  enabled: openai at https://api.openai.com/v1; models a" in shown
 
 
 def test_an_entry_of_an_unknown_provider_is_told_which_was_meant() -> None:
-    [told] = configured(entry("l", "opnai/x"), entry("k", "ollama/x")).warnings
+    [told] = configured(entry("l", "opnai/x"), entry("k", "no-such-service/x")).warnings
     assert "model_list.0: unknown provider 'opnai'. Did you mean 'openai'?" in told
     assert "served as 'openai-compatible'" in told
 

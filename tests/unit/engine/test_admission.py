@@ -36,11 +36,12 @@ class Lane:
         self.key = Options.model_validate(options)
         self.asked = self._made = 0
 
-    def add(self, workspace: str, lines: int = 1) -> str:
+    def add(self, workspace: str, lines: int = 1, requests: int | None = None) -> str:
         self._made += 1
         name = f"{workspace}{self._made}"
         batches.insert(self.conn, batch_row(name, workspace=workspace), is_retry=False)
-        parts.insert(self.conn, part_row(name, state="planned", due_at=0.0, mark=name, lines=lines))
+        facts = {"state": "planned", "due_at": 0.0, "mark": name, "lines": lines, "requests": requests}
+        parts.insert(self.conn, part_row(name, **facts))
         return name
 
     def settle(self) -> None:
@@ -69,6 +70,15 @@ class Lane:
 
     def _names(self, where: str) -> list[str]:
         return [row[0] for row in self.conn.execute(f"SELECT batch_id FROM parts WHERE {where} ORDER BY place")]
+
+
+def test_what_is_queued_at_a_provider_is_counted_in_requests(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "r", max_lines_queued=10)
+    first, second = lane.add("a", 3, requests=9), lane.add("a", 2)
+    lane.settle()
+    assert lane.running() == [first]
+    lane.end(first)
+    assert lane.running() == [second]
 
 
 def test_one_part_is_asked_for_each_place_that_falls_free(tmp_path: Path) -> None:

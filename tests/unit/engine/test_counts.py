@@ -12,6 +12,7 @@ from proxy_plugin.engine.steps_part import counted
 from proxy_plugin.providers.base import JobState, JobStatus
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.storage.tables.parts import unheld
+from tests.support.rows import part_row
 
 ANY_NUMBER: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 LINES = 10
@@ -69,3 +70,19 @@ def test_what_cannot_be_is_not_told(told: Any, found: tuple[int, int] | None) ->
 )
 def test_what_is_announced_and_not_held(told: tuple[int, int] | None, held: tuple[int, int] | None, lost: int) -> None:
     assert unheld(told, held) == lost
+
+
+@pytest.mark.parametrize(
+    ("requests", "told", "lines"),
+    [
+        (None, (3, 1), (3, 1)),
+        (None, None, (0, 0)),
+        (30, (29, 1), (9, 0)),
+        (30, (30, 0), (10, 0)),
+        (30, (15, 15), (5, 5)),
+    ],
+)
+def test_requests_that_are_told_of_are_shown_as_lines(
+    requests: int | None, told: tuple[int, int] | None, lines: tuple[int, int]
+) -> None:
+    assert part_row("batch_1", state="running", lines=10, requests=requests).in_lines(told) == lines

@@ -55,6 +55,14 @@ def test_a_name_that_the_part_does_not_have_names_nothing() -> None:
     assert decided(10, 11) == Cutting(pieces=2)
 
 
+def test_records_of_lines_of_several_requests_are_no_lines_so_their_part_is_halved() -> None:
+    refusal = stored(3)
+    several, alone = part(10, refusal, requests=30), part(1, refusal, requests=3)
+    assert decide(several, refusal, [several], 1) == Cutting(pieces=2)
+    assert decide(several, refusal, [several], 16).pieces == 0, "a half would have 15 requests"
+    assert records(decide(alone, refusal, [alone], 1)) == [1]
+
+
 def test_a_line_alone_is_refused_with_its_number() -> None:
     assert (records(decided(1)), decided(1).pieces) == ([1], 0)
     assert (records(decided(1, 1)), decided(1, 1).pieces) == ([1], 0)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.lines.choose import Choice, Chooser, Misrouted, TargetSpec
-from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.choose import Chooser, TargetSpec
+from proxy_plugin.lines.choosing.choice import Choice, Misrouted
+from proxy_plugin.lines.envelope import Envelope
 from proxy_plugin.routing.route import (
     ByLine,
     Case,
@@ -32,14 +31,9 @@ from proxy_plugin.routing.route import (
     encode_route,
     own_target,
 )
+from tests.support.rules import RULES, SPECS, line
 
-SPECS = [TargetSpec(slug=f"slug-{n}", provider="toy") for n in range(8)]
 FIXED = [TargetSpec(slug="fixed", provider="toy", model="wool")]
-
-
-def line(model: str = "wool", **body: Any) -> Envelope:
-    text = {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": {"model": model, **body}}
-    return decode_envelope(json.dumps(text).encode())
 
 
 def choices(rules: Rules, lines: Sequence[Envelope], specs: Sequence[TargetSpec] = SPECS) -> list[Choice]:
@@ -49,25 +43,6 @@ def choices(rules: Rules, lines: Sequence[Envelope], specs: Sequence[TargetSpec]
 
 def targets(rule: Rule, lines: Sequence[Envelope]) -> list[int]:
     return [choice.target for choice in choices(Rules(rule=rule), lines)]
-
-
-WEIGHTS = st.one_of(st.integers(1, 100), st.floats(0.01, 100))
-RULES = st.recursive(
-    st.integers(0, 7).map(To),
-    lambda inner: st.one_of(
-        st.lists(st.tuples(WEIGHTS, inner), min_size=1, max_size=4).map(
-            lambda pairs: Share(tuple(float(weight) for weight, _ in pairs), tuple(rule for _, rule in pairs))
-        ),
-        st.lists(inner, min_size=2, max_size=3).map(
-            lambda rules: When(
-                tuple(Case({"params.n": {"$lt": place * 20}}, place) for place in range(len(rules) - 1)),
-                tuple(rules),
-                len(rules) - 1,
-            )
-        ),
-    ),
-    max_leaves=10,
-)
 
 
 @given(RULES, st.lists(st.integers(0, 60), max_size=60))

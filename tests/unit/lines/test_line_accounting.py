@@ -70,7 +70,7 @@ class Run:
         woven = sum(1 for _, what, _ in own if what == "woven")
         lines, ran = {n for n, *_ in own}, {n for n, what, _ in own if what not in ("halted", "late")}
         counts = (len(own), woven, len(own) - woven, len(strangers), corrupt, facts.usage, len(lines), len(ran))
-        assert facts == CollectFacts(*counts)
+        assert facts == CollectFacts(*counts, answered=len({n for n, what, _ in own if what == "woven"}))
 
     def ordinals(self, part: PartSpec) -> list[int]:
         """Return the part's lines, read from the document that the provider was sent."""

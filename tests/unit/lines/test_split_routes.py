@@ -16,21 +16,16 @@ from hypothesis import strategies as st
 
 from proxy_plugin.lines import split as split_module
 from proxy_plugin.lines.choose import TargetSpec
-from proxy_plugin.lines.manifest import ASSIGNMENT, MANIFEST, REJECTED, REMARKS, Manifest
+from proxy_plugin.lines.manifest import MANIFEST, REJECTED, Manifest
 from proxy_plugin.lines.plan_count import PlanJob, count
-from proxy_plugin.lines.row_store import ERROR, NOTE, StoredRow, rows
+from proxy_plugin.lines.row_store import ERROR, NOTE
 from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.routing.route import ByLine, Case, Changes, Name, Names, Option, Rules, Share, To, When
-from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
+from tests.toy.toy_batch import ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
+from tests.toy.toy_splits import account, assigned, cards, embedding, remarks
 
 pytestmark = pytest.mark.usefixtures("toys")
-
-FREE = msgspec.structs.replace(TARGET, max_lines=None, max_bytes=None, max_inputs=None, max_line_bytes=None)
-
-
-def account(slug: str, **facts: Any) -> TargetSpec:
-    return msgspec.structs.replace(FREE, slug=slug, **facts)
 
 
 def job(batch: ToyBatch, rules: Rules, *targets: TargetSpec, endpoint: str = CHAT) -> SplitJob:
@@ -42,24 +37,6 @@ def job(batch: ToyBatch, rules: Rules, *targets: TargetSpec, endpoint: str = CHA
 def cut(batch: ToyBatch, rules: Rules, *targets: TargetSpec, endpoint: str = CHAT) -> Manifest:
     batch.manifest = split(job(batch, rules, *targets, endpoint=endpoint))
     return batch.manifest
-
-
-def cards(batch: ToyBatch, n: int) -> list[dict[str, Any]]:
-    return list(json.loads(batch.document(batch.manifest.parts[n]))["cards"])
-
-
-def assigned(batch: ToyBatch) -> list[int]:
-    raw = (batch.folder / "split" / ASSIGNMENT).read_bytes()
-    return [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
-
-
-def remarks(batch: ToyBatch, kind: int) -> list[StoredRow]:
-    return [row for row in rows(batch.folder / "split" / REMARKS) if row.kind == kind]
-
-
-def embedding(custom_id: str) -> bytes:
-    body = {"model": "wool-e", "input": ["x"]}
-    return json.dumps({"custom_id": custom_id, "method": "POST", "url": EMBEDDINGS, "body": body}).encode()
 
 
 def test_lines_of_one_file_go_to_many_accounts(tmp_path: Path) -> None:

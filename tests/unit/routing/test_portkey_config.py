@@ -117,11 +117,9 @@ def test_only_what_lines_can_come_to_counts() -> None:
 @pytest.mark.parametrize(
     ("config", "path", "what"),
     [
-        (
-            {"strategy": {"mode": "fallback"}, "targets": [{}, {}]},
-            "strategy.mode",
-            "fallback is not served for batches",
-        ),
+        ({"strategy": {"mode": "fall_back"}, "targets": [{}, {}]}, "strategy.mode", "did you mean fallback?"),
+        ({"strategy": {"mode": "first"}, "targets": [{}]}, "strategy.mode", "loadbalance, conditional, fallback"),
+        ({"strategy": {"mode": "fallback"}, "targets": []}, "targets", "at least one target"),
         ({"strategy": {"mode": "loadbalanced"}, "targets": [{}]}, "strategy.mode", "did you mean loadbalance?"),
         ({"strategy": {"mode": 5}, "targets": [{}]}, "strategy.mode", "must be one of"),
         ({"strategy": {}, "targets": [{}, {}]}, "strategy.mode", "is missing"),

@@ -42,8 +42,14 @@ def test_an_unknown_outcome_never_leads_straight_to_another_send() -> None:
 
 def test_ended_there_and_collected_here_are_two_facts() -> None:
     assert states.PART["running"].isdisjoint({"stored", "collected"})
-    assert states.PART["ended"] == {"stored", "refused"}
-    assert states.PART["stored"] == {"collected", "ended"}, "results that are too few are looked for again"
+    assert states.PART["ended"] == {"stored", "rescuing", "refused"}
+    assert states.PART["stored"] == {"collected", "rescuing", "ended"}, "results that are too few are looked for again"
+
+
+def test_lines_go_on_only_from_parts_of_which_nothing_runs_and_such_a_part_is_not_sent_again() -> None:
+    before = {state for state, after in states.PART.items() if "rescuing" in after}
+    assert before == {"planned", "answering", "staging", "creating", "running", "ended", "stored", "cutting"}
+    assert states.PART["rescuing"] == {"collected", "refused"}
 
 
 def test_a_batch_that_ran_is_merged_before_it_ends() -> None:

@@ -5,6 +5,7 @@ There are two kinds: those whose jobs carry our label and whose input can be del
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last
 PARTS = 3
+IN_ORDER = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "lane"}, {"virtual_key": "second"}]}
 KINDS = ("openai", "anthropic")  # one lane of each kind: between them every scene and step is killed in the suite
 MARKED = {7: "[[sandbox:error=400]]", 23: "[[sandbox:missing]]", 31: "[[sandbox:duplicate]]", 44: "[[sandbox:foreign]]"}
 
@@ -38,6 +40,12 @@ class Scene:
     resent: bool = False  # a part is sent again on a guess
     doubled: int = 0  # jobs that are thereby made twice
     marked: Mapping[int, str] = field(default_factory=lambda: MARKED)  # markers of the sandbox, by line
+    onward: tuple[int, ...] = ()  # lines that fail and are asked again on another virtual key
+
+    @property
+    def asks(self) -> dict[str, str]:
+        """Headers of its calls beside those of all."""
+        return {"x-portkey-virtual-key": "", "x-portkey-config": json.dumps(IN_ORDER)} if self.onward else {}
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ CANCELLED = Scene(
     end="cancelled",
     sandbox={"run_seconds": 30},
 )
+ONWARD = Scene((*around("rescue"), "rescue.acted"), onward=(7, 23), happened="rescued")
 LOOK_UP = (*around("look_up"), "look_up.acted")
 CUT = (*around("cut"), "cut.acted")
 POISONED = {
@@ -159,6 +168,7 @@ def labelled(stand_in: StandIn) -> Campaign:
                 faults=(NEVER,),
             ),
             "cancelled": CANCELLED,
+            "lines go on": ONWARD,
             **POISONED,
         },
         without=dict.fromkeys(
@@ -185,6 +195,7 @@ def unlabelled(stand_in: StandIn) -> Campaign:
             "reply lost": Scene(LOOK_UP, faults=(LOST,)),
             "cut off": Scene(around("doubt"), first="send.acted:1"),
             "cancelled": CANCELLED,
+            "lines go on": ONWARD,
             **POISONED,
             "adopted provisionally": Scene(
                 ("look_up.after", *around("poll"), "confirm.acted", *around("fetch")),
@@ -240,6 +251,7 @@ def unlabelled(stand_in: StandIn) -> Campaign:
 
 
 CLEARED = {"cleared up": Scene(("stage.noted", *around("clear"), "clear.acted"), happened="cleared")}
+NO_CALLS = {"answer": "its lines go as jobs; ordinary calls are killed in tests/whole/direct"}
 NOTHING_LEFT = dict.fromkeys((*CLEARED, "clear"), "jobs leave nothing in a store of the account")
 
 
@@ -248,7 +260,7 @@ def campaign(stand_in: StandIn) -> Campaign:
     made, lacks = (labelled if stand_in.labelled else unlabelled)(stand_in), stand_in.lacks
     every, none = (CLEARED, {}) if stand_in.leaves else ({}, NOTHING_LEFT)
     scenes = {name: scene for name, scene in {**made.scenes, **every}.items() if name not in lacks}
-    return replace(made, scenes=scenes, without={**made.without, **none, **lacks})
+    return replace(made, scenes=scenes, without={**made.without, **NO_CALLS, **none, **lacks})
 
 
 CAMPAIGNS = {each.provider: campaign(each) for each in every()}

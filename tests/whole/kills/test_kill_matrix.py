@@ -95,7 +95,8 @@ def test_kill(
     sandbox.control.options(provider, **what.sandbox)
     sandbox.control.faults(list(what.faults))
     key = own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)
-    gateway = Gateway(tmp_path, {"lane": key}, before=pytestconfig.getoption("--before"))
+    keys = {"lane": key} | ({"second": key} if what.onward else {})
+    gateway = Gateway(tmp_path, keys, before=pytestconfig.getoption("--before"), asks=what.asks)
     gateway.endpoint = own.stand_in.endpoint
     try:
         check_scene(own, what, f"{point}:1", times, gateway, sandbox)
@@ -122,7 +123,10 @@ def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gate
         check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.stand_in.answers)
     check_guesses(what, gateway)
     partly = what.cancel or stuck
-    check_paid_once(sandbox, lines, cancelled=partly, unpaid=own.unpaid(what.marked), doubled=what.doubled)
+    twice = {n: what.marked[n] for n in what.onward}
+    unpaid = own.unpaid(what.marked) + own.unpaid(twice)
+    asked = [*lines, *(lines[n] for n in twice)]
+    check_paid_once(sandbox, asked, cancelled=partly, unpaid=unpaid, doubled=what.doubled)
     check_history(own, what, gateway, sandbox)
 
 

@@ -168,7 +168,8 @@ def campaign_cases() -> list[tuple[str, str, int, int]]:
 
 
 def test_every_engine_step_is_killed_on_both_sides_in_a_mixed_batch() -> None:
-    steps = set(STEPS) - {"clear"}  # which these lanes have not
+    # These lanes leave nothing and make no calls, and lines that name their account go nowhere.
+    steps = set(STEPS) - {"clear", "rescue", "answer"}
     assert set(around(*steps)) <= {point for what in SCENES.values() for point in what.points}
 
 

@@ -62,6 +62,15 @@ class World:
         """Tell whether a native job is at work."""
         return any(job["status"] == "in_progress" for job in await self.sandbox.jobs())
 
+    def running_at(self, provider: str) -> Callable[[], Awaitable[bool]]:
+        """Return a check that a native job of one provider is at work."""
+
+        async def seen() -> bool:
+            found = [job for job in await self.sandbox.jobs() if job["provider"] == provider]
+            return any(job["status"] == "in_progress" for job in found)
+
+        return seen
+
     async def calls(self, op: str) -> list[dict[str, Any]]:
         """Return the gateway's calls of one kind."""
         return [entry for entry in await self.sandbox.requests() if entry["op"] == op]
@@ -76,16 +85,25 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    data: Path, sandbox: Sandbox, virtual_key: Mapping[str, Any], clock: SystemClock | None = None
+    data: Path,
+    sandbox: Sandbox,
+    virtual_key: Mapping[str, Any],
+    clock: SystemClock | None = None,
+    *,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    route: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[World]:
-    """Run a gateway on a data folder until the block ends; its only virtual key is `lane`."""
+    """Run a gateway on a data folder until the block ends; its virtual key is `lane`, beside which there may be others.
+
+    With `route`, a config, batches take it and not that key alone.
+    """
     app, clock = web.Application(), clock or SystemClock()
     config = {
         "proxy_plugin": {
             "server": {"metrics_key": METRICS_KEY},
             "storage": {"data_dir": str(data)},
             "api_keys": [{"name": "tests", "key": KEY}],
-            "virtual_keys": {"lane": dict(virtual_key)},
+            "virtual_keys": {"lane": dict(virtual_key), **{name: dict(key) for name, key in (others or {}).items()}},
             "engine": {"poll_seconds_first": 0.02, "poll_seconds_max": 0.05, "workers": 1},
             "limits": {"disk_reserve_bytes": 0},
         }
@@ -96,7 +114,7 @@ async def opened(
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        headers = {"x-portkey-virtual-key": "lane"}
+        headers = {"x-portkey-config": json.dumps(route)} if route else {"x-portkey-virtual-key": "lane"}
         async with openai.AsyncOpenAI(base_url=base, api_key=KEY, default_headers=headers, max_retries=0) as client:
             yield World(gateway, clock, client, sandbox)
     finally:

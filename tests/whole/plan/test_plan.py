@@ -99,6 +99,21 @@ def test_refused_and_dropped_parameters_are_told_by_line_and_in_sum(gateway: Pla
     assert allowed["jobs"] == 3
 
 
+def test_targets_in_order_are_told_with_what_they_cost_at_worst(gateway: Planning) -> None:
+    lines = [line(n, MINI, FOUR_HUNDRED, {"logit_bias": {"5": 1}} if n == 3 else {}) for n in range(4)]
+    first = {"provider": "@north", "override_params": {"model": HAIKU}}
+    second = {"provider": "@lane", "override_params": {"model": MINI}, "direct": True}
+    rescue = {"direct_before": "90m", "on_status_codes": [429, 500]}
+    order = config(strategy={"mode": "fallback"}, targets=[first, second], rescue=rescue)
+    plan = gateway.planned(lines, order)
+    assert [(each["virtual_key"], each["lines"]) for each in plan["targets"]] == [("north", 3), ("lane", 1)]
+    assert plan["request_counts"] == {"total": 4, "valid": 4, "rejected": 0}
+    [further] = plan["rescue"].pop("targets")
+    assert plan["rescue"] == {"attempts": 2, "direct_before": 5_400}
+    assert (further["virtual_key"], further["way"]) == ("lane", "direct")
+    assert plan["worst_case_cost"] == pytest.approx(plan["estimated_cost"] + further["estimated_cost"])
+
+
 def test_a_strict_route_says_that_the_batch_would_fail(gateway: Planning) -> None:
     lines = [line(n, f"@north/{HAIKU}", more={"logit_bias": {"5": n}} if n == 3 else {}) for n in range(5)]
     plan = gateway.planned(lines, config(strict=True))

@@ -15,6 +15,7 @@ GROQ = OpenAICompatible(
         max_lines=50_000,  # guide: "50,000 lines or less"
         max_bytes=200 * 10**6,  # guide: "200MB"; texts of the SDK still say 100 MB
         one_model_per_job=False,  # guide, "Mixed Batch"
+        one_answer=True,  # SDK, `n`: "only n=1 is supported. Other values will result in a 400 response"
         batches=Listing("batches", None, "cursor", moment, paging=("paging", "next_cursor")),  # SDK, `batches.list`
         files=Listing("files", None, "after", moment),  # SDK: the list of files takes no parameters
         results_kept_seconds=30 * 86400,

@@ -1,0 +1,51 @@
+"""Calls of an account whose proof may be a token that ends: each goes out with the one that lives then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from proxy_plugin.providers.direct.base import Caller, NotSent, Outgoing, Reply
+from proxy_plugin.providers.errors import TryLater
+from proxy_plugin.providers.http import Http, HttpSettings
+from proxy_plugin.providers.signing.accounts import EntraCredentials
+from proxy_plugin.providers.signing.signer import Outgoing as Signing
+
+_UNSIGNED = Signing("POST", "", {}, str)  # a bearer token is the same for every call
+
+
+class Renewed:
+    """Makes calls by `calls(headers)`, anew whenever the headers that prove the account have changed."""
+
+    def __init__(
+        self, credentials: EntraCredentials, outgoing: Outgoing, calls: Callable[[Mapping[str, str]], Caller]
+    ) -> None:
+        self._http = Http(HttpSettings(outgoing_proxy=outgoing.proxy, ca_bundle=outgoing.ca_bundle))
+        self._secret, self._signer = credentials.prove(self._http)
+        self._calls = calls
+        self._callers = dict[str, Caller]()  # by token; those of older ones may still have calls in flight
+
+    async def call(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:
+        """Make the call; one that is answered with 401 once more, where there is a newer token."""
+        try:
+            reply = await (await self._caller()).call(endpoint, body, native_id, timeout)
+            if reply.status != 401 or self._signer is None:
+                return reply
+            signed = await self._signer.sign(_UNSIGNED)
+            if not await self._signer.renew(signed):
+                return reply
+            return await (await self._caller()).call(endpoint, body, native_id, timeout)
+        except TryLater as error:
+            raise NotSent(str(error)) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for caller in self._callers.values():
+            await caller.close()
+        await self._http.close()
+
+    async def _caller(self) -> Caller:
+        signed = await self._signer.sign(_UNSIGNED) if self._signer else None
+        kept, headers = (signed.kept, signed.headers) if signed else ("", self._secret)
+        if kept not in self._callers:
+            self._callers[kept] = self._calls(headers)
+        return self._callers[kept]

@@ -1,0 +1,1 @@
+"""Steps of parts whose failed lines go on to other parts."""
