@@ -16,7 +16,7 @@ from proxy_plugin.answers.shelf import Shelf
 from proxy_plugin.answers.values import Answer, Origin
 
 if TYPE_CHECKING:
-    from proxy_plugin.answers.store import Answers
+    from proxy_plugin.answers.store import KeptAnswers
 
 
 class Looking(msgspec.Struct, frozen=True):
@@ -134,7 +134,7 @@ class Keeper:
         self._job, self._mark, self._is_whole = job, mark, checker(endpoint)
         self._stack = ExitStack()
         self._keys: KeyReader | None = None
-        self._store: Answers | None = None
+        self._store: KeptAnswers | None = None
 
     def take(self, ordinal: int, model: str | None, text: bytes) -> None:
         """Keep the answer of a line, if it is whole."""
@@ -154,7 +154,7 @@ class Keeper:
         self._stack.close()
 
 
-def _store(shelf: Shelf) -> Answers:
-    from proxy_plugin.answers.store import Answers  # noqa: PLC0415 - not for the gateway's own process
+def _store(shelf: Shelf) -> KeptAnswers:
+    from proxy_plugin.answers.store import KeptAnswers  # noqa: PLC0415 - not for the gateway's own process
 
-    return Answers(shelf)
+    return KeptAnswers(shelf)

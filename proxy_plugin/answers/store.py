@@ -67,7 +67,7 @@ def _bytes(value: object) -> bytes:
     return value
 
 
-class Answers:
+class KeptAnswers:
     """The answers of one shelf, for one work of a worker. Nothing of it raises."""
 
     def __init__(self, shelf: Shelf) -> None:
@@ -106,7 +106,7 @@ class Answers:
             self._tried(lambda cache: cache.close())
         self._cache = None
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> KeptAnswers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from proxy_plugin.answers.shelf import Shelf
-from proxy_plugin.answers.store import FOLDER, Answers
+from proxy_plugin.answers.store import FOLDER, KeptAnswers
 from proxy_plugin.answers.values import Answer, Origin
 
 KEY, OTHER = b"k" * 16, b"o" * 16
@@ -42,13 +42,13 @@ def database(shelf: Shelf) -> Path:
 
 
 def kept(shelf: Shelf, *keys: bytes, answer: Answer = ANSWER) -> None:
-    with Answers(shelf) as store:
+    with KeptAnswers(shelf) as store:
         for key in keys or (KEY,):
             store.put(key, answer)
 
 
 def found(shelf: Shelf, key: bytes = KEY) -> Answer | None:
-    with Answers(shelf) as store:
+    with KeptAnswers(shelf) as store:
         return store.get(key)
 
 
@@ -71,7 +71,7 @@ def test_an_answer_comes_back_as_it_was_and_a_look_makes_nothing(shelf: Shelf) -
 
 
 def test_what_waits_is_not_there_before_it_is_written(shelf: Shelf) -> None:
-    with Answers(shelf) as store:
+    with KeptAnswers(shelf) as store:
         store.put(KEY, ANSWER)
         assert found(shelf) is None
     assert found(shelf) == ANSWER
@@ -222,7 +222,7 @@ def test_nothing_is_kept_of_a_cache_without_bytes_or_on_a_full_disk(shelf: Shelf
 def test_a_busy_database_is_a_miss_and_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy_plugin.answers.store._BUSY_SECONDS", 0.01)
     kept(shelf)
-    with closing(sqlite3.connect(database(shelf), isolation_level=None)) as conn, Answers(shelf) as store:
+    with closing(sqlite3.connect(database(shelf), isolation_level=None)) as conn, KeptAnswers(shelf) as store:
         assert store.get(KEY) == ANSWER
         conn.execute("BEGIN IMMEDIATE")
         store.put(OTHER, ANSWER)
