@@ -112,6 +112,9 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(DataDirLock, gateway.data_dir)
         stack.callback(lock.release)
+        if gateway.config.cache.dir is not None:  # the answers of another gateway are not ours to give
+            answers = await asyncio.to_thread(DataDirLock, gateway.config.cache.dir)
+            stack.callback(answers.release)
         stack.push_async_callback(asyncio.to_thread, gateway.blobs.close)
         stack.push_async_callback(asyncio.to_thread, gateway.registry.close)
         await asyncio.to_thread(gateway.registry.open)

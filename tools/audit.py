@@ -15,6 +15,7 @@ from typing import Any
 
 LOCKED = Path(__file__).parents[1] / "constraints" / "runtime.txt"
 SECONDS = 5.0
+ANSWERED = ("CVE-2025-69872",)  # diskcache unpickles what it finds; without a fixed version, and never asked to here
 OLD = {"version": "3.9.0", "package": {"name": "aiohttp", "ecosystem": "PyPI"}}  # has advisories since January 2024
 SERVICES = {  # by pip-audit's names for them: where they are asked, with what, and where their answer has advisories
     "osv": ("https://api.osv.dev/v1/query", json.dumps(OLD).encode(), "vulns"),
@@ -39,6 +40,7 @@ def main() -> int:
         print("Not audited: no advisory service can be reached from here (api.osv.dev, pypi.org).")
         return 0
     command = ["pip_audit", "--requirement", str(LOCKED), "--no-deps", "--disable-pip", "--strict"]
+    command += [option for each in ANSWERED for option in ("--ignore-vuln", each)]
     whole = [sys.executable, "-m", *command, "--vulnerability-service", service]
     return subprocess.run(whole, check=False).returncode
 

@@ -115,8 +115,8 @@ ANSWERS = (
     Code("no_lines", "The batch failed before any line was sent.", "Its `errors` say why.", (409,)),
     Code(
         "nothing_to_retry",
-        "No line of the batch failed, or only lines that the provider refuses by themselves and would refuse again.",
-        "Correct the lines that the message names, or name another target.",
+        "No line failed, or has the outcome, or only such as the provider refuses by themselves and would again.",
+        "Correct the lines that the message names, or name another target or other `lines`.",
         (400,),
     ),
     Code("object_above_max_properties", "`metadata` has more than 16 pairs.", "Send fewer.", (400,)),

@@ -27,6 +27,8 @@ CUSTOM_HOST = "x-portkey-custom-host"
 METADATA = "x-portkey-metadata"
 STRICT = "x-portkey-strict-open-ai-compliance"
 TIMEOUT = "x-portkey-request-timeout"
+CACHE_REFRESH = "x-portkey-cache-force-refresh"
+CACHE_NAMESPACE = "x-portkey-cache-namespace"
 MANAGED = "portkey"  # the provider that is Portkey itself: files and batches that the gateway manages, so none is named
 WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -52,6 +54,8 @@ class RequestHeaders:
     retry_count: int = 0
     timeout_ms: int | None = None
     sent_idempotency_key: str | None = field(default=None, repr=False)
+    cache_refresh: bool = False  # SDKs send Python's `True`, too
+    cache_namespace: str = field(default="", repr=False)
     native_answers: bool = False  # only the exact text `false` of STRICT asks for them, as at Portkey
 
     @property
@@ -100,6 +104,8 @@ def read(headers: MultiMapping[str]) -> RequestHeaders:
         retry_count=int(retries) if _COUNT.fullmatch(retries) else 0,
         timeout_ms=int(timeout) if _MILLISECONDS.fullmatch(timeout) else None,
         sent_idempotency_key=headers.get(IDEMPOTENCY_KEY),
+        cache_refresh=headers.get(CACHE_REFRESH, "").strip().lower() == "true",
+        cache_namespace=headers.get(CACHE_NAMESPACE, "").strip(),
         native_answers=headers.get(STRICT) == "false",
     )
 

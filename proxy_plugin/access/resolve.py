@@ -19,6 +19,7 @@ from proxy_plugin.access.brought import Brought
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
+from proxy_plugin.access.kept_answers import steered
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.steering import MODEL, check_headers, check_said
 from proxy_plugin.access.stored_target import stored
@@ -99,7 +100,7 @@ async def resolve(
         raise headers.misplaced_host()
     named_in = headers.CONFIG if asked.config is not None else MODEL if model is not None else None
     builder = _Builder(config, caller, own, chosen, default, named_in)
-    route = builder.route(node, _metadata(asked.metadata), forwarded(sent))
+    route = steered(builder.route(node, _metadata(asked.metadata), forwarded(sent)), asked)
     own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
     lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
     check_headers(sent, lent, [each.account for each in own_keys_sent])
@@ -182,6 +183,8 @@ def _same(
         found.append(own_keys.hashed(f"config\0{asked.config.strip()}"))
     if route.forward:
         found.append(own_keys.hashed(f"forward\0{sorted(route.forward.items())}"))
+    if route.cache and (route.cache.namespace or route.cache.refresh):
+        found.append(own_keys.hashed(f"cache\0{route.cache.refresh}\0{route.cache.namespace}"))
     metadata = route.rules.metadata if route.rules else {}
     return [*found, *(f"{name}\0{value}" for name, value in sorted(metadata.items()))]
 

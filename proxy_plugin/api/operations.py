@@ -23,7 +23,8 @@ from proxy_plugin.ground.fingerprints import same
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.registry import Registry
-from proxy_plugin.storage.tables import batches, clearings, parts, rescues, spending, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, kept, parts, rescues, spending, submissions, waits
+from proxy_plugin.storage.tables.kept import KeptTotal
 from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
 from proxy_plugin.web.answers import error_answer, json_answer
@@ -43,7 +44,7 @@ class Shown(Protocol):
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What the registry holds: by state, by virtual key creates in doubt and what guesses led to; spending; waits;
-    by virtual key and state parts whose objects are not cleared.
+    by virtual key and state parts whose objects are not cleared; kept answers that were given.
     """
 
     batches: dict[str, int]
@@ -54,6 +55,7 @@ class Counts:
     spent: list[Total]
     waiting: list[Waiting]
     uncleared: list[tuple[str, str, int]]
+    kept: list[KeptTotal]
     rescued: dict[str, int]
 
 
@@ -90,6 +92,7 @@ def _count(conn: Connection) -> Counts:
         spent=spending.totals(conn),
         waiting=waits.totals(conn),
         uncleared=clearings.totals(conn),
+        kept=kept.totals(conn),
         rescued=rescues.totals(conn),
     )
 
@@ -153,6 +156,8 @@ def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int, 
     yield _gauge("uncleared_parts", about, shown(_uncleared(counts.uncleared)))
     for column, name, about in _SPENT:
         yield _counter(name, about, shown(_spent(counts.spent, column)))
+    for column, name, about in _KEPT:
+        yield _counter(name, about, shown([({"workspace": n.workspace}, getattr(n, column)) for n in counts.kept]))
     yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
     yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
 
@@ -164,6 +169,13 @@ _SPENT = (  # by workspace and virtual key alone: names of models may be the cal
     ("input_tokens", "input_tokens_total", "Tokens that the answered lines of ended batches sent."),
     ("cached_tokens", "cached_input_tokens_total", "Of these, tokens that were read from a provider's cache."),
     ("output_tokens", "output_tokens_total", "Tokens that the answers of ended batches consist of."),
+)
+
+
+_KEPT = (
+    ("hits", "cache_hits_total", "Lines that were given a kept answer."),
+    ("misses", "cache_misses_total", "Lines that were looked up among the kept answers in vain."),
+    ("bytes", "cache_hit_bytes_total", "Bytes of the kept answers that were given."),
 )
 
 

@@ -220,8 +220,11 @@ def draw_plan(display: Display, plan: JSON) -> None:
     found = mapping(plan.get("request_counts"))
     total, rejected = whole(found.get("total")), whole(found.get("rejected"))
     cost, worst = money(plan.get("estimated_cost")), money(plan.get("worst_case_cost"))
+    cached = whole(plan.get("cached"))
     display.print(
-        f"{plural(total, 'line')}, {count(rejected)} rejected, {plural(whole(plan.get('jobs')), 'native job')}"
+        f"{plural(total, 'line')}, {count(rejected)} rejected, "
+        + (f"{count(cached)} with a kept answer, " if cached else "")
+        + f"{plural(whole(plan.get('jobs')), 'native job')}"
         + (f", about {cost}" if cost else "")
         + (f", {worst} if every line fails wherever it could come" if worst else "")
         + "; nothing was spent"

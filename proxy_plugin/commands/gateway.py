@@ -68,11 +68,11 @@ class Remote:
         """Create a batch once. An answer that is lost is asked for again with the same key, if the gateway is ours."""
         return self._once("/batches", body, key, lambda: self._made_of(body["input_file_id"]))
 
-    def retry(self, batch_id: str, key: str) -> JSON:
-        """Create a batch of the failed lines of one, once."""
+    def retry(self, batch_id: str, key: str, lines: list[int] | list[str]) -> JSON:
+        """Create a batch of some lines of one, once: by number, by outcome, or all that failed."""
         route = f"/batches/{_path(batch_id)}/retry"
         try:
-            return self._once(route, {}, key, lambda: None)
+            return self._once(route, {"lines": lines} if lines else {}, key, lambda: None)
         except Refused as refusal:
             raise self._lacks(refusal, batch_id, "retry the failed lines of a batch") from None
 

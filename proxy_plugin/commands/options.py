@@ -161,8 +161,20 @@ def _some(name: str) -> dict[str, Any]:
 
 
 def _add_retry(commands: _Commands) -> None:
-    retry = commands.add("retry", "make a new batch of only the lines that failed")
+    retry = commands.add("retry", "make a new batch of only the lines that failed, or of those that you name")
     _add_id(retry)
+    group = retry.add_argument_group("which lines (default: all that failed)").add_mutually_exclusive_group()
+    group.add_argument(
+        "--lines", type=_numbers, default=[], metavar="N,N", help="by number, as `lines` shows them, as in 3,7"
+    )
+    group.add_argument(
+        "--outcome",
+        type=_outcomes,
+        default=[],
+        dest="outcomes",
+        metavar="TEXT,TEXT",
+        help="by what became of them, as in expired,missing; succeeded too",
+    )
     _add_watch(retry)
     _add_key(retry)
 
@@ -202,6 +214,17 @@ def _natural(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         raise argparse.ArgumentTypeError("must be a whole number")
     return int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    return [_positive(each.strip()) for each in text.split(",")]
+
+
+def _outcomes(text: str) -> list[str]:
+    found = [each.strip() for each in text.split(",")]
+    if wrong := [each for each in found if each not in ("succeeded", *FAILED)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of succeeded, {', '.join(FAILED)}")
+    return found
 
 
 def _positive(text: str) -> int:

@@ -37,13 +37,14 @@ def submit(session: Session) -> int:
 
 
 def retry(session: Session) -> int:
-    """Make a new batch of the lines of one that failed, and follow it if asked."""
+    """Make a new batch of the lines of one that failed, or of those that are named, and follow it if asked."""
     options = session.options
     key = _key(options.idempotency_key)
     session.gateway.batch(options.id)  # tells whether the gateway is ours, and so whether the key is honoured
     with interrupted_says(_perhaps(session)):
-        batch = session.gateway.retry(options.id, key)
-    session.display.say(f"the failed lines of {options.id} are {batch['id']} now")
+        batch = session.gateway.retry(options.id, key, options.lines or options.outcomes)
+    which = "the lines" if options.lines or options.outcomes else "the failed lines"
+    session.display.say(f"{which} of {options.id} are {batch['id']} now")
     return _followed(session, batch, None)
 
 

@@ -24,6 +24,7 @@ from proxy_plugin.config.sections import (
     OWN_KEY_PREFIX,
     SLUG,
     ApiKey,
+    CacheSettings,
     Config,
     Connections,
     EngineSettings,
@@ -314,6 +315,7 @@ _SECTIONS: dict[str, type[Settings]] = {
     "engine": EngineSettings,
     "limits": Limits,
     "secrets": Secrets,
+    "cache": CacheSettings,
     "connections": Connections,
 }
 

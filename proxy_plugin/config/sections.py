@@ -17,6 +17,7 @@ from proxy_plugin.providers.base import Credentials
 
 SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OWN_KEY_PREFIX = "byok-"  # slugs of accounts that callers bring themselves
+UNNAMED = "(other)"  # no workspace and no virtual key can be called so
 
 
 def base_url(text: str) -> str:
@@ -209,6 +210,17 @@ class Limits(Settings):
         return self.max_workspace_uploads or -(-self.max_uploads * 3 // 4)
 
 
+class CacheSettings(Settings):
+    """Answers that are kept for batches whose config asks for them. `dir` None: `cache` in data_dir.
+
+    `max_bytes` 0: none are kept. The oldest go where there is no more room, and each goes after `max_age` seconds.
+    """
+
+    dir: Path | None = None
+    max_bytes: Annotated[int, Field(ge=0)] = 2**30
+    max_age: Seconds = 30 * 86_400
+
+
 class Secrets(Settings):
     """Keys of the gateway itself."""
 
@@ -269,6 +281,7 @@ class Config:
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     secrets: Secrets = field(default_factory=Secrets)
+    cache: CacheSettings = field(default_factory=CacheSettings)
     connections: Connections = field(default_factory=Connections)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
     models: tuple[ModelEntry, ...] = ()
@@ -279,6 +292,10 @@ class Config:
     def shared(self) -> bool:
         """Whether there may be several workspaces; without keys of the gateway's own, every caller is one."""
         return len({key.workspace for key in self.api_keys}) != 1
+
+    def label(self, workspace: str) -> str:
+        """Return how figures name a workspace: one that is not configured is made of a caller's key."""
+        return workspace if workspace in {"default", *(key.workspace for key in self.api_keys)} else UNNAMED
 
     @property
     def workspace_share(self) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.onward.window import CALLS_BEGIN, calls_begin
@@ -23,11 +24,12 @@ from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
-from proxy_plugin.lines.split import split
+from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, parts, waits
+from proxy_plugin.storage.tables import batches, files, kept, parts, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import suspects_of
+from proxy_plugin.storage.tables.kept import KeptTotal
 from proxy_plugin.storage.tables.parts import PartRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
@@ -91,6 +93,7 @@ async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
     assert row is not None
     given = (desk.gateway, row, batch.endpoint, route)
     job = split_job(*given, batch_id=batch.id, folder=str(folder), unsent=batch.stopping)
+    job = await asyncio.to_thread(_counting_on, job, desk.folders.folder(batch.id) / REPEATS)
     size = row.bytes
     if route.fetches_media and job.unsent is None:
         job = structs.replace(job, media=await pictures.gathered(desk, batch, job, size))
@@ -100,13 +103,20 @@ async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
     return await work if job.unsent else await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
 
 
+def _counting_on(job: SplitJob, repeats: Path) -> SplitJob:
+    """Return the job with what a retry was told of lines of its batch that are equal."""
+    if job.kept is None or not repeats.exists():
+        return job
+    return structs.replace(job, kept=structs.replace(job.kept, repeats=str(repeats)))
+
+
 async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest) -> None:
     if manifest.faults:
         await _give_up(desk, batch, manifest.faults)
         return
     await asyncio.to_thread(publish_folder, folder)
     failpoints.passing("split.acted")
-    await desk.write(_commit_manifest, batch, folder.name, manifest, desk.now())
+    await desk.write(_commit_manifest, desk, batch, folder.name, manifest)
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
     if desk.route(batch).fetches_media and all(part.goes_on is None for part in manifest.parts):
         await asyncio.to_thread(desk.folders.clear_media, batch.id)
@@ -129,7 +139,10 @@ def publish_folder(folder: Path) -> None:
         sync_folder(each)
 
 
-def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: Manifest, now: float) -> None:
+def _commit_manifest(conn: Connection, desk: Desk, batch: BatchRow, folder: str, manifest: Manifest) -> None:
+    now, workspace = desk.now(), desk.gateway.config.label(batch.workspace)
+    given = {"hits": manifest.cached, "misses": manifest.missed, "bytes": manifest.cached_bytes}
+    kept.add_up(conn, KeptTotal(workspace=workspace, **given))
     batches.move(
         conn,
         batch,
@@ -137,6 +150,8 @@ def _commit_manifest(conn: Connection, batch: BatchRow, folder: str, manifest: M
         split_dir=folder,
         total=manifest.total,
         rejected=manifest.rejected,
+        cached=manifest.cached,
+        completed=manifest.cached,
         failed=manifest.rejected,
         in_progress_at=int(now),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from proxy_plugin.config import Config
+from proxy_plugin.config.sections import UNNAMED
 from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
@@ -31,7 +32,6 @@ from proxy_plugin.storage.tables.parts import PartRow, refusal_of
 
 LOG = logging.getLogger("proxy_plugin.engine")
 OUTPUT_KEPT = 30 * 86_400  # seconds, unless the client asked for less
-UNNAMED = "(other)"  # no workspace and no virtual key can be called so
 UNANSWERED = {"cancelled", "expired", "missing"}  # outcomes of lines that no provider answered
 
 
@@ -61,7 +61,8 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
 async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
     """Return what the merge may take: more at each try. It is never given up: what it brings home is paid for."""
     source = await desk.read(files.get, batch.input_file_id)
-    size = await asyncio.to_thread(tasks.bytes_in, [job.rejected, *job.rows.values()]) + (source.bytes if source else 0)
+    stored = [job.rejected, *job.rows.values(), *([job.cached] if job.cached else [])]
+    size = await asyncio.to_thread(tasks.bytes_in, stored) + (source.bytes if source else 0)
     return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, tasks.MORE_TRIES))
 
 
@@ -133,8 +134,7 @@ def _book(conn: Connection, config: Config, batch: BatchRow, rows: list[PartRow]
     """
     spending.insert(conn, batch.id, facts.spent)
     slugs = {row.n: row.slug if row.slug in config.virtual_keys else UNNAMED for row in rows}
-    workspaces = {"default", *(key.workspace for key in config.api_keys)}
-    workspace = batch.workspace if batch.workspace in workspaces else UNNAMED
+    workspace = config.label(batch.workspace)
     for slug in sorted(set(slugs.values())):
         mine = [each for each in facts.spent if slugs[each.part] == slug]
         if mine:

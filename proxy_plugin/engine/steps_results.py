@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from proxy_plugin.access.kept_answers import keeping
 from proxy_plugin.engine import space, tasks, waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.polls import poll_pause
@@ -267,6 +268,7 @@ async def collect_job(
         cancelled_as="batch_expired" if batch.stopping == "batch_expired" else None,
         way=part.way,
         allowance=desk.gateway.config.engine.allowance,
+        keeping=keeping(desk.gateway.config, desk.route(batch), desk.assignment(part, batch), desk.now()),
     )
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from msgspec import Raw, structs
 
+from proxy_plugin.access.kept_answers import looking
+from proxy_plugin.answers.keys import KEYS, RECORD_BYTES
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.lines.body_changes import Growth
 from proxy_plugin.lines.choose import TargetSpec, target_spec
 from proxy_plugin.lines.collect import EXPIRED, CollectJob
 from proxy_plugin.lines.cut import CutJob
-from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Heir
+from proxy_plugin.lines.manifest import ASSIGNMENT, CACHED_ROWS, REMARKS, Heir
 from proxy_plugin.lines.merge import MergeJob, RescueFiles
 from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
@@ -70,6 +72,7 @@ def split_job(
         growth=Growth(config.limits.max_line_bytes, config.limits.max_file_bytes),
         allowance=config.engine.allowance,
         unsent=unsent,
+        kept=looking(config, gateway.secret, route, row.workspace, gateway.clock.now()),
         rescue=route.rescue or None,
     )
 
@@ -83,7 +86,7 @@ def split_bytes(row: FileRow, lines: int, job: SplitJob) -> int:
     """Return about how many bytes a split writes: the lines, what the route puts into each, and what each lane adds."""
     changes = [target.changes for target in job.targets if target.changes]
     added = max((sum(map(_length, (*each.override.values(), *each.default.values()))) for each in changes), default=0)
-    return row.bytes + lines * (added + LINE_BYTES)
+    return row.bytes + lines * (added + LINE_BYTES + (RECORD_BYTES if job.kept else 0))
 
 
 def _length(text: bytes | Raw) -> int:
@@ -97,7 +100,8 @@ def collect_bytes(job: CollectJob, lines: int) -> int:
 
 def merge_bytes(job: MergeJob, lines: int) -> int:
     """Return about how many bytes the merge of so many lines writes. Blocking."""
-    rows = sum(size_of(Path(folder)) for folder in (job.rejected, *job.rows.values()))
+    folders = (job.rejected, *job.rows.values(), *([job.cached] if job.cached else []))
+    rows = sum(size_of(Path(folder)) for folder in folders)
     return rows + lines * ENVELOPE_BYTES
 
 
@@ -130,6 +134,8 @@ def merge_job(
         fates={row.n: _fate(row, attempts.get(row.n, int(row.way == DIRECT))) for row in ended},
         folder=str(folder),
         heirs=heirs_of(rows),
+        cached=str(split_dir / CACHED_ROWS) if batch.cached else None,
+        keys=str(split_dir / KEYS),
         rescues=tuple(RescueFiles(str(home / name), str((home / name).parent / REMARKS)) for name in rescued),
         late={row.n: str(home / each.late) for row, each in zip(rows, known, strict=True) if each.late},
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy_plugin.answers.lookup import Keeper, Keeping
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
@@ -58,6 +59,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     way: str = "native"  # by which the part was answered
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
+    keeping: Keeping | None = None  # where whole answers are kept
 
 
 class CollectFacts(msgspec.Struct, frozen=True):
@@ -85,8 +87,9 @@ def collect(job: CollectJob) -> CollectFacts:
     empty_folder(folder)
     provider = half(job.provider, job.way)
     seen: Counter[str] = Counter()
-    kept, answers, echoes = _Rows(job, seen), _answers(job), Echoes(job.secrets)
-    with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter:
+    keeper = Keeper(job.keeping, job.endpoint, job.mark)
+    kept, answers, echoes = _Rows(job, seen, keeper), _answers(job), Echoes(job.secrets)
+    with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter, keeper:
         for row in map(_believed, _native_rows(job, provider, seen, meter)):
             asked = _own(row, job, assignment)
             if asked is None:
@@ -116,8 +119,8 @@ def _answers(job: CollectJob) -> Joining:
 class _Rows:
     """The store of the rows of lines, and what is counted of them."""
 
-    def __init__(self, job: CollectJob, seen: Counter[str]) -> None:
-        self._part, self._seen = job.part, seen
+    def __init__(self, job: CollectJob, seen: Counter[str], keeper: Keeper) -> None:
+        self._part, self._seen, self._keeper = job.part, seen, keeper
         self._writer = RowWriter(Path(job.folder))
         self._answered, self._known, self._ran = _Lines(), _Lines(), _Lines()
 
@@ -133,6 +136,7 @@ class _Rows:
         self._seen["ok" if kind == OK else "failed"] += 1
         if kind == OK and self._answered.first(ordinal):
             self._seen["answered"] += 1
+            self._keeper.take(ordinal, meta.model, text)
             for name in _TOKENS if meta.usage is not None else ():
                 self._seen[name] += getattr(meta.usage, name)
 

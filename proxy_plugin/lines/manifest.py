@@ -28,7 +28,8 @@ MANIFEST = "manifest.json"
 ASSIGNMENT = "assignment"
 PARTS = "parts"
 REMARKS = "rejected"  # a row store: rejected lines, and the parameters that were dropped from others
-REJECTED = 0xFFFFFFFF
+CACHED_ROWS = "cached"  # a row store: answers that were at hand
+REJECTED, CACHED = 0xFFFFFFFF, 0xFFFFFFFE
 BLOCK = 65_536  # ordinals
 _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
@@ -176,8 +177,9 @@ def document_name(n: int) -> str:
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a split produced: `total` lines, of which `rejected` are in no part.
+    """What a split produced: `total` lines, of which `rejected` and `cached` are in no part.
 
+    `cached` lines were answered at once, with `cached_bytes`; `missed` were looked up in vain.
     `faults`, up to 100 by line, are what fails a strict batch; there are none in a manifest on disk.
     """
 
@@ -186,6 +188,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: int
     parts: tuple[PartSpec, ...]
     faults: tuple[Fault, ...] = ()
+    cached: int = 0
+    cached_bytes: int = 0
+    missed: int = 0
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -270,11 +275,11 @@ class Assignment:
         return self._length
 
     def part(self, ordinal: int) -> int | None:
-        """Return the number of the line's part; None for a rejected line and for an ordinal beyond the batch."""
+        """Return the number of the line's part; None for a line that is in none and for an ordinal beyond the batch."""
         if not self._first <= ordinal < self._length:
             return None
         part = self.block(ordinal // BLOCK)[ordinal % BLOCK]
-        return None if part == REJECTED else part
+        return None if part >= CACHED else part
 
     @property
     def blocks(self) -> range:

@@ -16,13 +16,14 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from proxy_plugin.answers.keys import KeyReader
 from proxy_plugin.costs.tally import Spent, Tally, total
 from proxy_plugin.ground.durable import FileFacts, HashedFile, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.unbroken import unbroken, unbroken_pieces
 from proxy_plugin.lines.envelope import decode_envelope
 from proxy_plugin.lines.line_index import LineIndex
-from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment, Heir
+from proxy_plugin.lines.manifest import BLOCK, CACHED, REJECTED, Assignment, Heir
 from proxy_plugin.lines.onward.told import ChosenRows, Onward, Stores, Told, onward_of
 from proxy_plugin.lines.row_store import RowReader
 from proxy_plugin.lines.verdicts import SUPERSEDED, Decided, Fate, SourceLine, Verdict, Verdicts
@@ -57,6 +58,8 @@ class MergeJob(msgspec.Struct, frozen=True):
     fates: dict[int, Fate]
     folder: str
     heirs: tuple[Heir, ...] = ()
+    cached: str | None = None  # the folder of the answers that were at hand
+    keys: str | None = None  # of kept answers, and how many equal lines came before each
     rescues: tuple[RescueFiles, ...] = ()
     late: dict[int, str] = {}
 
@@ -92,10 +95,11 @@ def merge(job: MergeJob) -> MergeFacts:
         HashedFile(folder / OUTPUT) as output,
         HashedFile(folder / ERRORS) as error,
         HashedFile(folder / LEDGER) as ledger,
+        KeyReader(job.keys) as keys,
     ):
         merged, stores = _Merged(Verdicts(job.fates), output, error, ledger), _stores(job)
         for line, told in _answered(job, stores):
-            merged.add(line, told)
+            merged.add(line, told, keys.repeat(line.ordinal))
             passing("merge.row")
         facts = merged.facts(stores.superseded)
     sync_folder(folder)
@@ -111,7 +115,7 @@ def merge_so_far(job: MergeJob, path: str) -> int:
     Final are the rows of rejected lines and of lines whose last part is in `fates`. They are those that `merge` will
     write, byte for byte. Nothing is durable, and `folder` is left alone. Raises like `merge`.
     """
-    verdicts, ended = Verdicts(job.fates), {REJECTED, *job.fates}
+    verdicts, ended = Verdicts(job.fates), {REJECTED, CACHED, *job.fates}
     with Path(path).open("wb", buffering=_BUFFER_BYTES) as file:
         for line, told in _answered(job, _stores(job), ended):
             decided = verdicts.of(line._replace(part=told.part), told.row)
@@ -121,7 +125,8 @@ def merge_so_far(job: MergeJob, path: str) -> int:
 
 def _stores(job: MergeJob) -> Stores:
     remarks = (job.rejected, *(each.remarks for each in job.rescues))
-    return Stores(remarks, job.rows, job.late)
+    rows = job.rows if job.cached is None else {**job.rows, CACHED: job.cached}
+    return Stores(remarks, rows, job.late)
 
 
 def _answered(job: MergeJob, stores: Stores, wanted: Container[int] | None = None) -> Iterator[tuple[SourceLine, Told]]:
@@ -160,6 +165,7 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     job: str | None = None
     attempt: int | None = None
     outcome: str
+    cached: bool = False
     code: str | None = None
     requests: int | None = None  # that the line was, where it was several
     usage: Usage | None = None
@@ -168,6 +174,7 @@ class _LedgerLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     part: int | None = None
     counts: bool = True  # else another line tells what became of it
     refused_together: int | None = None  # lines of the part, where the provider refused it for one of them at least
+    repeat: int = 0  # equal lines that came before, where answers are kept
 
 
 _encode = msgspec.json.Encoder().encode
@@ -182,7 +189,7 @@ class _Merged:
         self._tally, self._paid = Tally(), Tally()  # answers that count, and others
         self._models: dict[str, None] = {}
 
-    def add(self, line: SourceLine, told: Told) -> None:
+    def add(self, line: SourceLine, told: Told, repeat: int = 0) -> None:
         """Write the line's row, and a ledger line for each part that had it, that of the row last."""
         for each in told.before:
             self._superseded(line, each)
@@ -190,7 +197,7 @@ class _Merged:
         file = self._output if decided.ok else self._error
         file.write_line(*_output_row(line, decided.fate.mark, decided.verdict))
         cost = self._count(told.part, decided) if decided.ok else None
-        self._write_ledger(line, decided, cost, told)
+        self._write_ledger(line, decided, cost, told, repeat=repeat)
         self._outcomes[decided.verdict.outcome] += 1
 
     def _superseded(self, line: SourceLine, told: Told) -> None:
@@ -220,7 +227,14 @@ class _Merged:
         )
 
     def _write_ledger(
-        self, line: SourceLine, decided: Decided, cost: float | None, told: Told, *, counts: bool = True
+        self,
+        line: SourceLine,
+        decided: Decided,
+        cost: float | None,
+        told: Told,
+        *,
+        counts: bool = True,
+        repeat: int = 0,
     ) -> None:
         fate, verdict, meta, _ = decided
         said = _LedgerLine(
@@ -232,6 +246,7 @@ class _Merged:
             job=fate.job,
             attempt=fate.attempt or None,
             outcome=verdict.outcome,
+            cached=told.part == CACHED,
             code=verdict.code,
             requests=meta.requests,
             usage=meta.usage,
@@ -239,6 +254,7 @@ class _Merged:
             dropped=told.note.meta.dropped if told.note is not None else None,
             part=told.part if fate.refused_together else None,
             refused_together=fate.refused_together,
+            repeat=repeat,
             counts=counts,
         )
         self._ledger.write_line(unbroken(_encode(said)) + b"\n")
@@ -247,6 +263,8 @@ class _Merged:
         meta = decided.meta
         if meta.model is not None and len(self._models) < _MODELS_NAMED:
             self._models[meta.model] = None
+        if part == CACHED:
+            return 0.0
         return self._tally.add(*_answer_of(part, decided))
 
 

@@ -15,12 +15,14 @@ from typing import TypeVar
 import msgspec
 from msgspec import structs
 
+from proxy_plugin.answers.values import Answer
 from proxy_plugin.costs import prices
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Meter
 from proxy_plugin.lines.choosing.worst_case import Prospects, WorstCase
 from proxy_plugin.lines.envelope import EnvelopeFault, decode_envelope
 from proxy_plugin.lines.fan_out.requests import fan_of
+from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import Document, OpenPart
 from proxy_plugin.lines.plan_tokens import PRICED, Estimate
@@ -100,6 +102,7 @@ class Figures(msgspec.Struct, frozen=True):
     warnings: tuple[Warned, ...] = ()
     pictured: int = 0  # lines with pictures that a batch would fetch
     too_many: tuple[Fault, ...] = ()
+    cached: int | None = None  # lines that a kept answer would be given to; None: none is looked for
     prospects: Prospects | None = None  # of lines that would fail
 
     @property
@@ -112,7 +115,7 @@ def count(job: PlanJob) -> Figures:
     """Return what a batch would come to. Raises what `split` raises, but for a full disk."""
     tally, warnings, meter = _Tally(), Warnings(), Meter(job.split.allowance)
     cut, worst = Cut(job.split, tally, meter), WorstCase(job.split, job.attempts, meter)
-    with LineIndex(Path(job.split.index)) as index, meter:
+    with LineIndex(Path(job.split.index)) as index, meter, cut.kept:
         for ordinal, number, line in _lines(job, index):
             while cut.total < ordinal:  # lines too long to be read
                 cut.skip()
@@ -130,13 +133,15 @@ def count(job: PlanJob) -> Figures:
             else:
                 cut.skip()
             passing("plan.row")
-    jobs = sum(part.way == NATIVE for part in cut.finish().parts)
+    manifest = cut.finish()
+    jobs = sum(part.way == NATIVE for part in manifest.parts)
     return structs.replace(
         tally.figures(jobs, strict=bool(cut.faults)),
         unroutable=bool(cut.unroutable),
         warnings=warnings.found(),
         pictured=cut.filled,
         too_many=tuple(cut.too_many),
+        cached=manifest.cached if job.split.kept is not None else None,
         prospects=worst.figures(),
     )
 
@@ -245,6 +250,10 @@ class _Tally:
         target.estimate.add_all(target.endpoint, fan.bodies, fan.times)
         document.grew_for(target)
         for name in dict.fromkeys(native.dropped):
+            self._count(self._dropped, name)
+
+    def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:  # noqa: ARG002
+        for name in dropped:
             self._count(self._dropped, name)
 
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002

@@ -37,7 +37,7 @@ class TruncatedRows(ValueError):
 
 
 class RowMeta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a row says beyond its text. `provider` and `slug` only where no part tells them."""
+    """What a row says beyond its text. `provider`, `slug` and `mark` only where no part tells them."""
 
     code: str | None = None
     model: str | None = None
@@ -46,6 +46,7 @@ class RowMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str | None = None
     provider: str | None = None
     slug: str | None = None
+    mark: str | None = None  # of the part that had a kept answer
     requests: int | None = None  # that the line was, where it was several
 
 

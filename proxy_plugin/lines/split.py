@@ -19,6 +19,9 @@ from typing import Protocol
 
 import msgspec
 
+from proxy_plugin.answers.keys import KEYS
+from proxy_plugin.answers.lookup import Looking, Lookup
+from proxy_plugin.answers.values import Answer
 from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder, sync_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
@@ -32,6 +35,8 @@ from proxy_plugin.lines.lane import Group, Lanes, TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
     ASSIGNMENT,
+    CACHED,
+    CACHED_ROWS,
     PARTS,
     REJECTED,
     REMARKS,
@@ -43,7 +48,7 @@ from proxy_plugin.lines.manifest import (
     entries,
     write_manifest,
 )
-from proxy_plugin.lines.row_store import ERROR, NOTE, RowMeta, RowWriter
+from proxy_plugin.lines.row_store import ERROR, NOTE, OK, RowMeta, RowWriter
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.media.store import Album, Media
 from proxy_plugin.providers.base import LineRejected, Native, make_mark, native_id
@@ -72,6 +77,7 @@ class SplitJob(msgspec.Struct, frozen=True):
     growth: Growth | None = None  # how large the route may make the lines
     allowance: Allowance = Allowance()  # what the translation of a line may take
     unsent: str | None = None  # why nothing is sent any more: batch_cancelled or batch_expired
+    kept: Looking | None = None  # answers that lines may be given at once
     rescue: Rescue | None = None  # what is done for lines that fail; `attempts` is known
 
 
@@ -88,7 +94,7 @@ def split(job: SplitJob) -> Manifest:
     if job.unsent is not None:
         return _unsent(job, files, job.unsent)
     cut = Cut(job, files, meter)
-    with LineIndex(Path(job.index)) as index, meter:
+    with LineIndex(Path(job.index)) as index, meter, cut.kept:
         for ordinal, number, line in index.lines(Path(job.source)):
             cut.take(ordinal, number, decode_envelope(line))
             passing("split.row")
@@ -124,6 +130,9 @@ class Sink(Protocol):
     def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:
         """Take note of a line that its part now has; `body` is what was translated."""
 
+    def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:
+        """Take note of a line that goes nowhere, because its answer was kept."""
+
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:
         """Take note of a line that no part can have."""
 
@@ -152,6 +161,7 @@ class Files:
         self._assignment: GrowingFile | None = None
         self._assigned = array("I")
         self._remarks = RowWriter(folder / REMARKS)
+        self._answers: RowWriter | None = None
 
     def document(self, n: int) -> Document:
         return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
@@ -161,6 +171,15 @@ class Files:
         if native.dropped:
             self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
 
+    def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:
+        self._assign(ordinal, CACHED)
+        self._answers = self._answers or RowWriter(self._folder / CACHED_ROWS)
+        spec, origin = lane.spec, answer.origin
+        meta = RowMeta(model=origin.model, provider=spec.provider, slug=spec.slug, mark=origin.mark)
+        self._answers.add(ordinal, CACHED, OK, meta, answer.text)
+        if dropped:
+            self._remarks.add(ordinal, CACHED, NOTE, RowMeta(dropped=dropped))
+
     def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
         self._assign(ordinal, REJECTED)
         error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
@@ -169,6 +188,8 @@ class Files:
     def finished(self) -> None:
         self._write_assigned().sync()
         self._remarks.close()
+        if self._answers is not None:
+            self._answers.close()
         sync_folder(self._folder / PARTS)
         sync_folder(self._folder)
 
@@ -200,6 +221,7 @@ class Cut:
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
         self._grown = Grown(job.growth)
+        self.kept = Lookup(job.kept, Path(job.folder, KEYS) if job.folder else None)
         self._open: dict[tuple[Group, str], OpenPart] = {}
         self._latest: dict[Group, str] = {}  # the partition that the last such line had
         self._closed: list[PartSpec] = []
@@ -284,9 +306,11 @@ class Cut:
     def finish(self) -> Manifest:
         """Close every part; return the manifest when everything but itself is durable."""
         self._closed += [part.close() for part in self._open.values()]
+        self.kept.finish()
         self._sink.finished()
         parts = tuple(sorted(self._closed, key=lambda each: each.n))
-        return Manifest(self._job.batch_id, self.total, self.rejected, parts)
+        kept = self.kept.counts
+        return Manifest(self._job.batch_id, self.total, self.rejected, parts, (), kept.hits, kept.bytes, kept.missed)
 
     def _place(self, ordinal: int, number: int, envelope: Envelope, choice: Choice, lane: TargetLane) -> None:
         """Put the line into the part that it fits.
@@ -306,6 +330,11 @@ class Cut:
         native = lane.translate(native_id(mark, ordinal), body, model, own)
         lane.measure(native)
         self._grown.fan_out(len(body), fan_of(native, body).bytes)
+        identity = native_id(mark, ordinal)
+        asked = self.kept.key(ordinal, lane.spec.slug, lane.endpoint, model, identity, [native.data])
+        if (answer := self.kept.find(ordinal, asked)) is not None:
+            self._sink.answered(ordinal, lane, answer, tuple(dict.fromkeys((*removed, *native.dropped))))
+            return
         part = self._part_for(native, lane, group, ordinal, number)
         self._latest[group] = native.partition
         if part.mark != mark:
@@ -313,6 +342,7 @@ class Cut:
         if removed:
             native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
         part.add(ordinal, native)
+        self.kept.sent(ordinal, asked)
         self._sink.placed(part, ordinal, model, body, native)
 
     def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int, number: int) -> OpenPart:

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from proxy_plugin.lines.collect import CANCELLED, EXPIRED, MISSING, not_run
-from proxy_plugin.lines.manifest import REJECTED
+from proxy_plugin.lines.manifest import CACHED, REJECTED
 from proxy_plugin.lines.row_store import ERROR, OK, RowMeta, StoredRow
 
 SUCCEEDED = "succeeded"  # the outcome of lines in the output file, and of no others
+OUTCOMES = (SUCCEEDED, "failed", "rejected", "refused", "cancelled", "expired", "missing")  # of lines
 SUPERSEDED = "superseded"  # of an answer that came when there was one already
 REJECTED_MARK = "rejected00"
 _ENDED_EARLY = {CANCELLED: "cancelled", EXPIRED: "expired"}
@@ -133,10 +134,14 @@ class Verdicts:
         return Decided(fate, verdict, meta, row is not None and row.kind == OK)
 
     def _fate(self, part: int, meta: RowMeta) -> Fate:
-        """Return the part's fate; a rejected line was refused before any provider saw it."""
-        if part != REJECTED:
+        """Return the part's fate; a rejected line was refused before any provider saw it.
+
+        A kept answer is the row that it was, of the part that had it.
+        """
+        if part < CACHED:
             return self._fates[part]
-        return Fate(kind="refused", mark=REJECTED_MARK, provider=meta.provider or "", slug=meta.slug or "")
+        kind: Literal["collected", "refused"] = "collected" if part == CACHED else "refused"
+        return Fate(kind=kind, mark=meta.mark or REJECTED_MARK, provider=meta.provider or "", slug=meta.slug or "")
 
     def _without_row(self, line: SourceLine) -> Verdict:
         if line.part == REJECTED:

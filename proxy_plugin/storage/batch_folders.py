@@ -6,6 +6,7 @@
     data_dir/batches/BATCH/rows-PART-ATTEMPT/...       the same as rows by ordinal
     data_dir/batches/BATCH/rescue-PART-ATTEMPT/...     native documents of lines that go on, and which lines those are
     data_dir/batches/BATCH/late-rows-PART-ATTEMPT/...  rows that a job shows in a last look before the merge
+    data_dir/batches/BATCH/repeats                     of a retry: which of its lines are equal to others of its batch
     data_dir/batches/BATCH/merge-ATTEMPT/...           output, errors and ledger before they are published
     data_dir/batches/BATCH/ledger.jsonl                what is left when the batch has ended
 
@@ -21,6 +22,8 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
+
+from proxy_plugin.ground.durable import sync_folder
 
 LEDGER = "ledger.jsonl"
 RESULTS, ROWS = "results", "rows"
@@ -55,6 +58,14 @@ class BatchFolders:
         """Return the path of a new, not yet existing folder for one attempt at `what`."""
         return self.folder(batch_id) / f"{what}-{self._boot}-{next(self._count)}"
 
+    def adopt(self, batch_id: str, path: Path, name: str) -> None:
+        """Move a durable file into the folder of a batch that is not there yet. Blocking."""
+        folder = self.folder(batch_id)
+        folder.mkdir(mode=0o700, parents=True)
+        path.replace(folder / name)
+        for each in (folder, folder.parent):
+            sync_folder(each)
+
     def clear_ended(self, batch_id: str) -> None:
         """Remove everything but the ledger. Blocking."""
         for each in self._entries(self.folder(batch_id)):
@@ -85,6 +96,8 @@ class BatchFolders:
         for each in self._entries(self._root):
             if each.name not in live:
                 self.clear_ended(each.name)
+                with suppress(OSError):  # has a ledger; what is empty is of a retry that was never stored
+                    each.rmdir()
 
     @staticmethod
     def _entries(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GATEWAY, PROVIDERS, TESTS = ROOT / "proxy_plugin", ROOT / "providers", ROOT / "tests"
 FLOORS: tuple[set[str], ...] = (
     {"ground"},
-    {"costs", "media", "routing"},
+    {"answers", "costs", "media", "routing"},
     {"config", "direct", "lines", "storage"},
     {"access"},
     {"gateway"},

@@ -16,7 +16,7 @@ NEEDED = """
     provisional, confirm, guess, audit, stranger, step, reconciler, desk, queue, turn, wait, failpoint, ballast, blob,
     spool, row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene, room, claim,
     rank, allowance, clearing, way, continuation, rescue,
-    superseded, pace
+    superseded, pace, kept answer, occurrence, shelf
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
 ENTRIES = re.findall(

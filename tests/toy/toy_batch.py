@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy_plugin.answers.keys import KEYS
+from proxy_plugin.answers.lookup import Looking
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.collect import CollectFacts, CollectJob, collect
 from proxy_plugin.lines.line_index import IndexWriter
-from proxy_plugin.lines.manifest import ASSIGNMENT, REMARKS, Manifest, PartSpec
+from proxy_plugin.lines.manifest import ASSIGNMENT, CACHED_ROWS, REMARKS, Manifest, PartSpec
 from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
 from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.lines.verdicts import Fate
@@ -58,6 +60,8 @@ class ToyBatch:
     targets: tuple[TargetSpec, ...] = (TARGET,)
     endpoint: str = CHAT
     rows: dict[int, str] = field(default_factory=dict)
+    kept: Looking | None = None
+    batch_id: str = "batch_1"
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,13 +69,14 @@ class ToyBatch:
 
     def split_job(self, name: str = "split") -> SplitJob:
         return SplitJob(
-            batch_id="batch_1",
+            batch_id=self.batch_id,
             source=str(self.source),
             index=str(self.index),
             folder=str(self.folder / name),
             source_sha256="0" * 64,
             endpoint=self.endpoint,
             targets=self.targets,
+            kept=self.kept,
         )
 
     def split(self) -> Manifest:
@@ -131,6 +136,8 @@ class ToyBatch:
             rows=self.rows,
             fates={part.n: self.fate(part) for part in self.manifest.parts} | (fates or {}),
             folder=str(self.folder / name),
+            cached=str(self.folder / "split" / CACHED_ROWS) if self.manifest.cached else None,
+            keys=str(self.folder / "split" / KEYS),
         )
 
     def merge(self, fates: dict[int, Fate] | None = None) -> MergeFacts:

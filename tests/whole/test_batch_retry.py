@@ -56,7 +56,8 @@ def failed_bytes() -> bytes:
 def gateway(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     narrow = {"name": "narrow", "key": NARROW_KEY, "virtual_keys": ["wide"]}  # of the same workspace
     other = {"name": "picky", "key": PICKY_KEY, "models": ["another-model"]}
-    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox), api_keys=[narrow, other])
+    configs = {"pc-wide": {"virtual_key": "wide"}}
+    made = Gateway(tmp_path_factory.mktemp("retry"), keys(sandbox), api_keys=[narrow, other], configs=configs)
     made.start()
     yield made
     made.close()
@@ -130,6 +131,72 @@ def test_headers_may_name_another_target_and_the_body_other_metadata(gateway: Ga
     lines = raw(gateway, "GET", f"/batches/{made['id']}/lines").body.splitlines()
     assert {json.loads(line)["virtual_key"] for line in lines} == {"wide"}
     assert told["request_counts"]["total"] == 4
+
+
+@pytest.mark.parametrize("config", [{"virtual_key": "wide"}, "pc-wide"])
+def test_a_config_of_the_body_names_another_target(gateway: Gateway, batch: dict[str, Any], config: Any) -> None:
+    made = gateway.until(retry(gateway, batch, {"config": config, "lines": "rejected"})["id"])
+    (line,) = raw(gateway, "GET", f"/batches/{made['id']}/lines").body.splitlines()
+    assert (json.loads(line)["virtual_key"], json.loads(line)["model"]) == ("wide", "not-on-the-list")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"virtual_key": "nobody"}, "Following keys are not valid: nobody"),
+        ({"strategy": {"mode": "loadbalance"}}, "Invalid config passed: targets"),
+        ("pc-nothing", "'config' takes JSON, or the id of a saved config"),
+        (7, "Invalid type for 'config'"),
+        ("", "'config' is empty"),
+    ],
+)
+def test_a_config_of_the_body_that_cannot_be_is_named(
+    gateway: Gateway, batch: dict[str, Any], config: Any, says: str
+) -> None:
+    answer = raw(gateway, "POST", f"/batches/{batch['id']}/retry", BLIND, json.dumps({"config": config}).encode())
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["param"]) == (400, "config")
+    assert says in error["message"]
+
+
+def test_a_config_is_said_once(gateway: Gateway, batch: dict[str, Any]) -> None:
+    headers = BLIND | {"x-portkey-config": "pc-wide"}
+    answer = raw(gateway, "POST", f"/batches/{batch['id']}/retry", headers, b'{"config": "pc-wide"}')
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["param"]) == (400, "config")
+    assert "say it once" in error["message"]
+
+
+def test_lines_are_taken_by_number_and_by_outcome(gateway: Gateway, batch: dict[str, Any]) -> None:
+    told = [json.loads(line) for line in raw(gateway, "GET", f"/batches/{batch['id']}/lines").body.splitlines()]
+    ends = {each["outcome"]: [row["line"] for row in told if row["outcome"] == each["outcome"]] for each in told}
+    written = {n: line for n, line in enumerate(source().split(b"\n"), 1) if line.strip()}
+
+    def lines(numbers: list[int]) -> bytes:
+        return b"".join(written[n].removesuffix(b"\r") + b"\n" for n in sorted(numbers))
+
+    named = [ends["succeeded"][0], ends["missing"][0]]
+    assert content(gateway, retry(gateway, batch, {"lines": named})) == lines(named)
+    for outcomes in (["missing"], ["succeeded", "rejected"]):
+        wanted = [n for outcome in outcomes for n in ends[outcome]]
+        assert content(gateway, retry(gateway, batch, {"lines": outcomes})) == lines(wanted)
+    one = retry(gateway, batch, {"lines": named}, {"Idempotency-Key": "n"})
+    assert retry(gateway, batch, {"lines": named[::-1]}, {"Idempotency-Key": "n"})["id"] == one["id"]
+    other = raw(gateway, "POST", f"/batches/{batch['id']}/retry", BLIND | {"Idempotency-Key": "n"}, b"{}")
+    assert other.status == 422
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "says"),
+    [([2], "invalid_value", "no request with number 2"), ("expired", "nothing_to_retry", "failed, missing, rejected")],
+)
+def test_lines_that_there_are_not_are_named(
+    gateway: Gateway, batch: dict[str, Any], lines: Any, code: str, says: str
+) -> None:
+    answer = raw(gateway, "POST", f"/batches/{batch['id']}/retry", BLIND, json.dumps({"lines": lines}).encode())
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"], error["param"]) == (400, code, "lines")
+    assert says in error["message"]
 
 
 def test_lines_that_named_their_account_do_so_again(gateway: Gateway) -> None:

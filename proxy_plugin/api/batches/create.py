@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 import msgspec
 import orjson
 from aiohttp import web
+from multidict import MultiMapping
 
 from proxy_plugin.access import headers, steering
 from proxy_plugin.access.resolve import Resolved, resolve
@@ -42,13 +43,17 @@ async def create_of(request: web.Request, body: Mapping[str, Any]) -> web.Stream
     return await conclude(request, row, resolved, _store, request, row)
 
 
-async def resolved_route(request: web.Request, body: Mapping[str, Any]) -> Resolved:
+async def resolved_route(
+    request: web.Request, body: Mapping[str, Any], given: MultiMapping[str] | None = None
+) -> Resolved:
     """Return where the batch of a request goes; its `portkey_options` are headers from now on.
+
+    `given` stands for the headers of the request, of which HEADERS were read.
 
     Raises BadRequest, Forbidden, TooManyRequests.
     """
     gateway, caller = request.app[GATEWAY], request[CALLER]
-    steered = steering.asked(request[HEADERS], request.headers, body, request.query)
+    steered = steering.asked(request[HEADERS], request.headers if given is None else given, body, request.query)
     asked, sent, model, _ = steered
     request[HEADERS] = asked
     try:

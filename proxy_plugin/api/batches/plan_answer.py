@@ -30,16 +30,19 @@ class Found(NamedTuple):
 def plan_object(found: Found) -> dict[str, Any]:
     """Return the JSON of a plan.
 
-    `valid` lines would be sent and `rejected` ones not; `would_fail` says that the batch would fail as a whole and
-    nothing would be sent. `errors` holds what is wrong with the file, at most 100 entries, and at most 1,000 lines that
-    no target can have; `refused` counts those by code and parameter, all of them, and a line with several parameters
-    that are refused at each. `warnings` are about lines that would be sent, by code and model. `rescue` tells where
-    lines that fail would go on, and `worst_case_cost` what it costs if every line fails wherever it is paid.
+    `valid` lines would be sent and `rejected` ones not; `cached` ones of the valid have a kept answer and cost nothing.
+    `would_fail` says that the batch would fail as a whole and nothing would be sent. `errors` holds what is wrong with
+    the file, at most 100 entries, and at most 1,000 lines that no target can have; `refused` counts those by code and
+    parameter, all of them, and a line with several parameters that are refused at each. `warnings` are about lines that
+    would be sent, by code and model. `rescue` tells where lines that fail would go on, and `worst_case_cost` what it
+    costs if every line fails wherever it is paid.
     """
     figures = found.figures
     targets = figures.targets if figures else ()
     prospects = figures.prospects if figures else None
     costs = [target.cost for target in targets if target.cost is not None]
+    cached = figures.cached if figures else None
+    costs += [0.0] if cached and not targets else []  # nothing is asked for, so nothing is paid
     return _present(
         object="batch.plan",
         endpoint=found.endpoint,
@@ -51,6 +54,7 @@ def plan_object(found: Found) -> dict[str, Any]:
         warnings=[msgspec.structs.asdict(each) for each in figures.warnings] if figures else [],
         targets=[_target(target) for target in targets],
         jobs=figures.jobs if figures else 0,
+        cached=cached,
         estimated_cost=round(sum(costs), _CENTS) if costs else None,
         rescue=_rescue(prospects) if prospects else None,
         worst_case_cost=round(sum(costs) + _further_cost(prospects), _CENTS) if prospects and costs else None,
@@ -64,7 +68,8 @@ def _present(**fields: Any) -> dict[str, Any]:
 
 def _counts(found: Found) -> dict[str, int]:
     total = found.facts.lines if found.facts else 0
-    valid = max(0, found.figures.placed - _unlisted(found)) if found.figures else 0
+    figures = found.figures
+    valid = max(0, figures.placed + (figures.cached or 0) - _unlisted(found)) if figures else 0
     return {"total": total, "valid": valid, "rejected": total - valid}
 
 

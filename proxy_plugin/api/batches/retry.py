@@ -1,4 +1,7 @@
-"""`POST /batches/{id}/retry`: a new batch of only the lines that failed.
+"""`POST /batches/{id}/retry`: a new batch of only the lines that failed, or that `lines` names.
+
+They go where the first batch went, or where the headers or `config` say: `config` of the body is the header of that
+name, an object or the id of a saved one.
 
 A worker copies those lines into a new file of the workspace; the file and the batch become rows in one transaction. A
 kill before it leaves at most a blob that no row names, which the sweep at the start removes. A retry that repeats an
@@ -11,32 +14,38 @@ that were refused together are noted as suspects of the new batch, which never s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 from aiohttp import web
 from msgspec import UNSET
-from multidict import MultiMapping
+from multidict import CIMultiDict, MultiMapping
 
 from proxy_plugin.access import headers, steering
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.forwarding import forwarded
+from proxy_plugin.access.kept_answers import steered
 from proxy_plugin.access.own_keys import stored_target
 from proxy_plugin.access.resolve import Resolved
+from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches.create import conclude, new_row, resolved_route
 from proxy_plugin.api.batches.keeping import Made, file_row, keep, told
 from proxy_plugin.api.batches.lines import require_ended
+from proxy_plugin.api.batches.retry_lines import ChosenLines, check, chosen_in
 from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import NAME_CHARACTERS
 from proxy_plugin.api.files.room import Store
 from proxy_plugin.api.files.routes import store_of
 from proxy_plugin.gateway import GATEWAY, Gateway
-from proxy_plugin.ground.errors import BadRequest, Conflict, Unavailable
+from proxy_plugin.ground import sentences
+from proxy_plugin.ground.errors import BadRequest, Conflict, GatewayError, Unavailable
 from proxy_plugin.ground.workers import OutOfBudget
-from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure
+from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure, repeats_of
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
@@ -50,20 +59,22 @@ from proxy_plugin.storage.tables.parts import refusal_of
 from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.request_body import json_object
 
+CONFIG = "config"
 _NAME = re.compile(r"(?P<stem>.*?)(?:\.retry(?P<count>[0-9]{0,4}))?(?P<suffix>\.[^.]*)?", re.DOTALL)
 
 
 async def retry(request: web.Request) -> web.StreamResponse:
     """POST /batches/{batch_id}/retry: the new batch, or the one that an equal retry made before."""
     original = await ids.visible_batch(request)
-    _require_failures(original)
     body = await json_object(request, optional=True)
+    choice = chosen_in(body)
+    _require_failures(original, choice)
     resolved = await _resolved(request, original, body)
-    row = new_row(request, _wanted(original, body), resolved)
-    return await conclude(request, row, resolved, _store, request, original, row)
+    row = new_row(request, _wanted(original, body, choice), resolved)
+    return await conclude(request, row, resolved, _store, request, original, row, choice)
 
 
-def _require_failures(original: BatchRow) -> None:
+def _require_failures(original: BatchRow, choice: ChosenLines) -> None:
     require_ended(original, "A batch is retried when it has ended")
     if original.output_file_id is None and original.error_file_id is None:
         raise BadRequest(
@@ -71,7 +82,7 @@ def _require_failures(original: BatchRow) -> None:
             " a new batch.",
             code="invalid_input_file",
         )
-    if not original.failed:
+    if not original.failed and not choice:
         raise BadRequest("No line of this batch failed; there is nothing to retry.", code="nothing_to_retry")
 
 
@@ -80,17 +91,54 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
 
     Raises BadRequest and Forbidden, as for a create, where this caller may not use all of that route now.
     """
-    asked, sent, _, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
+    given: MultiMapping[str] = request.headers
+    if (text := _config(request, body)) is not None:
+        given = CIMultiDict([*given.items(), (headers.CONFIG, text)])
+        request[HEADERS] = headers.read(given).of_trace(request[HEADERS].trace_id)
+    with _named(text is not None):
+        return await _resolved_by(request, original, {n: v for n, v in body.items() if n != CONFIG}, given)
+
+
+async def _resolved_by(
+    request: web.Request, original: BatchRow, body: dict[str, Any], given: MultiMapping[str]
+) -> Resolved:
+    asked, sent, _, _ = steering.asked(request[HEADERS], given, body, request.query, retry=True)
     route = decode_route(original.route)
     if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
-        return await resolved_route(request, body)
+        return await resolved_route(request, body, given)
     if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
     config, caller = request.app[GATEWAY].config, request[CALLER]
     steering.check_headers(sent, [headers.find_virtual_key(slug, caller, config) for slug in slugs])
-    kept = encode_route(_for(caller, sent, route))
-    return Resolved(kept, route.provider, slugs if len(slugs) == 1 else ["stored route"])
+    kept = steered(_for(caller, sent, route), asked)
+    same = [*(slugs if len(slugs) == 1 else ["stored route"]), *(["other cache"] if kept.cache != route.cache else [])]
+    return Resolved(encode_route(kept), route.provider, same)
+
+
+def _config(request: web.Request, body: dict[str, Any]) -> str | None:
+    """Return the config of the body as its header has it. Raises BadRequest."""
+    value = body.get(CONFIG)
+    if value is None:
+        return None
+    if not isinstance(value, str | dict):
+        raise sentences.wrong_type(CONFIG, "an object, or the id of a saved config", value).refusal()
+    if not value:
+        raise BadRequest(f"'{CONFIG}' is empty; leave it out for the route of the batch.", param=CONFIG)
+    if request[HEADERS].config is not None:
+        raise BadRequest(f"'{CONFIG}' and {headers.CONFIG} both say where the lines go; say it once.", param=CONFIG)
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+@contextmanager
+def _named(in_body: bool) -> Iterator[None]:
+    """Call the config in refusals what the caller calls it."""
+    try:
+        yield
+    except GatewayError as error:
+        if in_body and error.param == headers.CONFIG:
+            error.param, error.message = CONFIG, error.message.replace(headers.CONFIG, f"'{CONFIG}'")
+        raise
 
 
 def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:
@@ -110,12 +158,12 @@ def _key_needed() -> BadRequest:
     )
 
 
-def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
+def _wanted(original: BatchRow, body: dict[str, Any], choice: ChosenLines) -> Wanted:
     """Return what is to be created; instead of a file, which is yet to be made, it names the batch."""
     given, seconds = metadata(body.get("metadata")), expiry(body.get("output_expires_after"))
     kept = None if original.metadata is None else orjson.loads(original.metadata)
     return Wanted(
-        input_file_id=f"failed lines of {original.id}",
+        input_file_id=f"failed lines of {original.id}{choice.text()}",
         endpoint=original.endpoint,
         completion_window=original.completion_window,
         metadata=kept if given is None else given,
@@ -123,29 +171,32 @@ def _wanted(original: BatchRow, body: dict[str, Any]) -> Wanted:
     )
 
 
-async def _store(request: web.Request, original: BatchRow, row: BatchRow) -> BatchRow:
+async def _store(request: web.Request, original: BatchRow, row: BatchRow, choice: ChosenLines) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
     with told():
         earlier = await gateway.registry.read(batches.earlier, row, is_retry=is_retry)
-        return earlier or await _copied(gateway, original, row, is_retry=is_retry)
+        return earlier or await _copied(gateway, original, row, choice, is_retry=is_retry)
 
 
-async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_retry: bool) -> BatchRow:
+async def _copied(
+    gateway: Gateway, original: BatchRow, row: BatchRow, choice: ChosenLines, *, is_retry: bool
+) -> BatchRow:
     """Copy the failed lines and store file and batch. Raises Conflict where they are gone, NoSpace."""
-    store, temp = store_of(gateway), gateway.blobs.temp_path()
+    store, temp, folders = store_of(gateway), gateway.blobs.temp_path(), BatchFolders(gateway.data_dir)
     source = await _source(store, original)
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
-        ledger=str(BatchFolders(gateway.data_dir).ledger(original.id)),
+        ledger=str(folders.ledger(original.id)),
         elsewhere=decode_route(row.route).targets != decode_route(original.route).targets,
         max_line_bytes=gateway.config.limits.max_line_bytes,
+        numbers=choice.numbers,
+        outcomes=choice.outcomes,
     )
     try:
         terms = gateway.terms(row.workspace, source.bytes)
         size = await gateway.workers.run(terms, measure, failed)
-        if not size.bytes:
-            raise _known_to_fail(size.left_out)
+        check(choice, size)
         with Claim(store.room, row.workspace) as claim:
             await claim.cover(size.bytes)
             copied = await gateway.workers.run(terms, copy, failed, str(temp))
@@ -155,22 +206,30 @@ async def _copied(gateway: Gateway, original: BatchRow, row: BatchRow, *, is_ret
             text = await gateway.registry.read(_suspects, original.id, copied.together)
             row = msgspec.structs.replace(row, suspects=text)
             made = Made(file, temp, "retry of", original.id)
-            return await to_the_end(keep(store, made, row, is_retry=is_retry, place="retry"))
+            repeats = repeats_of(str(temp)) if copied.repeats else None
+            return await to_the_end(_kept(gateway, store, made, row, repeats, is_retry=is_retry))
     except OutOfBudget:
         raise Unavailable("The failed lines could not be copied in time; ask for the retry again later.") from None
     except FileNotFoundError:
         raise _gone("The record of this batch's lines went with its output and error files") from None
     finally:
-        await gateway.blobs.write(temp.unlink, missing_ok=True)
+        for path in (temp, repeats_of(str(temp))):
+            await gateway.blobs.write(path.unlink, missing_ok=True)
 
 
-def _known_to_fail(lines: Sequence[int]) -> BadRequest:
-    return BadRequest(
-        "Every line of this batch that failed is one that its provider refuses by itself, and would refuse again: "
-        f"{', '.join(map(str, lines))} by number. Correct them, upload them and create a new batch, or name another "
-        "target for the retry.",
-        code="nothing_to_retry",
-    )
+async def _kept(
+    gateway: Gateway, store: Store, made: Made, row: BatchRow, repeats: Path | None, *, is_retry: bool
+) -> BatchRow:
+    """Keep the batch; before it what is known of equal lines is put into its folder, and goes if it is not kept."""
+    stored, folders = None, BatchFolders(gateway.data_dir)
+    if repeats is not None:
+        await gateway.blobs.write(folders.adopt, row.id, repeats, REPEATS)
+    try:
+        stored = await keep(store, made, row, is_retry=is_retry, place="retry")
+    finally:
+        if repeats is not None and (stored is None or stored.id != row.id):
+            await gateway.blobs.write(folders.remove, row.id)
+    return stored
 
 
 def _suspects(conn: Connection, batch_id: str, together: Sequence[Together]) -> str | None:

@@ -59,7 +59,7 @@ class SoFar:
         """
         found = await gateway.registry.read(parts.of_batch, batch.id)
         rows = [row for row in found if row.state in PART_ENDS and row.state != "replaced"]
-        if batch.split_dir is None or not (rows or batch.rejected):
+        if batch.split_dir is None or not (rows or batch.rejected or batch.cached):
             yield None
             return
         known = (batch.id, frozenset(row.n for row in rows))
@@ -87,7 +87,7 @@ class SoFar:
             path = gateway.blobs.temp_path()
             attempts = await gateway.registry.read(submissions.attempts, batch.id)
             job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
-            lines = batch.rejected + sum(row.lines for row in rows if row.n in job.fates)
+            lines = batch.rejected + batch.cached + sum(row.lines for row in rows if row.n in job.fates)
             size = await gateway.blobs.read(merge_bytes, job, lines)
             source = await gateway.registry.read(files.get, batch.input_file_id)
             terms = gateway.terms(batch.workspace, size + (source.bytes if source else 0))

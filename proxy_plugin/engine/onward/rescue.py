@@ -119,6 +119,8 @@ def _what(crowd: Sequence[PartRow]) -> str:
 async def _job(desk: Desk, batch: BatchRow, source: FileRow, crowd: Sequence[PartRow]) -> RescueJob:
     route, folder = desk.route(batch), desk.folders.new(batch.id, _what(crowd))
     split = split_job(desk.gateway, source, batch.endpoint, route, batch_id=batch.id, folder=str(folder))
+    kept = split.kept and structs.replace(split.kept, refresh=True)  # their answers are kept, and none is given
+    split = structs.replace(split, kept=kept)
     heirs, first = await desk.read(_numbers, batch.id)
     then = crowd[0].goes_on
     assert then is not None

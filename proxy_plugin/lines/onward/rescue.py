@@ -88,7 +88,7 @@ def rescue(job: RescueJob) -> RescueFacts:
     empty_folder(folder)
     files, meter = _Sparse(folder, job.split.max_jobs), Meter(job.split.allowance)
     cut = _Onward(job, files, meter)
-    with LineIndex(Path(job.split.index)) as index, meter:
+    with LineIndex(Path(job.split.index)) as index, meter, cut.kept:
         for lines in _failed(job):
             cut.take_all(lines, index)
     parts = cut.finish().parts

@@ -180,8 +180,8 @@ def postpone(conn: Connection, batch_id: str, n: int, due_at: float) -> None:
 def counts_changed(conn: Connection, batch_id: str) -> None:
     """Sum what the last polls said into the batch."""
     conn.execute(
-        "UPDATE batches SET (completed, failed) = (SELECT COALESCE(SUM(completed), 0), COALESCE(SUM(failed), 0)"
-        " + batches.rejected FROM parts WHERE batch_id = ?) WHERE id = ?",
+        "UPDATE batches SET (completed, failed) = (SELECT COALESCE(SUM(completed), 0) + batches.cached,"
+        " COALESCE(SUM(failed), 0) + batches.rejected FROM parts WHERE batch_id = ?) WHERE id = ?",
         (batch_id, batch_id),
     )
 

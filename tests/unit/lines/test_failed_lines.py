@@ -63,3 +63,49 @@ def test_lines_that_were_refused_alone_stay_and_those_refused_together_are_told(
             if places := [at for at, n in enumerate(sent) if ends[n] == end]:
                 expected.append(Together(part, places[0], places[-1]))
         assert sorted(copied.together, key=lambda each: each.part) == expected
+
+
+OUTCOMES = [end["outcome"] for end in ENDS.values()]
+
+
+def attempts(folder: Path, ends: list[str], before: list[list[str]]) -> None:
+    """Write a ledger in which each line has the records of attempts that do not count before the one that does."""
+    told = []
+    for n, (end, earlier) in enumerate(zip(ends, before, strict=True)):
+        told += [ENDS[each] | {"line": 2 * n + 1, "counts": False} for each in earlier]
+        told.append(ENDS[end] | {"line": 2 * n + 1})
+    (folder / "ledger").write_text("".join(json.dumps(each) + "\n" for each in told))
+
+
+STORIES = st.lists(st.tuples(st.sampled_from(sorted(ENDS)), st.lists(st.sampled_from(sorted(ENDS)), max_size=2)))
+
+
+@given(stories=STORIES.filter(bool), at_once=st.integers(1, 50), outcomes=st.sets(st.sampled_from(OUTCOMES)))
+def test_what_does_not_count_is_passed_over_and_outcomes_choose(
+    stories: list[tuple[str, list[str]]], at_once: int, outcomes: set[str]
+) -> None:
+    ends = [end for end, _ in stories]
+    with tempfile.TemporaryDirectory() as home:
+        failed = job(Path(home), ends, lines_at_once=at_once, elsewhere=True, outcomes=tuple(outcomes))
+        attempts(Path(home), ends, [earlier for _, earlier in stories])
+        wanted = outcomes or set(OUTCOMES) - {"succeeded"}
+        copied, measured = copy(failed, str(Path(home) / "copy")), measure(failed)
+        sent = [n for n, end in enumerate(ends) if ENDS[end]["outcome"] in wanted]
+        assert (Path(home) / "copy").read_text() == "".join(f"line {n}\n" for n in sent)
+        assert (measured.bytes, measured.unknown) == (copied.file.bytes, ())
+        assert measured.outcomes == tuple(sorted({ENDS[end]["outcome"] for end in ends}))
+
+
+def test_lines_that_are_named_by_number_are_sent_whatever_became_of_them(tmp_path: Path) -> None:
+    ends = ["ok", "alone", "three", "failed"]
+    failed = job(tmp_path, ends, numbers=(5, 1, 3, 1))
+    attempts(tmp_path, ends, [[]] * 4)
+    assert copy(failed, str(tmp_path / "copy")).together == (Together(3, 2, 2),)
+    assert (tmp_path / "copy").read_text() == "line 0\nline 1\nline 2\n"
+    assert measure(failed).left_out == ()
+
+
+def test_numbers_that_no_line_has_are_told(tmp_path: Path) -> None:
+    failed = job(tmp_path, ["ok", "failed"], numbers=(2, 3, 99))
+    attempts(tmp_path, ["ok", "failed"], [[], []])
+    assert measure(failed).unknown == (2, 99)

@@ -287,6 +287,15 @@ def test_retry_runs_the_failed_lines_again(cli: Cli, file: Path, good: Path) -> 
     assert "nothing to retry" in one_line(cli.run("retry", ended(cli, good)), 3)
 
 
+def test_retry_takes_lines_by_number_and_by_outcome(cli: Cli, good: Path, file: Path) -> None:
+    batch_id = ended(cli, good)
+    some = json.loads(cli.run("retry", batch_id, "--lines", "3,1", "--watch", "--json").stdout)
+    assert some["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+    failed = json.loads(cli.run("retry", ended(cli, file, code=1), "--outcome", "failed", "--watch", "--json").stdout)
+    assert failed["request_counts"]["total"] == 2
+    assert "there are succeeded" in one_line(cli.run("retry", batch_id, "--outcome", "expired,missing"), 3)
+
+
 def test_a_retry_whose_answer_is_lost_makes_one_batch(sandbox: Sandbox, file: Path, tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, {"lane": lane(sandbox)})
     try:

@@ -169,3 +169,15 @@ async def _ended(world: World, batch_id: str) -> bool:
 
 async def _some(world: World, count: int) -> bool:
     return len(await world.calls(CHAT)) >= count
+
+
+async def test_answers_of_calls_are_kept_and_no_line_is_called_twice(sandbox: Sandbox, tmp_path: Path) -> None:
+    route = {"virtual_key": "lane", "cache": {"mode": "simple"}}
+    lines = [*LINES[:20], *({**LINES[0], "custom_id": f"equal {n}"} for n in range(3))]
+    async with opened(tmp_path / "data", sandbox, lane(sandbox), route=route) as world:
+        first = await world.until((await create(world, lines)).id, ENDS)
+        called = len(await world.calls(CHAT))
+        again = await world.until((await create(world, lines)).id, ENDS)
+        assert called == len(await world.calls(CHAT)) == len(lines)
+        assert await world.rows(again.output_file_id) == await world.rows(first.output_file_id)
+        assert (again.request_counts.completed, again.usage.total_tokens) == (len(lines), 0)

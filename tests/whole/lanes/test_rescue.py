@@ -339,3 +339,21 @@ async def test_too_few_lines_for_a_job_are_called_where_they_may_be_or_go_on(
         assert ended.status == ("cancelled" if way == "direct" else "completed")
         await told(world, ended, lines)
     assert openai_first.ran()["openai"] == 0
+
+
+async def test_answers_of_the_next_lane_are_kept_as_its_own(openai_first: Two, tmp_path: Path) -> None:
+    two, kept = openai_first, {"cache": {"mode": "simple"}}
+    lines = marked(12, {3: ERROR, 7: LATE})
+    async with two.opened(tmp_path / "data", IN_ORDER | kept) as world:
+        await world.until((await world.create(lines)).id)
+        before = two.ran()
+        again = await world.until((await world.create(lines)).id)
+        attempts = await told(world, again, lines)
+        assert (again.request_counts.completed, again.error_file_id) == (12, None)
+    assert [len(attempts[n]) for n in range(12)] == [2 if n in (3, 7) else 1 for n in range(12)]
+    assert sum(two.ran().values()) - sum(before.values()) <= 4, "the two that failed at the first, at both"
+    async with two.opened(tmp_path / "data", {"virtual_key": "second"} | kept) as world:
+        before = two.ran()
+        there = await world.until((await world.create([lines[3], lines[7]])).id)
+        assert there.request_counts.completed == 2
+    assert two.ran() == before, "the second lane has answered these before"
