@@ -24,7 +24,7 @@ from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.http.complaints import read_complaint
 
-KEPT = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w*|SSL_CERT_(FILE|DIR)|LITELLM_CALLER_\w+")  # of variables
+KEPT = re.compile(r"PATH|HOME|LANG|LC_\w+|TZ|TMPDIR|PYTHON\w*|SSL_CERT_(FILE|DIR)|PROXY_PLUGIN_\w+")  # of variables
 QUIET = {  # without these it reads a .env file, and asks its own host for prices and headers as it is imported
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "CRITICAL",
