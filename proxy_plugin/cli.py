@@ -98,6 +98,7 @@ def _check(command: argparse.Namespace) -> int:
 
     try:
         settings = config.load(command.config)
+        _require_start(settings)
     except ConfigError as error:
         if not command.json:
             return _complain(str(error), FAILED)
@@ -107,6 +108,18 @@ def _check(command: argparse.Namespace) -> int:
     facts = config.check_facts(settings, live)
     print(json.dumps(facts, indent=2) if command.json else config.render_check(settings, live))
     return FAILED if command.strict and not facts["ok"] else OK
+
+
+def _require_start(settings: Config) -> None:
+    """Raise ConfigError for what would stop `serve`, but for what only its own start can tell."""
+    from proxy_plugin.access.callers import require_loopback  # noqa: PLC0415
+    from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
+
+    require_loopback(settings, settings.server.host)
+    folder = settings.storage.data_dir.absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"proxy_plugin.storage.data_dir: {there} is no folder that can be written")
 
 
 def _asked(settings: Config) -> dict[str, str]:

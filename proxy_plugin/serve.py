@@ -80,6 +80,8 @@ def _metrics(app: web.Application, config: Config) -> Runner:
 
 
 def _log_doubts(config: Config) -> None:
+    if config.unread:
+        logs.event(LOG, "config_not_read", of_litellm="; ".join(config.unread))
     for warning in config.warnings:
         logs.event(LOG, "config_warning", level=logging.WARNING, warning=warning)
     for slug, reason in config.disabled.items():

@@ -61,7 +61,7 @@ def _named(config: Config, caller: Caller) -> Iterator[_Way]:
             usable = config.server.upstream is not None
         else:
             usable = entry.closed is None and caller.allows(entry.slug)
-        if usable:
+        if usable and not entry.hidden:
             yield _Way(entry.name, entry.model, f"@{entry.slug}/{entry.model}", entry.provider or _UNKNOWN_OWNER)
 
 

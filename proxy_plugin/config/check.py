@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -39,7 +40,9 @@ def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
         *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
         *_section("lanes", _lanes({key.provider for key in config.virtual_keys.values()})),
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
+        *(["  " + mask(_counted(config))] if config.models else []),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
+        *_section("not read", (f"  {each}" for each in config.unread)),
         *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
     ]
     return "\n".join(lines)
@@ -57,9 +60,12 @@ def check_facts(config: Config, live: Mapping[str, str] | None = None) -> dict[s
     keys += [
         {"virtual_key": slug, "enabled": False, "reason": mask(reason)} for slug, reason in config.disabled.items()
     ]
+    able, of, reasons = runnable(config)
     return {
         "ok": not config.disabled and not any(asked.values()),
         "virtual_keys": keys,
+        "models": {"can_run_batches": able, "of": of, "reasons": [mask(each) for each in reasons]},
+        "not_read": list(config.unread),
         "warnings": [mask(warning) for warning in config.warnings],
     }
 
@@ -99,6 +105,27 @@ def _caller(key: ApiKey) -> str:
     models = f"; models {_shown(key.models)}" if key.models else ""
     default = f"; default {key.default}" if key.default else ""
     return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}{default}"
+
+
+def runnable(config: Config) -> tuple[int, int, list[str]]:
+    """Return how many entries of the list can run batches, of how many, and why the others cannot."""
+    entries = {each.of or index: each for index, each in enumerate(config.models) if not each.alias}
+    reasons = Counter(_why_not(each, config) for each in entries.values() if each.closed)
+    told = [f"{count} of them: {why}" if count > 1 else why for why, count in reasons.most_common()]
+    return len(entries) - reasons.total(), len(entries), told
+
+
+def _counted(config: Config) -> str:
+    able, of, reasons = runnable(config)
+    return f"{able} of {of} models can run batches{', because ' + '; '.join(reasons) if reasons else ''}"
+
+
+def _why_not(entry: ModelEntry, config: Config) -> str:
+    if entry.closed == NO_LANE and entry.model == "*" and entry.provider is None:
+        return "the environment has no key of a provider with a batch lane, which a lone * needs"
+    if entry.closed == NO_LANE:
+        return f"{entry.provider or 'the provider that ' + entry.model + ' does not name'} has no batch lane"
+    return f"{entry.provider} lacks something ({config.disabled.get(entry.slug or '', 'disabled')})"
 
 
 def _model(entry: ModelEntry) -> str:

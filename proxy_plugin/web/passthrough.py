@@ -187,7 +187,10 @@ def _without_our_keys(request: web.Request, callers: Callers) -> CIMultiDict[str
     """Look at each header on its own too: a wrong key in one must not carry a right one in another to the outside."""
     kept = CIMultiDict(request.headers)
     with suppress(GatewayError):  # nobody of ours: the application behind has its own callers
-        kept = strip_credentials(request.headers, callers.authenticate(request.headers, request.remote))
+        caller = callers.authenticate(request.headers, request.remote)
+        kept = strip_credentials(kept, caller)
+        if caller.forwards and caller.credential_in == API_KEY:  # the application behind looks for it elsewhere
+            kept[hdrs.AUTHORIZATION] = f"Bearer {request.headers[API_KEY].strip()}"
     ours = {
         name
         for name in CREDENTIAL_HEADERS
@@ -200,6 +203,7 @@ def _is_ours(value: str, callers: Callers, remote: str | None) -> bool:
     scheme, _, token = value.strip().partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else value.strip()
     try:
-        return callers.authenticate(CIMultiDict({API_KEY: key}), remote).credential_in is not None
+        caller = callers.authenticate(CIMultiDict({API_KEY: key}), remote)
     except GatewayError:
         return False
+    return caller.credential_in is not None and not caller.forwards

@@ -456,3 +456,31 @@ async def test_header_bytes_that_are_no_utf8_do_not_stop_a_request(tmp_path: Pat
         await client.write(raw("/own"))
         answer = await client.answer()
         assert (answer.status, json.loads(answer.body)) == (200, "\xff\xfe")
+
+
+THEIRS = "sk-master-of-the-proxy-behind"
+SHARED = {"name": "master", "key": THEIRS, "forward": True}
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ({"Authorization": f"Bearer {THEIRS}"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS, "Authorization": "Bearer OPENAI_API_KEY"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": KEY, "Authorization": f"Bearer {THEIRS}"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS, "Authorization": f"Bearer {KEY}"}, f"Bearer {THEIRS}"),
+        ({"Authorization": f"Bearer {KEY}"}, None),
+    ],
+)
+async def test_a_key_that_the_upstream_knows_too_is_passed_on(
+    tmp_path: Path, sent: dict[str, str], arrives: str | None
+) -> None:
+    keys = [SHARED, {"name": "first", "key": KEY, "workspace": "one"}]
+    async with fronted(tmp_path, api_keys=keys) as (served, it):
+        assert (await served.call("GET", "/v1/batches", headers=sent))[0] == 200
+        await served.call("POST", "/v1/chat/completions", {}, headers=sent)
+        headers = {name.lower(): value for name, value in it.seen[0]["headers"]}
+        assert headers.get("authorization") == arrives
+        assert "x-portkey-api-key" not in headers
+        assert KEY not in str(it.seen)

@@ -263,6 +263,22 @@ def test_a_registry_that_is_no_database_is_one_clear_line(gateway: Gateway) -> N
     assert "registry" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("server", "data_dir", "says"),
+    [
+        ({"host": "0.0.0.0"}, "data", "no key is configured, so 0.0.0.0 cannot be served"),
+        ({}, "c.yaml/data", "c.yaml is no folder that can be written"),
+    ],
+)
+def test_check_says_what_serve_would_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: dict[str, Any], data_dir: str, says: str
+) -> None:
+    storage = {"data_dir": str(tmp_path / data_dir)}
+    path = written(tmp_path / "c.yaml", {"proxy_plugin": {"server": server, "storage": storage}})
+    assert cli.main(["check", "--config", path]) == 1
+    assert says in capsys.readouterr().err
+
+
 def test_check_shows_what_is_served_and_no_secret(gateway: Gateway) -> None:
     shown = run("check", "--config", str(gateway.config))
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -264,10 +264,13 @@ def test_a_configured_virtual_key_keeps_its_name() -> None:
     ("params", "weights"),
     [
         ([{}, {}], [1, 1]),
-        ([{"weight": 3}, {}], [3, 1]),
+        ([{"weight": 3}, {}], [3, 0]),
         ([{"rpm": 900}, {"rpm": 100}], [900, 100]),
-        ([{"rpm": 900}, {"weight": 2}], [1, 2]),
+        ([{"rpm": 900}, {"weight": 2}], [0, 2]),
+        ([{"tpm": 9}, {"tpm": 3}], [9, 3]),
+        ([{"weight": 0}, {"weight": 0}], [1, 1]),
         ([{"weight": 0}, {"weight": True}], [0, 1]),
+        ([{"order": 2, "weight": 9}, {"order": 1, "rpm": 7}], [0, 7]),
     ],
 )
 def test_weights_of_one_name(params: list[dict[str, Any]], weights: list[float]) -> None:
