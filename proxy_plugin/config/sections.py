@@ -52,6 +52,7 @@ class Server(Settings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     upstream: BaseUrl | None = None
+    upstream_host: Literal["client", "upstream"] = "client"  # whose name it is asked by: `Host`
     custom_hosts: tuple[HostEntry, ...] = ()
     media_hosts: tuple[HostEntry, ...] = ()  # pictures may come from these although they are private
     metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # without one /metrics names no tenant

@@ -140,7 +140,8 @@ async def test_method_target_headers_and_body_arrive_as_sent(tmp_path: Path, met
         assert [value for name, value in seen["headers"] if name == "X-Twice"] == ["1", "2"]
         named = {name.lower(): value for name, value in seen["headers"]}
         assert (named["content-type"], named["user-agent"]) == ("text/odd", "mine")
-        assert named["host"] == f"127.0.0.1:{it.port}"
+        assert (named["host"], named["x-forwarded-host"]) == ("gateway", "gateway")
+        assert (named["x-forwarded-for"], named["x-forwarded-proto"]) == ("127.0.0.1", "http")
         assert {"accept", "accept-encoding", "expect"}.isdisjoint(named)
 
 
