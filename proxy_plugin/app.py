@@ -63,7 +63,7 @@ def setup(
     gateway = _gateway(_configuration(config), clock or SystemClock())
     server = gateway.config.server
     upstream = Upstream(server, gateway.callers) if server.upstream else None
-    entrance = Entrance(gateway.config, gateway.callers, gateway.traffic, upstream)
+    entrance = Entrance(gateway, upstream)
     app[GATEWAY] = gateway
     app[replies.REPLIES] = replies.Replies()
     app[so_far.SO_FAR] = so_far.SoFar()
@@ -89,7 +89,7 @@ def _configuration(config: Config | Path | str | Mapping[str, Any]) -> Config:
 
 def _gateway(config: Config, clock: Clock) -> Gateway:
     data_dir = config.storage.data_dir
-    secret = gateway_secret(data_dir)
+    secret, own_hosts = gateway_secret(data_dir), set[str]()
     return Gateway(
         config=config,
         callers=Callers(config, secret),
@@ -97,7 +97,8 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers, shared=config.shared),
-        http=http_of(config),
+        http=http_of(config, own_hosts),
+        own_hosts=own_hosts,
         secret=secret,
         vault=Vault(config.secrets.seal_key),
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
     from proxy_plugin import config  # noqa: PLC0415
+    from proxy_plugin.config.apart import read_apart  # noqa: PLC0415
     from proxy_plugin.ground import logs  # noqa: PLC0415
     from proxy_plugin.ground.environment import forget_secrets  # noqa: PLC0415
     from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
@@ -79,10 +81,12 @@ def _serve(command: argparse.Namespace) -> int:
 
     os.umask(0o077)  # what is written holds what callers sent
     try:
-        settings = config.load(command.config)
+        environ = dict(os.environ)
+        settings = config.load(command.config, environ)
         forget_secrets(secrets_in(settings))
         logs.setup("info", Masker(secrets_in(settings)))
-        return asyncio.run(serve(settings, command.host, command.port))
+        again = partial(read_apart, command.config.absolute(), environ)
+        return asyncio.run(serve(settings, command.host, command.port, again))
     except (ConfigError, DataDirBusy, SchemaTooNew) as error:
         return _complain(str(error), NOT_STARTED)
     except StorageError as error:

@@ -56,9 +56,13 @@ class Callers:
     """All gateway keys of one configuration, as digests. `secret` keys the names of tenants that have none."""
 
     def __init__(self, config: Config, secret: bytes | None = None) -> None:
+        self._secret = secret or os.urandom(32)
+        self.learn(config)
+
+    def learn(self, config: Config) -> None:
+        """Know the keys of this configuration from now on, and no others."""
         self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
         self.keys = OurKeys(entry for entry in config.api_keys if not entry.forward)  # not to be passed on
-        self._secret = secret or os.urandom(32)
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
         """Return the caller. `remote` is the peer's IP address.

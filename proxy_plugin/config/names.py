@@ -35,7 +35,8 @@ def weighted(
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
-        groups[entry.name].append(place)
+        if not entry.closed:  # one that cannot be used takes no lines from the others
+            groups[entry.name].append(place)
     chosen: dict[int, float] = {}
     for name, places in groups.items():
         first = min((order for each in places if (order := measures[each].order) is not None), default=None)
@@ -43,7 +44,7 @@ def weighted(
         weights = _weights([measures[each] for each in used], scoped.get(name, {}))
         chosen |= dict.fromkeys(places, 0.0) | dict(zip(used, weights, strict=True))
     for place, entry in enumerate(entries):
-        yield replace(entry, weight=chosen[place])
+        yield replace(entry, weight=chosen.get(place, 0.0))
 
 
 def _weights(measures: Sequence[Measures], scoped: Mapping[str, float]) -> list[float]:

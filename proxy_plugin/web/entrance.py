@@ -19,10 +19,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from proxy_plugin.access import headers
-from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.connections import most_open
-from proxy_plugin.gateway import Traffic
+from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, TooManyRequests, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
@@ -44,10 +43,15 @@ CLIENT_GONE = 499  # in the log only, as nginx writes it
 class Entrance:
     """Guards the routes in `routes`; hands what the application does not serve to the upstream, if there is one."""
 
-    def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
+    def __init__(self, gateway: Gateway, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
-        self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
-        self._most_passed_on = max(1, most_open(config) // 2)
+        self._gateway, self._upstream = gateway, upstream
+        self._callers, self._traffic = gateway.callers, gateway.traffic
+        self._most_passed_on = max(1, most_open(gateway.config) // 2)
+
+    @property
+    def _config(self) -> Config:
+        return self._gateway.config
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:

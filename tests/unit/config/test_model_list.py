@@ -278,6 +278,11 @@ def test_weights_of_one_name(params: list[dict[str, Any]], weights: list[float])
     assert [each.weight for each in configured(*made, entry("other", "openai/x", weight=9)).models[:-1]] == weights
 
 
+def test_an_entry_that_cannot_be_used_takes_no_lines_from_the_others() -> None:
+    made = [entry("m", "openai/a", weight=5, api_key=None), entry("m", "openai/b"), entry("m", "ollama/c", weight=2)]
+    assert [each.weight for each in configured(*made).models] == [0, 1, 0]
+
+
 def test_check_shows_what_lines_may_name() -> None:
     config = configured(entry("m", "openai/a", weight=2), entry("l", "ollama/x"), entry("n", "openai/a", api_key=None))
     shown = render_check(config).splitlines()
