@@ -94,9 +94,10 @@ class Reload:
 def _needed(slug: str, count: int, old: Config, new: Config) -> str:
     theirs = any(each.slug == slug for each in old.models)
     where = f"model_list: {slug}" if theirs else f"proxy_plugin.virtual_keys.{slug}"
+    retired = "model_info: {retired: true}" if theirs else "retired: true"
     gone = f"is disabled ({new.disabled[slug]})" if slug in new.disabled else "is gone"
     batches = "a batch that runs needs it" if count == 1 else f"{count} batches that run need it"
-    return f"{where}: {gone}, and {batches}; keep it, with retired: true if it is to take no new work"
+    return f"{where}: {gone}, and {batches}; keep it, with {retired} if it is to take no new work"
 
 
 def _stamps(files: tuple[Path, ...]) -> _Stamps:

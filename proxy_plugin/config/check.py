@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy_plugin.config import connections
-from proxy_plugin.config.model_list import NO_LANE
+from proxy_plugin.config.model_list import DISABLED, NO_LANE, RETIRED
 from proxy_plugin.config.sections import ApiKey, Config, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
@@ -124,14 +124,17 @@ def _why_not(entry: ModelEntry, config: Config) -> str:
     if entry.closed == NO_LANE and entry.model == "*" and entry.provider is None:
         return "the environment has no key of a provider with a batch lane, which a lone * needs"
     if entry.closed == NO_LANE:
-        return f"{entry.provider or 'the provider that ' + entry.model + ' does not name'} has no batch lane"
+        return f"{entry.provider or 'whatever serves ' + entry.model} has no batch lane"
+    if entry.closed == RETIRED:
+        return f"{entry.name} is retired"
     return f"{entry.provider} lacks something ({config.disabled.get(entry.slug or '', 'disabled')})"
 
 
 def _model(entry: ModelEntry) -> str:
     if entry.closed == NO_LANE:
         return f"no batch lane: {entry.provider or 'unknown provider'}"
-    return f"{entry.model} at @{entry.slug}; {'disabled' if entry.closed else f'weight {entry.weight:g}'}"
+    state = {DISABLED: "disabled", RETIRED: "retired"}.get(entry.closed or "", f"weight {entry.weight:g}")
+    return f"{entry.model} at @{entry.slug}; {state}"
 
 
 def described(raw: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ running batch are found again by it.
 
 The list is LiteLLM's: nothing in it stops the start. An entry that cannot be used says so in a warning, but for those
 whose provider has no batch lane here and no name like one that has; the lines that name it are rejected.
-`files_settings` are accounts, too: `files-<provider>`.
+`retired: true` in its `model_info` is that of a virtual key. `files_settings` are accounts, too: `files-<provider>`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 
 PREFIX, FILES = "model-", "files-"
-NO_LANE, DISABLED = "no_batch_lane", "virtual_key_disabled"
+NO_LANE, DISABLED, RETIRED = "no_batch_lane", "virtual_key_disabled", "virtual_key_retired"
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9._]+")
 _NAME_KEPT = 48  # characters of the name in a slug
 # Parameters that say where a call goes, or how often, and not what is in it.
@@ -90,10 +90,8 @@ class _Reading:
             made = self._account(made, adapter, raw, params, f"{path}.litellm_params")
             self.read.append((params, consumed(adapter) | _READ))
         self.found.entries.append(made)
-        info = raw.get("model_info") if isinstance(raw, Mapping) else None
         weight, rpm, tpm, order = (number(params.get(each)) for each in ("weight", "rpm", "tpm", "order"))
-        id_ = str(info.get("id", "")) if isinstance(info, Mapping) else ""
-        self.measures.append(Measures(weight, rpm, tpm, order, id_))
+        self.measures.append(Measures(weight, rpm, tpm, order, str(_info(raw).get("id", ""))))
 
     def file_account(self, raw: object, path: str) -> None:
         """Read an entry of `files_settings`, an account that no model names."""
@@ -154,8 +152,10 @@ class _Reading:
         key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=models)
         if isinstance(drop, bool):
             key = key.model_copy(update={"drop_params": drop})
+        if _info(raw).get("retired") is True:
+            key = key.model_copy(update={"retired": True})
         self.found.virtual_keys[slug] = key
-        return replace(entry, slug=slug, closed=None)
+        return replace(entry, slug=slug, closed=RETIRED if key.retired else None)
 
     def _free(self, slug: str) -> str:
         found = next(name for n in count(1) if (name := slug if n == 1 else f"{slug}-{n}") not in self._taken)
@@ -179,6 +179,11 @@ def _parts(raw: object) -> tuple[Mapping[str, Any], str, str]:
     params = found if isinstance(found, Mapping) else {}
     name, model = entry.get("model_name"), params.get("model")
     return params, name if isinstance(name, str) else "", model if isinstance(model, str) else ""
+
+
+def _info(raw: object) -> Mapping[str, Any]:
+    found = raw.get("model_info") if isinstance(raw, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _provider(params: Mapping[str, Any], model: str) -> tuple[str | None, str]:
@@ -205,11 +210,10 @@ def _adapter(provider: str) -> BatchProvider | None:
 
 
 def _identity(entry: ModelEntry, raw: object, params: Mapping[str, Any]) -> str:
-    info = raw.get("model_info") if isinstance(raw, Mapping) else None
     key = params.get("api_key")
     told = [
         *(entry.provider, entry.model, params.get("api_base")),
         key if isinstance(key, str) and key.startswith(REFERENCE) else None,
-        info.get("id") if isinstance(info, Mapping) else None,
+        _info(raw).get("id"),
     ]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:6]

@@ -236,6 +236,13 @@ def test_an_alias_or_a_credential_that_leads_nowhere_is_a_warning() -> None:
     )
 
 
+def test_an_entry_may_be_retired() -> None:
+    made = entry("old", "openai/a", api_key="sk-x") | {"model_info": {"retired": True}}
+    config = parse({"model_list": [made]}, {})
+    assert (config.models[0].closed, config.virtual_keys["model-old"].retired) == ("virtual_key_retired", True)
+    assert "  0 of 1 models can run batches, because old is retired" in render_check(config)
+
+
 def test_an_alias_hides_entries_of_its_own_name() -> None:
     made = {
         "model_list": [entry("a", "openai/a", api_key="sk-x"), entry("b", "openai/b", api_key="sk-x")],

@@ -162,6 +162,7 @@ def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: py
         ),
         ("azure/mine", "https://openai.example/apim/openai/v1", "https://openai.example/apim"),
         ("openai/gpt-4o", "os.environ/BASE", "https://from.example/v1"),
+        ("voyage/voyage-3.5", "https://h.example/v1/embeddings", "https://h.example/v1"),
     ],
 )
 def test_the_base_of_an_entry_is_read_by_litellms_rule_for_its_provider(model: str, api_base: str, host: str) -> None:
