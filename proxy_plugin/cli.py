@@ -121,7 +121,7 @@ def _require_start(settings: Config) -> None:
 
     require_loopback(settings, settings.server.host)
     folder = settings.storage.data_dir.absolute()
-    there = next(each for each in (folder, *folder.parents) if each.exists())
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"proxy_plugin.storage.data_dir: {there} is no folder that can be written")
 

@@ -44,7 +44,6 @@ class LiteLLM:
     master_key: object = field(default=None, repr=False)
     drop_params: bool = False
     unread: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def read_litellm(mapping: Mapping[str, Any], environ: Mapping[str, str], ours: str) -> LiteLLM:

@@ -23,7 +23,7 @@ from proxy_plugin.config.accounts import EntryAccounts
 from proxy_plugin.config.includes import read_included
 from proxy_plugin.config.litellm_file import LiteLLM, read_litellm
 from proxy_plugin.config.model_list import Models, read_models
-from proxy_plugin.config.references import ABSENT, misspelt, replaced
+from proxy_plugin.config.references import ABSENT, misspelt, misspelt_keys, replaced
 from proxy_plugin.config.sections import (
     OWN_KEY_PREFIX,
     SLUG,
@@ -83,7 +83,7 @@ class _Parse:
 
     def config(self, mapping: Mapping[str, Any]) -> Config:
         section = self._section(mapping)
-        self.warnings += self.litellm.warnings
+        self.problems += misspelt_keys(mapping.get("environment_variables"), "environment_variables")
         disabled: dict[str, str] = {}
         parts: dict[str, Any] = {name: self._settings(model, section, name) for name, model in _SECTIONS.items()}
         parts["api_keys"] = self._with_master(tuple(self._api_keys(section.get("api_keys"))))

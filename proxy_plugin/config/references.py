@@ -14,7 +14,7 @@ _MEANT = re.compile(
     r"|os\.(?:environ|getenv)\s*[.:(\[]\s*(?:get\()?['\"]?(?P<python>[A-Za-z_]\w*)['\")\]]*"
 )
 _AS_WRITTEN = re.compile(r"\.configs\.")  # below it texts are the caller's affair, but for keys
-_KEY = re.compile(r"(?:key|secret|token)$")
+_KEY = re.compile(r"(?:key|secret|token)$", re.IGNORECASE)
 
 
 def replaced(raw: object, path: str, environ: Mapping[str, str], missing: dict[str, str]) -> object:
@@ -32,6 +32,13 @@ def replaced(raw: object, path: str, environ: Mapping[str, str], missing: dict[s
         values = [replaced(item, f"{path}.{index}", environ, missing) for index, item in enumerate(raw)]
         return [value for value in values if value is not ABSENT]
     return raw
+
+
+def misspelt_keys(variables: object, path: str) -> Iterator[str]:
+    """Yield the same for variables that a file sets, where their names tell that they hold keys."""
+    for name, value in variables.items() if isinstance(variables, Mapping) else ():
+        if _KEY.search(str(name)):
+            yield from misspelt(value, f"{path}.{name}")
 
 
 def misspelt(raw: object, path: str) -> Iterator[str]:

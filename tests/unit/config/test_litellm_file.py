@@ -167,6 +167,7 @@ def test_a_key_that_means_a_variable_is_an_error_that_says_what_to_write(written
         (ours, "proxy_plugin.virtual_keys.a.api_key"),
         (theirs, "model_list.0.litellm_params.api_key"),
         ({"general_settings": {"master_key": written}}, "general_settings.master_key"),
+        ({"environment_variables": {"XAI_API_KEY": written}}, "environment_variables.XAI_API_KEY"),
     ):
         with pytest.raises(ConfigError) as caught:
             parse(mapping, {})

@@ -162,6 +162,13 @@ def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: py
         ),
         ("azure/mine", "https://openai.example/apim/openai/v1", "https://openai.example/apim"),
         ("openai/gpt-4o", "os.environ/BASE", "https://from.example/v1"),
+        ("mistral/m", "https://h.example", "https://h.example/v1"),
+        ("mistral/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("groq/m", "https://h.example/openai/v1/chat/completions", "https://h.example/openai/v1"),
+        ("xai/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("together_ai/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("cohere/m", "https://h.example/v2/chat", "https://h.example"),
+        ("perplexity/m", "https://h.example/chat/completions", "https://h.example/v1"),
         ("voyage/voyage-3.5", "https://h.example/v1/embeddings", "https://h.example/v1"),
     ],
 )
