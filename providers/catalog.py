@@ -7,11 +7,13 @@ Providers that only litellm knows are data (`direct/litellm.json`): `load` gives
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from proxy_plugin.providers.base import BatchProvider
 
@@ -69,6 +71,80 @@ ALIASES = {  # LiteLLM's names
     "vllm": "hosted_vllm",  # its `vllm` would run the model inside of this process
 }
 
+
+class Environment(NamedTuple):
+    """LiteLLM's variables for what an account does not say: credential -> names, of which the first set one counts.
+
+    Of the alternatives in `proofs` the first that is there whole counts, where an account proves itself by nothing.
+    """
+
+    proofs: tuple[Mapping[str, tuple[str, ...]], ...] = ()
+    others: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+def _key(*names: str, base: tuple[str, ...] = (), **others: tuple[str, ...]) -> Environment:
+    return Environment(({"api_key": names},), ({"custom_host": base} if base else {}) | others)
+
+
+_ENTRA = {
+    "azure_entra_tenant_id": ("AZURE_TENANT_ID",),
+    "azure_entra_client_id": ("AZURE_CLIENT_ID",),
+    "azure_entra_client_secret": ("AZURE_CLIENT_SECRET",),
+}
+# litellm 1.106.2: `main.py`, `litellm_core_utils/get_llm_provider_logic.py`, `llms/*/`, in the order in which it looks.
+# What proves accounts of AWS and Google without a key is found by their credentials themselves.
+ENVIRONMENT = {
+    "anthropic": _key("ANTHROPIC_API_KEY", base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")),
+    "azure-openai": Environment(
+        (
+            {"api_key": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY")},
+            {"azure_ad_token": ("AZURE_AD_TOKEN",)},
+            _ENTRA,
+        ),
+        {"custom_host": ("AZURE_API_BASE",), "azure_api_version": ("AZURE_API_VERSION",)},
+    ),
+    "bedrock": Environment((), {"aws_region": ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")}),
+    "claude-platform-aws": Environment(
+        ({"api_key": ("ANTHROPIC_AWS_API_KEY",)},),
+        {"anthropic_aws_workspace_id": ("ANTHROPIC_AWS_WORKSPACE_ID", "ANTHROPIC_WORKSPACE_ID")},
+    ),
+    "cohere": _key("COHERE_API_KEY", "CO_API_KEY", base=("COHERE_API_BASE",)),
+    "dashscope": _key("DASHSCOPE_API_KEY", base=("DASHSCOPE_API_BASE",)),
+    "deepinfra": _key("DEEPINFRA_API_KEY", base=("DEEPINFRA_API_BASE",)),
+    "fireworks-ai": _key(
+        *("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
+        base=("FIREWORKS_API_BASE",),
+        fireworks_account_id=("FIREWORKS_ACCOUNT_ID",),
+    ),
+    "google": _key("GOOGLE_API_KEY", "GEMINI_API_KEY", base=("GEMINI_API_BASE",)),
+    "groq": _key("GROQ_API_KEY", base=("GROQ_API_BASE",)),
+    "mistral-ai": _key("MISTRAL_API_KEY", base=("MISTRAL_API_BASE",)),
+    "moonshot": _key("MOONSHOT_API_KEY", base=("MOONSHOT_API_BASE",)),
+    "nebius": _key("NEBIUS_API_KEY", base=("NEBIUS_API_BASE",)),
+    "novita-ai": _key("NOVITA_API_KEY", base=("NOVITA_API_BASE",)),
+    "openai": _key(
+        "OPENAI_API_KEY",
+        base=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        openai_organization=("OPENAI_ORGANIZATION", "OPENAI_ORG_ID"),
+        openai_project=("OPENAI_PROJECT_ID",),  # these two, as the client beneath reads them
+    ),
+    "openai-compatible": _key("OPENAI_LIKE_API_KEY", base=("OPENAI_LIKE_API_BASE",)),
+    "parasail": _key("PARASAIL_API_KEY", base=("PARASAIL_API_BASE",)),
+    "perplexity-ai": _key("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY", base=("PERPLEXITY_API_BASE",)),
+    "together-ai": _key(
+        *("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"),
+        base=("TOGETHER_AI_API_BASE",),
+    ),
+    "vertex-ai": Environment((), {"vertex_service_account_json": ("VERTEXAI_CREDENTIALS",)}),
+    "voyage": _key("VOYAGE_API_KEY", "VOYAGE_AI_API_KEY", "VOYAGE_AI_TOKEN"),
+    "watsonx": _key(
+        *("WATSONX_APIKEY", "WATSONX_API_KEY", "WX_API_KEY"),
+        base=("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL"),
+        watsonx_project_id=("WATSONX_PROJECT_ID", "WX_PROJECT_ID", "PROJECT_ID"),
+    ),
+    "x-ai": _key("XAI_API_KEY", base=("XAI_API_BASE",)),
+    "z-ai": _key("ZAI_API_KEY", base=("ZAI_API_BASE",)),
+}
 COMPATIBLE = "openai-compatible"  # the lane of whoever copies OpenAI's API
 
 
@@ -106,6 +182,11 @@ def canonical(name: str) -> str:
 def aliases(name: str) -> tuple[str, ...]:
     """Return LiteLLM's names for a provider, where they differ from Portkey's."""
     return tuple(alias for alias, own in ALIASES.items() if own == name)
+
+
+def environment(name: str) -> Environment:
+    """Return LiteLLM's variables for a provider; none where it has none."""
+    return ENVIRONMENT.get(name, Environment())
 
 
 def nearest(name: str) -> str | None:

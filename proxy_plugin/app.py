@@ -37,6 +37,7 @@ from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import files, uploads
+from proxy_plugin.web import provider_paths
 from proxy_plugin.web.entrance import Entrance
 from proxy_plugin.web.passthrough import Upstream
 from proxy_plugin.web.served import Handler, Served
@@ -61,14 +62,15 @@ def setup(
     """
     gateway = _gateway(_configuration(config), clock or SystemClock())
     server = gateway.config.server
-    upstream = Upstream(server.upstream, gateway.callers, server.ca_bundle) if server.upstream else None
-    entrance = Entrance(gateway.config, gateway.callers, gateway.traffic, upstream)
+    upstream = Upstream(server, gateway.callers) if server.upstream else None
+    entrance = Entrance(gateway, upstream)
     app[GATEWAY] = gateway
     app[replies.REPLIES] = replies.Replies()
     app[so_far.SO_FAR] = so_far.SoFar()
     app[batch_plan.PLANS] = batch_plan.Plans(gateway.workers, gateway.config.limits.max_plans)
     app[operations.OPERATIONS] = operations.Operations()
     app[models_api.STARTED] = int(gateway.clock.now())
+    app[models_api.UPSTREAM] = upstream
     _add_routes(app, entrance)
     app.middlewares.insert(0, entrance.intercept)
     app.on_response_prepare.append(entrance.stamp)
@@ -87,7 +89,7 @@ def _configuration(config: Config | Path | str | Mapping[str, Any]) -> Config:
 
 def _gateway(config: Config, clock: Clock) -> Gateway:
     data_dir = config.storage.data_dir
-    secret = gateway_secret(data_dir)
+    secret, own_hosts = gateway_secret(data_dir), set[str]()
     return Gateway(
         config=config,
         callers=Callers(config, secret),
@@ -95,7 +97,8 @@ def _gateway(config: Config, clock: Clock) -> Gateway:
         registry=Registry(data_dir),
         blobs=Blobs(data_dir),
         workers=Workers(config.engine.workers, shared=config.shared),
-        http=http_of(config),
+        http=http_of(config, own_hosts),
+        own_hosts=own_hosts,
         answerers=Workers(config.engine.direct_workers, shared=False),
         secret=secret,
         vault=Vault(config.secrets.seal_key),
@@ -152,10 +155,15 @@ def _add_routes(app: web.Application, entrance: Entrance) -> None:
     for path, handler in operations.ROUTES.items():
         if path not in taken:
             app.router.add_get(path, handler)
+    by_provider = provider_paths.pattern()
     for route in _ours():
+        prefixed = route.path.startswith(provider_paths.ROOT)
+        if _shape(route.path) in taken and prefixed:
+            continue  # the application's own, and it has those without a provider
         if _shape(route.path) in taken:
             raise ConfigError(f"the application already serves {route.path}; set up the gateway before adding it")
-        added = app.router.add_route(route.method, route.path, route.handler, expect_handler=entrance.expect)
+        path = by_provider + route.path.removeprefix(provider_paths.ROOT) if prefixed else route.path
+        added = app.router.add_route(route.method, path, route.handler, expect_handler=entrance.expect)
         entrance.routes[added] = route
 
 
@@ -176,6 +184,9 @@ def _ours() -> Iterator[Served]:
                 yield route._replace(path=root + path)
         for path in OURS:
             yield Served(hdrs.METH_ANY, f"{root}{path}/{ANYTHING}", _no_route)
+    for route in routes:
+        if route.path.startswith(OURS):
+            yield route._replace(path=provider_paths.ROOT + route.path, shared=True)
 
 
 def _with_head(routes: list[Served]) -> list[Served]:

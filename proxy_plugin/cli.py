@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ def _serve(command: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
     from proxy_plugin import config  # noqa: PLC0415
+    from proxy_plugin.config.apart import read_apart  # noqa: PLC0415
     from proxy_plugin.ground import logs  # noqa: PLC0415
     from proxy_plugin.ground.environment import forget_secrets  # noqa: PLC0415
     from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
@@ -79,10 +81,12 @@ def _serve(command: argparse.Namespace) -> int:
 
     os.umask(0o077)  # what is written holds what callers sent
     try:
-        settings = config.load(command.config)
+        environ = dict(os.environ)
+        settings = config.load(command.config, environ)
         forget_secrets(secrets_in(settings))
         logs.setup("info", Masker(secrets_in(settings)))
-        return asyncio.run(serve(settings, command.host, command.port))
+        again = partial(read_apart, command.config.absolute(), environ)
+        return asyncio.run(serve(settings, command.host, command.port, again))
     except (ConfigError, DataDirBusy, SchemaTooNew) as error:
         return _complain(str(error), NOT_STARTED)
     except StorageError as error:
@@ -98,6 +102,7 @@ def _check(command: argparse.Namespace) -> int:
 
     try:
         settings = config.load(command.config)
+        _require_start(settings)
     except ConfigError as error:
         if not command.json:
             return _complain(str(error), FAILED)
@@ -107,6 +112,18 @@ def _check(command: argparse.Namespace) -> int:
     facts = config.check_facts(settings, live)
     print(json.dumps(facts, indent=2) if command.json else config.render_check(settings, live))
     return FAILED if command.strict and not facts["ok"] else OK
+
+
+def _require_start(settings: Config) -> None:
+    """Raise ConfigError for what would stop `serve`, but for what only its own start can tell."""
+    from proxy_plugin.access.callers import require_loopback  # noqa: PLC0415
+    from proxy_plugin.ground.errors import ConfigError  # noqa: PLC0415
+
+    require_loopback(settings, settings.server.host)
+    folder = settings.storage.data_dir.absolute()
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"proxy_plugin.storage.data_dir: {there} is no folder that can be written")
 
 
 def _asked(settings: Config) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from aiohttp import web
 
 from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.outgoing import own_hosts
 from proxy_plugin.access.own_keys import OwnKeys
 from proxy_plugin.access.patterns import Patterns
 from proxy_plugin.access.vault import Vault
@@ -62,6 +63,7 @@ class Gateway:
     room: Room = field(init=False)
     traffic: Traffic = field(default_factory=Traffic)
     vault: Vault = field(default_factory=Vault, repr=False)
+    own_hosts: set[str] = field(default_factory=set)  # of the operator's accounts, those of today and of before
     chance: Callable[[], float] = random.random  # from 0 to below 1, for what should not happen all at once
 
     def __post_init__(self) -> None:
@@ -72,6 +74,13 @@ class Gateway:
         parts = (self.config, self.vault, self.registry, self.secret, self.clock)
         self.own_keys = OwnKeys(*parts, wake=lambda: self.engine.wake())  # noqa: PLW0108 - it is yet to come
         self.patterns = Patterns(self.workers)
+
+    def learn(self, config: Config) -> None:
+        """Go on with another configuration: who may call, and with which accounts."""
+        self.config = config
+        self.callers.learn(config)
+        self.own_keys.learn(config)
+        self.own_hosts |= own_hosts(config)
 
     def terms(self, workspace: str, size: int, *, times: float = 1.0) -> Terms:
         """Return what a worker's task may take for so many bytes that it reads. `times`: as much."""

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import hdrs, web
 from aiohttp.http import SERVER_SOFTWARE
@@ -16,10 +17,12 @@ from proxy_plugin.api.operations import ALONE, OPERATIONS, ROUTES
 from proxy_plugin.app import setup
 from proxy_plugin.config import Config
 from proxy_plugin.config.connections import most_open
-from proxy_plugin.gateway import GATEWAY, Traffic
+from proxy_plugin.gateway import GATEWAY, Gateway, Traffic
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import NotFound
+from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.ground.open_files import raise_file_limit
+from proxy_plugin.reload import Read, Reload
 from proxy_plugin.web.answers import error_answer
 from proxy_plugin.web.served import Handler
 from proxy_plugin.web.server import Runner, Site
@@ -29,9 +32,10 @@ DRAIN_SECONDS = 30.0  # for running uploads, while the rest is still served
 LAST_SECONDS = 10.0  # then for all other requests
 
 
-async def serve(config: Config, host: str | None = None, port: int | None = None) -> int:
+async def serve(config: Config, host: str | None = None, port: int | None = None, read: Read | None = None) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code 0. `host` and `port` replace those of the configuration.
 
+    With `read` SIGHUP, and a change of one of the files, apply what it then returns.
     The first signal refuses new uploads and creates, lets running uploads and the engine's running step finish, and
     ends; a second one ends at once. Nothing depends on either: what a SIGKILL cuts off goes on at the next start.
     Raises ConfigError, and on start-up what `setup` names or OSError for an address that cannot be bound.
@@ -52,14 +56,37 @@ async def serve(config: Config, host: str | None = None, port: int | None = None
         logs.event(LOG, "bounds", open_files=limit.now, connections=most_open(config))
         if metrics is not None:
             await _listen(metrics, host, config.server.metrics_port or 0, "metrics")
-        await asked_to_stop.wait()
-        await _drain(gateway.traffic)
+        async with _reloading(gateway, read, host):
+            await asked_to_stop.wait()
+            await _drain(gateway.traffic)
     finally:
         if metrics is not None:
             await metrics.cleanup()
         await runner.cleanup()
     logs.event(LOG, "stopped", uploads_cut=gateway.traffic.uploads)
     return 0
+
+
+@asynccontextmanager
+async def _reloading(gateway: Gateway, read: Read | None, host: str) -> AsyncIterator[None]:
+    if read is None:
+        yield
+        return
+    known = set(secrets_in(gateway.config))
+
+    def learnt(config: Config) -> None:
+        known.update(secrets_in(config))
+        logs.setup("info", Masker(known))
+        _log_doubts(config)
+
+    reload, loop = Reload(gateway, read, host, learnt), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
+    watching = asyncio.create_task(reload.watch(), name="reload")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
 
 
 async def _listen(runner: Runner, host: str, port: int, what: str) -> None:
@@ -80,6 +107,8 @@ def _metrics(app: web.Application, config: Config) -> Runner:
 
 
 def _log_doubts(config: Config) -> None:
+    if config.unread:
+        logs.event(LOG, "config_not_read", of_litellm="; ".join(config.unread))
     for warning in config.warnings:
         logs.event(LOG, "config_warning", level=logging.WARNING, warning=warning)
     for slug, reason in config.disabled.items():

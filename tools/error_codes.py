@@ -211,6 +211,12 @@ ANSWERS = (
         "upstream_failed", "What this gateway stands in front of cannot be reached.", "Tell the operator.", (502, 504)
     ),
     Code(
+        "upstream_refused",
+        "What this gateway stands in front of does not open a websocket; the status of the answer is its own.",
+        "Look at the path and at the key that it knows you by.",
+        (400, 401, 403, 404, 502),
+    ),
+    Code(
         "virtual_key_disabled",
         "The virtual key's configuration has a gap.",
         "Tell the operator; the message says which.",

@@ -31,8 +31,9 @@ TWO_KEYS = "More than one API key was sent in the same header."
 class Caller:
     """An authenticated caller.
 
-    `credential_in` is the header that named it, None where no key is configured. `private_headers` may not be passed
-    on: they hold a key of this gateway, or a placeholder that is nobody's key. `default` is a virtual key or a saved
+    `credential_in` is the header that named it, None where no key is configured. `private_headers` hold no provider's
+    key: they hold one of this gateway, or a placeholder that is nobody's. Those of them that are in `kept_back` may not
+    be passed on; the others hold a key that the upstream knows, too (`forward`). `default` is a virtual key or a saved
     config: where work goes that neither headers nor lines place.
     """
 
@@ -43,6 +44,8 @@ class Caller:
     private_headers: frozenset[str] = frozenset({API_KEY})
     models: tuple[str, ...] | None = None  # globs; None: all
     default: str | None = None
+    forwards: bool = False  # its key is one of the upstream's, too
+    kept_back: frozenset[str] = frozenset({API_KEY})
 
     def allows(self, slug: str) -> bool:
         """Tell whether the caller may use this virtual key."""
@@ -53,9 +56,13 @@ class Callers:
     """All gateway keys of one configuration, as digests. `secret` keys the names of tenants that have none."""
 
     def __init__(self, config: Config, secret: bytes | None = None) -> None:
-        self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
-        self.keys = OurKeys(config.api_keys)
         self._secret = secret or os.urandom(32)
+        self.learn(config)
+
+    def learn(self, config: Config) -> None:
+        """Know the keys of this configuration from now on, and no others."""
+        self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
+        self.keys = OurKeys(entry for entry in config.api_keys if not entry.forward)  # not to be passed on
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
         """Return the caller. `remote` is the peer's IP address.
@@ -76,15 +83,17 @@ class Callers:
         private = frozenset(_not_a_providers(headers))
         key = provider_key(headers, private)
         tenant = "default" if key is None else f"key-{keyed_hash(self._secret, f'tenant{chr(0)}{key}')[:16]}"
-        return Caller("local", tenant, private_headers=private)
+        return Caller("local", tenant, private_headers=private, kept_back=private)
 
     def _named(self, presented: str, name: str, headers: MultiMapping[str]) -> Caller:
         entry = self._entry(presented)
         if entry is None:
             raise Unauthenticated(UNKNOWN_KEY)
-        private = frozenset(self._private(headers))
+        held = dict(self._private(headers))
+        private = frozenset(held)
+        kept_back = frozenset(name for name, forward in held.items() if not forward)
         allowed = (entry.virtual_keys, name, private, entry.models)
-        return Caller(entry.name, entry.workspace, *allowed, entry.default)
+        return Caller(entry.name, entry.workspace, *allowed, entry.default, entry.forward, kept_back)
 
     def _entry(self, presented: str) -> ApiKey | None:
         """Look at every key, found or not, so that the time tells nothing of where it stands in the list."""
@@ -94,13 +103,14 @@ class Callers:
                 found = entry
         return found
 
-    def _private(self, headers: MultiMapping[str]) -> Iterator[str]:
-        yield API_KEY
+    def _private(self, headers: MultiMapping[str]) -> Iterator[tuple[str, bool]]:
+        """Yield (header, whether it is passed on) of each that holds a key of ours, or a placeholder."""
+        yield API_KEY, False
         for name in CREDENTIAL_HEADERS[1:]:
-            for value in headers.getall(name, []):
-                token = _token(value)
-                if token == PLACEHOLDER or self._entry(token) is not None:
-                    yield name
+            tokens = [_token(value) for value in headers.getall(name, [])]
+            found = [self._entry(token) for token in tokens if token != PLACEHOLDER]
+            if PLACEHOLDER in tokens or any(found):
+                yield name, PLACEHOLDER not in tokens and all(each is None or each.forward for each in found)
 
 
 def _presented(headers: MultiMapping[str], name: str) -> str | None:

@@ -223,4 +223,4 @@ def response_headers(provider: str | None, trace_id: str, option: str = WHOLE_CO
 
 def strip_credentials(headers: MultiMapping[str], caller: Caller) -> CIMultiDict[str]:
     """Return the headers to pass on: without any key of this gateway, wherever the client put it."""
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in caller.private_headers)
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in caller.kept_back)

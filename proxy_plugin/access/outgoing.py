@@ -12,14 +12,18 @@ from proxy_plugin.providers.direct.base import Outgoing
 from proxy_plugin.providers.http import Http, HttpSettings
 
 
-def http_of(config: Config) -> Http:
-    """Return the client. It is used on the event loop only, and closed there."""
-    server = config.server
+def http_of(config: Config, own: set[str] | None = None) -> Http:
+    """Return the client. It is used on the event loop only, and closed there.
+
+    `own` gets the hosts of the operator's own accounts; one that is added later may be reached then.
+    """
+    server, own = config.server, set() if own is None else own
+    own |= own_hosts(config)
     return Http(
         HttpSettings(
             outgoing_proxy=server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None,
             ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
-            may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
+            may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=own),
         )
     )
 
@@ -31,12 +35,12 @@ def outgoing_of(config: Config, headers: Mapping[str, str], parallel: int) -> Ou
         proxy=server.outgoing_proxy.get_secret_value() if server.outgoing_proxy else None,
         ca_bundle=str(server.ca_bundle) if server.ca_bundle else None,
         headers=dict(headers),
-        may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=_own_hosts(config)),
+        may_reach=partial(hosts.may_reach, listed=server.custom_hosts, own=own_hosts(config)),
         parallel=parallel,
     )
 
 
-def _own_hosts(config: Config) -> frozenset[str]:
+def own_hosts(config: Config) -> frozenset[str]:
     """Return the hosts of the operator's own accounts, which may be private."""
     values = (value for key in config.virtual_keys.values() for _, value in key.credentials)
     return frozenset(urlsplit(each).hostname or "" for each in values if isinstance(each, str) and "://" in each)

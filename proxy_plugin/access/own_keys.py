@@ -58,6 +58,10 @@ class OwnKeys:
         self._config, self._vault, self._registry = config, vault, registry
         self._secret, self._clock, self._wake = secret, clock, wake
 
+    def learn(self, config: Config) -> None:
+        """Go on with another configuration."""
+        self._config = config
+
     async def choose(self, sent: MultiMapping[str], provider: str, caller: Caller) -> Brought:
         """Return the provider account that a create's headers describe. Raises BadRequest."""
         hosts = self._config.server.custom_hosts

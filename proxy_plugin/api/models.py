@@ -15,10 +15,12 @@ from proxy_plugin.ground.errors import NotFound
 from proxy_plugin.routing.route import allowed
 from proxy_plugin.web.answers import json_answer
 from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.passthrough import Upstream
 from proxy_plugin.web.served import Served
 
 MODEL_PATH = "/models/{model:(?s:.+)}"
 STARTED = web.AppKey("proxy_plugin.models_since", int)  # wall-clock second; models have no better birthday here
+UPSTREAM = web.AppKey[Upstream | None]("proxy_plugin.models_upstream")
 _PATTERN = frozenset("*?[")
 _UNKNOWN_OWNER = "system"  # OpenAI's own word for models that are nobody's in particular
 
@@ -61,7 +63,7 @@ def _named(config: Config, caller: Caller) -> Iterator[_Way]:
             usable = config.server.upstream is not None
         else:
             usable = entry.closed is None and caller.allows(entry.slug)
-        if usable:
+        if usable and not entry.hidden:
             yield _Way(entry.name, entry.model, f"@{entry.slug}/{entry.model}", entry.provider or _UNKNOWN_OWNER)
 
 
@@ -70,15 +72,22 @@ def _model_object(request: web.Request, name: str, owner: str) -> dict[str, Any]
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """GET /models: all of them; this list has no pages."""
+    """GET /models: all of them; this list has no pages. Those that the upstream lists for this caller come first."""
     found = reachable(request.app[GATEWAY].config, request[CALLER])
-    return json_answer({"object": "list", "data": [_model_object(request, *each) for each in found.items()]})
+    upstream = request.app[UPSTREAM]
+    theirs = [] if upstream is None else await upstream.models(request)
+    known = {each["id"] for each in theirs}
+    ours = [_model_object(request, *each) for each in found.items() if each[0] not in known]
+    return json_answer({"object": "list", "data": [*theirs, *ours]})
 
 
-async def retrieve_model(request: web.Request) -> web.Response:
-    """GET /models/{model}: one of them. The id may hold slashes, escaped or not."""
+async def retrieve_model(request: web.Request) -> web.StreamResponse:
+    """GET /models/{model}: one of them, or the upstream's answer. The id may hold slashes, escaped or not."""
     name = in_path(request, "model")
     owner = reachable(request.app[GATEWAY].config, request[CALLER]).get(name)
+    upstream = request.app[UPSTREAM]
+    if owner is None and upstream is not None and not name.startswith("@"):
+        return await upstream.forward(request)
     if owner is None:
         raise NotFound(
             "This gateway has no such model for you; 'GET /v1/models' lists those that can be named.",
@@ -89,6 +98,6 @@ async def retrieve_model(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    Served(hdrs.METH_GET, "/models", list_models),
-    Served(hdrs.METH_GET, MODEL_PATH, retrieve_model),
+    Served(hdrs.METH_GET, "/models", list_models, shared=True),
+    Served(hdrs.METH_GET, MODEL_PATH, retrieve_model, shared=True),
 ]

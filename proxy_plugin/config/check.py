@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy_plugin.config import connections
-from proxy_plugin.config.model_list import NO_LANE
+from proxy_plugin.config.model_list import DISABLED, NO_LANE, RETIRED
 from proxy_plugin.config.sections import ApiKey, Config, DirectLimits, ModelEntry, Options, VirtualKey
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
@@ -41,7 +42,9 @@ def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
         *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
         *_section("lanes", _lanes({key.provider for key in config.virtual_keys.values()})),
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
+        *(["  " + mask(_counted(config))] if config.models else []),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
+        *_section("not read", (f"  {each}" for each in config.unread)),
         *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
     ]
     return "\n".join(lines)
@@ -59,9 +62,12 @@ def check_facts(config: Config, live: Mapping[str, str] | None = None) -> dict[s
     keys += [
         {"virtual_key": slug, "enabled": False, "reason": mask(reason)} for slug, reason in config.disabled.items()
     ]
+    able, of, reasons = runnable(config)
     return {
         "ok": not config.disabled and not any(asked.values()),
         "virtual_keys": keys,
+        "models": {"can_run_batches": able, "of": of, "reasons": [mask(each) for each in reasons]},
+        "not_read": list(config.unread),
         "warnings": [mask(warning) for warning in config.warnings],
     }
 
@@ -108,10 +114,34 @@ def _caller(key: ApiKey) -> str:
     return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}{default}"
 
 
+def runnable(config: Config) -> tuple[int, int, list[str]]:
+    """Return how many entries of the list can run batches, of how many, and why the others cannot."""
+    entries = {each.of or index: each for index, each in enumerate(config.models) if not each.alias}
+    reasons = Counter(_why_not(each, config) for each in entries.values() if each.closed)
+    told = [f"{count} of them: {why}" if count > 1 else why for why, count in reasons.most_common()]
+    return len(entries) - reasons.total(), len(entries), told
+
+
+def _counted(config: Config) -> str:
+    able, of, reasons = runnable(config)
+    return f"{able} of {of} models can run batches{', because ' + '; '.join(reasons) if reasons else ''}"
+
+
+def _why_not(entry: ModelEntry, config: Config) -> str:
+    if entry.closed == NO_LANE and entry.model == "*" and entry.provider is None:
+        return "the environment has no key of a provider with a batch lane, which a lone * needs"
+    if entry.closed == NO_LANE:
+        return f"{entry.provider or 'whatever serves ' + entry.model} cannot be served"
+    if entry.closed == RETIRED:
+        return f"{entry.name} is retired"
+    return f"{entry.provider} lacks something ({config.disabled.get(entry.slug or '', 'disabled')})"
+
+
 def _model(entry: ModelEntry) -> str:
     if entry.closed == NO_LANE:
         return f"cannot be served: {entry.provider or 'unknown provider'}"
-    return f"{entry.model} at @{entry.slug}; {'disabled' if entry.closed else f'weight {entry.weight:g}'}"
+    state = {DISABLED: "disabled", RETIRED: "retired"}.get(entry.closed or "", f"weight {entry.weight:g}")
+    return f"{entry.model} at @{entry.slug}; {state}"
 
 
 def described(raw: Mapping[str, Any]) -> str:

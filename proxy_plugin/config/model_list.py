@@ -7,7 +7,8 @@ running batch are found again by it.
 
 The list is LiteLLM's: nothing in it stops the start. An entry that cannot be used says so in a warning, but for those
 whose provider nobody knows and that have no name like one; the lines that name it are rejected. An entry whose provider
-has no lane of batches is served by ordinary calls.
+has no lane of batches is served by ordinary calls. `retired: true` in its `model_info` is that of a virtual key.
+`files_settings` are accounts, too: `files-<provider>`.
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import count
 from typing import Any
 
-from pydantic import ValidationError
-
-from proxy_plugin.config.sections import ModelEntry, VirtualKey, credential_problems
+from proxy_plugin.config.accounts import EntryAccounts, consumed
+from proxy_plugin.config.litellm_file import LiteLLM, number, unread_parameters
+from proxy_plugin.config.names import Measures, entries_of, everything, weighted, with_aliases
+from proxy_plugin.config.sections import ModelEntry, VirtualKey
 from proxy_plugin.ground.masking import REFERENCE
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.base import BatchProvider, Credentials
+from proxy_plugin.providers.base import BatchProvider
 
-PREFIX = "model-"
-NO_LANE, DISABLED = "no_batch_lane", "virtual_key_disabled"
+PREFIX, FILES = "model-", "files-"
+NO_LANE, DISABLED, RETIRED = "no_batch_lane", "virtual_key_disabled", "virtual_key_retired"
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9._]+")
-_BASES = ("base_url", "api_base")  # the first wins, as in LiteLLM's `completion` (main.py, 1.110)
 _NAME_KEPT = 48  # characters of the name in a slug
-
-Resolve = Callable[[object, str], tuple[Any, dict[str, str]]]  # (value, its path) -> resolved, {path: what is missing}
+# Parameters that say where a call goes, or how often, and not what is in it.
+_READ = frozenset(
+    {"model", "custom_llm_provider", "litellm_credential_name", "drop_params", "weight", "rpm", "tpm", "order"}
+)
 
 
 @dataclass(slots=True)
@@ -45,28 +48,40 @@ class Models:
     virtual_keys: dict[str, VirtualKey] = field(default_factory=dict)
     disabled: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
-def read_models(entries: Sequence[object], resolve: Resolve, taken: Iterable[str]) -> Models:
+def read_models(entries: Sequence[object], accounts: EntryAccounts, litellm: LiteLLM, taken: Iterable[str]) -> Models:
     """Read the list as it was written. `taken` are the slugs of the configured virtual keys."""
-    reading = _Reading(resolve, set(taken))
+    reading = _Reading(accounts, litellm, set(taken))
+    found = reading.found
     for index, entry in enumerate(entries):
         reading.entry(entry, f"model_list.{index}")
-    reading.found.entries = list(_weighted(reading.found.entries, reading.weights))
-    return reading.found
+    for index, entry in enumerate(litellm.files):
+        reading.file_account(entry, f"files_settings.{index}")
+    found.entries = list(weighted(found.entries, reading.measures, litellm.weights))
+    reading.everything()
+    for name, alias in litellm.aliases.items():
+        if not entries_of(found.entries, alias.model):
+            found.warnings.append(f"router_settings.model_group_alias: {name[:64]} stands for no name in model_list")
+    found.entries = list(with_aliases(found.entries, litellm.aliases))
+    found.unread = list(unread_parameters(reading.read))
+    return found
 
 
 class _Reading:
-    def __init__(self, resolve: Resolve, taken: set[str]) -> None:
-        self._resolve, self._taken = resolve, taken
+    def __init__(self, accounts: EntryAccounts, litellm: LiteLLM, taken: set[str]) -> None:
+        self._accounts, self._litellm, self._taken = accounts, litellm, taken
         self.found = Models()
-        self.weights: list[tuple[float | None, float | None]] = []  # weight and rpm of each entry
+        self.measures: list[Measures] = []
+        self.read: list[tuple[Mapping[str, Any], frozenset[str]]] = []
 
     def entry(self, raw: object, path: str) -> None:
         params, name, model = _parts(raw)
         if not name or not model:
             self.found.warnings.append(f"{path}: has no model_name or no litellm_params.model and is passed over")
             return
+        params = self._with_credential(params, path)
         provider, at_provider = _provider(params, model)
         adapter = None if provider is None else _adapter(provider)
         if adapter is None and provider is not None and catalog.nearest(provider):
@@ -74,52 +89,79 @@ class _Reading:
         made = ModelEntry(name, at_provider, provider, closed=NO_LANE)
         if adapter is not None:
             made = self._account(made, adapter, raw, params, f"{path}.litellm_params")
+            self.read.append((params, consumed(adapter) | _READ))
         self.found.entries.append(made)
-        self.weights.append((_number(params.get("weight")), _number(params.get("rpm"))))
+        weight, rpm, tpm, order = (number(params.get(each)) for each in ("weight", "rpm", "tpm", "order"))
+        self.measures.append(Measures(weight, rpm, tpm, order, str(_info(raw).get("id", ""))))
+
+    def file_account(self, raw: object, path: str) -> None:
+        """Read an entry of `files_settings`, an account that no model names."""
+        params = raw if isinstance(raw, Mapping) else {}
+        named = params.get("custom_llm_provider")
+        adapter = _adapter(catalog.canonical(named)) if isinstance(named, str) else None
+        if adapter is None:
+            self.found.warnings.append(f"{path}: has no custom_llm_provider with a batch lane and is passed over")
+            return
+        entry = ModelEntry("", "*", adapter.capabilities.provider)
+        params = self._with_credential(params, path)
+        self._account(entry, adapter, raw, params, path, self._free(FILES + adapter.capabilities.provider))
+
+    def everything(self) -> None:
+        """Let a lone `*` name what the environment has accounts for, but for what other entries name."""
+        star = next((each for each in self.found.entries if each.name == each.model == "*" and each.closed), None)
+        known = {each.name for each in self.found.entries}
+        made: list[ModelEntry] = []
+        for provider in catalog.names() if star is not None else ():
+            adapter = _adapter(provider)
+            if adapter is None or not self._accounts.proves(provider):
+                continue
+            if self._accounts.read(adapter, {}, "model_list")[0] is None:  # a host is missing: it is nobody's fault
+                continue
+            slug = self._free(f"{PREFIX}any-{provider}")
+            account = self._account(ModelEntry("*", "*", provider), adapter, {}, {}, "model_list: *", slug)
+            names = everything(provider, adapter.capabilities.model_patterns)
+            made += [replace(account, name=name, model=model, of="*") for name, model in names if name not in known]
+        if star is not None and made:
+            self.found.entries = [*(each for each in self.found.entries if each is not star), *made]
+
+    def _with_credential(self, params: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+        """Return parameters with those of the credential that they name, which are weaker, as in LiteLLM."""
+        named = params.get("litellm_credential_name")
+        if not isinstance(named, str) or not named:
+            return params
+        if named not in self._litellm.credentials:
+            self.found.warnings.append(f"{path}: litellm_credential_name names nothing in credential_list")
+        return {**self._litellm.credentials.get(named, {}), **params}
 
     def _account(
-        self, entry: ModelEntry, adapter: BatchProvider, raw: object, params: Mapping[str, Any], path: str
+        self,
+        entry: ModelEntry,
+        adapter: BatchProvider,
+        raw: object,
+        params: Mapping[str, Any],
+        path: str,
+        slug: str | None = None,
     ) -> ModelEntry:
         assert entry.provider is not None
-        slug = self._slug(entry, raw, params)
-        credentials, why = self._credentials(adapter, params, path)
+        slug = slug or self._slug(entry, raw, params)
+        credentials, why = self._accounts.read(adapter, params, path)
         if credentials is None:
             self.found.disabled[slug] = why
             self.found.warnings.append(f"{path}: {why}, so batches cannot use this model")
             return replace(entry, slug=slug, closed=DISABLED)
-        drop = params.get("drop_params")
-        key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=(entry.model,))
+        drop, models = params.get("drop_params"), (entry.model,) if entry.model != "*" or entry.name else None
+        key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=models)
         if isinstance(drop, bool):
             key = key.model_copy(update={"drop_params": drop})
+        if _info(raw).get("retired") is True:
+            key = key.model_copy(update={"retired": True})
         self.found.virtual_keys[slug] = key
-        return replace(entry, slug=slug, closed=None)
+        return replace(entry, slug=slug, closed=RETIRED if key.retired else None)
 
-    def _credentials(
-        self, adapter: BatchProvider, params: Mapping[str, Any], path: str
-    ) -> tuple[Credentials | None, str]:
-        fields = adapter.credentials.model_fields
-        given = {name: value for name, value in params.items() if name in fields}
-        base = next((params[name] for name in _BASES if params.get(name) is not None), None)
-        based = base is not None and "custom_host" in fields and "custom_host" not in given
-        if based:
-            given["custom_host"] = base
-        if (organization := params.get("organization")) is not None and "openai_organization" in fields:
-            given.setdefault("openai_organization", organization)
-        for theirs, ours in adapter.capabilities.litellm.items():
-            if params.get(theirs) is not None:
-                given.setdefault(ours, params[theirs])
-        settings, missing = self._resolve(given, path)
-        if missing:
-            return None, ", ".join(dict.fromkeys(missing.values()))
-        if based and isinstance(settings["custom_host"], str):
-            settings["custom_host"] = adapter.capabilities.api_base.host(settings["custom_host"])
-        try:
-            credentials = adapter.credentials.model_validate(settings)
-        except ValidationError as error:  # its texts may quote what they refuse: the names are enough
-            names = {".".join(map(str, fault["loc"])) or "credentials" for fault in error.errors(include_input=False)}
-            return None, f"{', '.join(sorted(names))} missing or unusable"
-        wrong = [f"{name} {what}" for name, what in credential_problems(credentials)]
-        return (None, ", ".join(wrong)) if wrong else (credentials, "")
+    def _free(self, slug: str) -> str:
+        found = next(name for n in count(1) if (name := slug if n == 1 else f"{slug}-{n}") not in self._taken)
+        self._taken.add(found)
+        return found
 
     def _slug(self, entry: ModelEntry, raw: object, params: Mapping[str, Any]) -> str:
         plain = PREFIX + _NOT_IN_SLUG.sub("-", entry.name.replace("*", "any"))[:_NAME_KEPT].strip("-")
@@ -138,6 +180,11 @@ def _parts(raw: object) -> tuple[Mapping[str, Any], str, str]:
     params = found if isinstance(found, Mapping) else {}
     name, model = entry.get("model_name"), params.get("model")
     return params, name if isinstance(name, str) else "", model if isinstance(model, str) else ""
+
+
+def _info(raw: object) -> Mapping[str, Any]:
+    found = raw.get("model_info") if isinstance(raw, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _provider(params: Mapping[str, Any], model: str) -> tuple[str | None, str]:
@@ -164,28 +211,10 @@ def _adapter(provider: str) -> BatchProvider | None:
 
 
 def _identity(entry: ModelEntry, raw: object, params: Mapping[str, Any]) -> str:
-    info = raw.get("model_info") if isinstance(raw, Mapping) else None
     key = params.get("api_key")
     told = [
         *(entry.provider, entry.model, params.get("api_base")),
         key if isinstance(key, str) and key.startswith(REFERENCE) else None,
-        info.get("id") if isinstance(info, Mapping) else None,
+        _info(raw).get("id"),
     ]
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:6]
-
-
-def _number(value: object) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
-    return float(value) if usable else None  # type: ignore[arg-type]
-
-
-def _weighted(
-    entries: Sequence[ModelEntry], weights: Sequence[tuple[float | None, float | None]]
-) -> Iterator[ModelEntry]:
-    """Give each entry its weight: `weight` where any entry of its name has one, or else `rpm`, or else 1."""
-    given: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
-    for entry, each in zip(entries, weights, strict=True):
-        given[entry.name].append(each)
-    for entry, (weight, rpm) in zip(entries, weights, strict=True):
-        chosen = weight if any(each is not None for each, _ in given[entry.name]) else rpm
-        yield replace(entry, weight=1.0 if chosen is None else chosen)

@@ -2,8 +2,8 @@
 
 `parse` lists every problem at once, one a line, each with its dotted path; no message shows a value, it could be a
 secret. A missing environment variable disables the virtual key or drops the API key it stands in; anywhere else it is
-a problem. Of LiteLLM's own sections `model_list` and `litellm_settings.drop_params` are read, and nothing in them is a
-problem.
+a problem, and so is one that is misspelt. What is read of LiteLLM's own sections is in `litellm_file` and `model_list`;
+beside a master key that cannot be had, nothing in them is a problem.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +19,11 @@ from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from proxy_plugin.config.accounts import EntryAccounts
+from proxy_plugin.config.includes import read_included
+from proxy_plugin.config.litellm_file import LiteLLM, read_litellm
 from proxy_plugin.config.model_list import Models, read_models
+from proxy_plugin.config.references import ABSENT, misspelt, misspelt_keys, replaced
 from proxy_plugin.config.sections import (
     OWN_KEY_PREFIX,
     SLUG,
@@ -37,9 +41,9 @@ from proxy_plugin.config.sections import (
     VirtualKey,
     credential_problems,
 )
-from proxy_plugin.config.yaml_document import read_yaml
+from proxy_plugin.ground.environment import lent
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.ground.masking import REFERENCE, Masker
+from proxy_plugin.ground.masking import Masker
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import condition_bounds, portkey_config
@@ -47,22 +51,24 @@ from proxy_plugin.routing.config_text import Invalid
 from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
 from proxy_plugin.routing.patterns import refusals
 
-SECTION = "proxy_plugin"
+SECTION, MASTER = "proxy_plugin", "general_settings.master_key"
 _SLUG_RULE = "must be 1 to 64 letters, digits, dots, underscores or hyphens"
-_ABSENT = object()
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read a configuration file. Raises ConfigError with all problems, one a line, before anything is started."""
+    """Read a configuration file and what it includes. Raises ConfigError with all problems, one a line."""
     try:
-        return parse(read_yaml(path), os.environ if environ is None else environ)
+        mapping, files = read_included(path)
+        return replace(parse(mapping, os.environ if environ is None else environ), files=files)
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply, or an alias that contains itself") from None
 
 
 def parse(mapping: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     """Check the content of a configuration file. Raises ConfigError with all problems, one a line."""
-    return _Parse(environ).config(mapping)
+    litellm = read_litellm(mapping, environ, SECTION)
+    with lent(litellm.lent):  # credentials of clouds look for themselves
+        return _Parse(litellm).config(mapping)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -72,20 +78,22 @@ M = TypeVar("M", bound=BaseModel)
 class _Parse:
     """One reading of one configuration: what is wrong with it gathers here."""
 
-    environ: Mapping[str, str] = field(repr=False)
+    litellm: LiteLLM = field(repr=False)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def config(self, mapping: Mapping[str, Any]) -> Config:
         section = self._section(mapping)
+        self.problems += misspelt_keys(mapping.get("environment_variables"), "environment_variables")
         disabled: dict[str, str] = {}
         parts: dict[str, Any] = {name: self._settings(model, section, name) for name, model in _SECTIONS.items()}
-        parts["api_keys"] = tuple(self._api_keys(section.get("api_keys")))
+        parts["api_keys"] = self._with_master(tuple(self._api_keys(section.get("api_keys"))))
         parts["virtual_keys"] = dict(self._virtual_keys(section.get("virtual_keys"), disabled))
         parts["model_list"] = tuple(self._list(mapping.get("model_list"), "model_list"))
         models = self._models(parts["model_list"], {*parts["virtual_keys"], *disabled})
         parts["models"] = tuple(models.entries)
-        parts["drop_params"] = _drops_params(mapping.get("litellm_settings"))
+        parts["drop_params"] = self.litellm.drop_params
+        parts["unread"] = (*self.litellm.unread, *models.unread)
         parts["virtual_keys"] |= models.virtual_keys
         disabled |= models.disabled
         slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
@@ -102,6 +110,7 @@ class _Parse:
             self.warnings.append(f"{SECTION}: there is no such section, so no virtual key is configured{near}")
         section = self._mapping(mapping.get(SECTION), SECTION)
         known = {*_SECTIONS, "api_keys", "virtual_keys", "configs"}
+        self.problems += [f"{name}: belongs below {SECTION}, as {SECTION}.{name}" for name in mapping if name in known]
         self.problems += [_unknown(f"{SECTION}.{name}", str(name), known) for name in section if name not in known]
         return section
 
@@ -130,6 +139,26 @@ class _Parse:
         self.warnings += dropped
         if dropped and not kept:
             self.problems += [*dropped, f"{SECTION}.api_keys: no key is left; access is never opened for lack of keys"]
+
+    def _with_master(self, api_keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        """Return the keys, with LiteLLM's master key: where the proxy is closed, the batch API is not open."""
+        if self.litellm.master_key is None:
+            return api_keys
+        value, missing = self._resolved(self.litellm.master_key, MASTER)
+        workspaces = {key.workspace for key in api_keys}
+        entry = {"name": MASTER, "key": value, "forward": True, "workspace": "default"}
+        if len(workspaces) == 1:
+            entry["workspace"] = workspaces.pop()
+        for why in missing.values():
+            told = f"{MASTER}: {why}"
+            self.warnings.append(f"{told}, so it opens nothing here")
+            if not api_keys:
+                self.problems.append(f"{told}; access is never opened for lack of keys")
+        master = None if missing else self._checked(ApiKey, entry, MASTER, missing)
+        if master is None:
+            return api_keys
+        same = tuple(key.model_copy(update={"forward": True}) for key in api_keys if key.digest() == master.digest())
+        return (*(key for key in api_keys if key.digest() != master.digest()), *(same or (master,)))
 
     def _check_api_keys(self, api_keys: tuple[ApiKey, ...], slugs: Iterable[str]) -> None:
         path = f"{SECTION}.api_keys"
@@ -218,7 +247,7 @@ class _Parse:
         return None
 
     def _models(self, entries: tuple[object, ...], taken: Iterable[str]) -> Models:
-        models = read_models(entries, self._resolved, taken)
+        models = read_models(entries, EntryAccounts(self._resolved, self.litellm.environ), self.litellm, taken)
         self.warnings += models.warnings
         return models
 
@@ -264,8 +293,9 @@ class _Parse:
     def _resolved(self, raw: object, path: str) -> tuple[Any, dict[str, str]]:
         """Return the value with its references replaced, and {path: why} of those whose variable is missing."""
         missing: dict[str, str] = {}
-        value = _replaced(raw, path, self.environ, missing)
-        return (None if value is _ABSENT else value), missing
+        value = replaced(raw, path, self.litellm.environ, missing)
+        self.problems += misspelt(raw, path)
+        return (None if value is ABSENT else value), missing
 
     def _checked(
         self,
@@ -320,26 +350,6 @@ _SECTIONS: dict[str, type[Settings]] = {
 }
 
 
-def _replaced(raw: object, path: str, environ: Mapping[str, str], missing: dict[str, str]) -> object:
-    if isinstance(raw, str) and raw.startswith(REFERENCE):
-        name = raw.removeprefix(REFERENCE)
-        text = environ.get(name, "").strip()  # a newline at the end of a mounted secret is never meant
-        if not text:
-            missing[path] = f"environment variable {name} is {'empty' if name in environ else 'not set'}"
-        return text or _ABSENT
-    if isinstance(raw, Mapping):
-        items = {key: _replaced(item, f"{path}.{key}", environ, missing) for key, item in raw.items()}
-        return {key: item for key, item in items.items() if item is not _ABSENT}
-    if isinstance(raw, list | tuple):
-        values = [_replaced(item, f"{path}.{index}", environ, missing) for index, item in enumerate(raw)]
-        return [value for value in values if value is not _ABSENT]
-    return raw
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if name else path
-
-
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -371,7 +381,3 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _drops_params(settings: object) -> bool:
-    return isinstance(settings, Mapping) and settings.get("drop_params") is True

@@ -53,6 +53,7 @@ class Server(Settings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
     upstream: BaseUrl | None = None
+    upstream_host: Literal["client", "upstream"] = "client"  # whose name it is asked by: `Host`
     custom_hosts: tuple[HostEntry, ...] = ()
     media_hosts: tuple[HostEntry, ...] = ()  # pictures may come from these although they are private
     metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # without one /metrics names no tenant
@@ -88,6 +89,7 @@ class ApiKey(Settings):
     workspace: Slug = "default"
     virtual_keys: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?\[\]!-]{1,64}$")], ...] = ("*",)
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # globs of models, names, or @slug/model
+    forward: bool = False  # the upstream knows it, too: it is passed on
     # A virtual key or a saved config, for work that neither headers nor lines place.
     default: Annotated[Slug | None, BeforeValidator(_without_at)] = None
 
@@ -263,6 +265,9 @@ class ModelEntry:
     slug: str | None = None
     weight: float = 1.0
     closed: str | None = None
+    alias: bool = False  # another name, `router_settings.model_group_alias`
+    hidden: bool = False  # from lists of models
+    of: str | None = None  # the name in the list that this one is a part of: a lone `*` has many
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,8 @@ class Config:
     models: tuple[ModelEntry, ...] = ()
     drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`
     warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()  # what LiteLLM's sections say and this gateway does not read
+    files: tuple[Path, ...] = ()  # that it was read from
 
     @property
     def shared(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 # By their names; what the configuration has read is known by its value.
 _SECRET = re.compile(
@@ -19,3 +20,18 @@ def forget_secrets(known: Iterable[str] = ()) -> None:
     for name, value in list(os.environ.items()):
         if _SECRET.search(name.upper()) or any(secret in value for secret in held):
             del os.environ[name]
+
+
+@contextmanager
+def lent(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a while. Nothing may start a process meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

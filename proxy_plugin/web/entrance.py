@@ -19,14 +19,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from proxy_plugin.access import headers
-from proxy_plugin.access.callers import Callers
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.connections import most_open
-from proxy_plugin.gateway import Traffic
+from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import BadRequest, GatewayError, NoSpace, NotFound, TooManyRequests, Unavailable
 from proxy_plugin.storage.errors import RegistryFull
-from proxy_plugin.web import time_limit
+from proxy_plugin.web import provider_paths, time_limit
 from proxy_plugin.web.answers import error_answer, json_answer
 from proxy_plugin.web.content_encoding import unpacked_by_server
 from proxy_plugin.web.keys import CALLER, HEADERS, REQUEST_ID, request_id
@@ -44,23 +43,44 @@ CLIENT_GONE = 499  # in the log only, as nginx writes it
 class Entrance:
     """Guards the routes in `routes`; hands what the application does not serve to the upstream, if there is one."""
 
-    def __init__(self, config: Config, callers: Callers, traffic: Traffic, upstream: Upstream | None) -> None:
+    def __init__(self, gateway: Gateway, upstream: Upstream | None) -> None:
         self.routes: dict[AbstractRoute, Served] = {}
-        self._config, self._callers, self._traffic, self._upstream = config, callers, traffic, upstream
-        self._most_passed_on = max(1, most_open(config) // 2)
+        self._gateway, self._upstream = gateway, upstream
+        self._callers, self._traffic = gateway.callers, gateway.traffic
+        self._most_passed_on = max(1, most_open(gateway.config) // 2)
+
+    @property
+    def _config(self) -> Config:
+        return self._gateway.config
 
     @web.middleware
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer our routes, forward what nobody here serves, and leave the rest to the application."""
         route = self.routes.get(request.match_info.route)
-        if route is not None:
+        if route is not None and not (route.shared and self._is_for_upstream(request)):
             return await self._answer(request, handler, route)
+        if route is not None:
+            return await self._answer(request, self._pass_on_shared, None)
         unserved = request.match_info.http_exception is not None
         if self._upstream is not None and unserved:
             return await self._answer(request, self._pass_on, None)
         if not unserved and takes_many_paths(request) and _is_nobodys(request):
             return await self._answer(request, _refuse_path, None)
         return await handler(without_our_keys(request, self._callers))
+
+    def _is_for_upstream(self, request: web.Request) -> bool:
+        """Tell whether what we share is the upstream's: nobody of ours asks."""
+        if self._upstream is None:
+            return False
+        try:
+            self._callers.authenticate(request.headers, request.remote)
+        except GatewayError:
+            return True
+        return False
+
+    async def _pass_on_shared(self, request: web.Request) -> web.StreamResponse:
+        assert self._upstream is not None
+        return await self._upstream.forward(request)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         assert self._upstream is not None
@@ -71,14 +91,16 @@ class Entrance:
         if request.version < HttpVersion11:
             return None
         route = self.routes[request.match_info.route]
+        if route.shared and self._is_for_upstream(request):
+            await _go_on(request)
+            return None
         began = time.perf_counter()
         try:
             self._admit(request, route)
             await _check_expectation(request, route)
         except Exception as error:  # noqa: BLE001 - the border of the process: every error becomes an answer
             return await self._refuse(request, route, error, began)
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+        await _go_on(request)
         return None
 
     async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -151,8 +173,11 @@ class Entrance:
         caller = self._callers.authenticate(request.headers, request.remote)
         if route.new_work and self._traffic.stopping:
             raise Unavailable("The gateway is stopping and takes no new work; nothing was done.")
-        request[CALLER] = caller
-        return asked
+        needed = route.method == hdrs.METH_POST and route.path.endswith(("/batches", "/batches/plan"))
+        named = request.match_info.get(provider_paths.PROVIDER)
+        placed = provider_paths.placed(asked, named, self._config, caller, needed=needed)
+        request[CALLER], request[HEADERS] = caller, placed
+        return placed
 
     async def _refuse(
         self, request: web.Request, route: Served | None, error: Exception, began: float
@@ -173,6 +198,11 @@ def _is_nobodys(request: web.Request) -> bool:
 
 async def _refuse_path(request: web.Request) -> web.StreamResponse:  # noqa: ARG001
     raise NotFound("This gateway has no such route.")
+
+
+async def _go_on(request: web.Request) -> None:
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
 
 
 async def _check_expectation(request: web.Request, route: Served) -> None:

@@ -7,24 +7,27 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
+import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy_plugin.access.callers import API_KEY, CREDENTIAL_HEADERS, Callers
 from proxy_plugin.access.headers import strip_credentials
+from proxy_plugin.config import Server
 from proxy_plugin.ground import logs
-from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.ground.errors import BadRequest, GatewayError
+from proxy_plugin.web import websockets
 from proxy_plugin.web.content_encoding import unpacked_by_server
 from proxy_plugin.web.pace import BodyLate, pace_of
 
 LOG = logging.getLogger("proxy_plugin.upstream")
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 0.5  # between looks whether the client of a slow answer is still there
+MODELS_SECONDS, MODELS_BYTES = 10.0, 8 * 2**20  # for its list of models
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -49,6 +52,20 @@ class UpstreamFailed(GatewayError):
     default_code: ClassVar[str | None] = "upstream_failed"
 
 
+class WebsocketRefused(GatewayError):
+    """The upstream does not open this websocket, for the reason that its status says."""
+
+    status: ClassVar[int] = 502
+    default_code: ClassVar[str | None] = "upstream_refused"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"The upstream of this gateway refused the websocket with HTTP {status}.")
+        if status >= web.HTTPBadRequest.status_code:
+            self.status = status  # type: ignore[misc]
+        if status < web.HTTPInternalServerError.status_code:
+            self.type = BadRequest.type  # type: ignore[misc]
+
+
 class ClientGone(ConnectionError):
     """Nobody waits for the answer any more."""
 
@@ -60,14 +77,17 @@ class Upstream:
     with a body get a fresh connection, because aiohttp cannot repeat a streamed body that met a stale one.
     """
 
-    def __init__(self, base_url: str, callers: Callers, ca_bundle: Path | None = None) -> None:
-        self._base = base_url.rstrip("/")
+    def __init__(self, server: Server, callers: Callers) -> None:
+        self._base = (server.upstream or "").rstrip("/")
+        self._keeps_host = server.upstream_host == "client"
         self._callers = callers
-        self._ca_bundle = ca_bundle
+        self._ca_bundle = server.ca_bundle
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """Stream a request there and its answer back. Raises UpstreamFailed if there is no answer."""
+        if websockets.is_asked(request):
+            return await self._websocket(request)
         call = asyncio.create_task(self._call(request))
         try:
             answer = await _while_client_waits(request, call)
@@ -76,13 +96,29 @@ class Upstream:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if isinstance(error.__cause__, BodyLate):  # not the upstream's fault, but the client's
                 raise error.__cause__ from None
-            logs.event(LOG, "upstream_failed", level=logging.WARNING, error=error)
-            raise UpstreamFailed("The upstream of this gateway did not answer.") from error
+            raise _failed(error) from error
         except asyncio.CancelledError:
             call.cancel()
             raise
         async with answer:
             return await _stream_back(request, answer)
+
+    async def models(self, request: web.Request) -> list[dict[str, Any]]:
+        """Return the models that it lists for this caller; none where it refuses, or fails, which is logged."""
+        headers = self._headers(request)
+        headers["Accept-Encoding"] = "identity"
+        headers.popall(hdrs.IF_NONE_MATCH, None)
+        try:
+            async with asyncio.timeout(MODELS_SECONDS):
+                asked = self._session(fresh=False).get(self._url(request), headers=headers, allow_redirects=False)
+                async with asked as answer:
+                    if answer.status == web.HTTPOk.status_code:
+                        return await _listed(answer)
+            reason = f"HTTP {answer.status}"
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+            reason = type(error).__name__
+        logs.event(LOG, "upstream_models_missing", reason=reason)
+        return []
 
     async def close(self) -> None:
         """Close all connections."""
@@ -93,11 +129,40 @@ class Upstream:
         has_body = request.body_exists
         return await self._session(fresh=has_body).request(
             request.method,
-            URL(self._base + self._callers.keys.without_in_query(request.rel_url.raw_path_qs), encoded=True),
-            headers=_request_headers(request, self._callers),
+            self._url(request),
+            headers=self._headers(request),
             data=_body(request) if has_body else None,
             allow_redirects=False,
         )
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        headers, protocols = websockets.handshake(self._headers(request))
+        try:
+            behind = await self._session(fresh=True).ws_connect(
+                self._url(request), headers=headers, protocols=protocols, max_msg_size=websockets.MOST_BYTES
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            logs.event(LOG, "upstream_websocket_refused", status=error.status)
+            raise WebsocketRefused(error.status) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _failed(error) from error
+        async with behind:
+            return await websockets.joined(request, behind)
+
+    def _url(self, request: web.Request) -> URL:
+        return URL(self._base + self._callers.keys.without_in_query(request.rel_url.raw_path_qs), encoded=True)
+
+    def _headers(self, request: web.Request) -> CIMultiDict[str]:
+        kept = _request_headers(request, self._callers)
+        host = kept.pop(hdrs.HOST, None)
+        if host is not None:
+            kept.setdefault(hdrs.X_FORWARDED_HOST, host)
+            if self._keeps_host:
+                kept[hdrs.HOST] = host
+        kept.setdefault(hdrs.X_FORWARDED_PROTO, request.scheme)
+        if request.remote is not None:
+            kept[hdrs.X_FORWARDED_FOR] = ", ".join([*kept.popall(hdrs.X_FORWARDED_FOR, []), request.remote])
+        return kept
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
         if fresh not in self._sessions:
@@ -110,6 +175,46 @@ class Upstream:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             )
         return self._sessions[fresh]
+
+
+def _failed(error: BaseException) -> UpstreamFailed:
+    logs.event(LOG, "upstream_failed", level=logging.WARNING, error=error)
+    return UpstreamFailed("The upstream of this gateway did not answer.")
+
+
+class _Models(msgspec.Struct):
+    data: list[dict[str, Any]]
+
+
+async def _listed(answer: aiohttp.ClientResponse) -> list[dict[str, Any]]:
+    """Return the entries of a list of models. Raises msgspec.MsgspecError for what is none, or too long."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MODELS_BYTES:
+            raise msgspec.DecodeError("too long")
+    return [each for each in msgspec.json.decode(body, type=_Models).data if isinstance(each.get("id"), str)]
+
+
+class _Watch:
+    """Ends an answer whose client has gone, within half a second: its next piece may be long in coming."""
+
+    def __init__(self, request: web.Request, answer: aiohttp.ClientResponse) -> None:
+        self.gone = False
+        self._request, self._answer = request, answer
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if self._request.transport is None:
+            self.gone = True
+            self._answer.close()
+        else:
+            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
 
 
 async def _while_client_waits(
@@ -136,19 +241,23 @@ async def _stream_back(request: web.Request, answer: aiohttp.ClientResponse) -> 
     kept = _end_to_end(answer.headers)
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
     await response.prepare(request)
+    watch = _Watch(request, answer)
     try:
         async for chunk in answer.content.iter_any():
             await response.write(chunk)
-    except aiohttp.ClientPayloadError as error:
+    except aiohttp.ClientError as error:
+        if watch.gone:
+            raise ClientGone from None
         logs.event(LOG, "upstream_broke_off", level=logging.WARNING, error=error)
         if request.transport is not None:
             request.transport.abort()
+    finally:
+        watch.end()
     return response
 
 
 def _request_headers(request: web.Request, callers: Callers) -> CIMultiDict[str]:
     kept = _end_to_end(_without_our_keys(request, callers))
-    kept.popall(hdrs.HOST, None)
     if unpacked_by_server(request):
         kept.popall(hdrs.CONTENT_ENCODING)
         kept.popall(hdrs.CONTENT_LENGTH, None)
@@ -187,7 +296,10 @@ def _without_our_keys(request: web.Request, callers: Callers) -> CIMultiDict[str
     """Look at each header on its own too: a wrong key in one must not carry a right one in another to the outside."""
     kept = CIMultiDict(request.headers)
     with suppress(GatewayError):  # nobody of ours: the application behind has its own callers
-        kept = strip_credentials(request.headers, callers.authenticate(request.headers, request.remote))
+        caller = callers.authenticate(request.headers, request.remote)
+        kept = strip_credentials(kept, caller)
+        if caller.forwards and caller.credential_in == API_KEY:  # the application behind looks for it elsewhere
+            kept[hdrs.AUTHORIZATION] = f"Bearer {request.headers[API_KEY].strip()}"
     ours = {
         name
         for name in CREDENTIAL_HEADERS
@@ -200,6 +312,7 @@ def _is_ours(value: str, callers: Callers, remote: str | None) -> bool:
     scheme, _, token = value.strip().partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else value.strip()
     try:
-        return callers.authenticate(CIMultiDict({API_KEY: key}), remote).credential_in is not None
+        caller = callers.authenticate(CIMultiDict({API_KEY: key}), remote)
     except GatewayError:
         return False
+    return caller.credential_in is not None and not caller.forwards

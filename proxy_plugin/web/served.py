@@ -23,3 +23,4 @@ class Served(NamedTuple):
     handler: Handler
     precheck: Precheck | None = None
     new_work: bool = False  # refused while the gateway stops
+    shared: bool = False  # the upstream has it, too: for callers that are not ours

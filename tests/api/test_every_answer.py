@@ -15,7 +15,7 @@ from tests.support.served import KEY, TARGET, WANTED, WHO, Served, running
 from tests.support.wire import Log, wire
 
 REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
-OURS = {"file_id": "file-1", "batch_id": BATCH_ID, "upload_id": "upload_x", "model": "@lane/m"}
+OURS = {"file_id": "file-1", "batch_id": BATCH_ID, "upload_id": "upload_x", "model": "@lane/m", "provider": "openai"}
 VARYING = {"date", "x-request-id", "x-portkey-trace-id", "transfer-encoding", "content-length"}
 ROW = b'{"id":"batch_req_012345678900000000","custom_id":"a","response":null,"error":null}\n'
 LEDGER = b'{"line":1,"custom_id":"a","provider":"p","virtual_key":"lane","model":"m","outcome":"succeeded"}\n'

@@ -8,6 +8,9 @@ from typing import Any
 import openai
 import pytest
 
+from proxy_plugin.access.callers import Caller
+from proxy_plugin.api import models
+from proxy_plugin.config import parse
 from tests.support.served import KEY, OTHER_KEY, WHO, Served, running
 
 OTHER = {"Authorization": f"Bearer {OTHER_KEY}"}
@@ -94,6 +97,12 @@ async def test_a_model_that_is_not_there(tmp_path: Path, name: str) -> None:
                 "code": "model_not_found",
             },
         )
+
+
+def test_an_alias_is_listed_unless_it_is_hidden() -> None:
+    aliases = {"shown": "fast", "unseen": {"model": "fast", "hidden": True}}
+    config = parse({"model_list": MODEL_LIST, "router_settings": {"model_group_alias": aliases}}, {})
+    assert set(models.reachable(config, Caller("any", "one"))) == {"fast", "shown"}
 
 
 async def test_the_model_of_another_caller_is_not_there(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ async def test_method_target_headers_and_body_arrive_as_sent(tmp_path: Path, met
         assert [value for name, value in seen["headers"] if name == "X-Twice"] == ["1", "2"]
         named = {name.lower(): value for name, value in seen["headers"]}
         assert (named["content-type"], named["user-agent"]) == ("text/odd", "mine")
-        assert named["host"] == f"127.0.0.1:{it.port}"
+        assert (named["host"], named["x-forwarded-host"]) == ("gateway", "gateway")
+        assert (named["x-forwarded-for"], named["x-forwarded-proto"]) == ("127.0.0.1", "http")
         assert {"accept", "accept-encoding", "expect"}.isdisjoint(named)
 
 
@@ -456,3 +457,31 @@ async def test_header_bytes_that_are_no_utf8_do_not_stop_a_request(tmp_path: Pat
         await client.write(raw("/own"))
         answer = await client.answer()
         assert (answer.status, json.loads(answer.body)) == (200, "\xff\xfe")
+
+
+THEIRS = "sk-master-of-the-proxy-behind"
+SHARED = {"name": "master", "key": THEIRS, "forward": True}
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ({"Authorization": f"Bearer {THEIRS}"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS, "Authorization": "Bearer OPENAI_API_KEY"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": KEY, "Authorization": f"Bearer {THEIRS}"}, f"Bearer {THEIRS}"),
+        ({"x-portkey-api-key": THEIRS, "Authorization": f"Bearer {KEY}"}, f"Bearer {THEIRS}"),
+        ({"Authorization": f"Bearer {KEY}"}, None),
+    ],
+)
+async def test_a_key_that_the_upstream_knows_too_is_passed_on(
+    tmp_path: Path, sent: dict[str, str], arrives: str | None
+) -> None:
+    keys = [SHARED, {"name": "first", "key": KEY, "workspace": "one"}]
+    async with fronted(tmp_path, api_keys=keys) as (served, it):
+        assert (await served.call("GET", "/v1/batches", headers=sent))[0] == 200
+        await served.call("POST", "/v1/chat/completions", {}, headers=sent)
+        headers = {name.lower(): value for name, value in it.seen[0]["headers"]}
+        assert headers.get("authorization") == arrives
+        assert "x-portkey-api-key" not in headers
+        assert KEY not in str(it.seen)

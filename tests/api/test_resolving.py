@@ -44,7 +44,7 @@ CALLERS = [
     {"name": "second", "key": OTHER_KEY, "workspace": "one", "virtual_keys": ["none"]},
 ]
 MODELS = [
-    {"model_name": "fast", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "sk-of-the-operator"}},
+    {"model_name": "fast", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "sk-mini", "weight": 1}},
     {"model_name": "fast", "litellm_params": {"model": "anthropic/claude-x", "api_key": "sk-z", "weight": 3}},
     {"model_name": "hers", "litellm_params": {"model": "openai/gpt-4o", "api_key": "sk-of-the-operator"}},
     {"model_name": "local", "litellm_params": {"model": "no-such-service/x"}},

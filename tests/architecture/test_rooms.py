@@ -20,7 +20,7 @@ FLOORS: tuple[set[str], ...] = (
     {"gateway"},
     {"engine", "web"},
     {"api"},
-    {"app"},
+    {"app", "reload"},
     {"serve"},
     {"cli"},
     {"__main__"},

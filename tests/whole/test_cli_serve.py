@@ -263,6 +263,52 @@ def test_a_registry_that_is_no_database_is_one_clear_line(gateway: Gateway) -> N
     assert "registry" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("server", "data_dir", "says"),
+    [
+        ({"host": "0.0.0.0"}, "data", "no key is configured, so 0.0.0.0 cannot be served"),
+        ({}, "c.yaml/data", "c.yaml is no folder that can be written"),
+    ],
+)
+def test_check_says_what_serve_would_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], server: dict[str, Any], data_dir: str, says: str
+) -> None:
+    storage = {"data_dir": str(tmp_path / data_dir)}
+    path = written(tmp_path / "c.yaml", {"proxy_plugin": {"server": server, "storage": storage}})
+    assert cli.main(["check", "--config", path]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_hangup_applies_the_file_again(tmp_path: Path) -> None:
+    lane = LANE | {"api_key": "os.environ/SOME_KEY"}
+    gateway = Command(tmp_path, {"lane": lane}, env={"SOME_KEY": "sk-of-the-start"})
+    try:
+        gateway.start()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(as_new(gateway))
+        gateway.api_keys.append({"name": "new", "key": "a-new-key-of-the-file"})
+        gateway.virtual_keys["second"] = LANE | {"api_key": "sk-second-0123456789"}
+        gateway.write_config()
+        gateway.kill(signal.SIGHUP)
+        until(lambda: [line for line in events(gateway) if line["event"] == "reloaded"])
+        with urllib.request.urlopen(as_new(gateway)) as answer:
+            assert answer.status == 200
+        [line] = [line for line in events(gateway) if line["event"] == "reloaded"]
+        assert line["virtual_keys"] == 2, "the variable of the first one is still known"
+        gateway.config.write_text("proxy_plugin: {virtual_keys: {lane: {provider: opnai}}}")
+        gateway.kill(signal.SIGHUP)
+        [refused, *_] = until(lambda: [line for line in events(gateway) if line["event"] == "reload_refused"])
+        assert refused["problems"][0].startswith("proxy_plugin.virtual_keys.lane.provider: unknown provider")
+        with urllib.request.urlopen(as_new(gateway)) as answer:
+            assert answer.status == 200
+    finally:
+        gateway.close()
+
+
+def as_new(gateway: Gateway) -> urllib.request.Request:
+    return urllib.request.Request(f"{gateway.url}/batches", headers={"x-portkey-api-key": "a-new-key-of-the-file"})
+
+
 def test_check_shows_what_is_served_and_no_secret(gateway: Gateway) -> None:
     shown = run("check", "--config", str(gateway.config))
     assert (shown.returncode, shown.stderr) == (0, "")

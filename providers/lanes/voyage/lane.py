@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import (
     Account,
     Capabilities,
@@ -72,6 +73,7 @@ CAPABILITIES = Capabilities(
     input_mode=InputMode.FILE,
     default_host="https://api.voyageai.com/v1",
     model_patterns=("voyage-*",),
+    api_base=ApiBase(cut=("/embeddings",)),
     max_lines=100_000,  # of a client that read the docs; so is the next
     max_bytes=10**9,  # "1 GiB": the smaller reading
     one_model_per_job=True,  # and one of every other parameter: partitions

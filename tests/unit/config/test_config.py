@@ -408,6 +408,7 @@ def test_check_shows_callers_accounts_and_warnings() -> None:
         *(f"    {caveat}" for caveat in caveats),
         "models",
         "  m  cannot be served: x",
+        "  0 of 1 models can run batches, because x cannot be served",
         "configs",
         "  pc-a  acme-ai with a key in the config",
         "warnings",

@@ -179,6 +179,14 @@ def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: py
         ),
         ("azure/mine", "https://openai.example/apim/openai/v1", "https://openai.example/apim"),
         ("openai/gpt-4o", "os.environ/BASE", "https://from.example/v1"),
+        ("mistral/m", "https://h.example", "https://h.example/v1"),
+        ("mistral/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("groq/m", "https://h.example/openai/v1/chat/completions", "https://h.example/openai/v1"),
+        ("xai/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("together_ai/m", "https://h.example/v1/chat/completions", "https://h.example/v1"),
+        ("cohere/m", "https://h.example/v2/chat", "https://h.example"),
+        ("perplexity/m", "https://h.example/chat/completions", "https://h.example/v1"),
+        ("voyage/voyage-3.5", "https://h.example/v1/embeddings", "https://h.example/v1"),
     ],
 )
 def test_the_base_of_an_entry_is_read_by_litellms_rule_for_its_provider(model: str, api_base: str, host: str) -> None:
@@ -281,15 +289,23 @@ def test_a_configured_virtual_key_keeps_its_name() -> None:
     ("params", "weights"),
     [
         ([{}, {}], [1, 1]),
-        ([{"weight": 3}, {}], [3, 1]),
+        ([{"weight": 3}, {}], [3, 0]),
         ([{"rpm": 900}, {"rpm": 100}], [900, 100]),
-        ([{"rpm": 900}, {"weight": 2}], [1, 2]),
+        ([{"rpm": 900}, {"weight": 2}], [0, 2]),
+        ([{"tpm": 9}, {"tpm": 3}], [9, 3]),
+        ([{"weight": 0}, {"weight": 0}], [1, 1]),
         ([{"weight": 0}, {"weight": True}], [0, 1]),
+        ([{"order": 2, "weight": 9}, {"order": 1, "rpm": 7}], [0, 7]),
     ],
 )
 def test_weights_of_one_name(params: list[dict[str, Any]], weights: list[float]) -> None:
     made = [entry("m", f"openai/{n}", **each) for n, each in enumerate(params)]
     assert [each.weight for each in configured(*made, entry("other", "openai/x", weight=9)).models[:-1]] == weights
+
+
+def test_an_entry_that_cannot_be_used_takes_no_lines_from_the_others() -> None:
+    made = [entry("m", "openai/a", weight=5, api_key=None), entry("m", "openai/b"), entry("m", "ollama/c", weight=2)]
+    assert [each.weight for each in configured(*made).models] == [0, 1, 0]
 
 
 def test_check_shows_what_lines_may_name() -> None:
