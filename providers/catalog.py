@@ -185,8 +185,11 @@ def aliases(name: str) -> tuple[str, ...]:
 
 
 def environment(name: str) -> Environment:
-    """Return LiteLLM's variables for a provider; none where it has none."""
-    return ENVIRONMENT.get(name, Environment())
+    """Return LiteLLM's variables for a provider; those that it alone knows have them named alike, as far as they do."""
+    if name in ENVIRONMENT or name not in litellms():
+        return ENVIRONMENT.get(name, Environment())
+    own = name.upper().replace("-", "_")
+    return _key(f"{own}_API_KEY", base=(f"{own}_API_BASE",))
 
 
 def nearest(name: str) -> str | None:

@@ -31,7 +31,7 @@ MISPLACED_HOST = (
     "x-portkey-custom-host goes only with a provider key of your own: 'x-portkey-provider: NAME', the key in "
     "Authorization."
 )
-UNKNOWN_STRATEGY = "Invalid config passed: strategy.mode: must be one of single, loadbalance, fallback, conditional."
+UNKNOWN_STRATEGY = "Invalid config passed: strategy.mode: must be one of single, loadbalance, conditional, fallback."
 MANY = {"targets": [{"virtual_key": "lane", "name": "n" * 400} for _ in range(64)]}
 
 

@@ -44,17 +44,17 @@ def open_names(config: Config) -> set[str]:
 def test_every_model_with_a_lane_is_enabled_by_keys_of_the_environment() -> None:
     environ = KEYS | {"LITELLM_MASTER_KEY": MASTER, "AZURE_API_BASE": "https://mine.openai.azure.com/"}
     config = load(FIXTURES / "keys_of_the_environment.yaml", environ)
-    assert {each.name for each in config.models if each.closed} == {"local", "deepseek"}
-    assert config.warnings == ()
+    assert {each.name for each in config.models if each.closed} == {"deepseek"}
     assert told(config, "model-claude-haiku")["api_key"] == KEYS["ANTHROPIC_API_KEY"]
     assert told(config, "model-azure-gpt-4o")["custom_host"] == "https://mine.openai.azure.com"
     shown = render_check(config)
-    assert "  11 of 13 models can run batches, because ollama has no batch lane; deepseek has no batch lane" in shown
+    assert "  12 of 13 models can run batches, because deepseek lacks something (api_key missing or unusable" in shown
+    assert "set DEEPSEEK_API_KEY" in shown
     assert "  litellm_settings: num_retries, request_timeout, callbacks" in shown
     assert "  model_list.*.litellm_params: max_tokens, temperature" in shown
     assert "  general_settings: database_url" in shown
     assert not [value for value in (*KEYS.values(), MASTER) if value in shown or value in repr(config)]
-    assert check_facts(config)["models"]["can_run_batches"] == 11
+    assert check_facts(config)["models"]["can_run_batches"] == 12
 
 
 def test_without_the_keys_check_says_what_to_set() -> None:
@@ -226,7 +226,7 @@ def test_an_alias_or_a_credential_that_leads_nowhere_is_a_warning() -> None:
     made = {
         "model_list": [entry("m", "openai/x", litellm_credential_name="nobody", api_key="sk-x")],
         "router_settings": {"model_group_alias": {"other": "nothing", "odd": 5}},
-        "files_settings": [{"custom_llm_provider": "ollama"}, 5],
+        "files_settings": [{"custom_llm_provider": "no-such-service"}, 5],
         "proxy_plugin": {},
     }
     assert parse(made, {}).warnings == (

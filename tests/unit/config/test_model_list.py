@@ -104,7 +104,10 @@ def test_an_account_of_litellms_lacks_what_it_needs() -> None:
     made = entry("chat", "deepseek/deepseek-chat")
     del made["litellm_params"]["api_key"]
     [(slug, why)] = configured(made).disabled.items()
-    assert (slug, why) == ("model-chat", "api_key missing or unusable")
+    assert (slug, why) == (
+        "model-chat",
+        "api_key missing or unusable; set DEEPSEEK_API_KEY, or write api_key: os.environ/NAME",
+    )
 
 
 def test_credentials_come_from_the_entry() -> None:
@@ -304,7 +307,11 @@ def test_weights_of_one_name(params: list[dict[str, Any]], weights: list[float])
 
 
 def test_an_entry_that_cannot_be_used_takes_no_lines_from_the_others() -> None:
-    made = [entry("m", "openai/a", weight=5, api_key=None), entry("m", "openai/b"), entry("m", "ollama/c", weight=2)]
+    made = [
+        entry("m", "openai/a", weight=5, api_key=None),
+        entry("m", "openai/b"),
+        entry("m", "no-such-service/c", weight=2),
+    ]
     assert [each.weight for each in configured(*made).models] == [0, 1, 0]
 
 
