@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAt
 
 from proxy_plugin.providers.errors import Refused
 from proxy_plugin.providers.keys import HostCredentials, Key, plain
-from proxy_plugin.providers.signing import aws, aws_keys, entra, google, google_defaults
+from proxy_plugin.providers.signing import aws, aws_files, aws_keys, entra, google, google_aws, google_defaults
 from proxy_plugin.providers.signing.tokens import Bearer, TokenSource
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ _WORKLOAD = {
 }
 _WEB = {"aws_role_arn": "AWS_ROLE_ARN", "aws_web_identity_token_file": "AWS_WEB_IDENTITY_TOKEN_FILE"}
 _AGENT = ("CREDENTIALS_RELATIVE_URI", "CREDENTIALS_FULL_URI", "AUTHORIZATION_TOKEN", "AUTHORIZATION_TOKEN_FILE")
-_ASKING = ("aws_auth_type", "aws_role_arn", "aws_web_identity_token_file")  # for what the machine has
+_IDENTITY = "aws_web_identity_token_file"
+_ASKING = ("aws_auth_type", "aws_role_arn", "aws_profile", _IDENTITY)  # for what the machine has
 _MACHINES = frozenset({"environment", "webIdentity", "container", "instance"})
 _AWS_KEY = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 AWS_OF_LITELLM = {
     "aws_region_name": "aws_region",
+    "aws_profile_name": "aws_profile",
     "aws_role_name": "aws_role_arn",
     "aws_session_name": "aws_role_session_name",
     "aws_sts_endpoint": "aws_sts_endpoint_url",
@@ -143,12 +145,16 @@ class AwsCredentials(HostCredentials):
     """An account of AWS: an access key, that of a session, or what the machine has; and a role that these may take.
 
     Without a key, and without `aws_auth_type`, the machine's own are found as AWS's tools find them: the environment, a
-    web identity, a container's role, an instance's role. See `borrowed`.
+    web identity, a profile of `~/.aws`, a container's role, an instance's role. See `borrowed`.
     """
 
     _bearer: ClassVar[str] = ""  # the variable that may hold `api_key`
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "aws_region": ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
+    }
 
     aws_auth_type: Kind | None = None
+    aws_profile: Annotated[str, Field(pattern=r"^[ -~]{1,128}$")] | None = None  # of the operator's `~/.aws`
     aws_access_key_id: Name | None = None
     aws_secret_access_key: Key | None = None
     aws_session_token: Key | None = None
@@ -190,6 +196,8 @@ class AwsCredentials(HostCredentials):
         keyed = self.aws_auth_type not in _MACHINES and self.aws_web_identity_token_file is None
         if self.aws_access_key_id is not None and not keyed and self.aws_auth_type != "environment":
             raise ValueError(f"an access key does not go with aws_auth_type {self.aws_auth_type or 'webIdentity'}")
+        if self.aws_profile is not None and not self._machines:
+            raise ValueError("aws_profile does not go with a key")
         for name in ("aws_external_id", "aws_web_identity_token_file"):
             if getattr(self, name) is not None and self.aws_role_arn is None:
                 raise ValueError(f"{name} goes with aws_role_arn")
@@ -248,7 +256,22 @@ class AwsCredentials(HostCredentials):
 
 
 def _lent(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) -> dict[str, str]:
-    """Return what the environment says of an account without a key: a key, or a web identity, or neither."""
+    """Return what the machine says of an account without a key: a key, a web identity, a profile, or none of them."""
+    asked, profile = given.get("aws_auth_type"), given.get("aws_profile")
+    lent = {} if profile else _in_environment(given, environ, bearer_in)
+    held = {name for name, value in {**given, **lent}.items() if value}
+    lends = not profile and _set(environ, _WEB).keys() == _WEB.keys()
+    if lends or held & {_AWS_KEY[0], _IDENTITY} or asked not in {None, "accessKey", "assumedRole"}:
+        return lent
+    told = aws_files.found(environ, profile)
+    if given.get("aws_role_arn") and told.get("aws_role_arn"):
+        raise ValueError(
+            "the profile of ~/.aws takes a role itself: leave out aws_role_arn, or name another aws_profile"
+        )
+    return {name: value for name, value in told.items() if not given.get(name)} | lent
+
+
+def _in_environment(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) -> dict[str, str]:
     asked, token = given.get("aws_auth_type"), environ.get(bearer_in, "").strip() if bearer_in else ""
     lent = {"api_key": token} if token and not asked and not given.get("api_key") else {}
     key = _set(environ, {name: name.upper() for name in _AWS_KEY})
@@ -273,6 +296,15 @@ def _container_of(environ: Mapping[str, str]) -> aws_keys.Container | None:
     if relative is not None:
         return aws_keys.Container(aws_keys.AGENT + relative)
     return None if whole is None else aws_keys.Container(whole, token, file)
+
+
+def _on_aws(source: Mapping[str, Any]) -> google_aws.Workload:
+    """Return who signs for a workload of AWS: whoever AWS's tools find, at the machine that the source names."""
+    region = _set(os.environ, {"aws_region": "AWS_DEFAULT_REGION"}) | _set(os.environ, {"aws_region": "AWS_REGION"})
+    machine, named, _ = str(source.get("url") or "").partition("/latest/")
+    found = AwsCredentials.model_validate(region | ({"aws_ec2_metadata_url": machine} if named else {}))
+    told = found.aws_region if "aws_region" in found.model_fields_set else None
+    return google_aws.Workload(found._keys(), told)  # noqa: SLF001 - of this module
 
 
 def _google_account(text: SecretStr) -> SecretStr:
@@ -301,6 +333,7 @@ class GoogleCredentials(HostCredentials):
     google_token_url: Url = google.TOKENS
     google_metadata_url: Url | None = None
     _machines: bool = PrivateAttr(False)
+    _workload: google_aws.Workload | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -319,6 +352,9 @@ class GoogleCredentials(HostCredentials):
     def _one_proof(self) -> GoogleCredentials:
         if self.api_key is not None and self.vertex_service_account_json is not None:
             raise ValueError("give one of vertex_service_account_json and api_key, which is an access token")
+        if (text := self.vertex_service_account_json) is not None:
+            source = google_defaults.source_on_aws(text.get_secret_value())
+            self._workload = None if source is None else _on_aws(source)
         return self
 
     def borrowed(self) -> str | None:
@@ -339,7 +375,7 @@ class GoogleCredentials(HostCredentials):
         if self.vertex_service_account_json is None:
             return {}, Bearer(http, google_defaults.Machine(self.google_metadata_url or google_defaults.MACHINE))
         text = self.vertex_service_account_json.get_secret_value()
-        return {}, Bearer(http, google_defaults.source_of(text, self.google_token_url))
+        return {}, Bearer(http, google_defaults.source_of(text, self.google_token_url, self._workload))
 
 
 def _clear(secret: SecretStr | None) -> str:

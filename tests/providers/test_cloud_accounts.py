@@ -31,6 +31,13 @@ WORKSPACE = {"anthropic_aws_workspace_id": "wrkspc_1"}
 PROJECT = {"vertex_project_id": "p", "anthropic_google_cloud_workspace_id": "wrkspc_1"}
 KEY = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": SECRET}
 ROLE = {"aws_role_arn": "arn:aws:iam::111122223333:role/Gateway"}
+
+
+def pool(**source: Any) -> str:
+    named = dict.fromkeys(("audience", "subject_token_type", "token_url"), "x")
+    return json.dumps({"type": "external_account", **named, "credential_source": source})
+
+
 SERVICE_ACCOUNT = {"vertex_service_account_json": service_account("sk-some")}
 
 
@@ -90,6 +97,8 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (GOOGLE, {**PROJECT, "vertex_service_account_json": "/no/such/file"}, "neither JSON nor the path"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "external_account"}'}, "has no audience"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "gdch"}'}, "is of none of the types"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": pool(executable={"command": "x"})}, "no program is run"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": pool(environment_id="aws1")}, "without region_url"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(lane: Any, given: dict[str, Any], words: str) -> None:
