@@ -116,7 +116,7 @@ class VertexAI:
         """Return hosts, bucket and what proves the account."""
         assert isinstance(credentials, VertexCredentials)
         own = credentials
-        return "\x1f".join((own.host, own.store, own.vertex_storage_bucket_name, *own.identity()))
+        return "\x1f".join((own.base_url(), own.store, own.vertex_storage_bucket_name, *own.identity()))
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, in the words of its model's family."""
@@ -207,7 +207,7 @@ class VertexAI:
             for key, size in whole or found:
                 paths.append(folder / results_name(key, facts))
                 await bucket.bring(key, paths[-1], status, size)
-            await _identify(bucket, status, paths, folder / ".input.jsonl")
+            await _identify(account, status, paths, folder / ".input.jsonl")
         return tuple(path.name for path in paths)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -275,14 +275,14 @@ def _results(own: VertexCredentials, job: Mapping[str, object], part: PartFile) 
     return results | {name: value for name, value in more.items() if value}
 
 
-async def _identify(bucket: Bucket, status: JobStatus, paths: Sequence[Path], document: Path) -> None:
+async def _identify(account: Account, status: JobStatus, paths: Sequence[Path], document: Path) -> None:
     """Give rows without an id that of the line whose request they show, where the input is still there."""
-    facts = status.results
+    facts, bucket = status.results, bucket_of(account)
     if not await asyncio.to_thread(lost_ids.any_lost, paths, facts["mark"]) or "input" not in facts:
         return
     if (size := await bucket.size(facts["input"])) is not None:
         await bucket.bring(facts["input"], document, status, size)
-        await asyncio.to_thread(lost_ids.restore, paths, document)
+        await lost_ids.restore(paths, document, facts["mark"], account.http.intake)
 
 
 VERTEX_AI = VertexAI()
