@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -151,15 +151,22 @@ class Capabilities:
     def host(self, credentials: Credentials) -> str:
         """Return the base URL of an account; in capitals what it does not name."""
         named = {name: value or name.upper() for name, value in credentials}
-        return credentials.custom_host or self.default_host.format_map(named)
+        return credentials.base_url() or self.default_host.format_map(named)
 
 
 class Credentials(BaseModel):
     """Base of every adapter's credential model. Field names are Portkey's headers without `x-portkey-`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Fields -> variables of the environment, LiteLLM's, that say them where an account of the operator's does not. What
+    # callers bring is never filled so.
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     custom_host: str | None = None  # replaces the default base URL, version path included
+
+    def base_url(self) -> str | None:
+        """Return where calls go, None for the provider's own host."""
+        return self.custom_host
 
     def borrowed(self) -> str | None:
         """Name the setting by which these act as the machine, or lead to its files and hosts; None where they do not.
@@ -233,6 +240,7 @@ class PartFile:
     endpoint: str
     model: str | None  # set when the lane wants one model a job
     partition: str = ""
+    window: int = 86_400  # seconds that the batch is given
 
 
 @dataclass(frozen=True, slots=True)

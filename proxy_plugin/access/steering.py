@@ -195,7 +195,8 @@ def _credentials(body: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str
     for name, header in _CREDENTIALS.items():
         value = body.get(name) or nested.get(name) or ""
         if not isinstance(value, str) and (name == ROLE or not isinstance(value, dict)):
-            raise BadRequest(f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type")
+            taken = "a string" if name == ROLE else "an object, or an address as a string"
+            raise BadRequest(f"Invalid type for '{name}': expected {taken}.", param=name, code="invalid_type")
         text = value if isinstance(value, str) else json.dumps(value)
         found |= {header: text} if text else {}
     return found

@@ -55,6 +55,13 @@ def read_models(entries: Sequence[object], resolve: Resolve, taken: Iterable[str
     return reading.found
 
 
+def filled(given: Mapping[str, Any], model: type[Credentials], resolve: Resolve) -> dict[str, Any]:
+    """Return settings of an account with what the environment says of their gaps, in the variables of LiteLLM."""
+    gaps = {name: variables for name, variables in model.gaps.items() if given.get(name) in (None, "")}
+    found, _ = resolve({name: [REFERENCE + each for each in variables] for name, variables in gaps.items()}, "")
+    return {**given, **{name: values[0] for name, values in found.items() if values}}
+
+
 class _Reading:
     def __init__(self, resolve: Resolve, taken: set[str]) -> None:
         self._resolve, self._taken = resolve, taken
@@ -107,7 +114,7 @@ class _Reading:
         for theirs, ours in adapter.capabilities.litellm.items():
             if params.get(theirs) is not None:
                 given.setdefault(ours, params[theirs])
-        settings, missing = self._resolve(given, path)
+        settings, missing = self._resolve(filled(given, adapter.credentials, self._resolve), path)
         if missing:
             return None, ", ".join(dict.fromkeys(missing.values()))
         if based and isinstance(settings["custom_host"], str):

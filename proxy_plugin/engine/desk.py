@@ -160,6 +160,7 @@ class Desk:
             endpoint=part.endpoint,
             model=part.model,
             partition=part.partition_key,
+            window=batch.expires_at - batch.created_at,
         )
 
     def submission_for(self, part: PartRow, batch: BatchRow, row: SubmissionRow) -> Submission:

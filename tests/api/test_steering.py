@@ -219,6 +219,7 @@ async def test_a_place_of_results_belongs_to_an_account_that_has_one(tmp_path: P
         assert (error["param"], error["code"]) == ("output_data_config", "unknown_parameter")
         error = await refused(served, {"x-portkey-virtual-key": "green"}, output_data_config=["x"])
         assert (error["param"], error["code"]) == ("output_data_config", "invalid_type")
+        assert "expected an object, or an address as a string" in error["message"]
         route, _ = await create(served, OWN_BUCKET, job_name="portkey-job", output_data_config=value, role_arn=OWN_ROLE)
     (target,) = route["targets"]
     assert (target["provider"], target["model"]) == ("bedrock", "amazon.nova-lite-v1:0")

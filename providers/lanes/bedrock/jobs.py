@@ -84,7 +84,7 @@ def order(account: Account, part: PartFile, uri: str) -> dict[str, str]:
         "modelInvocationType": part.partition.partition("-")[0],
         "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uri, **owner}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{results}", **key, **owner}},
-        "timeoutDurationInHours": ours.aws_batch_timeout_hours,
+        "timeoutDurationInHours": ours.hours(part.window),
     }
     if ours.aws_batch_tags:
         made["tags"] = [{"key": name, "value": value} for name, value in ours.aws_batch_tags.items()]

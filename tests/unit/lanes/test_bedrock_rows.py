@@ -172,3 +172,22 @@ def test_what_no_job_could_have_is_no_account(given: dict[str, Any]) -> None:
     BedrockCredentials.model_validate(keys)
     with pytest.raises(ValueError, match="validation error"):
         BedrockCredentials.model_validate({**keys, **given})
+
+
+def test_the_environment_fills_the_gaps_of_nobody_who_brings_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buckets and roles of LiteLLM's variables are the operator's: the configuration alone asks for them."""
+    for names in BedrockCredentials.gaps.values():
+        for name in names:
+            monkeypatch.setenv(name, "operators")
+    key = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    brought = BedrockCredentials.model_validate(key)
+    assert (brought.aws_s3_bucket, brought.aws_batch_role_arn, brought.aws_region) == (None, None, "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("window", "said", "hours"),
+    [(86_400, None, 24), (3600, None, 24), (90_000, None, 25), (10**7, None, 168), (1, 48, 48)],
+)
+def test_a_job_may_take_as_long_as_its_batch(window: int, said: int | None, hours: int) -> None:
+    given = {"aws_batch_timeout_hours": said, "aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    assert BedrockCredentials.model_validate(given).hours(window) == hours
