@@ -338,6 +338,10 @@ REMEDIES = [
     ("invalid_grant", "Invalid JWT Signature.", "check the private key"),
     ("invalid_grant", "Invalid grant: account not found", "check client_email"),
     ("PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied", "TokenCreator"),
+    ("permission_error", "Signature expired: 20200101T000000Z is now earlier than 20261130T000000Z", "set the clock"),
+    ("permission_error", "The request signature we calculated does not match the signature", "aws_secret_access_key"),
+    ("permission_error", "Credential should be scoped to a valid region.", "check the region"),
+    ("permission_error", "The security token included in the request is expired", "the session is over"),
     ("rate_limit_exceeded", "Slow down.", ""),
 ]
 

@@ -230,7 +230,7 @@ class VertexAI:
     async def probe(self, account: Account) -> None:
         """Read the head of the list of jobs and of the bucket."""
         await self.fence(account)
-        with refusals.of_bucket(ours(account)):
+        with refusals.of_bucket(ours(account), missing=400):  # the service itself is there
             await _has_objects(bucket_of(account), ours(account).folder(""))
 
     async def clear(self, account: Account, submission: Submission, job: str | None) -> None:  # noqa: ARG002
