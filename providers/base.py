@@ -161,12 +161,17 @@ class Credentials(BaseModel):
     # Fields -> variables of the environment, LiteLLM's, that say them where an account of the operator's does not. What
     # callers bring is never filled so.
     gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    operators: ClassVar[frozenset[str]] = frozenset()  # fields that lead to the machine's own: no caller brings them
 
     custom_host: str | None = None  # replaces the default base URL, version path included
 
     def base_url(self) -> str | None:
         """Return where calls go, None for the provider's own host."""
         return self.custom_host
+
+    def says(self, name: str, text: str) -> bool:
+        """Tell whether a field of these says what a text of a request does, which may write it in another way."""
+        return text == str(getattr(self, name))
 
     def borrowed(self) -> str | None:
         """Name the setting by which these act as the machine, or lead to its files and hosts; None where they do not.

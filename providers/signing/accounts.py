@@ -153,6 +153,8 @@ class AwsCredentials(HostCredentials):
         "aws_region": ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
     }
 
+    operators: ClassVar[frozenset[str]] = frozenset({"aws_profile", "aws_web_identity_token_file"})
+
     aws_auth_type: Kind | None = None
     aws_profile: Annotated[str, Field(pattern=r"^[ -~]{1,128}$")] | None = None  # of the operator's `~/.aws`
     aws_access_key_id: Name | None = None

@@ -55,11 +55,11 @@ class Steered(NamedTuple):
     headers: RequestHeaders
     sent: MultiMapping[str]
     model: str | None = None
-    options: frozenset[str] = frozenset()  # the headers of `sent` that stood in the body
+    options: Mapping[str, str] = {}  # the headers of `sent` that stood in the body -> what they are called there
 
     def where(self, param: str | None) -> str | None:
         """Return what the caller calls a field at fault."""
-        return f"{OPTIONS}.{param}" if param in self.options else param
+        return param if param is None else self.options.get(param, param)
 
 
 def asked(
@@ -82,14 +82,16 @@ def asked(
     for name in query:
         if words.steers(name):
             raise unknown(name)
-    options = _options(body, sent) | _credentials(body, nested)
+    options, own = _options(body, sent), _credentials(body, nested)
+    called = {header: f"{OPTIONS}.{header}" for header in options} | {header: _FIELDS[header] for header in own}
+    options |= own
     merged = _merged(known, sent, options)
     _check_endpoint(body.get("endpoint"), merged.get(ENDPOINT_HEADER))
     read = known if merged is sent else _read(known, merged, options)
     model = _model(read, [(MODEL, body), (f"{PROVIDER_OPTIONS}.{MODEL}", nested)], merged)
     if retry and model is not None:
         raise BadRequest(f"'{MODEL}' does not go with a retry: its lines keep their models.", param=MODEL)
-    return Steered(read, merged, model, frozenset(options))
+    return Steered(read, merged, model, called)
 
 
 def _check_count(*given: Mapping[str, Any]) -> None:
@@ -144,8 +146,10 @@ def _check_field(sent: MultiMapping[str], key: VirtualKey, field: str) -> None:
 
 def _check_true(name: str, param: str, text: str, key: VirtualKey, field: str) -> None:
     held = getattr(key.credentials, field)
-    if any(True for _ in secrets_in(held, field)) or text != str(held):
+    if any(True for _ in secrets_in(held, field)) or not key.credentials.says(field, text):
         about = f"the virtual key {key.slug} has its own. Leave it out"
+        if held is None:
+            about = f"the virtual key {key.slug} has none. Its operator sets {field} there"
         raise BadRequest(f"{name} goes only with a provider key of your own; {about}.", param=param)
 
 

@@ -220,6 +220,8 @@ async def test_a_place_of_results_belongs_to_an_account_that_has_one(tmp_path: P
         error = await refused(served, {"x-portkey-virtual-key": "green"}, output_data_config=["x"])
         assert (error["param"], error["code"]) == ("output_data_config", "invalid_type")
         assert "expected an object, or an address as a string" in error["message"]
+        error = await refused(served, OWN_BUCKET, role_arn="BedrockBatch")
+        assert error["param"] == "role_arn", "as it is called in the body"
         route, _ = await create(served, OWN_BUCKET, job_name="portkey-job", output_data_config=value, role_arn=OWN_ROLE)
     (target,) = route["targets"]
     assert (target["provider"], target["model"]) == ("bedrock", "amazon.nova-lite-v1:0")

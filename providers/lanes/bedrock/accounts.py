@@ -119,6 +119,18 @@ class BedrockCredentials(AwsCredentials):
             raise ValueError("s3_access_key_id and s3_secret_access_key go together")
         return self
 
+    def says(self, name: str, text: str) -> bool:
+        """See `Credentials.says`: a bucket may have its prefix behind it, results may be named by their address."""
+        try:
+            read = _read({name: text})
+        except ValueError:
+            return False
+        own = {"aws_s3_output_bucket": self.aws_s3_bucket, "aws_s3_output_prefix": self.aws_s3_prefix}
+        told = {each: value for each, value in read.items() if each != "output_data_config"}
+        held = {each: getattr(self, each) for each in told}
+        held = {each: own.get(each) if value is None else value for each, value in held.items()}
+        return all(str(held[each]).strip("/") == str(value).strip("/") for each, value in told.items())
+
     @property
     def bucket(self) -> str:
         """The bucket of documents. Raises Refused."""

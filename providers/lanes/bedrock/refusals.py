@@ -73,5 +73,6 @@ def of_job(origin: Origin, message: object) -> Refused:
 
 
 def missing(what: str, why: str) -> Refused:
-    """Return the refusal of a virtual key that lacks a setting."""
-    return Refused(f"{what} is missing from the virtual key: {why}", code="account_incomplete", status=400, param=what)
+    """Return the refusal of an account that lacks a setting."""
+    where = f"Set it in the virtual key; beside keys of your own it is x-portkey-{what.replace('_', '-')}."
+    return Refused(f"{what} is missing: {why}. {where}", code="account_incomplete", status=400, param=what)

@@ -47,6 +47,10 @@ class VertexCredentials(GoogleCredentials):
     upload_piece_bytes: int = Field(gcs.PIECE, ge=gcs.GRANULE, multiple_of=gcs.GRANULE)
     keep_objects: bool = False
 
+    def says(self, name: str, text: str) -> bool:
+        """See `Credentials.says`: an address of the bucket is its name."""
+        return super().says(name, _bare(text) if name == "vertex_storage_bucket_name" else text)
+
     @field_validator("vertex_service_account_json", mode="before")
     @classmethod
     def _as_text(cls, given: object) -> object:
@@ -55,8 +59,8 @@ class VertexCredentials(GoogleCredentials):
 
     @field_validator("vertex_storage_bucket_name", mode="before")
     @classmethod
-    def _bare(cls, given: object) -> object:
-        return given.strip().removeprefix("gs://").strip("/") if isinstance(given, str) else given
+    def _name_alone(cls, given: object) -> object:
+        return _bare(given) if isinstance(given, str) else given
 
     def base_url(self) -> str:
         """Return the host of the jobs: the global one, or that of a region or of the multi-regions us and eu."""
@@ -82,6 +86,10 @@ class VertexCredentials(GoogleCredentials):
         """Return the part's own folder in the bucket."""
         outer = self.vertex_storage_bucket_name.partition("/")[2]
         return f"{outer}{'/' if outer else ''}pp-{mark}/"
+
+
+def _bare(bucket: str) -> str:
+    return bucket.strip().removeprefix("gs://").strip("/")
 
 
 def ours(account: Account) -> VertexCredentials:

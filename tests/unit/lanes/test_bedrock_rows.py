@@ -191,3 +191,24 @@ def test_the_environment_fills_the_gaps_of_nobody_who_brings_keys(monkeypatch: p
 def test_a_job_may_take_as_long_as_its_batch(window: int, said: int | None, hours: int) -> None:
     given = {"aws_batch_timeout_hours": said, "aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
     assert BedrockCredentials.model_validate(given).hours(window) == hours
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("aws_s3_bucket", "mine", True),
+        ("aws_s3_bucket", "mine/below", True),
+        ("aws_s3_bucket", "mine/elsewhere", False),
+        ("output_data_config", "s3://mine/below/", True),
+        ("output_data_config", '{"s3OutputDataConfig": {"s3Uri": "s3://mine/below"}}', True),
+        ("output_data_config", "s3://mine/", False),
+        ("output_data_config", '{"s3OutputDataConfig": {"s3Uri": "s3://mine/below", "s3EncryptionKeyId": "k"}}', False),
+        ("output_data_config", "elsewhere", False),
+        ("aws_region", "us-east-1", True),
+        ("aws_batch_role_arn", "arn:aws:iam::111122223333:role/x", False),
+    ],
+)
+def test_what_a_request_says_may_be_what_the_account_does_anyway(name: str, text: str, same: bool) -> None:
+    key = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    own = BedrockCredentials.model_validate({**key, "aws_s3_bucket": "mine", "aws_s3_prefix": "below"})
+    assert own.says(name, text) is same
