@@ -35,6 +35,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.lanes.vertex_ai import lost_ids, refusals
 from proxy_plugin.providers.lanes.vertex_ai.places import (
@@ -59,6 +60,7 @@ from proxy_plugin.providers.lanes.vertex_ai.records import (
     state_of,
 )
 from proxy_plugin.providers.lanes.vertex_ai.rows import (
+    CHAT,
     EMBEDDINGS,
     MOST_UNITS,
     request_line,
@@ -75,9 +77,10 @@ INCREMENTAL = "/incremental_predictions/"  # answers of a job that runs, beside 
 CAPABILITIES = Capabilities(
     provider="vertex-ai",
     title="Google Vertex AI",
-    endpoints=ENDPOINTS | {EMBEDDINGS},
+    endpoints=ENDPOINTS | {EMBEDDINGS, GENERATE},
     input_mode=InputMode.BUCKET,
     default_host="https://aiplatform.googleapis.com",
+    native={GENERATE: CHAT},
     litellm={
         **GOOGLE_OF_LITELLM,
         "gcs_bucket_name": "vertex_storage_bucket_name",

@@ -25,6 +25,7 @@ from proxy_plugin.providers.base import (
     TryLater,
     native_id,
 )
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.http import Http
 from proxy_plugin.providers.lanes.vertex_ai import lost_ids, records, refusals
 from proxy_plugin.providers.lanes.vertex_ai.lane import VERTEX_AI
@@ -275,6 +276,20 @@ def test_a_name_of_results_is_a_name_of_a_file(facts: dict[str, str]) -> None:
     assert "/" not in name
     assert not name.startswith(".")
     assert name.isascii()
+
+
+def test_a_request_in_geminis_own_words_stays_and_its_answer_too() -> None:
+    body = b'{"model": "m", "contents":[{"parts":[{"text":"hi"}]}], "x": 1.0e0}'
+    native = VERTEX_AI.translate(LineIn(ID, GENERATE, body, GEMINI), Target())
+    own = ID.encode()
+    request = b'{"contents":[{"parts":[{"text":"hi"}]}],"x":1.0e0,"labels":{"pp":"%b"}}' % own
+    assert native.data == b'{"key":"%b","request":%b}' % (own, request)
+    for model, words in ((CLAUDE, "only Geminis"), (GEMINI, "contents")):
+        with pytest.raises(LineRejected, match=words):
+            VERTEX_AI.translate(LineIn(ID, GENERATE, b'{"messages":[]}', model), Target())
+    assert body_of(row({"key": ID, "response": GEMINI_SAYS}, GENERATE)) == GEMINI_SAYS
+    for told in ({"response": FAULT}, {"status": FAULT["error"]}, {"error": FAULT["error"]}):
+        assert body_of(row({"key": ID, **told}, GENERATE)) == FAULT
 
 
 # Rows that lost their ids
