@@ -136,7 +136,7 @@ async def status(account: Account, job: str, part: PartFile) -> JobStatus:
         end=end,
         completed=completed,
         failed=failed,
-        results={"uri": uri, "form": part.partition, "model": bare(part.model or "")},
+        results={"uri": uri, "form": part.partition, "model": bare(part.model or ""), "ended": _ended(fields)},
         refusal=refusals.of_job(origin, fields.get("message")) if state is JobState.FAILED else None,
         unnamed=state is JobState.ENDED and due and not wrote.objects,
         poll_after=of(account).pace(),
@@ -166,6 +166,10 @@ def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
     if state is None:
         raise TryLater(f"unknown job status {word if word.isidentifier() else ''}")
     return state
+
+
+def _ended(job: Mapping[str, Any]) -> str:
+    return str(int(rfc_3339(job.get("endTime")) or 0))
 
 
 def _more(part: PartFile, *counts: object) -> int | None:

@@ -87,7 +87,7 @@ def test_any_line_of_results_is_a_row_or_is_corrupt(value: Any) -> None:
     "model", ["m", "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/0123456789ab"]
 )
 def test_a_stored_name_keeps_the_model(model: str) -> None:
-    name = rows.stored_name(7, "Converse", model)
+    name = rows.stored_name(7, "Converse", model, "1796036233")
     assert "/" not in name
     output = {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn"}
     line = json.dumps({"recordId": ID, "modelInput": {"half": "\ud83d"}, "modelOutput": output}).encode()
@@ -95,6 +95,8 @@ def test_a_stored_name_keeps_the_model(model: str) -> None:
     assert row is not None
     assert row.ok
     assert model.endswith(str(row.model))
+    assert json.loads(row.response or b"")["body"]["created"] == 1796036233
+    assert rows.result_row(line, "7~Converse~m.jsonl", CHAT), "as an earlier version named them"
 
 
 def test_an_error_stands_in_place_of_an_answer() -> None:
