@@ -22,10 +22,9 @@ from proxy_plugin.providers.base import (
     OutcomeUnknown,
     PartFile,
     Submission,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.lanes.bedrock import objects, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import jobs_of, of
 from proxy_plugin.providers.lanes.bedrock.rows import bare
@@ -161,11 +160,7 @@ def uri_of(job: Mapping[str, Any], way: str = "input") -> str:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", ""))
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown job status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("status", "")))
 
 
 def _ended(job: Mapping[str, Any]) -> str:

@@ -37,10 +37,9 @@ from proxy_plugin.providers.base import (
     Sighting,
     Submission,
     Target,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
 from proxy_plugin.providers.lanes.mistral_ai.rows import (
@@ -248,11 +247,7 @@ def _lines(path: Path) -> list[msgspec.Raw]:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", "")).upper()
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown job status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("status", "")).upper())
 
 
 def _mark(job: Mapping[str, Any]) -> str | None:
