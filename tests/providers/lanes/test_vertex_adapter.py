@@ -492,7 +492,8 @@ def test_a_region_has_its_host(region: str, host: str) -> None:
         "api_key": "ya29",
         "vertex_region": region,
     }
-    assert VertexCredentials.model_validate(settings).base_url() == host
+    found = VertexCredentials.model_validate(settings)
+    assert found.base_url() == VERTEX_AI.capabilities.host(found) == host
 
 
 @pytest.mark.parametrize("name", ["", "UPPER", "bucket/../other", "bucket//x", "a", "bucket?x"])
