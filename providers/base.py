@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -172,6 +172,14 @@ class Credentials(BaseModel):
     def says(self, name: str, text: str) -> bool:
         """Tell whether a field of these says what a text of a request does, which may write it in another way."""
         return text == str(getattr(self, name))
+
+    def is_open(self, name: str) -> bool:  # noqa: ARG002
+        """Tell whether these leave a field to requests that run on them: a place, nothing that proves an account."""
+        return False
+
+    def placed(self, said: Mapping[str, str]) -> Self:  # noqa: ARG002
+        """Return these with what a request said of fields that are open. Raises ValueError: pydantic's."""
+        return self
 
     def borrowed(self) -> str | None:
         """Name the setting by which these act as the machine, or lead to its files and hosts; None where they do not.

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from multidict import CIMultiDict, MultiMapping
+from pydantic import ValidationError
 
 from proxy_plugin.access import headers
 from proxy_plugin.access.callers import API_KEY
@@ -131,6 +132,20 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
             raise unknown(_FIELDS.get(name, name))
 
 
+def places(sent: MultiMapping[str], key: VirtualKey) -> dict[str, str]:
+    """Return what a request says of places that a virtual key leaves open, by field. Raises BadRequest."""
+    own = key.credentials
+    fields = [name for name in type(own).model_fields if own.is_open(name) and sent.get(_header(name), "").strip()]
+    said = {name: sent[_header(name)].strip() for name in fields}
+    try:
+        own.placed(said)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        at = _header(str(fault["loc"][0]) if fault["loc"] else fields[-1])
+        raise BadRequest(f"{at}: {fault['msg'].removeprefix('Value error, ')}.", param=at) from None
+    return said
+
+
 def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
     """Raise BadRequest for what a target of a config says of the account of another and is not so."""
     for field in type(key.credentials).model_fields:
@@ -140,7 +155,7 @@ def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
 
 def _check_field(sent: MultiMapping[str], key: VirtualKey, field: str) -> None:
     name = _header(field)
-    if name not in _SERVED and name in sent:
+    if name not in _SERVED and name in sent and not key.credentials.is_open(field):
         _check_true(name, name, sent[name].strip(), key, field)
 
 

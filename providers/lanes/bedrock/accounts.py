@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,6 +31,8 @@ Twelve = Annotated[str, Field(pattern=r"^\d{12}$")]
 POLL_SECONDS = 30.0
 LEAST_HOURS, MOST_HOURS = 24, 168  # that a job may be given
 _URI = re.compile(r"s3://([^/]+)(?:/(.*))?")
+_BUCKETS = frozenset({"aws_s3_bucket", "aws_s3_output_bucket", "output_data_config"})
+_NOBODYS = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}  # a key with which places can be read alone
 ENCRYPTION = "x-amz-server-side-encryption"
 
 
@@ -51,7 +53,10 @@ def _read(given: Any) -> Any:
     for kind in ("", "output_"):
         bucket, slash, prefix = str(made.get(f"aws_s3_{kind}bucket") or "").partition("/")
         made |= {f"aws_s3_{kind}bucket": bucket, f"aws_s3_{kind}prefix": prefix} if slash else {}
-    return made | (_spread(made["output_data_config"]) if made.get("output_data_config") else {})
+    made |= _spread(made["output_data_config"]) if made.get("output_data_config") else {}
+    if not made.get("aws_s3_bucket") and made.get("output_data_config"):  # the one place that is named has both
+        made |= {f"aws_s3_{name}": made[f"aws_s3_output_{name}"] for name in ("bucket", "prefix")}
+    return made
 
 
 def _spread(told: Any) -> dict[str, str]:
@@ -122,14 +127,24 @@ class BedrockCredentials(AwsCredentials):
     def says(self, name: str, text: str) -> bool:
         """See `Credentials.says`: a bucket may have its prefix behind it, results may be named by their address."""
         try:
-            read = _read({name: text})
+            told = _spread(text) if name == "output_data_config" else _read({name: text})
         except ValueError:
             return False
         own = {"aws_s3_output_bucket": self.aws_s3_bucket, "aws_s3_output_prefix": self.aws_s3_prefix}
-        told = {each: value for each, value in read.items() if each != "output_data_config"}
         held = {each: getattr(self, each) for each in told}
         held = {each: own.get(each) if value is None else value for each, value in held.items()}
         return all(str(held[each]).strip("/") == str(value).strip("/") for each, value in told.items())
+
+    def is_open(self, name: str) -> bool:
+        """See `Credentials.is_open`: a role, and buckets, where the account names none."""
+        if name == "aws_batch_role_arn":
+            return self.aws_batch_role_arn is None
+        return name in _BUCKETS and self.aws_s3_bucket is None and self.aws_s3_output_bucket is None
+
+    def placed(self, said: Mapping[str, str]) -> Self:
+        """See `Credentials.placed`."""
+        read = type(self).model_validate({**_NOBODYS, **said})
+        return self.model_copy(update={name: getattr(read, name) for name in read.model_fields_set - _NOBODYS.keys()})
 
     @property
     def bucket(self) -> str:

@@ -74,5 +74,5 @@ def of_job(origin: Origin, message: object) -> Refused:
 
 def missing(what: str, why: str) -> Refused:
     """Return the refusal of an account that lacks a setting."""
-    where = f"Set it in the virtual key; beside keys of your own it is x-portkey-{what.replace('_', '-')}."
+    where = f"Set it in the virtual key, or send x-portkey-{what.replace('_', '-')}."
     return Refused(f"{what} is missing: {why}. {where}", code="account_incomplete", status=400, param=what)

@@ -83,7 +83,7 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
     asked, sent, _, _ = steering.asked(request[HEADERS], request.headers, body, request.query, retry=True)
     route = decode_route(original.route)
     if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
-        return await resolved_route(request, body)
+        return _with_places(await resolved_route(request, body), route)
     if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
@@ -91,6 +91,17 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
     steering.check_headers(sent, [headers.find_virtual_key(slug, caller, config) for slug in slugs])
     kept = encode_route(_for(caller, sent, route))
     return Resolved(kept, route.provider, slugs if len(slugs) == 1 else ["stored route"])
+
+
+def _with_places(resolved: Resolved, original: Route) -> Resolved:
+    """Return a route with what the original create said of places that virtual keys leave open, unless it is said."""
+    found = decode_route(resolved.route)
+    said, slugs = original.places or {}, {target.slug for target in found.targets}
+    kept = {slug: fields for slug, fields in said.items() if slug in slugs}
+    if not kept:
+        return resolved
+    places = kept | {slug: kept.get(slug, {}) | fields for slug, fields in (found.places or {}).items()}
+    return resolved._replace(route=encode_route(msgspec.structs.replace(found, places=places)))
 
 
 def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:
