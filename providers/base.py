@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -156,15 +156,35 @@ class Capabilities:
     def host(self, credentials: Credentials) -> str:
         """Return the base URL of an account; in capitals what it does not name."""
         named = {name: value or name.upper() for name, value in credentials}
-        return credentials.custom_host or self.default_host.format_map(named)
+        return credentials.base_url() or self.default_host.format_map(named)
 
 
 class Credentials(BaseModel):
     """Base of every adapter's credential model. Field names are Portkey's headers without `x-portkey-`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Fields -> variables of the environment, LiteLLM's, that say them where an account of the operator's does not. What
+    # callers bring is never filled so.
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    operators: ClassVar[frozenset[str]] = frozenset()  # fields that lead to the machine's own: no caller brings them
 
     custom_host: str | None = None  # replaces the default base URL, version path included
+
+    def base_url(self) -> str | None:
+        """Return where calls go, None for the provider's own host."""
+        return self.custom_host
+
+    def says(self, name: str, text: str) -> bool:
+        """Tell whether a field of these says what a text of a request does, which may write it in another way."""
+        return text == str(getattr(self, name))
+
+    def is_open(self, name: str) -> bool:  # noqa: ARG002
+        """Tell whether these leave a field to requests that run on them: a place, nothing that proves an account."""
+        return False
+
+    def placed(self, said: Mapping[str, str]) -> Self:  # noqa: ARG002
+        """Return these with what a request said of fields that are open. Raises ValueError: pydantic's."""
+        return self
 
     def borrowed(self) -> str | None:
         """Name the setting by which these act as the machine, or lead to its files and hosts; None where they do not.
@@ -238,6 +258,7 @@ class PartFile:
     endpoint: str
     model: str | None  # set when the lane wants one model a job
     partition: str = ""
+    window: int = 86_400  # seconds that the batch is given
 
 
 @dataclass(frozen=True, slots=True)

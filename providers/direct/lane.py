@@ -36,7 +36,7 @@ from proxy_plugin.providers.formats.shapes import Answer, Translated
 from proxy_plugin.providers.keys import key_of
 from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible
 from proxy_plugin.providers.lanes.openai.rows import request_line, result_row
-from proxy_plugin.providers.signing.accounts import EntraCredentials
+from proxy_plugin.providers.signing.azure_accounts import EntraCredentials
 
 if TYPE_CHECKING:  # workers only translate and read rows
     from proxy_plugin.providers.direct.base import Caller, Outgoing

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from proxy_plugin.providers.direct.base import Caller, NotSent, Outgoing, Reply
 from proxy_plugin.providers.errors import TryLater
 from proxy_plugin.providers.http import Http, HttpSettings
-from proxy_plugin.providers.signing.accounts import EntraCredentials
+from proxy_plugin.providers.signing.azure_accounts import EntraCredentials
 from proxy_plugin.providers.signing.signer import Outgoing as Signing
 
 _UNSIGNED = Signing("POST", "", {}, str)  # a bearer token is the same for every call

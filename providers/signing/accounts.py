@@ -1,4 +1,4 @@
-"""Credentials of the clouds, shared by their lanes: each model says who it is and how it proves that.
+"""Credentials of AWS and Google, shared by their lanes: each model says who it is and how it proves that.
 
 Field names are Portkey's headers without `x-portkey-`, per the project's reference page, section 3. What is the
 machine's own (a managed identity, a token file, keys of the environment, the role of a container or an instance) is
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, PrivateAt
 
 from proxy_plugin.providers.errors import Refused
 from proxy_plugin.providers.keys import HostCredentials, Key, plain
-from proxy_plugin.providers.signing import aws, aws_keys, entra, google, google_defaults
+from proxy_plugin.providers.signing import aws, aws_files, aws_keys, google, google_aws, google_defaults
 from proxy_plugin.providers.signing.tokens import Bearer, TokenSource
 
 if TYPE_CHECKING:
@@ -26,18 +26,15 @@ if TYPE_CHECKING:
 
 Url = Annotated[str, AfterValidator(plain)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]  # of what stands in a host or a path
-_WORKLOAD = {
-    "azure_federated_token_file": "AZURE_FEDERATED_TOKEN_FILE",
-    "azure_entra_tenant_id": "AZURE_TENANT_ID",
-    "azure_workload_client_id": "AZURE_CLIENT_ID",
-}
 _WEB = {"aws_role_arn": "AWS_ROLE_ARN", "aws_web_identity_token_file": "AWS_WEB_IDENTITY_TOKEN_FILE"}
 _AGENT = ("CREDENTIALS_RELATIVE_URI", "CREDENTIALS_FULL_URI", "AUTHORIZATION_TOKEN", "AUTHORIZATION_TOKEN_FILE")
-_ASKING = ("aws_auth_type", "aws_role_arn", "aws_web_identity_token_file")  # for what the machine has
+_IDENTITY = "aws_web_identity_token_file"
+_ASKING = ("aws_auth_type", "aws_role_arn", "aws_profile", _IDENTITY)  # for what the machine has
 _MACHINES = frozenset({"environment", "webIdentity", "container", "instance"})
 _AWS_KEY = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 AWS_OF_LITELLM = {
     "aws_region_name": "aws_region",
+    "aws_profile_name": "aws_profile",
     "aws_role_name": "aws_role_arn",
     "aws_session_name": "aws_role_session_name",
     "aws_sts_endpoint": "aws_sts_endpoint_url",
@@ -55,85 +52,12 @@ def bearer(token: SecretStr) -> Proof:
     return {"Authorization": f"Bearer {token.get_secret_value()}"}, None
 
 
-class EntraCredentials(HostCredentials):
-    """An account of Azure: one key, one token, or one way to get tokens from Microsoft Entra."""
-
-    api_key: Key | None = None
-    azure_auth_mode: Literal["default", "apiKey", "entra", "managed", "workload"] | None = (
-        None  # None: by what is there
-    )
-    azure_ad_token: Key | None = None
-    azure_entra_tenant_id: Name | None = None
-    azure_entra_client_id: Name | None = None
-    azure_entra_client_secret: Key | None = None
-    azure_entra_scope: str = Field(entra.COGNITIVE_SERVICES, pattern=r"^[!-~]{1,256}$")
-    azure_managed_client_id: Name | None = None
-    azure_workload_client_id: Name | None = None
-    azure_federated_token_file: str | None = None
-    azure_authority_url: Url | None = None
-    azure_identity_url: Url = entra.IDENTITY
-
-    @model_validator(mode="before")
-    @classmethod
-    def _workload(cls, given: Any) -> Any:
-        """Azure's platform names what a workload is in its environment."""
-        if not isinstance(given, dict) or given.get("azure_auth_mode") != "workload":
-            return given
-        found = {name: os.environ.get(variable, "").strip() for name, variable in _WORKLOAD.items()}
-        return {name: value for name, value in found.items() if value} | given
-
-    @model_validator(mode="after")
-    def _one_proof(self) -> EntraCredentials:
-        given = {"api_key": self.api_key, "azure_ad_token": self.azure_ad_token}
-        given["azure_entra_client_secret"] = self.azure_entra_client_secret
-        found = [name for name, value in given.items() if value is not None]
-        if self.azure_auth_mode in {"managed", "workload"}:
-            if found:
-                raise ValueError(f"{found[0]} does not go with azure_auth_mode {self.azure_auth_mode}")
-        elif len(found) != 1:
-            what = "one of api_key, azure_ad_token, azure_entra_client_secret, or azure_auth_mode managed or workload"
-            raise ValueError(f"give {what}")
-        elif self.azure_auth_mode == "entra" and found == ["api_key"]:
-            raise ValueError("azure_auth_mode entra needs azure_entra_client_secret")
-        client = self.azure_entra_client_secret and self.azure_entra_client_id and self.azure_entra_tenant_id
-        if self.azure_entra_client_secret and not client:
-            raise ValueError("azure_entra_client_secret needs azure_entra_tenant_id and azure_entra_client_id")
-        workload = self.azure_federated_token_file and self.azure_entra_tenant_id and self.azure_workload_client_id
-        if self.azure_auth_mode == "workload" and not workload:
-            names = "azure_federated_token_file, azure_entra_tenant_id and azure_workload_client_id"
-            raise ValueError(f"azure_auth_mode workload needs {names}, or {', '.join(_WORKLOAD.values())} to be set")
-        return self
-
-    def borrowed(self) -> str | None:
-        """Name the setting for which the machine lends what proves the account."""
-        return "azure_auth_mode" if self.azure_auth_mode in {"managed", "workload"} else None
-
-    def identity(self) -> tuple[str, ...]:
-        """Return texts that are equal for equal accounts; they hold secrets."""
-        secrets = (self.api_key, self.azure_ad_token, self.azure_entra_client_secret)
-        own = (self.azure_entra_tenant_id, self.azure_entra_client_id, self.azure_managed_client_id)
-        told = (self.azure_auth_mode, *own, self.azure_workload_client_id, self.azure_federated_token_file)
-        return tuple(_clear(each) for each in secrets) + tuple(each or "" for each in told)
-
-    def prove(self, http: Http) -> Proof:
-        """Return what proves the account: the key, or a token."""
-        if self.api_key is not None:
-            return {"api-key": self.api_key.get_secret_value()}, None
-        if self.azure_ad_token is not None:
-            return bearer(self.azure_ad_token)
-        return {}, Bearer(http, self._source())
-
-    def _source(self) -> TokenSource:
-        if self.azure_auth_mode == "managed":
-            return entra.ManagedIdentity(self.azure_managed_client_id, self.azure_entra_scope, self.azure_identity_url)
-        if self.azure_entra_client_secret is not None:
-            secret = self.azure_entra_client_secret.get_secret_value()
-            return entra.ClientSecret(self._client(self.azure_entra_client_id), secret)
-        return entra.FederatedFile(self._client(self.azure_workload_client_id), self.azure_federated_token_file or "")
-
-    def _client(self, name: str | None) -> entra.Client:
-        authority = self.azure_authority_url or entra.AUTHORITY
-        return entra.Client(self.azure_entra_tenant_id or "", name or "", self.azure_entra_scope, authority)
+def from_file(path: str, otherwise: str) -> str:
+    """Return the text of a file that a setting names. Raises ValueError, in the words `otherwise`."""
+    try:
+        return Path(path).read_text()
+    except (OSError, ValueError):
+        raise ValueError(otherwise) from None
 
 
 Kind = Literal["accessKey", "assumedRole", "environment", "webIdentity", "container", "instance"]
@@ -143,12 +67,18 @@ class AwsCredentials(HostCredentials):
     """An account of AWS: an access key, that of a session, or what the machine has; and a role that these may take.
 
     Without a key, and without `aws_auth_type`, the machine's own are found as AWS's tools find them: the environment, a
-    web identity, a container's role, an instance's role. See `borrowed`.
+    web identity, a profile of `~/.aws`, a container's role, an instance's role. See `borrowed`.
     """
 
     _bearer: ClassVar[str] = ""  # the variable that may hold `api_key`
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "aws_region": ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
+    }
+
+    operators: ClassVar[frozenset[str]] = frozenset({"aws_profile", "aws_web_identity_token_file"})
 
     aws_auth_type: Kind | None = None
+    aws_profile: Annotated[str, Field(pattern=r"^[ -~]{1,128}$")] | None = None  # of the operator's `~/.aws`
     aws_access_key_id: Name | None = None
     aws_secret_access_key: Key | None = None
     aws_session_token: Key | None = None
@@ -190,6 +120,8 @@ class AwsCredentials(HostCredentials):
         keyed = self.aws_auth_type not in _MACHINES and self.aws_web_identity_token_file is None
         if self.aws_access_key_id is not None and not keyed and self.aws_auth_type != "environment":
             raise ValueError(f"an access key does not go with aws_auth_type {self.aws_auth_type or 'webIdentity'}")
+        if self.aws_profile is not None and not self._machines:
+            raise ValueError("aws_profile does not go with a key")
         for name in ("aws_external_id", "aws_web_identity_token_file"):
             if getattr(self, name) is not None and self.aws_role_arn is None:
                 raise ValueError(f"{name} goes with aws_role_arn")
@@ -211,7 +143,7 @@ class AwsCredentials(HostCredentials):
 
     def identity(self) -> tuple[str, ...]:
         """Return texts that are equal for equal accounts; they hold secrets. What is renewed is not among them."""
-        key = (self.aws_region, self.aws_access_key_id or "", _clear(self.aws_secret_access_key))
+        key = (self.aws_region, self.aws_access_key_id or "", clear(self.aws_secret_access_key))
         role = (self.aws_role_arn, self.aws_external_id, self.aws_web_identity_token_file)
         if not any(role) and self.aws_access_key_id is not None:
             return key
@@ -233,7 +165,7 @@ class AwsCredentials(HostCredentials):
 
     def _base(self) -> aws.Keys | TokenSource:
         if self.aws_access_key_id is not None:
-            secret, token = _clear(self.aws_secret_access_key), _clear(self.aws_session_token) or None
+            secret, token = clear(self.aws_secret_access_key), clear(self.aws_session_token) or None
             return aws.Keys(self.aws_access_key_id, secret, token)
         if not self._machines:
             message = "This call has to be signed, and the account has an API key alone: set aws_access_key_id, too."
@@ -248,7 +180,22 @@ class AwsCredentials(HostCredentials):
 
 
 def _lent(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) -> dict[str, str]:
-    """Return what the environment says of an account without a key: a key, or a web identity, or neither."""
+    """Return what the machine says of an account without a key: a key, a web identity, a profile, or none of them."""
+    asked, profile = given.get("aws_auth_type"), given.get("aws_profile")
+    lent = {} if profile else _in_environment(given, environ, bearer_in)
+    held = {name for name, value in {**given, **lent}.items() if value}
+    lends = not profile and _set(environ, _WEB).keys() == _WEB.keys()
+    if lends or held & {_AWS_KEY[0], _IDENTITY} or asked not in {None, "accessKey", "assumedRole"}:
+        return lent
+    told = aws_files.found(environ, profile)
+    if given.get("aws_role_arn") and told.get("aws_role_arn"):
+        raise ValueError(
+            "the profile of ~/.aws takes a role itself: leave out aws_role_arn, or name another aws_profile"
+        )
+    return {name: value for name, value in told.items() if not given.get(name)} | lent
+
+
+def _in_environment(given: Mapping[str, Any], environ: Mapping[str, str], bearer_in: str) -> dict[str, str]:
     asked, token = given.get("aws_auth_type"), environ.get(bearer_in, "").strip() if bearer_in else ""
     lent = {"api_key": token} if token and not asked and not given.get("api_key") else {}
     key = _set(environ, {name: name.upper() for name in _AWS_KEY})
@@ -275,14 +222,20 @@ def _container_of(environ: Mapping[str, str]) -> aws_keys.Container | None:
     return None if whole is None else aws_keys.Container(whole, token, file)
 
 
+def _on_aws(source: Mapping[str, Any]) -> google_aws.Workload:
+    """Return who signs for a workload of AWS: whoever AWS's tools find, at the machine that the source names."""
+    region = _set(os.environ, {"aws_region": "AWS_DEFAULT_REGION"}) | _set(os.environ, {"aws_region": "AWS_REGION"})
+    machine, named, _ = str(source.get("url") or "").partition("/latest/")
+    found = AwsCredentials.model_validate(region | ({"aws_ec2_metadata_url": machine} if named else {}))
+    told = found.aws_region if "aws_region" in found.model_fields_set else None
+    return google_aws.Workload(found._keys(), told)  # noqa: SLF001 - of this module
+
+
 def _google_account(text: SecretStr) -> SecretStr:
     """Return the JSON of an account, given as text or as the path of a file."""
     clear = text.get_secret_value().strip()
     if not clear.startswith("{"):
-        try:
-            clear = Path(clear).read_text()
-        except (OSError, ValueError):
-            raise ValueError("is neither JSON nor the path of a file that can be read") from None
+        clear = from_file(clear, "is neither JSON nor the path of a file that can be read")
     google_defaults.read(clear)
     return SecretStr(clear)
 
@@ -301,6 +254,7 @@ class GoogleCredentials(HostCredentials):
     google_token_url: Url = google.TOKENS
     google_metadata_url: Url | None = None
     _machines: bool = PrivateAttr(False)
+    _workload: google_aws.Workload | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -319,6 +273,9 @@ class GoogleCredentials(HostCredentials):
     def _one_proof(self) -> GoogleCredentials:
         if self.api_key is not None and self.vertex_service_account_json is not None:
             raise ValueError("give one of vertex_service_account_json and api_key, which is an access token")
+        if (text := self.vertex_service_account_json) is not None:
+            source = google_defaults.source_on_aws(text.get_secret_value())
+            self._workload = None if source is None else _on_aws(source)
         return self
 
     def borrowed(self) -> str | None:
@@ -330,7 +287,7 @@ class GoogleCredentials(HostCredentials):
     def identity(self) -> tuple[str, ...]:
         """Return texts that are equal for equal accounts; they hold secrets."""
         proof = self.api_key or self.vertex_service_account_json
-        return (self.vertex_project_id, self.vertex_region, _clear(proof) or f"machine {self.google_metadata_url}")
+        return (self.vertex_project_id, self.vertex_region, clear(proof) or f"machine {self.google_metadata_url}")
 
     def prove(self, http: Http) -> Proof:
         """Return what proves the account: a token."""
@@ -339,8 +296,9 @@ class GoogleCredentials(HostCredentials):
         if self.vertex_service_account_json is None:
             return {}, Bearer(http, google_defaults.Machine(self.google_metadata_url or google_defaults.MACHINE))
         text = self.vertex_service_account_json.get_secret_value()
-        return {}, Bearer(http, google_defaults.source_of(text, self.google_token_url))
+        return {}, Bearer(http, google_defaults.source_of(text, self.google_token_url, self._workload))
 
 
-def _clear(secret: SecretStr | None) -> str:
+def clear(secret: SecretStr | None) -> str:
+    """Return a secret's text, "" for none."""
     return "" if secret is None else secret.get_secret_value()

@@ -1,7 +1,7 @@
 """Tokens of Google: a service account signs an assertion, which is exchanged for a bearer token.
 
 Source: "Using OAuth 2.0 for server to server applications", per the project's reference page of Vertex AI, section 1.
-`cryptography` signs; it is imported where such an account exists, and nowhere else. The token is always asked for at
+The token is always asked for at
 Google or where the account's settings say: a key's own `token_uri` could name any host. The audience is Google's,
 whichever host is asked, as google-auth has it.
 """
@@ -9,12 +9,12 @@ whichever host is asked, as google-auth has it.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy_plugin.providers.errors import NoToken
+from proxy_plugin.providers.signing.assertions import assertion
 from proxy_plugin.providers.signing.tokens import Asked, Token, ask
 
 if TYPE_CHECKING:
@@ -45,20 +45,10 @@ class ServiceAccount:
         return await ask(http, Asked(self.tokens, remedy, form, secrets=(proof,)))
 
     def _assertion(self, now: int) -> str:
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
-        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
-
         account = read_key(self.key)
-        private = load_pem_private_key(account["private_key"].encode(), None)
-        if not isinstance(private, RSAPrivateKey):
-            raise TypeError("no RSA key")
-        head = {"alg": "RS256", "typ": "JWT", "kid": account.get("private_key_id", "")}
+        head = {"typ": "JWT", "kid": account.get("private_key_id", "")}
         claims = {"iss": account["client_email"], "scope": self.scope, "aud": TOKENS, "iat": now, "exp": now + _LIVES}
-        text = f"{_text(head)}.{_text(claims)}"
-        signature = private.sign(text.encode(), PKCS1v15(), SHA256())
-        return f"{text}.{_base64(signature)}"
+        return assertion(account["private_key"], head, claims)
 
 
 def read_key(text: str) -> dict[str, str]:
@@ -71,11 +61,3 @@ def read_key(text: str) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) and found[name] for name in names):
         raise ValueError("has no client_email or no private_key: it is no key of a service account")
     return {name: value for name, value in found.items() if isinstance(value, str)}
-
-
-def _text(value: dict[str, Any]) -> str:
-    return _base64(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy_plugin.providers.errors import NoToken
+from proxy_plugin.providers.signing import google_aws
 from proxy_plugin.providers.signing.google import CLOUD_PLATFORM, TOKENS, ServiceAccount, read_key
+from proxy_plugin.providers.signing.google_aws import Workload
 from proxy_plugin.providers.signing.tokens import Asked, Token, TokenSource, ask, telling
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 SERVICE_ACCOUNT = "service_account"
 MACHINE = "http://metadata.google.internal"
+LITELLMS = "VERTEXAI_CREDENTIALS"
 FILE, FOLDER, HOST = "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "GCE_METADATA_HOST"
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS = "urn:ietf:params:oauth:token-type:access_token"
@@ -55,12 +58,16 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A workload of another cloud, whose own token stands in a file or is asked for. See `tokens.TokenSource`."""
+    """A workload of another cloud, whose own token stands in a file, is asked for, or is signed by keys of AWS.
+
+    See `tokens.TokenSource`.
+    """
 
     audience: str
     kind: str
     url: str
     source: str  # `credential_source`, as JSON
+    workload: Workload | None = None
 
     async def fetch(self, http: Http) -> Token:
         """Read the workload's own token and exchange it."""
@@ -73,6 +80,8 @@ class Pool:
     async def _proof(self, http: Http) -> str:
         source: dict[str, Any] = json.loads(self.source)
         shape: dict[str, Any] = source.get("format") or {}
+        if self.workload is not None:
+            return await self.workload.proof(http, source, self.audience)
         text = await (_from_file(source["file"]) if "file" in source else _from_url(http, source))
         if shape.get("type") == "json":
             try:
@@ -118,10 +127,12 @@ class Machine:
 
 
 def found(environ: Mapping[str, str]) -> str | None:
-    """Return the JSON text of the application default credentials, None where a machine is to be asked.
+    """Return the JSON text of the application default credentials, or its path; None where a machine is to be asked.
 
-    Raises ValueError for a file that is named and cannot be read.
+    LiteLLM's variable counts first. Raises ValueError for a file that is named and cannot be read.
     """
+    if said := environ.get(LITELLMS, "").strip():
+        return said
     named = environ.get(FILE, "").strip()
     folder = environ.get(FOLDER, "").strip() or "~/.config/gcloud"
     try:
@@ -151,12 +162,30 @@ def read(text: str) -> dict[str, Any]:
         raise ValueError(f"is of none of the types {', '.join(_NEEDED)}")
     if missing := [name for name in _NEEDED[kind] if not given.get(name)]:
         raise ValueError(f"has no {missing[0]}, which an account of type {kind} has")
-    source = given.get("credential_source")
-    if kind == "external_account" and not ({"file", "url"} & set(source if isinstance(source, dict) else ())):
-        raise ValueError("has a credential_source with neither file nor url: only those are supported")
+    if kind == "external_account":
+        _check_source(given["credential_source"])
     if kind == "impersonated_service_account":
         read(json.dumps(given["source_credentials"]))
     return dict(given)
+
+
+def _check_source(source: object) -> None:
+    names = set(source if isinstance(source, dict) else ())
+    if "executable" in names:
+        raise ValueError("has a credential_source with an executable, and no program is run: give file, url or AWS")
+    if "environment_id" in names and (missing := [name for name in google_aws.NEEDED if name not in names]):
+        raise ValueError(f"has a credential_source of AWS without {missing[0]}")
+    if not {"file", "url", "environment_id"} & names:
+        raise ValueError("has a credential_source of none of the kinds file, url and environment_id")
+
+
+def source_on_aws(text: str) -> dict[str, Any] | None:
+    """Return the `credential_source` that keys of AWS sign, of JSON that `read` has taken; None for another one."""
+    given = json.loads(text)
+    if given.get("type") == "impersonated_service_account":
+        return source_on_aws(json.dumps(given["source_credentials"]))
+    source = given.get("credential_source")
+    return source if isinstance(source, dict) and "environment_id" in source else None
 
 
 def kind_of(text: str) -> str:
@@ -164,8 +193,11 @@ def kind_of(text: str) -> str:
     return str(json.loads(text).get("type", SERVICE_ACCOUNT))
 
 
-def source_of(text: str, tokens: str = TOKENS) -> TokenSource:
-    """Return where the tokens of an account come from, of JSON that `read` has taken."""
+def source_of(text: str, tokens: str = TOKENS, workload: Workload | None = None) -> TokenSource:
+    """Return where the tokens of an account come from, of JSON that `read` has taken.
+
+    `workload` signs for one of AWS.
+    """
     given = json.loads(text)
     kind = given.get("type", SERVICE_ACCOUNT)
     if kind == SERVICE_ACCOUNT:
@@ -174,11 +206,10 @@ def source_of(text: str, tokens: str = TOKENS) -> TokenSource:
         return Person(given["client_id"], given["client_secret"], given["refresh_token"], tokens)
     url, lives = given.get("service_account_impersonation_url"), given.get("service_account_impersonation") or {}
     if kind == "impersonated_service_account":
-        return Lent(
-            source_of(json.dumps(given["source_credentials"]), tokens), url, tuple(given.get("delegates") or ())
-        )
+        base = source_of(json.dumps(given["source_credentials"]), tokens, workload)
+        return Lent(base, url, tuple(given.get("delegates") or ()))
     source = json.dumps(given["credential_source"], sort_keys=True)
-    pool = Pool(given["audience"], given["subject_token_type"], given["token_url"], source)
+    pool = Pool(given["audience"], given["subject_token_type"], given["token_url"], source, workload)
     return Lent(pool, url, lifetime=f"{lives.get('token_lifetime_seconds', 3600)}s") if url else pool
 
 

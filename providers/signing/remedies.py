@@ -17,15 +17,13 @@ _LEND = "grant roles/iam.serviceAccountTokenCreator on the impersonated account"
 _REGION = "check the region of the account: the resource is in another one"
 _PROVIDER = "check that the role trusts the identity provider of the token file, with this audience"
 
-# Code, a part of the words in lower case ("" for any), remedy. The first that fits counts.
+# Code ("" for any), a part of the words in lower case ("" for any), remedy. The first that fits counts.
 _TABLE: tuple[tuple[str, str, str], ...] = (
-    ("SignatureDoesNotMatch", "signature expired", _CLOCK),
-    ("SignatureDoesNotMatch", "not yet current", _CLOCK),
-    ("SignatureDoesNotMatch", "should be scoped to", _REGION),
+    ("", "signature expired", _CLOCK),
+    ("", "signature not yet current", _CLOCK),
+    ("", "should be scoped to", _REGION),
+    ("", "signature we calculated does not match", _WRONG),
     ("SignatureDoesNotMatch", "", _WRONG),
-    ("InvalidSignatureException", "signature expired", _CLOCK),
-    ("InvalidSignatureException", "not yet current", _CLOCK),
-    ("InvalidSignatureException", "should be scoped to", _REGION),
     ("InvalidSignatureException", "", _WRONG),
     ("RequestTimeTooSkewed", "", _CLOCK),
     ("RequestExpired", "", _CLOCK),
@@ -61,6 +59,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     ("PERMISSION_DENIED", "getaccesstoken", "grant roles/iam.serviceAccountTokenCreator on the impersonated account"),
     ("SERVICE_DISABLED", "", "enable the API in the project of the account"),
+    ("", "security token included in the request is invalid", _UNKNOWN),
+    ("", "security token included in the request is expired", _ENDED),
     ("UNAUTHENTICATED", "", "check what proves the account, and the clock of this machine"),
 )
 
@@ -68,4 +68,4 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 def remedy(code: str, words: str) -> str:
     """Return what an operator can do about a refusal, "" for one that is not about what proves the account."""
     said = words.lower()
-    return next((text for named, part, text in _TABLE if named == code and part in said), "")
+    return next((text for named, part, text in _TABLE if named in {code, ""} and part in said), "")

@@ -155,7 +155,8 @@ async def telling(url: str, remedy: str, secrets: tuple[str, ...] = ()) -> Async
     except Refused as error:
         words = Echoes(secrets).hide(error.message.encode()).decode().rstrip(".")
         advice = remedies.remedy(error.code, words) or remedy
-        raise NoToken(f"no token from {where}: HTTP {error.status}: {words}; {advice}") from None
+        said = "" if advice in words else f"; {advice}"
+        raise NoToken(f"no token from {where}: HTTP {error.status}: {words}{said}") from None
     except TryLater as error:
         raise NoToken(f"no token from {where}: {error}; {remedy}", after=error.after) from None
     except TimeoutError:

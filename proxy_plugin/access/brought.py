@@ -103,20 +103,24 @@ async def by_config(account: OwnAccount, caller: Caller, *, custom_hosts: Sequen
 
 
 def _brought(name: str, adapter: BatchProvider, texts: dict[str, str], source: _Source, secret: bytes) -> Brought:
+    if lent := next((field for field in texts if field in adapter.credentials.operators), None):
+        raise _not_theirs(adapter, source, lent)
     credentials = _validated(adapter, texts, source)
     secrets = {field: text for field, text in texts.items() if _is_secret(credentials, field)}
     if not secrets:  # never the identity of the machine that the gateway runs on
         raise source.no_key()
     if (setting := credentials.borrowed()) is not None:
-        name, title = source.name(setting), adapter.capabilities.title
-        message = (
-            f"{name}: callers bring keys of their own for {title}; what acts as this machine, or leads to its files"
-        )
-        raise BadRequest(f"{message} and hosts, is for virtual keys of the operator.", param=source.param(setting))
+        raise _not_theirs(adapter, source, setting)
     slug = OWN_KEY_PREFIX + fingerprint(secret, adapter.account_key(credentials))[:12]
     fields = {field: text for field, text in texts.items() if field not in secrets}
     own = Own(fields, tuple(sorted(secrets)), credentials_hash(secret, name, texts))
     return Brought(VirtualKey(slug=slug, provider=name, credentials=credentials), own, secrets)
+
+
+def _not_theirs(adapter: BatchProvider, source: _Source, setting: str) -> BadRequest:
+    name, title = source.name(setting), adapter.capabilities.title
+    message = f"{name}: callers bring keys of their own for {title}; what acts as this machine, or leads to its files"
+    return BadRequest(f"{message} and hosts, is for virtual keys of the operator.", param=source.param(setting))
 
 
 def credentials_hash(secret: bytes, provider: str, texts: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from proxy_plugin.providers.http import Http
 AT_ONCE = 8  # accounts that are asked at the same time
 SECONDS = 30.0  # for one account
 ASKED_TO_WAIT = 429
+_MOST_COPIES = "/v1"  # of OpenAI's API, on hosts that no page tells of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,12 @@ def _path(key: VirtualKey) -> str:
     """Say what a host of the operator's lacks, compared with the provider's own."""
     host, usual = key.credentials.custom_host, catalog.load(key.provider).capabilities.default_host
     wanted, given = urlsplit(usual).path.rstrip("/"), urlsplit(host or "").path.rstrip("/")
-    if host is None or given.endswith(wanted):
+    if host is None or given == wanted or (not usual and given.endswith(_MOST_COPIES)):
         return ""
-    return f": custom_host has the path {given or '/'!r}, and the provider's own addresses end with {wanted!r}"
+    own = (
+        f"the provider's own addresses end with {wanted or '/'!r}" if usual else f"most servers' with {_MOST_COPIES!r}"
+    )
+    return f": custom_host has the path {given or '/'!r}, and {own}"
 
 
 def _host(key: VirtualKey) -> str:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET
 from multidict import MultiMapping
 
@@ -21,7 +22,7 @@ from proxy_plugin.access.forwarding import forwarded
 from proxy_plugin.access.headers import RequestHeaders
 from proxy_plugin.access.kept_answers import steered
 from proxy_plugin.access.own_keys import OwnKeys
-from proxy_plugin.access.steering import MODEL, check_headers, check_said
+from proxy_plugin.access.steering import MODEL, check_headers, check_said, places
 from proxy_plugin.access.stored_target import stored
 from proxy_plugin.config import Config, VirtualKey
 from proxy_plugin.config.model_list import DISABLED
@@ -105,7 +106,10 @@ async def resolve(
     lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
     check_headers(sent, lent, [each.account for each in own_keys_sent])
     brought = _one_key(own_keys_sent)
+    placed = {key.slug: said for key in lent if (said := places(sent, key))}
+    route = msgspec.structs.replace(route, places=placed or UNSET)
     same = _same(own_keys, asked, route, chosen, brought)
+    same += [f"place\0{slug}\0{name}\0{text}" for slug, said in placed.items() for name, text in said.items()]
     if model is not None:
         same.append(f"model\0{model}")
     return Resolved(encode_route(route), route.provider, same, brought, _option(node), _patterns(asked, node))

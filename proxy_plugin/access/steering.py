@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from multidict import CIMultiDict, MultiMapping
+from pydantic import ValidationError
 
 from proxy_plugin.access import headers
 from proxy_plugin.access.callers import API_KEY
@@ -55,11 +56,11 @@ class Steered(NamedTuple):
     headers: RequestHeaders
     sent: MultiMapping[str]
     model: str | None = None
-    options: frozenset[str] = frozenset()  # the headers of `sent` that stood in the body
+    options: Mapping[str, str] = {}  # the headers of `sent` that stood in the body -> what they are called there
 
     def where(self, param: str | None) -> str | None:
         """Return what the caller calls a field at fault."""
-        return f"{OPTIONS}.{param}" if param in self.options else param
+        return param if param is None else self.options.get(param, param)
 
 
 def asked(
@@ -82,14 +83,16 @@ def asked(
     for name in query:
         if words.steers(name):
             raise unknown(name)
-    options = _options(body, sent) | _credentials(body, nested)
+    options, own = _options(body, sent), _credentials(body, nested)
+    called = {header: f"{OPTIONS}.{header}" for header in options} | {header: _FIELDS[header] for header in own}
+    options |= own
     merged = _merged(known, sent, options)
     _check_endpoint(body.get("endpoint"), merged.get(ENDPOINT_HEADER))
     read = known if merged is sent else _read(known, merged, options)
     model = _model(read, [(MODEL, body), (f"{PROVIDER_OPTIONS}.{MODEL}", nested)], merged)
     if retry and model is not None:
         raise BadRequest(f"'{MODEL}' does not go with a retry: its lines keep their models.", param=MODEL)
-    return Steered(read, merged, model, frozenset(options))
+    return Steered(read, merged, model, called)
 
 
 def _check_count(*given: Mapping[str, Any]) -> None:
@@ -129,6 +132,20 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
             raise unknown(_FIELDS.get(name, name))
 
 
+def places(sent: MultiMapping[str], key: VirtualKey) -> dict[str, str]:
+    """Return what a request says of places that a virtual key leaves open, by field. Raises BadRequest."""
+    own = key.credentials
+    fields = [name for name in type(own).model_fields if own.is_open(name) and sent.get(_header(name), "").strip()]
+    said = {name: sent[_header(name)].strip() for name in fields}
+    try:
+        own.placed(said)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        at = _header(str(fault["loc"][0]) if fault["loc"] else fields[-1])
+        raise BadRequest(f"{at}: {fault['msg'].removeprefix('Value error, ')}.", param=at) from None
+    return said
+
+
 def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
     """Raise BadRequest for what a target of a config says of the account of another and is not so."""
     for field in type(key.credentials).model_fields:
@@ -138,14 +155,16 @@ def check_said(said: Mapping[str, str], key: VirtualKey) -> None:
 
 def _check_field(sent: MultiMapping[str], key: VirtualKey, field: str) -> None:
     name = _header(field)
-    if name not in _SERVED and name in sent:
+    if name not in _SERVED and name in sent and not key.credentials.is_open(field):
         _check_true(name, name, sent[name].strip(), key, field)
 
 
 def _check_true(name: str, param: str, text: str, key: VirtualKey, field: str) -> None:
     held = getattr(key.credentials, field)
-    if any(True for _ in secrets_in(held, field)) or text != str(held):
+    if any(True for _ in secrets_in(held, field)) or not key.credentials.says(field, text):
         about = f"the virtual key {key.slug} has its own. Leave it out"
+        if held is None:
+            about = f"the virtual key {key.slug} has none. Its operator sets {field} there"
         raise BadRequest(f"{name} goes only with a provider key of your own; {about}.", param=param)
 
 
@@ -195,7 +214,8 @@ def _credentials(body: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str
     for name, header in _CREDENTIALS.items():
         value = body.get(name) or nested.get(name) or ""
         if not isinstance(value, str) and (name == ROLE or not isinstance(value, dict)):
-            raise BadRequest(f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type")
+            taken = "a string" if name == ROLE else "an object, or an address as a string"
+            raise BadRequest(f"Invalid type for '{name}': expected {taken}.", param=name, code="invalid_type")
         text = value if isinstance(value, str) else json.dumps(value)
         found |= {header: text} if text else {}
     return found

@@ -30,7 +30,7 @@ class EntryAccounts:
         """Return the credentials of an entry, or None and why."""
         given = dict(_given(adapter, params))
         based = _HOST in given and params.get(_HOST) is None
-        settings, missing = self._resolve(given, path)
+        settings, missing = self._resolve(filled(given, adapter.credentials, self._resolve), path)
         if missing:
             return None, ", ".join(dict.fromkeys(missing.values()))
         environment = catalog.environment(adapter.capabilities.provider)
@@ -64,6 +64,13 @@ class EntryAccounts:
             for field, names in wanted.items()
         }
         return {field: text for field, text in texts.items() if text}
+
+
+def filled(given: Mapping[str, Any], model: type[Credentials], resolve: Resolve) -> dict[str, Any]:
+    """Return settings of an account with what the environment says of their gaps, in the variables of LiteLLM."""
+    gaps = {name: variables for name, variables in model.gaps.items() if given.get(name) in (None, "")}
+    found, _ = resolve({name: [REFERENCE + each for each in variables] for name, variables in gaps.items()}, "")
+    return {**given, **{name: values[0] for name, values in found.items() if values}}
 
 
 def consumed(adapter: BatchProvider) -> frozenset[str]:

@@ -19,7 +19,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from proxy_plugin.config.accounts import EntryAccounts
+from proxy_plugin.config.accounts import EntryAccounts, filled
 from proxy_plugin.config.includes import read_included
 from proxy_plugin.config.litellm_file import LiteLLM, read_litellm
 from proxy_plugin.config.model_list import Models, read_models
@@ -216,6 +216,7 @@ class _Parse:
             return None
         own = {name: value for name, value in settings.items() if name in Options.model_fields}
         rest = {name: value for name, value in settings.items() if name not in {*own, "provider"}}
+        rest = filled(rest, adapter.credentials, self._resolved)
         known = {"provider", *Options.model_fields, *adapter.credentials.model_fields}
         options = self._checked(Options, own, path, missing)
         credentials = self._checked(adapter.credentials, rest, path, missing, known)

@@ -17,7 +17,7 @@ from proxy_plugin.ground.turns import Places
 from proxy_plugin.lines.manifest import ASSIGNMENT
 from proxy_plugin.lines.ways import half
 from proxy_plugin.providers.base import Account, BatchProvider, Credentials, PartFile, Submission, TryLater
-from proxy_plugin.routing.route import Route, decode_route, forwarded_headers
+from proxy_plugin.routing.route import Route, decode_route, forwarded_headers, places_of
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import RegistryFull
@@ -144,7 +144,9 @@ class Desk:
 
     def _credentials(self, part: PartRow, batch: BatchRow) -> Credentials:
         if not part.slug.startswith(OWN_KEY_PREFIX):
-            return self._configured(part.slug).credentials
+            held = self._configured(part.slug).credentials
+            said = places_of(batch.route, part.slug)
+            return held.placed(said) if said else held
         found = self.gateway.own_keys.credentials(batch)
         if found is None:
             raise CredentialsMissing(part.slug)
@@ -164,6 +166,7 @@ class Desk:
             endpoint=part.endpoint,
             model=part.model,
             partition=part.partition_key,
+            window=batch.expires_at - batch.created_at,
         )
 
     def assignment(self, part: PartRow, batch: BatchRow) -> Path:

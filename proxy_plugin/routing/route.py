@@ -183,6 +183,7 @@ class Route(msgspec.Struct, frozen=True):
     on_deadline: str = "cancel"
     rules: Rules | msgspec.UnsetType = msgspec.UNSET
     forward: dict[str, str] | msgspec.UnsetType = msgspec.UNSET  # headers that every call to a provider carries
+    places: dict[str, dict[str, str]] | msgspec.UnsetType = msgspec.UNSET  # slug -> what its virtual key left open
     native_answers: bool | msgspec.UnsetType = msgspec.UNSET  # lines in a lane's own shape are answered in it
     rescue: Rescue | msgspec.UnsetType = msgspec.UNSET
     cache: Cache | msgspec.UnsetType = msgspec.UNSET
@@ -274,6 +275,13 @@ def forwarded_headers(text: str) -> dict[str, str]:
     if '"forward":{' not in text:  # as above: every step of every part comes here
         return {}
     return decode_route(text).forward or {}
+
+
+def places_of(text: str, slug: str) -> dict[str, str]:
+    """Return what the create said of the places of a virtual key that leaves them open, from its stored route."""
+    if '"places":{' not in text:  # as above
+        return {}
+    return (decode_route(text).places or {}).get(slug, {})
 
 
 def allowed(patterns: Iterable[str], name: str) -> bool:

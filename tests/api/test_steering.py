@@ -219,6 +219,9 @@ async def test_a_place_of_results_belongs_to_an_account_that_has_one(tmp_path: P
         assert (error["param"], error["code"]) == ("output_data_config", "unknown_parameter")
         error = await refused(served, {"x-portkey-virtual-key": "green"}, output_data_config=["x"])
         assert (error["param"], error["code"]) == ("output_data_config", "invalid_type")
+        assert "expected an object, or an address as a string" in error["message"]
+        error = await refused(served, OWN_BUCKET, role_arn="BedrockBatch")
+        assert error["param"] == "role_arn", "as it is called in the body"
         route, _ = await create(served, OWN_BUCKET, job_name="portkey-job", output_data_config=value, role_arn=OWN_ROLE)
     (target,) = route["targets"]
     assert (target["provider"], target["model"]) == ("bedrock", "amazon.nova-lite-v1:0")
@@ -476,3 +479,28 @@ def test_the_names_of_a_request_are_bounded(holder: str | None) -> None:
             continue
         with pytest.raises(BadRequest, match=f"at most {steering.MAX_FIELDS} fields"):
             steering.asked(headers.read(sent), sent, body)
+
+
+async def test_places_that_a_virtual_key_leaves_open_are_those_of_the_request(tmp_path: Path) -> None:
+    """What it names stays its operator's, and what a request says is stored with the batch."""
+    key = {"provider": "bedrock", "aws_access_key_id": "AKIA0123456789ABCDEF", "aws_secret_access_key": "s" * 40}
+    keys = {"open": key, "half": {**key, "aws_s3_bucket": "ours"}}
+    said = {"role_arn": OWN_ROLE, "output_data_config": "s3://mine/below/"}
+    async with running(
+        tmp_path, virtual_keys=keys, api_keys=[{"name": "first", "key": KEY, "workspace": "one"}]
+    ) as served:
+        await put_file(served.gateway.registry)
+        route, _ = await create(served, {"x-portkey-virtual-key": "open"}, **said)
+        assert route["places"] == {"open": {"aws_batch_role_arn": OWN_ROLE, "output_data_config": "s3://mine/below/"}}
+        placed = served.gateway.config.virtual_keys["open"].credentials.placed(route["places"]["open"])
+        assert isinstance(placed, BedrockCredentials)
+        assert (placed.role, placed.bucket, placed.folder("m")) == (OWN_ROLE, "mine", "below/pp-m/")
+        assert "s" * 40 in placed.identity(), "with the operator's key"
+        error = await refused(served, {"x-portkey-virtual-key": "half"}, **said)
+        assert error["param"] == "output_data_config"
+        route, _ = await create(served, {"x-portkey-virtual-key": "half"}, role_arn=OWN_ROLE)
+        assert route["places"] == {"half": {"aws_batch_role_arn": OWN_ROLE}}
+        error = await refused(served, {"x-portkey-virtual-key": "open"}, role_arn="BedrockBatch")
+        assert error["param"] == "role_arn"
+        route, _ = await create(served, {"x-portkey-virtual-key": "open"})
+        assert "places" not in route

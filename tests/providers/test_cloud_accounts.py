@@ -22,6 +22,12 @@ SECRET = "s3cr3t-of-nobody-41d9"
 AZURE, AWS, GOOGLE = load("azure-openai"), load("claude-platform-aws"), load("claude-platform-google")
 PLACE = {"azure_resource_name": "mine"}
 CLIENT = {"azure_entra_tenant_id": "t", "azure_entra_client_id": "c", "azure_entra_client_secret": SECRET}
+BEGIN = "-----BEGIN "
+CERTIFIED = {
+    "azure_entra_tenant_id": "t",
+    "azure_entra_client_id": "c",
+    "azure_entra_client_certificate": f"{BEGIN}CERTIFICATE-----\n{SECRET}\n{BEGIN}PRIVATE KEY-----\n{SECRET}\n",
+}
 WORKLOAD = {
     "azure_entra_tenant_id": "t",
     "azure_workload_client_id": "w",
@@ -31,6 +37,13 @@ WORKSPACE = {"anthropic_aws_workspace_id": "wrkspc_1"}
 PROJECT = {"vertex_project_id": "p", "anthropic_google_cloud_workspace_id": "wrkspc_1"}
 KEY = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": SECRET}
 ROLE = {"aws_role_arn": "arn:aws:iam::111122223333:role/Gateway"}
+
+
+def pool(**source: Any) -> str:
+    named = dict.fromkeys(("audience", "subject_token_type", "token_url"), "x")
+    return json.dumps({"type": "external_account", **named, "credential_source": source})
+
+
 SERVICE_ACCOUNT = {"vertex_service_account_json": service_account("sk-some")}
 
 
@@ -41,6 +54,7 @@ SERVICE_ACCOUNT = {"vertex_service_account_json": service_account("sk-some")}
         (AZURE, {**PLACE, "azure_ad_token": SECRET}),
         (AZURE, {**PLACE, **CLIENT}),
         (AZURE, {**PLACE, **CLIENT, "azure_auth_mode": "entra"}),
+        (AZURE, {**PLACE, **CERTIFIED}),
         (AZURE, {**PLACE, "azure_auth_mode": "managed"}),
         (AZURE, {**PLACE, "azure_auth_mode": "workload", **WORKLOAD}),
         (AZURE, {"custom_host": "https://mine.openai.azure.com", "api_key": SECRET}),
@@ -70,6 +84,10 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (AZURE, {**PLACE, **CLIENT, "azure_entra_tenant_id": "../t"}, "azure_entra_tenant_id"),
         (AZURE, {**PLACE, "api_key": SECRET, "azure_api_version": "v1&x=1"}, "azure_api_version"),
         (AZURE, {**PLACE, "api_key": SECRET, "azure_input_seconds": 3600}, "azure_input_seconds"),
+        (AZURE, {**PLACE, **CERTIFIED, "azure_entra_client_id": None}, "certificate needs azure_entra_tenant_id"),
+        (AZURE, {**PLACE, **CERTIFIED, **CLIENT}, "give one of"),
+        (AZURE, {**PLACE, **CERTIFIED, "azure_entra_client_certificate": "/no/such/file"}, "neither PEM nor the path"),
+        (AZURE, {**PLACE, **CERTIFIED, "azure_entra_client_certificate": BEGIN + "CERT-----"}, "and its private key"),
         (AZURE, {**PLACE, "azure_auth_mode": "workload"}, "AZURE_FEDERATED_TOKEN_FILE"),
         (AWS, {**WORKSPACE, "api_key": SECRET, "aws_auth_type": "instance"}, "give api_key, or"),
         (AWS, {**WORKSPACE, **KEY, "aws_auth_type": "container"}, "does not go with aws_auth_type container"),
@@ -90,6 +108,8 @@ def test_an_account_is_read_and_shows_no_secret(lane: Any, given: dict[str, str]
         (GOOGLE, {**PROJECT, "vertex_service_account_json": "/no/such/file"}, "neither JSON nor the path"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "external_account"}'}, "has no audience"),
         (GOOGLE, {**PROJECT, "vertex_service_account_json": '{"type": "gdch"}'}, "is of none of the types"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": pool(executable={"command": "x"})}, "no program is run"),
+        (GOOGLE, {**PROJECT, "vertex_service_account_json": pool(environment_id="aws1")}, "without region_url"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(lane: Any, given: dict[str, Any], words: str) -> None:

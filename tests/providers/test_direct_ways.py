@@ -23,7 +23,7 @@ from proxy_plugin.providers.direct.base import Outgoing, Reply
 from proxy_plugin.providers.direct.http_caller import HttpCaller
 from proxy_plugin.providers.direct.renewed import Renewed
 from proxy_plugin.providers.direct.unable import Unable
-from proxy_plugin.providers.signing.accounts import EntraCredentials
+from proxy_plugin.providers.signing.azure_accounts import EntraCredentials
 from proxy_plugin.providers.signing.signer import Signed
 
 CHAT, ID = "/v1/chat/completions", "abcdefghij00000001"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.providers.base import JobState, JobStatus, Refused, Short
+from proxy_plugin.providers.base import JobState, JobStatus, Refused, Short, TryLater
 from proxy_plugin.providers.http import Http, HttpSettings, Origin
 from proxy_plugin.providers.kept import noted
 from proxy_plugin.providers.signing.aws import Keys, SigV4
-from proxy_plugin.providers.stores.s3 import Bucket
+from proxy_plugin.providers.stores.s3 import Bucket, _xml
 from tests.support import rclone
 
 pytest.importorskip("botocore")
@@ -187,3 +187,25 @@ async def test_unfinished_uploads_are_aborted_where_they_are_ours(
     await bucket.put(path, OBJECT)  # its upload is not known any more
     assert await bucket.size(OBJECT) == 2 * PIECE
     await asyncio.gather(bucket.abandon(""), bucket.delete(OBJECT))
+
+
+@pytest.mark.parametrize("answer", [b"<a>" + b"<b/>" * 40_000 + b"</a>", b"<a>" + b" " * (2 << 20) + b"</a>"])
+async def test_an_answer_beyond_a_page_is_not_read(answer: bytes) -> None:
+    with pytest.raises(TryLater, match="more than a page"):
+        await _xml(answer)
+
+
+async def test_a_page_is_read_in_pieces_between_which_others_run() -> None:
+    turns, ended = 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not ended:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(others())
+    page = await _xml(b"<a>" + b"<b>text</b>" * 15_000 + b"</a>")
+    ended = True
+    await beside
+    assert (len(page), turns > 1) == (15_000, True)

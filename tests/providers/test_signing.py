@@ -8,16 +8,21 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.providers.base import OutcomeUnknown, Refused, TryLater
+from proxy_plugin.providers.base import NoToken, OutcomeUnknown, Refused, TryLater
 from proxy_plugin.providers.http import Http, Origin
 from proxy_plugin.providers.sandbox import sigv4
 from proxy_plugin.providers.sandbox.tokens import service_account
@@ -260,6 +265,41 @@ async def test_what_is_asked_of_entra_and_of_a_machine(service: Service, server:
     }
 
 
+def certified() -> tuple[str, Any]:
+    """Return a private key and its certificate as one PEM, and the certificate."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")])
+    begins = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begins, begins + timedelta(days=1))
+    own = made.sign(key, hashes.SHA256())
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(serialization.Encoding.PEM, *form)
+    return (own.public_bytes(serialization.Encoding.PEM) + private).decode(), own
+
+
+async def test_a_client_proves_itself_with_a_certificate(service: Service, server: TestServer) -> None:
+    (pem, own), url = certified(), str(server.make_url("/")).rstrip("/")
+    http, client = Http(now=lambda: 1_800_000_000.9), entra.Client("tenant", "client", authority=url)
+    try:
+        for whole in (pem, pem[pem.index("-----BEGIN PRIVATE") :] + pem):  # in either order
+            await entra.ClientCertificate(client, whole).fetch(http)
+        with pytest.raises(NoToken, match="check its PEM"):
+            await entra.ClientCertificate(client, pem[:200]).fetch(http)
+    finally:
+        await http.close()
+    for asked in service.asked:
+        signed, _, signature = asked["client_assertion"].rpartition(".")
+        own.public_key().verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        head, claims = (json.loads(_decoded(each)) for each in signed.split("."))
+        assert _decoded(head["x5t#S256"]) == own.fingerprint(hashes.SHA256())
+        assert (head["alg"], claims["iss"], claims["sub"]) == ("RS256", "client", "client")
+        assert claims["aud"] == f"{url}/tenant/oauth2/v2.0/token"
+        assert (claims["nbf"], claims["exp"]) == (1_800_000_000, 1_800_000_600)
+        assert asked["client_assertion_type"].endswith("jwt-bearer")
+    assert len({asked["client_assertion"] for asked in service.asked}) == 2, "each has an id of its own"
+    assert pem not in repr(entra.ClientCertificate(client, pem))
+
+
 async def test_a_service_accounts_assertion(service: Service, server: TestServer) -> None:
     http = Http(now=lambda: 1_800_000_000.9)
     account = google.ServiceAccount(service_account("sk-some"), tokens=str(server.make_url("/token")))
@@ -338,6 +378,10 @@ REMEDIES = [
     ("invalid_grant", "Invalid JWT Signature.", "check the private key"),
     ("invalid_grant", "Invalid grant: account not found", "check client_email"),
     ("PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied", "TokenCreator"),
+    ("permission_error", "Signature expired: 20200101T000000Z is now earlier than 20261130T000000Z", "set the clock"),
+    ("permission_error", "The request signature we calculated does not match the signature", "aws_secret_access_key"),
+    ("permission_error", "Credential should be scoped to a valid region.", "check the region"),
+    ("permission_error", "The security token included in the request is expired", "the session is over"),
     ("rate_limit_exceeded", "Slow down.", ""),
 ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy_plugin.providers.sandbox.bedrock.stand_in import STAND_IN
+from proxy_plugin.providers.sandbox.bedrock.stand_in import BUCKET, ROLE, STAND_IN
 from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.accounting import check_answers
 from tests.support.lines import jsonl
@@ -36,6 +36,7 @@ def gateway(tmp_path: Path, sandbox: Sandbox) -> Iterator[Gateway]:
     sandbox.control.reset()
     keys = {
         "lane": lane(sandbox, provider="bedrock", aws_s3_part_bytes=PIECE),
+        "open": lane(sandbox, provider="bedrock", aws_s3_bucket=None, aws_batch_role_arn=None),
         "hundred": lane(sandbox, provider="bedrock", min_lines_per_job=None),
     }
     found = Gateway(tmp_path, keys, engine={"poll_seconds_first": 0.05, "poll_seconds_max": 0.2})
@@ -92,3 +93,24 @@ def test_an_upload_that_is_killed_between_its_parts_is_one_object_and_one_job(
     assert list((home / "bedrock" / "parts").iterdir()) == []
     inputs = list((home / "bedrock" / "buckets").rglob("input.jsonl"))
     assert len(inputs) <= 1
+
+
+def test_a_virtual_key_that_names_no_place_runs_where_its_requests_say(gateway: Gateway, sandbox: Sandbox) -> None:
+    gateway.asks = {"x-portkey-virtual-key": "open"}
+    place = {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/below/"}}
+    sandbox.control.faults([{"on": "batches.create", "kind": "stall", "seconds": 3600}])
+    wanted = lines(2)
+    wanted[1]["body"]["messages"][0]["content"] = "[[sandbox:error=429]]"
+    batch = gateway.create(gateway.upload(jsonl(wanted)), role_arn=ROLE, output_data_config=place)
+    until(lambda: len(sandbox.control.log()) == 1, "the job to be made")
+    gateway.kill()
+    gateway.start()
+    done = gateway.until(batch["id"])
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    assert len(sandbox.control.log()) == 1
+    again = gateway.until(gateway.call("POST", f"/batches/{batch['id']}/retry")["id"])
+    assert gateway.rows(again["error_file_id"])[0]["response"]["status_code"] == 429, "it ran, where the create said"
+    stored = {str(each["id"]) for each in sandbox.control.requests() if each["op"] == "objects.put"}
+    assert len(stored) == 2
+    assert all(each.startswith("below/pp-") for each in stored)
+    until(lambda: not sandbox.control.left("bedrock"), "nothing to be left")

@@ -35,7 +35,8 @@ def wrong_keys(sandbox: Sandbox) -> dict[str, tuple[dict[str, Any], str]]:
     return {
         "stranger": (lane(base) | {"api_key": WRONG}, "refuses the key (HTTP 401)"),
         "pathless": (lane(host), "custom_host has the path '/openai', and the provider's own addresses end with '/v1'"),
-        "elsewhere": (lane(f"{base}/v1"), "has no batch API at this path"),
+        "elsewhere": (lane(f"{base}/v1"), "custom_host has the path '/openai/v1/v1', and the provider's own"),
+        "copy": ({**lane(host), "provider": "openai-compatible"}, "the path '/openai', and most servers' with '/v1'"),
         "nobody": (lane(f"http://127.0.0.1:{free_port()}/v1"), "cannot be reached"),
     }
 
@@ -136,3 +137,27 @@ def test_what_each_answer_means(tmp_path: Path, sandbox: Sandbox, status: int, u
     told = json.loads(checked(tmp_path, {"lane": key}, "--live", "--json").stdout)
     assert told["virtual_keys"][0]["usable"] is usable, told
     sandbox.control.reset()
+
+
+def test_what_is_wrong_in_a_cloud_is_told_with_what_to_mend(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.control.reset()
+
+    def lane(provider: str, **changes: Any) -> dict[str, Any]:
+        return find(provider).virtual_key(sandbox.url(provider)) | changes
+
+    signed = lane("claude-platform-aws", **access_key(DEFAULT_KEY))
+    del signed["api_key"]
+    wrong = {
+        "bearer": (lane("bedrock", api_key=WRONG), "No such key."),
+        "owner": (lane("bedrock", aws_s3_bucket_owner="999900001111"), "aws_s3_bucket_owner must be the bucket's"),
+        "secret": ({**signed, "aws_secret_access_key": "wrong"}, "check aws_secret_access_key"),
+        "region": ({**signed, "aws_region": "eu-west-1"}, "check the region"),
+        "bucket": (lane("vertex-ai", vertex_storage_bucket_name="nobodys"), "the account sees no bucket nobodys"),
+        "project": (lane("vertex-ai", vertex_project_id="other"), "the project. The account needs the role"),
+    }
+    told = json.loads(checked(tmp_path, {slug: key for slug, (key, _) in wrong.items()}, "--live", "--json").stdout)
+    said = {each["virtual_key"]: each["reason"] for each in told["virtual_keys"]}
+    for slug, (_, words) in wrong.items():
+        assert words in said[slug], slug
+    assert "aws_access_key_id" not in said["bearer"], "which it has not"
+    assert "no batch API" not in said["bucket"], "the service is there"

@@ -60,23 +60,29 @@ def to_mistral(body: bytes, *, model: str | None, drop_params: bool, strict_para
     native |= {key: chat[key] for key in chat if key in _SAME_NAMES and chat[key] is not None}
     if limit := read_limit(chat):
         native["max_tokens"] = limit[1]
-    _sampling(chat, native, losses)
+    sampling(chat, native, losses)
     if chat.get("tools") is not None:
         native["tools"] = [_tool(each) for each in _list(chat, "tools")]
     if chat.get("tool_choice") is not None:
         native["tool_choice"] = "any" if chat["tool_choice"] == "required" else chat["tool_choice"]
+    return Translated(written(native, chat, losses), losses.settled())
+
+
+def written(native: Block, given: Block, losses: Losses) -> bytes:
+    """Write a body; halves of characters in what was `given` are replaced. Raises LineRejected."""
     try:
-        written = write(native)
+        text = write(native)
     except ValueError as error:
         raise rejected("body", f"is {error}") from None
-    whole = mended(written)
-    if whole is not written:
-        for path in list(dict.fromkeys(places(chat)))[:100] or ["body"]:
+    whole = mended(text)
+    if whole is not text:
+        for path in list(dict.fromkeys(places(given)))[:100] or ["body"]:
             losses.hint(path, "holds half of a character", "Cut texts between characters", instead="U+FFFD")
-    return Translated(whole, losses.settled())
+    return whole
 
 
-def _sampling(chat: Block, native: Block, losses: Losses) -> None:
+def sampling(chat: Block, native: Block, losses: Losses) -> None:
+    """Read temperature and seed."""
     heat = read_number(chat, "temperature", 0, 2)
     if heat is not None and heat > WARMEST:
         losses.add("temperature", f"Mistral takes 0 to {WARMEST}", "Lower it", instead=str(WARMEST))

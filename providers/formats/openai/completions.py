@@ -21,7 +21,7 @@ PROVIDER = "the chat API of this lane"
 DEFAULT_MAX_TOKENS = 16
 _COPIED = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "seed", "stop", "user")
 _TRANSLATED = frozenset({*_COPIED, "model", "prompt", "max_tokens", "stream_options"})
-_SAME: dict[str, tuple[object, ...]] = {
+SAME: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "best_of": (1,),
     "echo": (False,),
@@ -29,7 +29,7 @@ _SAME: dict[str, tuple[object, ...]] = {
     "suffix": ("",),
 }
 # Without these an answer lacks what the caller will read from it, so no setting lets them be left out.
-_NEVER = {
+NEVER = {
     "n": "this lane gives one answer to a request; repeat the line under other custom_ids",
     "best_of": "this lane gives one answer to a request; remove it",
     "echo": "a chat does not repeat its prompt; remove it",
@@ -45,9 +45,9 @@ def to_chat(body: bytes, *, drop_params: bool, strict_params: bool = False) -> T
     given = read_object(body, _COPIED)
     losses = Losses(allowed=drop_params, strict=strict_params, provider=PROVIDER)
     if not given.keys() <= _TRANSLATED:
-        losses.add_unknown(leftovers(given, losses, same=_SAME, never=_NEVER), _TRANSLATED)
+        losses.add_unknown(leftovers(given, losses, same=SAME, never=NEVER), _TRANSLATED)
     chat: Block = {} if given.get("model") is None else {"model": given["model"]}
-    chat["messages"] = [{"role": "user", "content": _prompt(given.get("prompt"))}]
+    chat["messages"] = [{"role": "user", "content": prompt_of(given.get("prompt"))}]
     limit = given.get("max_tokens")
     chat["max_tokens"] = DEFAULT_MAX_TOKENS if limit is None else limit
     chat.update((key, given[key]) for key in _COPIED if given.get(key) is not None)
@@ -100,12 +100,13 @@ def to_text_completion(completion: bytes) -> Answer:
     return Answer(write(answer), usage_of(tokens), name)
 
 
-def _prompt(given: object) -> str:
+def prompt_of(given: object) -> str:
+    """Return the one text of a prompt. Raises LineRejected."""
     prompt = given[0] if isinstance(given, list) and len(given) == 1 else given
     if isinstance(prompt, str) and prompt:
         return prompt
     if isinstance(prompt, list) and len(prompt) > 1 and all(isinstance(each, str) for each in prompt):
-        raise rejected("prompt", "a chat takes one prompt; send a line for each", "unsupported_value")
+        raise rejected("prompt", "this lane takes one prompt a line; send a line for each", "unsupported_value")
     if isinstance(prompt, int | list) and prompt != []:
         raise rejected("prompt", "token numbers belong to OpenAI's models; send the text itself", "unsupported_value")
     raise rejected("prompt", "must be a text that is not empty, or a list of one", "invalid_type")

@@ -37,11 +37,10 @@ from proxy_plugin.providers.base import (
     Sighting,
     Submission,
     Target,
-    TryLater,
     split_request_id,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import HostCredentials, KeyCredentials, key_of
@@ -266,11 +265,7 @@ def _results(job: str) -> str:
 
 
 def _state(job: Mapping[str, Any]) -> JobState:
-    word = str(job.get("processing_status", ""))
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("processing_status", "")))
 
 
 def _ended(job: Mapping[str, Any], part: PartFile) -> JobStatus:

@@ -7,9 +7,9 @@ values: botocore 1.44.8.
 from __future__ import annotations
 
 import json
-import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -29,14 +29,10 @@ BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 Prefix = Annotated[str, Field(pattern=r"^[-!_*'().a-zA-Z0-9/]{0,512}$")]  # what an s3Uri may hold
 Twelve = Annotated[str, Field(pattern=r"^\d{12}$")]
 POLL_SECONDS = 30.0
+LEAST_HOURS, MOST_HOURS = 24, 168  # that a job may be given
 _URI = re.compile(r"s3://([^/]+)(?:/(.*))?")
-_ENVIRONMENT = {  # LiteLLM's variables
-    "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
-    "aws_s3_bucket": "AWS_S3_BUCKET_NAME",
-    "aws_s3_output_bucket": "AWS_S3_OUTPUT_BUCKET_NAME",
-    "aws_s3_encryption_key_id": "AWS_S3_ENCRYPTION_KEY_ID",
-    "aws_s3_bucket_owner": "AWS_S3_BUCKET_OWNER",
-}
+_BUCKETS = frozenset({"aws_s3_bucket", "aws_s3_output_bucket", "output_data_config"})
+_NOBODYS = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}  # a key with which places can be read alone
 ENCRYPTION = "x-amz-server-side-encryption"
 
 
@@ -50,15 +46,17 @@ def _mapped(given: Any) -> Any:
 
 
 def _read(given: Any) -> Any:
-    """Read what LiteLLM takes from the environment, `bucket/prefix`, and `output_data_config` of a create."""
+    """Read `bucket/prefix`, and `output_data_config` of a create."""
     if not isinstance(given, dict):
         return given
-    found = {name: os.environ.get(variable, "").strip() for name, variable in _ENVIRONMENT.items()}
-    made = {name: value for name, value in found.items() if value and not given.get(name)} | given
+    made = dict(given)
     for kind in ("", "output_"):
         bucket, slash, prefix = str(made.get(f"aws_s3_{kind}bucket") or "").partition("/")
         made |= {f"aws_s3_{kind}bucket": bucket, f"aws_s3_{kind}prefix": prefix} if slash else {}
-    return made | (_spread(made["output_data_config"]) if made.get("output_data_config") else {})
+    made |= _spread(made["output_data_config"]) if made.get("output_data_config") else {}
+    if not made.get("aws_s3_bucket") and made.get("output_data_config"):  # the one place that is named has both
+        made |= {f"aws_s3_{name}": made[f"aws_s3_output_{name}"] for name in ("bucket", "prefix")}
+    return made
 
 
 def _spread(told: Any) -> dict[str, str]:
@@ -81,6 +79,14 @@ class BedrockCredentials(AwsCredentials):
     """Keys of AWS, which S3 needs, and where an account has one an API key of Bedrock's (`api_key`)."""
 
     _bearer: ClassVar[str] = "AWS_BEARER_TOKEN_BEDROCK"
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **AwsCredentials.gaps,
+        "aws_batch_role_arn": ("AWS_BATCH_ROLE_ARN",),
+        "aws_s3_bucket": ("AWS_S3_BUCKET_NAME",),
+        "aws_s3_output_bucket": ("AWS_S3_OUTPUT_BUCKET_NAME",),
+        "aws_s3_encryption_key_id": ("AWS_S3_ENCRYPTION_KEY_ID",),
+        "aws_s3_bucket_owner": ("AWS_S3_BUCKET_OWNER",),
+    }
 
     api_key: Key | None = None
     aws_batch_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
@@ -100,7 +106,7 @@ class BedrockCredentials(AwsCredentials):
     aws_batch_tags: Tags = Field(default_factory=dict)
     aws_batch_subnet_ids: Names = ()
     aws_batch_security_group_ids: Names = ()
-    aws_batch_timeout_hours: int = Field(24, ge=24, le=168)  # our batches' window
+    aws_batch_timeout_hours: int | None = Field(None, ge=LEAST_HOURS, le=MOST_HOURS)  # None: the batch's window
     keep_objects: bool = False
     bedrock_endpoint_url: Url | None = None
     bedrock_runtime_endpoint_url: Url | None = None
@@ -117,6 +123,28 @@ class BedrockCredentials(AwsCredentials):
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError("s3_access_key_id and s3_secret_access_key go together")
         return self
+
+    def says(self, name: str, text: str) -> bool:
+        """See `Credentials.says`: a bucket may have its prefix behind it, results may be named by their address."""
+        try:
+            told = _spread(text) if name == "output_data_config" else _read({name: text})
+        except ValueError:
+            return False
+        own = {"aws_s3_output_bucket": self.aws_s3_bucket, "aws_s3_output_prefix": self.aws_s3_prefix}
+        held = {each: getattr(self, each) for each in told}
+        held = {each: own.get(each) if value is None else value for each, value in held.items()}
+        return all(str(held[each]).strip("/") == str(value).strip("/") for each, value in told.items())
+
+    def is_open(self, name: str) -> bool:
+        """See `Credentials.is_open`: a role, and buckets, where the account names none."""
+        if name == "aws_batch_role_arn":
+            return self.aws_batch_role_arn is None
+        return name in _BUCKETS and self.aws_s3_bucket is None and self.aws_s3_output_bucket is None
+
+    def placed(self, said: Mapping[str, str]) -> Self:
+        """See `Credentials.placed`."""
+        read = type(self).model_validate({**_NOBODYS, **said})
+        return self.model_copy(update={name: getattr(read, name) for name in read.model_fields_set - _NOBODYS.keys()})
 
     @property
     def bucket(self) -> str:
@@ -147,9 +175,13 @@ class BedrockCredentials(AwsCredentials):
 
     def pace(self) -> float | None:
         """Return the seconds between polls. AWS publishes no rates of its control plane, so it is asked gently."""
-        return POLL_SECONDS if self.host().endswith(("amazonaws.com", "amazonaws.com.cn")) else None
+        return POLL_SECONDS if self.base_url().endswith(("amazonaws.com", "amazonaws.com.cn")) else None
 
-    def host(self) -> str:
+    def hours(self, window: int) -> int:
+        """Return for how long a job may wait and run; a batch's window is in seconds."""
+        return self.aws_batch_timeout_hours or min(max(-(-window // 3600), LEAST_HOURS), MOST_HOURS)
+
+    def base_url(self) -> str:
         """Return the base URL of the jobs."""
         return self.bedrock_endpoint_url or self.custom_host or _at(CONTROL, self.aws_region)
 
@@ -162,7 +194,7 @@ def of(account: Account) -> BedrockCredentials:
 def jobs_of(account: Account) -> Origin:
     """Return the calls of the account's model invocation jobs."""
     secret, signer = _proof(of(account), account.http)
-    return account.origin(of(account).host(), secret, signer=signer)
+    return account.origin(of(account).base_url(), secret, signer=signer)
 
 
 def batches_of(account: Account, headers: dict[str, str] | None = None) -> Origin:

@@ -22,10 +22,9 @@ from proxy_plugin.providers.base import (
     OutcomeUnknown,
     PartFile,
     Submission,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.lanes.bedrock import objects, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import jobs_of, of
 from proxy_plugin.providers.lanes.bedrock.rows import bare
@@ -84,7 +83,7 @@ def order(account: Account, part: PartFile, uri: str) -> dict[str, str]:
         "modelInvocationType": part.partition.partition("-")[0],
         "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uri, **owner}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{results}", **key, **owner}},
-        "timeoutDurationInHours": ours.aws_batch_timeout_hours,
+        "timeoutDurationInHours": ours.hours(part.window),
     }
     if ours.aws_batch_tags:
         made["tags"] = [{"key": name, "value": value} for name, value in ours.aws_batch_tags.items()]
@@ -136,7 +135,7 @@ async def status(account: Account, job: str, part: PartFile) -> JobStatus:
         end=end,
         completed=completed,
         failed=failed,
-        results={"uri": uri, "form": part.partition, "model": bare(part.model or "")},
+        results={"uri": uri, "form": part.partition, "model": bare(part.model or ""), "ended": _ended(fields)},
         refusal=refusals.of_job(origin, fields.get("message")) if state is JobState.FAILED else None,
         unnamed=state is JobState.ENDED and due and not wrote.objects,
         poll_after=of(account).pace(),
@@ -161,11 +160,11 @@ def uri_of(job: Mapping[str, Any], way: str = "input") -> str:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", ""))
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown job status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("status", "")))
+
+
+def _ended(job: Mapping[str, Any]) -> str:
+    return str(int(rfc_3339(job.get("endTime")) or 0))
 
 
 def _more(part: PartFile, *counts: object) -> int | None:

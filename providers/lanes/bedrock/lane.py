@@ -93,7 +93,7 @@ class Bedrock:
         """Return host and keys."""
         ours = cast("BedrockCredentials", credentials)
         key = ours.api_key.get_secret_value() if ours.api_key else ""
-        return "\x1f".join((ours.host(), key, *ours.identity()))
+        return "\x1f".join((ours.base_url(), key, *ours.identity()))
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a record in the form that its model and its tools need."""

@@ -83,7 +83,7 @@ async def bring(account: Account, status: JobStatus, folder: Path, ends: tuple[s
     bucket, _ = _at(account, facts["uri"])
     objects = (await written(account, facts["uri"], ends)).objects
     for number, (key, size) in enumerate(objects.items()):
-        names.append(stored_name(number, facts["form"], facts["model"]))
+        names.append(stored_name(number, facts["form"], facts["model"], facts.get("ended", "0")))
         await bucket.bring(key, folder / names[-1], status, size)
     return tuple(names)
 

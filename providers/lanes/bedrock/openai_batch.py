@@ -22,10 +22,9 @@ from proxy_plugin.providers.base import (
     PartFile,
     Refused,
     Submission,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.lanes.bedrock import objects, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import batches_of, of
 from proxy_plugin.providers.lanes.bedrock.rows import CHAT, OPENAI, bare
@@ -117,12 +116,7 @@ async def stop(account: Account, job: str) -> None:
 
 
 def _state(fields: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    """Return where a batch stands. Raises TryLater for an unknown word."""
-    word = str(fields.get("status", "")).lower()
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(fields.get("status", "")).lower())
 
 
 def _lacking(seen: Mapping[str, int], end: str, count: int | None) -> bool:

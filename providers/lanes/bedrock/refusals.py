@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING
 
 from proxy_plugin.providers.errors import OutcomeUnknown, ProviderError, Refused, TryLater
 from proxy_plugin.providers.line_faults import at_fault, in_words, of_no_line
+from proxy_plugin.providers.signing import remedies
 
 if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
 
 TOO_FEW = "too_few_lines"
-_SECRET = "Check aws_access_key_id and aws_secret_access_key: one of them is not this account's."  # noqa: S105
-_EXPIRED = "The session is over: give the virtual key a new aws_session_token with its key, or let it assume a role."
-_CLOCK = "The clock of the gateway's machine is wrong by minutes: set it, by NTP for one."
 _REGION = "The bucket is in another region: set aws_s3_region to the one that it is in."
-REMEDIES = {
-    **dict.fromkeys(("SignatureDoesNotMatch", "InvalidSignatureException", "InvalidAccessKeyId"), _SECRET),
-    **dict.fromkeys(("UnrecognizedClientException", "IncompleteSignatureException"), _SECRET),
-    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"), _EXPIRED),
-    "RequestTimeTooSkewed": _CLOCK,
+REMEDIES = {  # beyond those of `signing.remedies`, by code
     **dict.fromkeys(("AuthorizationHeaderMalformed", "PermanentRedirect", "unexpected_redirect"), _REGION),
     "NoSuchBucket": "Create the bucket, or name another one as aws_s3_bucket of the virtual key.",
     "AccessDenied": "Allow this key s3:GetObject, PutObject, DeleteObject, ListBucket, ListBucketMultipartUploads and "
@@ -32,8 +26,6 @@ REMEDIES = {
     "AccessDeniedException": "Allow this key bedrock:CreateModelInvocationJob, GetModelInvocationJob, "
     "ListModelInvocationJobs and StopModelInvocationJob, and iam:PassRole on aws_batch_role_arn, which must exist.",
 }
-_SKEWED = re.compile(r"signature (not yet current|expired)", re.IGNORECASE)
-_WRONG_REGION = re.compile(r"region '[a-z0-9-]+' is wrong|scoped to (a valid region|correct region)", re.IGNORECASE)
 _OF_AN_ACCOUNT = re.compile(
     r"\b(role|access|bucket|s3|kms|iam|permission|quota|minimum|at least|fewer|model|assume)\b",
     re.IGNORECASE,
@@ -47,14 +39,14 @@ MORE_LINES = (
 
 
 def told(error: Refused) -> Refused:
-    """Return a refusal with what an operator can do about it."""
-    remedy = _CLOCK if _SKEWED.search(error.message) else REMEDIES.get(error.code)
-    remedy = _REGION if _WRONG_REGION.search(error.message) else remedy
-    if remedy is None or remedy in error.message:
+    """Return a refusal with what an operator can do about it, in the words of this lane where it has some."""
+    own = REMEDIES.get(error.code)
+    if own is None or own in error.message:
         return error
-    words = "" if error.message == error.code else f"{error.message.rstrip('.')}. "
+    known = remedies.remedy(error.code, error.message)
+    words = "" if error.message == error.code else f"{error.message.replace(f' ({known})', '').rstrip('.')}. "
     status = 400 if error.code == "NoSuchBucket" else error.status  # the service itself is there
-    return Refused(f"{words}{remedy}", code=error.code, status=status, param=error.param)
+    return Refused(f"{words}{own}", code=error.code, status=status, param=error.param)
 
 
 def of_create(error: Refused) -> ProviderError:
@@ -81,5 +73,6 @@ def of_job(origin: Origin, message: object) -> Refused:
 
 
 def missing(what: str, why: str) -> Refused:
-    """Return the refusal of a virtual key that lacks a setting."""
-    return Refused(f"{what} is missing from the virtual key: {why}", code="account_incomplete", status=400, param=what)
+    """Return the refusal of an account that lacks a setting."""
+    where = f"Set it in the virtual key, or send x-portkey-{what.replace('_', '-')}."
+    return Refused(f"{what} is missing: {why}. {where}", code="account_incomplete", status=400, param=what)

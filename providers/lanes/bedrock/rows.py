@@ -8,7 +8,8 @@ InvokeModel   the model's own format, for tools, and for embeddings
 Converse      one format for all models, without tools
 openai        OpenAI's open models: bedrock-runtime's own batch API takes the line as it is, but no tools and no schemas
 
-The name of a stored result says what a record does not: `NUMBER~PARTITION~MODEL.jsonl`.
+The name of a stored result says what a record does not: `NUMBER~PARTITION~MODEL~ENDED.jsonl`, the last in Unix
+seconds.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def request_record(line: LineIn, target: Target) -> Native:
 
 def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     """Read a record; None for a blank one. Raises ValueError: corrupt."""
-    _, form, model = (unquote(each) for each in source.removesuffix(".jsonl").split("~"))
+    _, form, model, *ended = (unquote(each) for each in source.removesuffix(".jsonl").split("~"))
     if form == OPENAI:
         return read_row(line, lambda body: through_chat.answer(endpoint, _as_it_is(body, model)))
     if not line.strip():
@@ -74,13 +75,13 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     output, error = record.get("modelOutput", b"null"), record.get("error", b"null")
     if not output.startswith(b"{"):
         return unanswered(native_id, *EMPTY) if error == b"null" else failed(native_id, "", error_row(error))
-    found = _answer(output, form, model, endpoint)
+    found = _answer(output, form, model, endpoint, int(ended[0]) if ended else 0)
     return answered(native_id, "", found) if isinstance(found, Answer) else failed(native_id, "", found)
 
 
-def stored_name(number: int, form: str, model: str) -> str:
+def stored_name(number: int, form: str, model: str, ended: str = "0") -> str:
     """Return the name of a stored result, from which its records are read."""
-    return f"{number}~{form}~{quote(model[-70:], safe='')}.jsonl"
+    return f"{number}~{form}~{quote(model[-70:], safe='')}~{ended}.jsonl"
 
 
 def _as_it_is(body: bytes, model: str) -> Answer:
@@ -89,9 +90,9 @@ def _as_it_is(body: bytes, model: str) -> Answer:
     return Answer(body, tokens_of(read(fields.get("usage", b"null"))), text_of(fields.get("model", b"")) or model)
 
 
-def _answer(output: bytes, form: str, model: str, endpoint: str) -> Answer | ErrorAnswer:
+def _answer(output: bytes, form: str, model: str, endpoint: str, ended: int) -> Answer | ErrorAnswer:
     if endpoint != EMBEDDINGS:
-        return through_chat.answer(endpoint, to_completion(output, model=model))
+        return through_chat.answer(endpoint, to_completion(output, model=model, created=ended))
     if "cohere." in model:
         count = len(cohere.read_part(output).vectors)
         return cohere.join([output], Facts(model, count, max(count, 1), form == BASE64))

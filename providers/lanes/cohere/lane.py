@@ -41,7 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently, ready
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.cohere import refusals
@@ -296,10 +296,7 @@ async def _batches(origin: Origin) -> AsyncIterator[tuple[str, Mapping[str, Any]
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status") or "UNSPECIFIED").removeprefix("BATCH_STATUS_")
-    if word not in STATES:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return STATES[word]
+    return meant(STATES, str(job.get("status") or "UNSPECIFIED").removeprefix("BATCH_STATUS_"))
 
 
 def _inside(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

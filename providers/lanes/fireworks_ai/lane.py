@@ -41,7 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import gone, patiently, ready
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.fireworks_ai import refusals
@@ -272,9 +272,7 @@ async def _deleted(origin: Origin, job: str) -> JobStatus:
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
     word = str(job.get("state") or "UNSPECIFIED").removeprefix(PREFIX)
-    if word not in STATES:
-        raise TryLater(f"unknown job state {word if word.isidentifier() else ''}")
-    return STATES[word], ENDS.get(word)
+    return meant(STATES, word), ENDS.get(word)
 
 
 def _count(job: Mapping[str, Any], name: str, part: PartFile) -> int | None:

@@ -41,7 +41,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import begin, bring
@@ -283,11 +283,7 @@ def _input(facts: Mapping[str, Any]) -> str | None:
 
 
 def _state(facts: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(facts.get("state", ""))
-    state = STATES.get(word.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"))
-    if state is None:
-        raise TryLater(f"unknown batch state {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(facts.get("state", "")).removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_"))
 
 
 def _counts(facts: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:

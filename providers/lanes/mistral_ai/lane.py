@@ -37,16 +37,16 @@ from proxy_plugin.providers.base import (
     Sighting,
     Submission,
     Target,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
 from proxy_plugin.providers.lanes.mistral_ai.rows import (
     BASE64,
     EMBEDDINGS,
     ENDPOINTS,
+    FIM,
     MODERATIONS,
     request_line,
     result_row,
@@ -58,7 +58,7 @@ from proxy_plugin.providers.uploads import FileStore, bring, named_results
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
     from proxy_plugin.providers.http import Origin
 
-BATCHES, CHAT = "batch/jobs", "/v1/chat/completions"
+BATCHES, CHAT, BETWEEN = "batch/jobs", "/v1/chat/completions", "/v1/fim/completions"
 JOBS = Listing(BATCHES, 100, "page", unix_seconds, {"order_by": "-created"}, size="page_size", numbered=True)
 FILES = FileStore(
     Listing("files", 100, "page", unix_seconds, {"purpose": "batch"}, size="page_size", numbered=True),
@@ -105,6 +105,7 @@ CAPABILITIES = Capabilities(
     discount=0.5,
     caveats=(
         "Lines of /v1/responses and /v1/completions run as chat; what chat cannot express is refused by name.",
+        "A line of /v1/completions with a suffix runs as fill-in-the-middle, which codestral models know.",
         "An upload is validated at once; a bad line refuses its file, and is left out by trial where none is named.",
         "What a cancelled or expired job did not run has no row of its own.",
         "With inline_requests a create that never arrived is waited for and not sent again: it cannot be taken away.",
@@ -152,7 +153,7 @@ class Mistral:
         """Create the job. Its metadata carry our mark alone."""
         part = submission.part
         order: dict[str, object] = {
-            "endpoint": part.endpoint if part.endpoint in OWN else CHAT,
+            "endpoint": BETWEEN if part.partition == FIM else part.endpoint if part.endpoint in OWN else CHAT,
             "metadata": {MARK_KEY: part.mark},
             "timeout_hours": HOURS,
         }
@@ -246,11 +247,7 @@ def _lines(path: Path) -> list[msgspec.Raw]:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", "")).upper()
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown job status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("status", "")).upper())
 
 
 def _mark(job: Mapping[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from proxy_plugin.providers.base import LineIn, Native, Row, Target
 from proxy_plugin.providers.formats.embeddings.common import Facts, whole_texts
 from proxy_plugin.providers.formats.embeddings.mistral import join, read_part, to_mistral_embeddings
 from proxy_plugin.providers.formats.mistral.chat import to_completion, to_mistral
+from proxy_plugin.providers.formats.mistral.fim import has_suffix, to_fim
 from proxy_plugin.providers.formats.mistral.moderations import to_mistral_moderation, to_moderation
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.openai.carried import record
@@ -18,6 +19,7 @@ from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translate
 EMBEDDINGS = "/v1/embeddings"
 MODERATIONS = "/v1/moderations"
 ENDPOINTS = through_chat.ENDPOINTS | {EMBEDDINGS, MODERATIONS}
+FIM = "fim"  # the partition of completions with a suffix, which are another endpoint's
 BASE64 = "base64"  # the partition of lines that want their vectors so: nothing else of a line is at hand with its row
 
 
@@ -32,6 +34,10 @@ def request_line(line: LineIn, target: Target) -> Native:
     if line.endpoint == MODERATIONS:
         made = to_mistral_moderation(line.body, model=target.model, drop_params=drop, strict_params=strict)
         return Native(record(line.native_id, made.body), dropped=made.dropped)
+
+    if line.endpoint == through_chat.COMPLETIONS and has_suffix(line.body):
+        made = to_fim(line.body, model=target.model, drop_params=drop, strict_params=strict)
+        return Native(record(line.native_id, made.body), partition=FIM, dropped=made.dropped)
 
     def native(chat: bytes) -> Translated:
         return to_mistral(chat, model=target.model, drop_params=drop, strict_params=strict)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.base import JobEnd, JobState, PartFile, TryLater
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.base import JobEnd, JobState, PartFile
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.lanes.openai import refusals
 from proxy_plugin.providers.listing import identifier
 
@@ -44,10 +44,7 @@ def record(reply: Reply) -> dict[str, Any]:
 def state(job: Mapping[str, Any], words: Mapping[str, str]) -> tuple[JobState, JobEnd | None]:
     """Return where a job stands, and why it ended. Raises TryLater for an unknown word."""
     word = str(job.get("status", "")).lower()
-    found = STATES.get(words.get(word, word))
-    if found is None:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return found
+    return meant(STATES, words.get(word, word))
 
 
 def mark(job: Mapping[str, Any], key: str) -> str | None:

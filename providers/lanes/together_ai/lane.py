@@ -34,6 +34,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently
+from proxy_plugin.providers.counts import meant
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.together_ai import refusals
@@ -249,10 +250,7 @@ def _listed(found: object) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", ""))
-    if word.upper() not in STATES:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return STATES[word.upper()]
+    return meant(STATES, str(job.get("status", "")).upper())
 
 
 def _done(job: Mapping[str, Any], part: PartFile) -> int | None:

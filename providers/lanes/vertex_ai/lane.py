@@ -35,6 +35,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.lanes.vertex_ai import lost_ids, refusals
 from proxy_plugin.providers.lanes.vertex_ai.places import (
@@ -59,6 +60,7 @@ from proxy_plugin.providers.lanes.vertex_ai.records import (
     state_of,
 )
 from proxy_plugin.providers.lanes.vertex_ai.rows import (
+    CHAT,
     EMBEDDINGS,
     MOST_UNITS,
     request_line,
@@ -75,9 +77,10 @@ INCREMENTAL = "/incremental_predictions/"  # answers of a job that runs, beside 
 CAPABILITIES = Capabilities(
     provider="vertex-ai",
     title="Google Vertex AI",
-    endpoints=ENDPOINTS | {EMBEDDINGS},
+    endpoints=ENDPOINTS | {EMBEDDINGS, GENERATE},
     input_mode=InputMode.BUCKET,
     default_host="https://aiplatform.googleapis.com",
+    native={GENERATE: CHAT},
     litellm={
         **GOOGLE_OF_LITELLM,
         "gcs_bucket_name": "vertex_storage_bucket_name",
@@ -116,7 +119,7 @@ class VertexAI:
         """Return hosts, bucket and what proves the account."""
         assert isinstance(credentials, VertexCredentials)
         own = credentials
-        return "\x1f".join((own.host, own.store, own.vertex_storage_bucket_name, *own.identity()))
+        return "\x1f".join((own.base_url(), own.store, own.vertex_storage_bucket_name, *own.identity()))
 
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, in the words of its model's family."""
@@ -207,7 +210,7 @@ class VertexAI:
             for key, size in whole or found:
                 paths.append(folder / results_name(key, facts))
                 await bucket.bring(key, paths[-1], status, size)
-            await _identify(bucket, status, paths, folder / ".input.jsonl")
+            await _identify(account, status, paths, folder / ".input.jsonl")
         return tuple(path.name for path in paths)
 
     async def cancel(self, account: Account, job: str) -> None:
@@ -230,7 +233,7 @@ class VertexAI:
     async def probe(self, account: Account) -> None:
         """Read the head of the list of jobs and of the bucket."""
         await self.fence(account)
-        with refusals.of_bucket(ours(account)):
+        with refusals.of_bucket(ours(account), missing=400):  # the service itself is there
             await _has_objects(bucket_of(account), ours(account).folder(""))
 
     async def clear(self, account: Account, submission: Submission, job: str | None) -> None:  # noqa: ARG002
@@ -275,14 +278,14 @@ def _results(own: VertexCredentials, job: Mapping[str, object], part: PartFile) 
     return results | {name: value for name, value in more.items() if value}
 
 
-async def _identify(bucket: Bucket, status: JobStatus, paths: Sequence[Path], document: Path) -> None:
+async def _identify(account: Account, status: JobStatus, paths: Sequence[Path], document: Path) -> None:
     """Give rows without an id that of the line whose request they show, where the input is still there."""
-    facts = status.results
+    facts, bucket = status.results, bucket_of(account)
     if not await asyncio.to_thread(lost_ids.any_lost, paths, facts["mark"]) or "input" not in facts:
         return
     if (size := await bucket.size(facts["input"])) is not None:
         await bucket.bring(facts["input"], document, status, size)
-        await asyncio.to_thread(lost_ids.restore, paths, document)
+        await lost_ids.restore(paths, document, facts["mark"], account.http.intake)
 
 
 VERTEX_AI = VertexAI()

@@ -6,11 +6,11 @@ never gets its key again, so that a create which comes late finds nothing: the n
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import msgspec
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from proxy_plugin.providers import kept
 from proxy_plugin.providers.base import Account, PartFile
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from proxy_plugin.providers.http import Origin
 
 GLOBAL = "global"
-_ENVIRONMENT = {
-    "vertex_project_id": "VERTEXAI_PROJECT",
-    "vertex_region": "VERTEXAI_LOCATION",
-    "vertex_storage_bucket_name": "GCS_BUCKET_NAME",
-}
 Folder = Annotated[
     str, Field(max_length=512, pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*$")
 ]
@@ -38,6 +33,12 @@ class VertexCredentials(GoogleCredentials):
     `vertex_endpoint_url` and `gcs_endpoint_url` replace the hosts of the two services.
     """
 
+    gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vertex_project_id": ("VERTEXAI_PROJECT", "VERTEX_PROJECT"),
+        "vertex_region": ("VERTEXAI_LOCATION", "VERTEX_LOCATION"),
+        "vertex_storage_bucket_name": ("GCS_BUCKET_NAME",),
+    }
+
     vertex_storage_bucket_name: Folder  # a folder may stand behind it, and gs:// before it, as LiteLLM has them
     vertex_endpoint_url: Url | None = None
     gcs_endpoint_url: Url | None = None
@@ -46,13 +47,9 @@ class VertexCredentials(GoogleCredentials):
     upload_piece_bytes: int = Field(gcs.PIECE, ge=gcs.GRANULE, multiple_of=gcs.GRANULE)
     keep_objects: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _environment(cls, given: Any) -> Any:
-        """What is not said stands in the environment, as LiteLLM has it."""
-        if not isinstance(given, dict):
-            return given
-        return {name: os.environ[key] for name, key in _ENVIRONMENT.items() if os.environ.get(key)} | given
+    def says(self, name: str, text: str) -> bool:
+        """See `Credentials.says`: an address of the bucket is its name."""
+        return super().says(name, _bare(text) if name == "vertex_storage_bucket_name" else text)
 
     @field_validator("vertex_service_account_json", mode="before")
     @classmethod
@@ -62,12 +59,11 @@ class VertexCredentials(GoogleCredentials):
 
     @field_validator("vertex_storage_bucket_name", mode="before")
     @classmethod
-    def _bare(cls, given: object) -> object:
-        return given.strip().removeprefix("gs://").strip("/") if isinstance(given, str) else given
+    def _name_alone(cls, given: object) -> object:
+        return _bare(given) if isinstance(given, str) else given
 
-    @property
-    def host(self) -> str:
-        """The host of the jobs: the global one, or that of a region or of the multi-regions us and eu."""
+    def base_url(self) -> str:
+        """Return the host of the jobs: the global one, or that of a region or of the multi-regions us and eu."""
         prefix = "" if self.vertex_region == GLOBAL else f"{self.vertex_region}-"
         return self.vertex_endpoint_url or self.custom_host or f"https://{prefix}aiplatform.googleapis.com"
 
@@ -92,6 +88,10 @@ class VertexCredentials(GoogleCredentials):
         return f"{outer}{'/' if outer else ''}pp-{mark}/"
 
 
+def _bare(bucket: str) -> str:
+    return bucket.strip().removeprefix("gs://").strip("/")
+
+
 def ours(account: Account) -> VertexCredentials:
     """Return the credentials of an account."""
     return cast("VertexCredentials", account.credentials)
@@ -101,7 +101,7 @@ def jobs_of(account: Account) -> Origin:
     """Return the calls of the account's jobs."""
     own = ours(account)
     secrets, signer = own.prove(account.http)
-    return account.origin(f"{own.host}/v1/{own.place}", secrets, signer=signer)
+    return account.origin(f"{own.base_url()}/v1/{own.place}", secrets, signer=signer)
 
 
 def bucket_of(account: Account) -> gcs.Bucket:

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from proxy_plugin.providers.base import JobEnd, JobState, PartFile, Refused, TryLater
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.base import JobEnd, JobState, PartFile, Refused
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.lanes.vertex_ai.rows import LABEL
 from proxy_plugin.providers.listing import Listed, Listing, identifier, passed, rfc_3339
 
@@ -105,10 +105,7 @@ def inputs_of(job: Mapping[str, Any]) -> list[str]:
 
 def state_of(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
     """Return where a job stands. Raises TryLater for a word that is not known."""
-    word = str(job.get("state", "")).removeprefix("JOB_STATE_")
-    if word not in STATES:
-        raise TryLater(f"unknown job state {word if word.isidentifier() else ''}")
-    return STATES[word]
+    return meant(STATES, str(job.get("state", "")).removeprefix("JOB_STATE_"))
 
 
 def counts_of(job: Mapping[str, Any], part: PartFile) -> tuple[int | None, int | None]:

@@ -39,37 +39,29 @@ _AGENT = (
 def of_jobs(own: VertexCredentials) -> Iterator[None]:
     """Add to the refusal of a call of jobs what an operator can do about it."""
     project, region = own.vertex_project_id, own.vertex_region
-    with _explained(
-        {
-            401: _PROOF,
-            403: f"The account needs the role Vertex AI User in project {project}, with the Vertex AI API enabled.",
-            404: f"Check vertex_project_id ({project}), vertex_region ({region}) and that the model is offered there.",
-        }
-    ):
+    user = f"The account needs the role Vertex AI User in project {project}, with the Vertex AI API enabled."
+    place = f"Check vertex_project_id ({project}), vertex_region ({region}) and that the model is offered there."
+    with _explained({401: _PROOF, 403: user, 404: place}):
         yield
 
 
 @contextmanager
-def of_bucket(own: VertexCredentials) -> Iterator[None]:
-    """Add to the refusal of a call of the store what an operator can do about it."""
-    with _explained(
-        {
-            401: _PROOF,
-            403: f"The account needs the role Storage Object Admin on the bucket {own.bucket}.",
-            404: f"Check vertex_storage_bucket_name: the account sees no bucket {own.bucket}.",
-        }
-    ):
+def of_bucket(own: VertexCredentials, missing: int = 404) -> Iterator[None]:
+    """Add to the refusal of a call of the store what an operator can do about it; `missing` is the status of a 404."""
+    admin = f"The account needs the role Storage Object Admin on the bucket {own.bucket}."
+    name = f"Check vertex_storage_bucket_name: the account sees no bucket {own.bucket}."
+    with _explained({401: _PROOF, 403: admin, 404: name}, missing):
         yield
 
 
 @contextmanager
-def _explained(remedies: Mapping[int, str]) -> Iterator[None]:
+def _explained(known: Mapping[int, str], missing: int = 404) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        if (remedy := remedies.get(refused.status or 0)) is None:
+        if (remedy := known.get(refused.status or 0)) is None:
             raise
-        raise _with(refused, remedy) from None
+        raise _with(refused, remedy, missing if refused.status == 404 else refused.status) from None
 
 
 def of_create(refused: Refused) -> Refused:
@@ -85,11 +77,12 @@ def of_job(origin: Origin, status: object) -> Refused:
     told = error_row(msgspec.json.encode(status))
     refused = origin.refusal(told.body, told.status, code="job_failed")
     if refused.status == 403 or _PLACE.search(refused.message):
-        return _with(refused, _AGENT)
+        return _with(refused, _AGENT, refused.status)
     if refused.status not in OF_THE_DOCUMENT or of_no_line(refused):
         return refused
     return at_fault(refused, [in_words(refused.message) or 0], divisible=True)
 
 
-def _with(refused: Refused, remedy: str) -> Refused:
-    return Refused(f"{refused.message} {remedy}", code=refused.code, status=refused.status, param=refused.param)
+def _with(refused: Refused, remedy: str, status: int | None) -> Refused:
+    message = f"{refused.message.rstrip('.')}. {remedy}"
+    return Refused(message, code=refused.code, status=status, param=refused.param)

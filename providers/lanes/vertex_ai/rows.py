@@ -24,6 +24,7 @@ from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
 from proxy_plugin.providers.formats.embeddings import gemini as embeddings
 from proxy_plugin.providers.formats.embeddings.common import Facts
 from proxy_plugin.providers.formats.gemini.answers import error_row, to_completion
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE, own_request
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.json_text import read, read_exactly, write
 from proxy_plugin.providers.formats.members import pieces
@@ -102,11 +103,19 @@ def request_line(line: LineIn, target: Target) -> Native:
         return _embedding(line, target, kind)
     if line.endpoint == EMBEDDINGS:
         translated = Translated(edited(line.body, {"model": line.model}))
+    elif line.endpoint == GENERATE:
+        translated = _own(line, kind)
     else:
         translated = _conversation(line, target, kind)
     body = mended(translated.body)  # strict readers refuse a whole file for half of a character
     dropped = translated.dropped if body is translated.body else (*translated.dropped, "messages=U+FFFD")
     return Native(_record(kind, line, body), inputs=UNITS[kind], dropped=dropped)
+
+
+def _own(line: LineIn, kind: str) -> Translated:
+    if kind != GEMINI:
+        raise LineRejected("only Geminis are asked in Gemini's own words", code="unsupported_model", param="model")
+    return own_request(line.body)
 
 
 def _conversation(line: LineIn, target: Target, kind: str) -> Translated:
@@ -209,7 +218,11 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     if inner and inner.keys() != {"error"} and inner.get("type") != b'"error"':
         return _answered(own, _answer(response, inner, source, endpoint))
     if inner or fault:
-        return _answered(own, (claude_error if b"custom_id" in line[:200] else error_row)(response if inner else fault))
+        raw = response if inner else fault
+        error = (claude_error if b"custom_id" in line[:200] else error_row)(raw)
+        if endpoint == GENERATE and raw.startswith(b"{"):
+            error = error._replace(body=raw if "error" in inner else b'{"error":' + raw + b"}")
+        return _answered(own, error)
     return rows.unanswered(own, *rows.EMPTY)
 
 
@@ -228,7 +241,8 @@ def _answer(response: bytes, inner: Mapping[str, bytes], source: str, endpoint: 
         return embeddings.join([response], Facts(model, 1, 1, packed))
     if inner.get("type") == b'"message"':
         return through_chat.answer(endpoint, claude.to_completion(response, created=ended))
-    return through_chat.answer(endpoint, to_completion(response, created=ended, model=model))
+    completion = to_completion(response, created=ended, model=model)
+    return completion._replace(body=response) if endpoint == GENERATE else through_chat.answer(endpoint, completion)
 
 
 def _as_openai_has_it(response: bytes, inner: Mapping[str, bytes], endpoint: str) -> Answer | ErrorAnswer:

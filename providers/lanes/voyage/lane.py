@@ -29,10 +29,9 @@ from proxy_plugin.providers.base import (
     Sighting,
     Submission,
     Target,
-    TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
-from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.voyage import refusals
 from proxy_plugin.providers.lanes.voyage.rows import (
@@ -203,11 +202,7 @@ class Voyage:
 
 
 def _state(job: Mapping[str, Any]) -> tuple[JobState, JobEnd | None]:
-    word = str(job.get("status", "")).lower()
-    state = STATES.get(word)
-    if state is None:
-        raise TryLater(f"unknown batch status {word if word.isidentifier() else ''}")
-    return state
+    return meant(STATES, str(job.get("status", "")).lower())
 
 
 def _mark(job: Mapping[str, Any]) -> str | None:

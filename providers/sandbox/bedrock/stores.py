@@ -18,7 +18,7 @@ from aiohttp import web
 from proxy_plugin.providers.sandbox.dialect import Act, Route
 from proxy_plugin.providers.sandbox.replies import Refused, Reply
 
-BUCKET, STRANGERS = "batches", "strangers/"
+BUCKET, STRANGERS, OWNER = "batches", "strangers/", "111122223333"
 PAGE = 1000
 
 
@@ -81,6 +81,8 @@ class Store:
         folder = self.folder(account, request.match_info["bucket"])
         if folder is None:
             raise _refused(404, "NoSuchBucket", "The specified bucket does not exist")
+        if request.headers.get("x-amz-expected-bucket-owner", OWNER) != OWNER:
+            raise _refused(403, "AccessDenied", "Access Denied")
         return folder, unquote(request.match_info.get("key", ""))
 
     async def _received(self, request: web.Request) -> tuple[Path, str]:

@@ -22,6 +22,7 @@ ROLE, EXTERNAL_ID, REGION = "arn:aws:iam::111122223333:role/Gateway", "sandbox-e
 POD_ROLE = "arn:aws:iam::111122223333:role/Pod"  # that a token alone gives, and that may take the first
 INSTANCE = "sandbox-instance-role"
 _FORM = "application/x-www-form-urlencoded"
+ZONE = "/latest/meta-data/placement/availability-zone"
 _ROLES, _LEASE = "/latest/meta-data/iam/security-credentials", "/latest/api/token"
 _BASE = {"Version", "Action", "DurationSeconds", "RoleArn", "RoleSessionName"}
 _TAKES = {
@@ -60,12 +61,13 @@ class AwsDesk:
             Route("PUT", _LEASE, "keys.lease", self._lease),
             Route("GET", f"{_ROLES}/", "keys.role", self._role),
             Route("GET", f"{_ROLES}/{{role}}", "keys.instance", self._for_machine),
+            Route("GET", ZONE, "keys.zone", self._zone),
         ]
 
     def serves(self, request: web.Request, prefix: str) -> bool:
         """Whether a request is for one of these routes, which check what proves an account themselves."""
         path = request.path.removeprefix(prefix)
-        return path in {"/sts/", _LEASE} or path.startswith((f"{_ROLES}/", "/v2/credentials/"))
+        return path in {"/sts/", _LEASE, ZONE} or path.startswith((f"{_ROLES}/", "/v2/credentials/"))
 
     def secret_of(self, signed: sigv4.Request) -> tuple[str, str] | None:
         """Account and secret of the keys that a request names. Raises `BadSignature` for ones that have ended."""
@@ -146,6 +148,10 @@ class AwsDesk:
     async def _role(self, request: web.Request, _: str) -> Act:
         self._check_lease(request)
         return self._act(lambda: Reply(200, INSTANCE.encode(), {"content-type": "text/plain"}))
+
+    async def _zone(self, request: web.Request, _: str) -> Act:
+        self._check_lease(request)
+        return self._act(lambda: Reply(200, f"{REGION}a".encode(), {"content-type": "text/plain"}))
 
     async def _for_machine(self, request: web.Request, _: str) -> Act:
         self._check_lease(request)

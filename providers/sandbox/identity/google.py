@@ -4,18 +4,22 @@ Sources: as in `proxy_plugin.providers.signing.google_defaults`. A workload's ow
 one service account may be lent; a machine has the account of the first key. Tokens are those of `tokens.TokenDesk`.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiohttp import web
 
+from proxy_plugin.providers.sandbox import sigv4
 from proxy_plugin.providers.sandbox.dialect import Act, Route, Services
 from proxy_plugin.providers.sandbox.replies import Refused, Reply, json_reply
 from proxy_plugin.providers.sandbox.tokens import ACCOUNT, CLOUD_PLATFORM, TokenDesk
 
 AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/sandbox/providers/sandbox"
+AWS4 = "urn:ietf:params:aws:token-type:aws4_request"
 JWT, ACCESS = "urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:access_token"
 LENT = f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
 MACHINE = "/computeMetadata/v1/instance/service-accounts/default/token"
@@ -24,7 +28,6 @@ _EXCHANGE = {
     "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
     "audience": AUDIENCE,
     "requested_token_type": ACCESS,
-    "subject_token_type": JWT,
 }
 
 
@@ -48,19 +51,34 @@ class GoogleDesk:
 
     async def _exchange(self, request: web.Request, _: str) -> Act:
         form = dict(parse_qsl((await request.read()).decode()))
-        proof = form.pop("subject_token", "")
+        proof, kind = form.pop("subject_token", ""), form.pop("subject_token_type", "")
         if form.get("audience") != AUDIENCE:
             raise _refused("invalid_target", "The target service indicated by the audience parameters is invalid.")
         if (
             form.pop("scope", "") not in _SCOPES
             or form != _EXCHANGE
+            or kind not in {JWT, AWS4}
             or request.content_type != "application/x-www-form-urlencoded"
         ):
             raise _refused("invalid_request", "Request contains an invalid argument.")
-        account = self._services.accounts.of(proof)
+        account = self._of_aws(proof) if kind == AWS4 else self._services.accounts.of(proof)
         if account is None:
             raise _refused("invalid_grant", "Unable to verify the subject token.")
         return self._tokens.give(account, {"issued_token_type": ACCESS})
+
+    def _of_aws(self, proof: str) -> str | None:
+        """Whose keys of AWS have signed the call of STS that a proof is: it is for us, and not made here."""
+        try:
+            call = json.loads(unquote(proof))
+            place, headers = urlsplit(call["url"]), {each["key"].lower(): each["value"] for each in call["headers"]}
+            signed = sigv4.Request(call["method"], place.path or "/", place.query, headers)
+            secret = sigv4.secret_of(signed, self._services.accounts.keys())
+            if secret is not None:
+                sigv4.check(signed, secret, "sts", place.netloc.split(".")[1], hashlib.sha256(b"").hexdigest())
+        except (ValueError, KeyError, TypeError, IndexError, sigv4.BadSignature):
+            return None
+        ours = headers.get("x-goog-cloud-target-resource") == AUDIENCE and headers.get("host") == place.netloc
+        return self._services.accounts.of(secret) if ours else None
 
     async def _lend(self, request: web.Request, _: str) -> Act:
         account = self._tokens.of_bearer(request)

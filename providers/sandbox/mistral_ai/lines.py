@@ -6,6 +6,7 @@ from typing import Any
 from proxy_plugin.providers.sandbox.kit.lines import JSON, Bad, Form, Outcome, dumps
 
 CHAT, EMBEDDINGS, MODERATIONS = "/v1/chat/completions", "/v1/embeddings", "/v1/moderations"
+FIM = "/v1/fim/completions"
 SCORED = ("categories", "category_scores")  # all that a result of moderation has
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 FIELDS = {  # `ChatCompletionRequest` and `EmbeddingRequest` of the SDK
@@ -16,6 +17,12 @@ FIELDS = {  # `ChatCompletionRequest` and `EmbeddingRequest` of the SDK
             *("repetition_penalty", "top_k", "logprobs", "top_logprobs", "prompt_logprobs", "top_prompt_logprobs"),
             *("prediction", "parallel_tool_calls", "reasoning_effort", "prompt_mode", "guardrails", "safe_prompt"),
             "prompt_cache_key",
+        }
+    ),
+    FIM: frozenset(
+        {
+            *("model", "prompt", "suffix", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed"),
+            *("metadata", "min_tokens", "prompt_cache_key"),
         }
     ),
     MODERATIONS: frozenset({"model", "input", "metadata"}),
@@ -32,19 +39,23 @@ class Lines(Form):
         body = line.get("body")
         if not isinstance(body, dict):
             raise Bad("body: Field required")
-        endpoint = order.get("endpoint") or (EMBEDDINGS if "input" in body else CHAT)
+        endpoint = order.get("endpoint") or _endpoint(body)
         if extra := set(body) - FIELDS.get(endpoint, set(body)):
             raise Bad(f"body.{min(extra)}: Extra inputs are not permitted")
         if endpoint == CHAT:
             _check_chat(body)
-        elif "input" not in body:
-            raise Bad("body.input: Field required")
+        elif (needed := "prompt" if endpoint == FIM else "input") not in body:
+            raise Bad(f"body.{needed}: Field required")
 
     def asked(self, line: JSON, order: JSON) -> tuple[str, JSON]:
         body = {**line["body"]}
         if order.get("model"):
             body["model"] = order["model"]
-        return order.get("endpoint") or (EMBEDDINGS if "input" in body else CHAT), body
+        endpoint = order.get("endpoint") or _endpoint(body)
+        if endpoint == FIM:  # answered as a chat is
+            said = f"{body['prompt']}|{body.get('suffix') or ''}"
+            return CHAT, {"model": body["model"], "messages": [{"role": "user", "content": said}]}
+        return endpoint, body
 
     def result(self, custom_id: str, identity: str, outcome: Outcome) -> bytes:
         """What did not run has no row: none is documented."""
@@ -54,6 +65,11 @@ class Lines(Form):
         response = {"status_code": outcome.status, "body": body}
         row = {"id": f"batch-{identity}", "custom_id": custom_id or None, "response": response, "error": None}
         return dumps(row)
+
+
+def _endpoint(body: JSON) -> str:
+    """The endpoint of a line whose job has yet to come."""
+    return EMBEDDINGS if "input" in body else FIM if "prompt" in body else CHAT
 
 
 def _check_chat(body: JSON) -> None:

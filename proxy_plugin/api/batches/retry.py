@@ -105,7 +105,7 @@ async def _resolved_by(
     asked, sent, _, _ = steering.asked(request[HEADERS], given, body, request.query, retry=True)
     route = decode_route(original.route)
     if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
-        return await resolved_route(request, body, given)
+        return _with_places(await resolved_route(request, body, given), route)
     if stored_target(original) is not None:
         raise _key_needed()
     slugs = [target.slug for target in route.targets]
@@ -139,6 +139,17 @@ def _named(in_body: bool) -> Iterator[None]:
         if in_body and error.param == headers.CONFIG:
             error.param, error.message = CONFIG, error.message.replace(headers.CONFIG, f"'{CONFIG}'")
         raise
+
+
+def _with_places(resolved: Resolved, original: Route) -> Resolved:
+    """Return a route with what the original create said of places that virtual keys leave open, unless it is said."""
+    found = decode_route(resolved.route)
+    said, slugs = original.places or {}, {target.slug for target in found.targets}
+    kept = {slug: fields for slug, fields in said.items() if slug in slugs}
+    if not kept:
+        return resolved
+    places = kept | {slug: kept.get(slug, {}) | fields for slug, fields in (found.places or {}).items()}
+    return resolved._replace(route=encode_route(msgspec.structs.replace(found, places=places)))
 
 
 def _for(caller: Caller, sent: MultiMapping[str], route: Route) -> Route:

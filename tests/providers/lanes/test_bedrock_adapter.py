@@ -160,7 +160,7 @@ async def test_a_line_runs_in_the_form_that_its_model_and_its_tools_need(
     assert [row.ok for row in rows] == [True, True]
     assert sorted(row.native_id for row in rows) == [native_id(part.mark, n) for n in range(2)]
     assert all(row.usage and row.usage.input_tokens and row.model for row in rows)
-    assert all(content(row)["choices"][0]["message"]["content"] for row in rows)
+    assert all(content(row)["choices"][0]["message"]["content"] and content(row)["created"] for row in rows)
 
 
 @pytest.mark.parametrize(("model", "base64"), [(TITAN, False), (TITAN, True), (COHERE, False)])

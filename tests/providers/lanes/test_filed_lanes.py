@@ -349,6 +349,27 @@ async def test_answers_that_were_called_cancelled_are_waited_for(rig: Rig) -> No
 
 
 @pytest.mark.parametrize("rig", ["mistral-ai"], indirect=True)
+async def test_mistral_writes_what_stands_between(rig: Rig) -> None:
+    model = "codestral-latest"
+    body = {"model": model, "prompt": "def f(", "suffix": "): pass", "max_tokens": 64, "seed": 3}
+    mark = make_mark("between")
+    lines = [LineIn(native_id(mark, n), "/v1/completions", json.dumps(body).encode(), model) for n in range(2)]
+    made = [rig.lane.translate(each, Target()) for each in lines]
+    assert {each.partition for each in made} == {"fim"}
+    path, data = rig.folder / "part.native", b"".join(each.data + b"\n" for each in made)
+    path.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    part = PartFile(mark, path, len(data), 2, digest, "/v1/completions", model, "fim")
+    job = await rig.lane.create(rig.account(), await rig.staged(part))
+    names = await rig.fetched(job, await rig.ended(job, part))
+    text = b"".join((rig.folder / name).read_bytes() for name in names)
+    rows = [rig.lane.row(line, names[0], "/v1/completions") for line in text.splitlines()]
+    answers = [json.loads(row.response)["body"] for row in rows if row and row.response]
+    assert [each["object"] for each in answers] == ["text_completion"] * 2
+    assert all("def f(|): pass" in each["choices"][0]["text"] for each in answers)
+
+
+@pytest.mark.parametrize("rig", ["mistral-ai"], indirect=True)
 async def test_mistral_moderates_texts(rig: Rig) -> None:
     rig.stand_in = replace(rig.stand_in, endpoint="/v1/moderations")
     part = rig.part("one", "[[sandbox:error=400]]", "three")

@@ -431,7 +431,7 @@ async def test_every_state_word_is_known(
 
 @pytest.mark.parametrize("word", ["BATCH_STATE_UNSPECIFIED", "BATCH_STATE_PAUSED", "", "\n"])
 async def test_another_word_is_no_guess(sandbox: Sandbox, account: Account, part: PartFile, word: str) -> None:
-    with pytest.raises(TryLater, match="unknown batch state"):
+    with pytest.raises(TryLater, match="unknown batch status"):
         await polled(sandbox, account, part, {"metadata": {"state": word}})
 
 

@@ -474,7 +474,7 @@ def test_litellms_way_to_write_an_account_is_understood() -> None:
     key = json.loads(service_account("sk-some"))
     found = VertexCredentials.model_validate({**written, "vertex_service_account_json": key})
     assert (found.bucket, found.folder("m")) == ("bucket", "some/folder/pp-m/")
-    assert found.host == "https://aiplatform.googleapis.com"
+    assert found.base_url() == "https://aiplatform.googleapis.com"
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,8 @@ def test_a_region_has_its_host(region: str, host: str) -> None:
         "api_key": "ya29",
         "vertex_region": region,
     }
-    assert VertexCredentials.model_validate(settings).host == host
+    found = VertexCredentials.model_validate(settings)
+    assert found.base_url() == VERTEX_AI.capabilities.host(found) == host
 
 
 @pytest.mark.parametrize("name", ["", "UPPER", "bucket/../other", "bucket//x", "a", "bucket?x"])

@@ -282,13 +282,23 @@ def text_of(kind: str, sandbox: Sandbox, tmp_path: Path) -> str:
         "person": person,
         "pool": pool,
         "pool, JSON": {**pool, "credential_source": {"file": str(sealed), "format": shape}},
+        "pool, AWS": {**pool, "subject_token_type": google.AWS4, "credential_source": source_on_aws(sandbox)},
         "pool, lent": {**pool, **lent, "service_account_impersonation": {"token_lifetime_seconds": 1200}},
         "lent": whole,
     }
     return json.dumps(made[kind])
 
 
-KINDS = ["person", "pool", "pool, JSON", "pool, lent", "lent"]
+def source_on_aws(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "environment_id": "aws1",
+        "region_url": f"{sandbox.url(AWS)}{aws.ZONE}",
+        "url": f"{sandbox.url(AWS)}/latest/meta-data/iam/security-credentials",
+        "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
+    }
+
+
+KINDS = ["person", "pool", "pool, JSON", "pool, AWS", "pool, lent", "lent"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,6 +306,8 @@ async def test_an_account_of_google_calls_by_each_kind(
     sandbox: Sandbox, http: Http, bare: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     tokens = {"google_token_url": f"{sandbox.url(GOOGLE)}/token"}
+    for name, value in access_key(DEFAULT_KEY).items():  # sign for those of the kind that asks for it
+        bare.setenv(name.upper(), value)
     text = text_of(kind, sandbox, tmp_path)
     lane, prod = account(sandbox, http, GOOGLE, vertex_service_account_json=text, **tokens)
     assert await lane.fence(prod)
@@ -306,6 +318,22 @@ async def test_an_account_of_google_calls_by_each_kind(
     by_default = account(sandbox, http, GOOGLE, **tokens)[1]
     assert await lane.fence(by_default)
     assert lane.account_key(by_default.credentials) == lane.account_key(prod.credentials)
+
+
+@pytest.mark.parametrize("region", [None, "eu-west-1"])
+async def test_a_workload_of_aws_signs_for_the_region_that_it_is_in(
+    sandbox: Sandbox, http: Http, bare: pytest.MonkeyPatch, region: str | None
+) -> None:
+    if region:
+        bare.setenv("AWS_REGION", region)
+    for name, value in access_key(NOBODY).items():
+        bare.setenv(name.upper(), value)
+    text = json.dumps({**json.loads(text_of("pool, AWS", sandbox, Path(os.environ["HOME"])))})
+    lane, prod = account(sandbox, http, GOOGLE, vertex_service_account_json=text)
+    with pytest.raises(NoToken, match="Unable to verify the subject token"):
+        await lane.fence(prod)
+    asked = [each["op"] for each in await sandbox.requests()]
+    assert ("keys.zone" in asked) == (region is None)
 
 
 async def test_a_machine_of_google_and_what_gcloud_left(

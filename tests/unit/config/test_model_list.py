@@ -63,11 +63,10 @@ def test_an_entry_of_vertex_is_an_account_with_a_bucket(credentials: object) -> 
     assert config.warnings == ()
 
 
-def test_an_entry_of_vertex_may_have_its_place_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PROJECT", "p"), ("LOCATION", "us-east5")):
-        monkeypatch.setenv(f"VERTEXAI_{name}", value)
-    monkeypatch.setenv("GCS_BUCKET_NAME", "theirs")
-    [key] = configured(entry("m", "vertex_ai/gemini-2.5-flash", **VERTEX)).virtual_keys.values()
+def test_an_entry_of_vertex_may_have_its_place_in_the_environment() -> None:
+    place = {"VERTEXAI_PROJECT": "p", "VERTEX_LOCATION": "us-east5", "GCS_BUCKET_NAME": "theirs"}
+    made = entry("m", "vertex_ai/gemini-2.5-flash", **VERTEX)
+    [key] = parse({"model_list": [made], "proxy_plugin": {}}, place).virtual_keys.values()
     told = key.credentials.model_dump()
     assert [told[f"vertex_{name}"] for name in ("project_id", "region", "storage_bucket_name")] == [
         *("p", "us-east5", "theirs")
@@ -119,8 +118,7 @@ def test_credentials_come_from_the_entry() -> None:
     assert SECRET not in render_check(configured(made))
 
 
-def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_BATCH_ROLE_ARN", "arn:aws:iam::111122223333:role/Batch")
+def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role() -> None:
     made = {
         "model_name": "claude",
         "litellm_params": {
@@ -135,7 +133,8 @@ def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: py
             "aws_bedrock_control_plane_endpoint": "http://127.0.0.1:9",
         },
     }
-    config = configured(made)
+    environ = {"KEY_A": "a", "AWS_BATCH_ROLE_ARN": "arn:aws:iam::111122223333:role/Batch", "AWS_REGION": "us-west-2"}
+    config = parse({"model_list": [made], "proxy_plugin": {}}, environ)
     [found] = config.models
     assert (found.provider, found.model) == ("bedrock", "converse/us.anthropic.claude-sonnet-4-6")
     credentials = config.virtual_keys[found.slug or ""].credentials
@@ -143,7 +142,19 @@ def test_an_entry_for_bedrock_is_an_account_with_bucket_and_role(monkeypatch: py
     assert (credentials.aws_region, credentials.aws_s3_region) == ("eu-west-1", "eu-central-1")
     assert (credentials.bucket, credentials.folder("m" * 10)) == ("mine", "below/here/pp-mmmmmmmmmm/")
     assert credentials.role == "arn:aws:iam::111122223333:role/Batch"
-    assert (credentials.host(), credentials.aws_s3_bucket_owner) == ("http://127.0.0.1:9", "111122223333")
+    assert (credentials.base_url(), credentials.aws_s3_bucket_owner) == ("http://127.0.0.1:9", "111122223333")
+
+
+def test_a_virtual_key_has_its_gaps_filled_from_the_environment_too() -> None:
+    told = {"provider": "bedrock", "aws_access_key_id": "AKIA1", "aws_secret_access_key": SECRET, "aws_region": ""}
+    environ = {"AWS_S3_BUCKET_NAME": "theirs", "AWS_REGION_NAME": " eu-west-1\n", "AWS_REGION": "us-west-2"}
+    keys = {"open": told, "own": {**told, "aws_s3_bucket": "mine", "aws_region": "ap-south-1"}}
+    found = parse({"proxy_plugin": {"virtual_keys": keys}}, environ).virtual_keys
+    shown = [each.credentials.model_dump() for each in found.values()]
+    assert [(each["aws_s3_bucket"], each["aws_region"]) for each in shown] == [
+        ("theirs", "eu-west-1"),
+        ("mine", "ap-south-1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.mistral.chat import to_completion, to_mistral
+from proxy_plugin.providers.formats.mistral.fim import has_suffix, to_fim
 
 Json = dict[str, Any]
 SAID = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "hi"}]}
@@ -139,3 +140,44 @@ def test_arguments_become_a_text() -> None:
 def test_an_answer_that_ended_in_an_error_is_one_and_is_counted() -> None:
     made = to_completion(answer(message={"content": "ha"}, finish_reason="error"))
     assert (made.status, made.code, made.usage.output_tokens) == (500, "error", 4)
+
+
+def test_a_completion_with_a_suffix_is_filled_in() -> None:
+    body = {"model": "codestral-latest", "prompt": ["def f("], "suffix": "): pass", "seed": 3, "temperature": 2, "n": 1}
+    made = to_fim(json.dumps(body).encode(), model=None, drop_params=True)
+    assert json.loads(made.body) == {
+        "model": "codestral-latest",
+        "prompt": "def f(",
+        "suffix": "): pass",
+        "max_tokens": 16,
+        "temperature": 1.5,
+        "random_seed": 3,
+    }
+    assert made.dropped == ("temperature=1.5",)
+    for more in ({"logprobs": 2}, {"logit_bias": {"5": 1}}, {"prompt": 5}):
+        with pytest.raises(LineRejected) as caught:
+            to_fim(json.dumps({**body, "temperature": 1, **more}).encode(), model=None, drop_params=False)
+        assert caught.value.param == next(iter(more))
+
+
+@pytest.mark.parametrize(
+    ("body", "has"),
+    [
+        (b'{"suffix": "x"}', True),
+        (b'{"\\u0073uffix": "x"}', True),
+        (b'{"suffix": ""}', False),
+        (b'{"suffix": null}', False),
+        (b'{"prompt": "suffix"}', False),
+    ],
+)
+def test_a_suffix_is_seen_however_its_name_is_written(body: bytes, *, has: bool) -> None:
+    assert has_suffix(body) is has
+
+
+@given(st.dictionaries(st.sampled_from(["prompt", "suffix", "stop", "seed", "n", "x"]) | st.text(max_size=5), VALUES))
+def test_any_completions_body_is_filled_in_or_refused(body: dict[str, Any]) -> None:
+    try:
+        made = to_fim(json.dumps({"model": "m", **body}).encode(), model=None, drop_params=True)
+    except LineRejected:
+        return
+    assert json.loads(made.body)["prompt"]

@@ -87,7 +87,7 @@ def test_any_line_of_results_is_a_row_or_is_corrupt(value: Any) -> None:
     "model", ["m", "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/0123456789ab"]
 )
 def test_a_stored_name_keeps_the_model(model: str) -> None:
-    name = rows.stored_name(7, "Converse", model)
+    name = rows.stored_name(7, "Converse", model, "1796036233")
     assert "/" not in name
     output = {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn"}
     line = json.dumps({"recordId": ID, "modelInput": {"half": "\ud83d"}, "modelOutput": output}).encode()
@@ -95,6 +95,8 @@ def test_a_stored_name_keeps_the_model(model: str) -> None:
     assert row is not None
     assert row.ok
     assert model.endswith(str(row.model))
+    assert json.loads(row.response or b"")["body"]["created"] == 1796036233
+    assert rows.result_row(line, "7~Converse~m.jsonl", CHAT), "as an earlier version named them"
 
 
 def test_an_error_stands_in_place_of_an_answer() -> None:
@@ -172,3 +174,43 @@ def test_what_no_job_could_have_is_no_account(given: dict[str, Any]) -> None:
     BedrockCredentials.model_validate(keys)
     with pytest.raises(ValueError, match="validation error"):
         BedrockCredentials.model_validate({**keys, **given})
+
+
+def test_the_environment_fills_the_gaps_of_nobody_who_brings_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buckets and roles of LiteLLM's variables are the operator's: the configuration alone asks for them."""
+    for names in BedrockCredentials.gaps.values():
+        for name in names:
+            monkeypatch.setenv(name, "operators")
+    key = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    brought = BedrockCredentials.model_validate(key)
+    assert (brought.aws_s3_bucket, brought.aws_batch_role_arn, brought.aws_region) == (None, None, "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("window", "said", "hours"),
+    [(86_400, None, 24), (3600, None, 24), (90_000, None, 25), (10**7, None, 168), (1, 48, 48)],
+)
+def test_a_job_may_take_as_long_as_its_batch(window: int, said: int | None, hours: int) -> None:
+    given = {"aws_batch_timeout_hours": said, "aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    assert BedrockCredentials.model_validate(given).hours(window) == hours
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("aws_s3_bucket", "mine", True),
+        ("aws_s3_bucket", "mine/below", True),
+        ("aws_s3_bucket", "mine/elsewhere", False),
+        ("output_data_config", "s3://mine/below/", True),
+        ("output_data_config", '{"s3OutputDataConfig": {"s3Uri": "s3://mine/below"}}', True),
+        ("output_data_config", "s3://mine/", False),
+        ("output_data_config", '{"s3OutputDataConfig": {"s3Uri": "s3://mine/below", "s3EncryptionKeyId": "k"}}', False),
+        ("output_data_config", "elsewhere", False),
+        ("aws_region", "us-east-1", True),
+        ("aws_batch_role_arn", "arn:aws:iam::111122223333:role/x", False),
+    ],
+)
+def test_what_a_request_says_may_be_what_the_account_does_anyway(name: str, text: str, same: bool) -> None:
+    key = {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
+    own = BedrockCredentials.model_validate({**key, "aws_s3_bucket": "mine", "aws_s3_prefix": "below"})
+    assert own.says(name, text) is same

@@ -25,6 +25,7 @@ from proxy_plugin.providers.base import (
     TryLater,
     native_id,
 )
+from proxy_plugin.providers.formats.gemini.own_words import GENERATE
 from proxy_plugin.providers.http import Http
 from proxy_plugin.providers.lanes.vertex_ai import lost_ids, records, refusals
 from proxy_plugin.providers.lanes.vertex_ai.lane import VERTEX_AI
@@ -277,15 +278,32 @@ def test_a_name_of_results_is_a_name_of_a_file(facts: dict[str, str]) -> None:
     assert name.isascii()
 
 
+def test_a_request_in_geminis_own_words_stays_and_its_answer_too() -> None:
+    body = b'{"model": "m", "contents":[{"parts":[{"text":"hi"}]}], "x": 1.0e0}'
+    native = VERTEX_AI.translate(LineIn(ID, GENERATE, body, GEMINI), Target())
+    own = ID.encode()
+    request = b'{"contents":[{"parts":[{"text":"hi"}]}],"x":1.0e0,"labels":{"pp":"%b"}}' % own
+    assert native.data == b'{"key":"%b","request":%b}' % (own, request)
+    for model, words in ((CLAUDE, "only Geminis"), (GEMINI, "contents")):
+        with pytest.raises(LineRejected, match=words):
+            VERTEX_AI.translate(LineIn(ID, GENERATE, b'{"messages":[]}', model), Target())
+    assert body_of(row({"key": ID, "response": GEMINI_SAYS}, GENERATE)) == GEMINI_SAYS
+    for told in ({"response": FAULT}, {"status": FAULT["error"]}, {"error": FAULT["error"]}):
+        assert body_of(row({"key": ID, **told}, GENERATE)) == FAULT
+
+
 # Rows that lost their ids
+
+
+def known_again(document: Path, output: Path) -> list[bytes]:
+    return list(lost_ids.rows(document, {"own": str(output), "outputs": json.dumps([str(output)])}))
 
 
 def restored(folder: Path, sent: list[dict[str, Any]], back: list[dict[str, Any]]) -> list[str | None]:
     document, output = folder / "input", folder / "output"
     document.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in sent))
     output.write_bytes(b"".join(json.dumps(each).encode() + b"\n" for each in back))
-    lost_ids.restore([output], document)
-    rows = [json.loads(line) for line in output.read_bytes().splitlines()]
+    rows = [json.loads(line) for line in known_again(document, output)]
     assert [{**each, "key": None} for each in rows] == [{**each, "key": None} for each in back]
     return [each.get("key") for each in rows]
 
@@ -311,16 +329,15 @@ def test_an_echo_without_a_hash_stays_as_it_is(tmp_path: Path, odd: bytes) -> No
     sent = b'{"key":"' + native_id(MARK, 0).encode() + b'","request":{"contents":' + odd + b"}}\n"
     (tmp_path / "document").write_bytes(sent)
     (tmp_path / "rows").write_bytes(row)
-    lost_ids.restore([tmp_path / "rows"], tmp_path / "document")
-    assert (tmp_path / "rows").read_bytes() == row
+    assert known_again(tmp_path / "document", tmp_path / "rows") == [row.rstrip()]
 
 
 def test_a_number_beyond_floats_is_known_again(tmp_path: Path) -> None:
     sent = b'{"key":"' + native_id(MARK, 0).encode() + b'","request":{"contents":1e400}}\n'
     (tmp_path / "document").write_bytes(sent)
     (tmp_path / "rows").write_bytes(b'{"request":{"contents":1e400}}\n')
-    lost_ids.restore([tmp_path / "rows"], tmp_path / "document")
-    assert native_id(MARK, 0).encode() in (tmp_path / "rows").read_bytes()
+    [row] = known_again(tmp_path / "document", tmp_path / "rows")
+    assert native_id(MARK, 0).encode() in row
 
 
 def test_requests_that_differ_in_their_spelling_alone_are_never_mixed_up(tmp_path: Path) -> None:

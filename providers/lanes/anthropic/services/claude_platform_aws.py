@@ -27,7 +27,7 @@ class ClaudeOnAWSCredentials(VersionCredentials, AwsCredentials):
 
     @model_validator(mode="after")
     def _one_proof(self) -> ClaudeOnAWSCredentials:
-        others = (self.aws_secret_access_key, self.aws_role_arn, self.aws_auth_type)
+        others = (self.aws_secret_access_key, self.aws_role_arn, self.aws_auth_type, self.aws_profile)
         if self.api_key is not None and any(each is not None for each in others):
             raise ValueError("give api_key, or what AWS signs with: aws_access_key_id, aws_role_arn or aws_auth_type")
         return self

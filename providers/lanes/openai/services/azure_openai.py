@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 from proxy_plugin.providers.api_base import ApiBase
 from proxy_plugin.providers.base import Account, Credentials, PartFile, Refused
 from proxy_plugin.providers.lanes.openai.lane import OpenAICompatible, Service
-from proxy_plugin.providers.signing.accounts import EntraCredentials, Proof
+from proxy_plugin.providers.signing.accounts import Proof
+from proxy_plugin.providers.signing.azure_accounts import EntraCredentials
 
 EMBEDDINGS = "/v1/embeddings"
 V1 = frozenset({"v1", "preview", "latest"})
