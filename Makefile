@@ -55,6 +55,7 @@ test-oracles: $(VENV)-oracles/.made
 	$(VENV)-oracles/bin/python -m tests.oracles.corpus
 	$(VENV)-oracles/bin/python -m tests.oracles
 	$(VENV)-oracles/bin/python -m tests.oracles.calls
+	$(VENV)-oracles/bin/python -m tests.oracles.few_lines
 
 $(VENV)-sdks/.made: pyproject.toml constraints/sdks.txt
 	$(PYTHON) -m venv $(VENV)-sdks

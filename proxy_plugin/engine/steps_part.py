@@ -16,7 +16,7 @@ from proxy_plugin.engine.onward.window import gives_way, left
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
-from proxy_plugin.lines.ways import DIRECT
+from proxy_plugin.lines.ways import DIRECT, calls_endpoint
 from proxy_plugin.providers.base import (
     Account,
     BatchProvider,
@@ -29,6 +29,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.counts import believed
+from proxy_plugin.routing.route import NEVER
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -140,12 +141,19 @@ def _refuse_small(conn: Connection, part: PartRow, why: Refused, now: float) -> 
 
 def _too_few(desk: Desk, part: PartRow, least: int) -> Refused:
     title = desk.lane(part).capabilities.title
+    calls = ", or let them be ordinary calls at full price (direct: true in the config)"
     message = (
         f"{title} takes no job of fewer than {least} lines, and this one would have {part.records}. Put more lines for "
-        "this account, model and endpoint into one file, or send them to another account; where its quota allows "
-        "smaller jobs, set min_lines_per_job of the virtual key."
+        f"this account, model and endpoint into one file, or send them to another account"
+        f"{calls if _may_be_called(desk, part) else ''}; where its quota allows smaller jobs, set min_lines_per_job of "
+        "the virtual key."
     )
     return Refused(message, code="too_few_lines")
+
+
+def _may_be_called(desk: Desk, part: PartRow) -> bool:
+    """Tell whether the lines of a part could be ordinary calls if a config wanted it."""
+    return desk.virtual_key(part.slug).direct_calls != NEVER and calls_endpoint(part.provider, part.endpoint)
 
 
 def _begin_staging(conn: Connection, part: PartRow, *, leaves: bool) -> bool:

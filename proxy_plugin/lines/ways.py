@@ -30,3 +30,8 @@ def has_calls(provider: str) -> bool:
     except catalog.UnknownProvider:
         return False
     return True
+
+
+def calls_endpoint(provider: str, endpoint: str) -> bool:
+    """Tell whether lines of an endpoint can be ordinary calls of a provider that has jobs."""
+    return has_calls(provider) and endpoint in catalog.direct(provider).capabilities.endpoints

@@ -38,6 +38,7 @@ def gateway(tmp_path: Path, sandbox: Sandbox) -> Iterator[Gateway]:
         "lane": lane(sandbox, provider="bedrock", aws_s3_part_bytes=PIECE),
         "open": lane(sandbox, provider="bedrock", aws_s3_bucket=None, aws_batch_role_arn=None),
         "hundred": lane(sandbox, provider="bedrock", min_lines_per_job=None),
+        "uncalled": lane(sandbox, provider="bedrock", min_lines_per_job=50, direct_calls="never"),
     }
     found = Gateway(tmp_path, keys, engine={"poll_seconds_first": 0.05, "poll_seconds_max": 0.2})
     found.start()
@@ -63,14 +64,16 @@ def puts(sandbox: Sandbox) -> int:
 
 
 def test_too_few_lines_become_error_rows_before_anything_is_sent(gateway: Gateway, sandbox: Sandbox) -> None:
-    gateway.asks = {"x-portkey-virtual-key": "hundred"}
-    batch = gateway.until(gateway.create(gateway.upload(jsonl(lines(99))))["id"])
-    rows = gateway.rows(batch["error_file_id"])
-    assert [row["custom_id"] for row in rows] == [f"line-{n}" for n in range(99)]
-    for row in rows:
-        error = row["error"] or row["response"]["body"]["error"]
-        assert error["code"] == "too_few_lines"
-        assert "min_lines_per_job" in error["message"]
+    for slug, count, may_be_called in (("hundred", 99, True), ("uncalled", 49, False)):
+        gateway.asks = {"x-portkey-virtual-key": slug}
+        batch = gateway.until(gateway.create(gateway.upload(jsonl(lines(count))))["id"])
+        rows = gateway.rows(batch["error_file_id"])
+        assert [row["custom_id"] for row in rows] == [f"line-{n}" for n in range(count)]
+        for row in rows:
+            error = row["error"] or row["response"]["body"]["error"]
+            assert error["code"] == "too_few_lines"
+            assert "min_lines_per_job" in error["message"]
+            assert ("direct: true" in error["message"]) is may_be_called
     assert [each["op"] for each in sandbox.control.requests()] == []
 
 

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 
 from proxy_plugin.providers.sandbox.bedrock import stores
+from proxy_plugin.providers.sandbox.bedrock.calls import Calls
 from proxy_plugin.providers.sandbox.bedrock.lines import CHAT, OpenLines, Records
 from proxy_plugin.providers.sandbox.bedrock.outputs import words_of, write_outputs
 from proxy_plugin.providers.sandbox.bedrock.signed import REGION, SignedWire
@@ -100,6 +101,7 @@ class Bedrock(SignedWire):
             Route("GET", f"{batch}/{{open_id}}", "openai.retrieve", self._about_open(stop=False)),
             Route("POST", f"{batch}/{{open_id}}/cancel", "openai.cancel", self._about_open(stop=True)),
             Route("POST", "/quotas/", "quotas.list", self._quotas),
+            *Calls(self._body, self.refused, lambda: self.current).routes(),
             *self.store.routes(),
         ]
 

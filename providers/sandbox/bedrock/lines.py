@@ -1,5 +1,6 @@
 """Lines and records of Bedrock's batches. Shapes: the project's reference page of Bedrock, sections 3, 4 and 10."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,9 @@ class Records(Form):
             counted = {"prompt_token_count": found.input_tokens, "generation_token_count": found.output_tokens}
             return {"generation": found.text, "stop_reason": "length" if found.cut else "stop", **counted}
         if body["_type"] == "Converse" or "schemaVersion" in body or "inferenceConfig" in body:
-            return _conversed(body, identity, style)
+            if body["_type"] == "Converse" and "toolConfig" in body:
+                return Refusal("toolConfig is not supported in batch inference")
+            return conversed(body, identity, style)
         if "anthropic_version" in body:
             return _claude(body, identity, style)
         return super().answer(CHAT, {**body, "model": body["_model"]}, identity, created, style)
@@ -51,9 +54,9 @@ class Records(Form):
         del identity
         if not outcome.status:
             return b""
-        if outcome.well and not isinstance(outcome.body, _Refusal):
+        if outcome.well and not isinstance(outcome.body, Refusal):
             return dumps({"recordId": custom_id, "modelOutput": outcome.body})
-        status, words = (400, outcome.body.words) if isinstance(outcome.body, _Refusal) else outcome[:2]
+        status, words = (400, outcome.body.words) if isinstance(outcome.body, Refusal) else outcome[:2]
         return dumps({"recordId": custom_id, "error": {"errorCode": status, "errorMessage": words}})
 
     def result_of(self, line: JSON, order: JSON, identity: str, outcome: Outcome) -> bytes:
@@ -83,7 +86,7 @@ class OpenLines(Form):
         return dumps({"id": f"batch_req_{identity}", "custom_id": custom_id, "response": response, "error": None})
 
 
-class _Refusal(dict[str, Any]):
+class Refusal(dict[str, Any]):
     """What the model says instead of an answer."""
 
     def __init__(self, words: str) -> None:
@@ -101,22 +104,23 @@ def _embedded(body: JSON) -> dict[str, Any]:
 
 def _claude(body: JSON, identity: str, style: Style) -> dict[str, Any]:
     if extra := FORBIDDEN & set(body):
-        return _Refusal(f"{min(extra)}: Extra inputs are not permitted")
+        return Refusal(f"{min(extra)}: Extra inputs are not permitted")
     return message({**body, "model": str(body["_model"]).split("anthropic.")[-1]}, identity, style)
 
 
-def _conversed(body: JSON, identity: str, style: Style) -> dict[str, Any]:
-    """An answer of Converse, which is Nova's too."""
-    if body["_type"] == "Converse" and "toolConfig" in body:
-        return _Refusal("toolConfig is not supported in batch inference")
+def conversed(body: JSON, identity: str, style: Style) -> dict[str, Any]:
+    """An answer of Converse, which is Nova's too. Raises `UnknownMarker`."""
     found = answer(MESSAGES, {**body, "max_tokens": body.get("inferenceConfig", {}).get("maxTokens")}, style)
     said: Mapping[str, Any] = {"text": found.text or found.refusal or ""}
+    if found.tool:
+        call = {"toolUseId": f"tooluse_{identity}", "name": found.tool.name, "input": json.loads(found.tool.arguments)}
+        said = {"toolUse": call}
     spent = usage(MESSAGES, found)
     counts = {"inputTokens": spent["input_tokens"], "outputTokens": spent["output_tokens"]}
     whole = {"role": "assistant", "content": [said]}
     return {
         "output": {"message": whole},
-        "stopReason": "max_tokens" if found.cut else "end_turn",
+        "stopReason": "tool_use" if found.tool else "max_tokens" if found.cut else "end_turn",
         "usage": {**counts, "totalTokens": sum(counts.values())},
         "metrics": {"latencyMs": 1 + len(identity)},
     }

@@ -1,6 +1,7 @@
 """Who calls AWS: signatures of three services, Bedrock's API keys, and refusals in each service's form."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from aiohttp import web
@@ -73,8 +74,8 @@ class SignedWire(Wire):
         status = 400 if store in {"ExpiredToken", "AuthorizationHeaderMalformed"} else 403
         return Refused(Reply(status, stores.error(store, words), {"content-type": "application/xml"}))
 
-    async def _body(self, request: web.Request, known: set[str]) -> dict[str, Any]:
-        """A body whose signature is that of what came."""
+    async def _body(self, request: web.Request, known: Collection[str] | None) -> dict[str, Any]:
+        """A body whose signature is that of what came; None: whatever its members are."""
         raw = await request.read()
         if _signs(request):
             self.check(request, sigv4.sha256_of(raw))
@@ -82,7 +83,7 @@ class SignedWire(Wire):
             value = json.loads(raw or b"null")
         except ValueError:
             value = None
-        if not isinstance(value, dict) or set(value) - known:
+        if not isinstance(value, dict) or (known is not None and set(value) - set(known)):
             raise self.refused(400, "The request body is not valid", "SerializationException")
         return value
 

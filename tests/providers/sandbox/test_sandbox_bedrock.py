@@ -31,7 +31,7 @@ def sandbox(running: Sandbox) -> Sandbox:
 
 
 def client(sandbox: Sandbox, service: str, *, session: bool = False, **more: Any) -> Any:
-    place = {"bedrock": "", "s3": "/s3"}[service]
+    place = {"bedrock": "", "bedrock-runtime": "", "s3": "/s3"}[service]
     given = {**access_key(DEFAULT_KEY, session=session), **more}
     config = boto3.session.Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"})
     return boto3.client(
@@ -180,3 +180,108 @@ def test_a_create_is_judged(sandbox: Sandbox, changes: dict[str, Any], wrong: st
         jobs.create_model_invocation_job(**order(put(sandbox, line("r0")), **changes))
     assert isinstance(refused.value, ERRORS.ParamValidationError) or code(refused) == wrong
     assert sandbox.control.log() == []
+
+
+WEATHER = {"toolSpec": {"name": "weather", "inputSchema": {"json": {"type": "object", "properties": {"city": {}}}}}}
+
+
+def turn(text: str, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": [{"text": text}]}
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_calls_are_answered_and_logged_by_what_was_said(sandbox: Sandbox, *, session: bool) -> None:
+    sandbox.control.options("bedrock", answers="echo")
+    runtime = client(sandbox, "bedrock-runtime", session=session)
+    config = {"maxTokens": 9, "temperature": 0.5, "topP": 1, "stopSequences": ["x"]}
+    asked = {"modelId": CLAUDE, "messages": [turn("hi")], "system": [{"text": "s"}], "inferenceConfig": config}
+    answers = [runtime.converse(**asked) for _ in range(2)]
+    assert {each["output"]["message"]["content"][0]["text"] for each in answers} == {"echo: hi"}
+    (spent,) = {tuple(sorted(each["usage"].items())) for each in answers}
+    assert dict(spent)["totalTokens"] == dict(spent)["inputTokens"] + dict(spent)["outputTokens"] > 2
+    assert answers[0]["stopReason"] == "end_turn"
+    cut = runtime.converse(**{**asked, "inferenceConfig": {"maxTokens": 1}})
+    assert (cut["stopReason"], cut["output"]["message"]["content"]) == ("max_tokens", [{"text": "echo"}])
+    assert [(each["op"], each["id"]) for each in sandbox.control.requests()] == [("call.converse", "hi")] * 3
+    assert sandbox.control.log() == []
+
+
+def test_a_call_may_have_tools_which_a_job_may_not(sandbox: Sandbox) -> None:
+    runtime = client(sandbox, "bedrock-runtime")
+    choices: list[dict[str, Any]] = [{"any": {}}, {"tool": {"name": "weather"}}]
+    for choice in choices:
+        offered = {"tools": [WEATHER], "toolChoice": choice}
+        answer = runtime.converse(modelId=CLAUDE, messages=[turn("hi")], toolConfig=offered)
+        (block,) = answer["output"]["message"]["content"]
+        assert (answer["stopReason"], block["toolUse"]["name"]) == ("tool_use", "weather")
+        assert list(block["toolUse"]["input"]) == ["city"]
+    answer = runtime.converse(modelId=CLAUDE, messages=[turn("hi")], toolConfig={"tools": [WEATHER]})
+    assert answer["stopReason"] == "end_turn"
+
+
+def invoked(sandbox: Sandbox, model: str, body: dict[str, Any]) -> dict[str, Any]:
+    runtime = client(sandbox, "bedrock-runtime")
+    answer = runtime.invoke_model(modelId=model, body=json.dumps(body), contentType="application/json")
+    return dict(json.load(answer["body"]))
+
+
+def test_a_call_may_have_the_models_own_body(sandbox: Sandbox) -> None:
+    said = line("r0")["modelInput"]
+    assert invoked(sandbox, CLAUDE, said)["stop_reason"] == "end_turn"
+    assert invoked(sandbox, "amazon.titan-embed-text-v2:0", {"inputText": "hi"})["embedding"]
+    for model, body in ((CLAUDE, {**said, "stream": True}), ("amazon.titan-embed-text-v2:0", {"input": "hi"})):
+        with pytest.raises(ERRORS.ClientError) as refused:
+            invoked(sandbox, model, body)
+        assert code(refused) == "ValidationException"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": []},
+        {"messages": [turn("hi", "assistant")]},
+        {"messages": [turn("hi"), turn("ho")]},
+        {"messages": [{"role": "user", "content": []}]},
+        {"messages": [{"role": "user", "content": "hi"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+        {"system": "s"},
+        {"inferenceConfig": {"maxTokens": 0}},
+        {"inferenceConfig": {"temperature": 1.5}},
+        {"inferenceConfig": {"topK": 5}},
+        {"inferenceConfig": {"stopSequences": [""]}},
+        {"toolConfig": {"tools": []}},
+        {"toolConfig": {"tools": [{"toolSpec": {"name": "weather"}}]}},
+        {"toolConfig": {"tools": [WEATHER], "toolChoice": "auto"}},
+        {"modelId": "no-such-model"},
+        {"model": CLAUDE},
+    ],
+)
+def test_a_call_is_judged(sandbox: Sandbox, changes: dict[str, Any]) -> None:
+    runtime = client(sandbox, "bedrock-runtime")
+    asked = {"modelId": CLAUDE, "messages": [turn("hi")], **changes}
+    model = asked.pop("modelId")
+
+    def as_it_is(params: dict[str, Any], **_: Any) -> None:  # the SDK would refuse some of them itself
+        params["body"] = json.dumps(asked).encode()
+
+    runtime.meta.events.register("before-call.bedrock-runtime.Converse", as_it_is)
+    with pytest.raises(ERRORS.ClientError) as refused:
+        runtime.converse(modelId=model, messages=[turn("hi")])
+    assert code(refused) == ("SerializationException" if "model" in changes else "ValidationException")
+
+
+def test_calls_fail_as_they_are_told(sandbox: Sandbox) -> None:
+    runtime = client(sandbox, "bedrock-runtime")
+    for status, wrong in ((429, "ThrottlingException"), (424, "ModelErrorException")):
+        with pytest.raises(ERRORS.ClientError) as refused:
+            runtime.converse(modelId=CLAUDE, messages=[turn(f"[[sandbox:error={status}]]")])
+        assert (code(refused), refused.value.response["ResponseMetadata"]["HTTPStatusCode"]) == (wrong, status)
+    sandbox.control.faults([{"on": "call.converse", "kind": "status", "status": 503}])
+    with pytest.raises(ERRORS.ClientError) as refused:
+        runtime.converse(modelId=CLAUDE, messages=[turn("hi")])
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    with pytest.raises(ERRORS.ClientError) as refused:
+        client(sandbox, "bedrock-runtime", aws_secret_access_key="wrong").converse(
+            modelId=CLAUDE, messages=[turn("hi")]
+        )
+    assert code(refused) == "InvalidSignatureException"
