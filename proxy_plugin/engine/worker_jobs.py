@@ -20,7 +20,7 @@ from proxy_plugin.lines.scan import ScanLimits
 from proxy_plugin.lines.split import SplitJob
 from proxy_plugin.lines.verdicts import Fate, Shortfall
 from proxy_plugin.lines.ways import DIRECT
-from proxy_plugin.routing.route import EVERYTHING, Route
+from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, models_of
 from proxy_plugin.storage.batch_folders import BatchFolders, size_of
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.states import PART_ENDS
@@ -123,6 +123,7 @@ def merge_job(
     known = [rescue_of(row) for row in rows]
     rescued = dict.fromkeys(each.assignment for each in known if each.assignment)  # in the order of their parts
     collected = {row.n: results_of(row).rows for row in ended}
+    models = models_of(decode_route(batch.route))
     return MergeJob(
         batch_id=batch.id,
         source=str(blobs.path(batch.input_file_id)),
@@ -131,7 +132,10 @@ def merge_job(
         assignment=str(split_dir / ASSIGNMENT),
         rejected=str(split_dir / REMARKS),
         rows={n: str(home / name) for n, name in collected.items() if name is not None},
-        fates={row.n: _fate(row, attempts.get(row.n, int(row.way == DIRECT))) for row in ended},
+        fates={
+            row.n: _fate(row, attempts.get(row.n, int(row.way == DIRECT)), row.model or models.get(row.slug))
+            for row in ended
+        },
         folder=str(folder),
         heirs=heirs_of(rows),
         cached=str(split_dir / CACHED_ROWS) if batch.cached else None,
@@ -171,13 +175,13 @@ def cut_job(
     )
 
 
-def _fate(row: PartRow, attempts: int) -> Fate:
+def _fate(row: PartRow, attempts: int, model: str | None) -> Fate:
     fate = Fate(
         kind=row.state,  # type: ignore[arg-type]
         mark=row.mark,
         provider=row.provider,
         slug=row.slug,
-        model=row.model,
+        model=model,
         code=_cut_by(row),
         job=row.job,
         attempt=attempts,

@@ -263,6 +263,14 @@ def decode_route(text: str) -> Route:
     return _decode(text)
 
 
+def models_of(route: Route) -> dict[str, str]:
+    """Return by slug the model for which all of its lines ask, whatever they name; of accounts that have one."""
+    found: dict[str, set[str | None]] = {}
+    for target in route.targets:
+        found.setdefault(target.slug, set()).add(target.model)
+    return {slug: model for slug, (model, *others) in found.items() if model is not None and not others}
+
+
 def own_target(text: str) -> StoredTarget | None:
     """Return the stored target whose credentials the caller brought, None for a batch on virtual keys."""
     if '"byok":{' not in text:  # status reads come here: a route over hundreds of accounts is not decoded for them

@@ -21,6 +21,7 @@ from proxy_plugin.routing.route import (
     When,
     decode_route,
     encode_route,
+    models_of,
 )
 
 BEFORE = (  # of the version before there were fallback, direct calls and kept answers
@@ -59,3 +60,19 @@ def test_what_is_new_is_read_as_it_was_stored() -> None:
     assert decode_route(encode_route(route)) == route
     assert [target_spec(each).way for each in route.targets] == ["direct", "native"]
     assert "rescue" not in msgspec.json.decode(encode_route(Route(route.targets)))
+
+
+def test_an_account_has_one_model_where_all_of_its_targets_ask_for_it() -> None:
+    asked: dict[str, list[str | None]] = {
+        "one": ["m", "m"],
+        "two": ["m", "n"],
+        "some": ["m", None],
+        "none": [None],
+        "twice": [None, None, "m", "m"],
+    }
+    targets = tuple(
+        StoredTarget(slug, "openai", model, max_lines_per_job=n)
+        for slug, models in asked.items()
+        for n, model in enumerate(models, 1)
+    )
+    assert models_of(Route(targets=targets)) == {"one": "m"}

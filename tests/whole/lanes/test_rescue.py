@@ -330,6 +330,22 @@ async def test_too_few_lines_for_a_job_are_called_where_they_may_be_or_go_on(
     assert openai_first.ran()["openai"] == 0
 
 
+async def test_a_try_that_failed_tells_the_model_that_its_target_asked_for(openai_first: Two, tmp_path: Path) -> None:
+    openai_first.second.options(answers="echo")
+    first, second = IN_ORDER["targets"]
+    theirs = openai_first.second.stand_in.models[1]
+    route = {**IN_ORDER, "targets": [first, {**second, "override_params": {"model": theirs}}]}
+    lines = marked(3, {1: ERROR, 2: "[[sandbox:missing]]"})
+    async with openai_first.opened(tmp_path / "data", route) as world:
+        ended = await world.until((await world.create(lines)).id)
+        path = world.gateway.data_dir / "batches" / ended.id / "ledger.jsonl"
+        ledger = [json.loads(each) for each in path.read_bytes().splitlines()]
+    failed = [(each["line"], each["virtual_key"], each["model"]) for each in ledger if each["outcome"] != "succeeded"]
+    own = lines[0]["body"]["model"]
+    assert own != theirs
+    assert failed == [(n, *tried) for n in (2, 3) for tried in (("lane", own), ("second", theirs))]
+
+
 async def test_answers_of_the_next_lane_are_kept_as_its_own(openai_first: Two, tmp_path: Path) -> None:
     two, kept = openai_first, {"cache": {"mode": "simple"}}
     lines = marked(12, {3: ERROR, 7: LATE})
