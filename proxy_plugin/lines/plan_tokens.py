@@ -14,13 +14,20 @@ import msgspec
 import orjson
 
 TEXT_ENDPOINTS = frozenset(  # answers that a limit bounds
-    {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1beta/generateContent"}
+    {
+        *("/v1/chat/completions", "/v1/completions", "/v1/responses"),
+        *("/v1/messages", "/v1beta/generateContent", "/model/invoke", "/v2/chat"),
+    }
 )
-PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v1/moderations"}  # the others cost by the picture or the second
+# The others cost by the picture or the second.
+PRICED = TEXT_ENDPOINTS | {"/v1/embeddings", "/v2/embed", "/v1/moderations"}
 LONGEST_ANSWER = 2**24  # tokens; a limit above it is no estimate of anything
 MOST_ANSWERS = 128  # of one request (`n`)
 _ASCII_A_TOKEN = 4
-_SAID = ("messages", "input", "prompt", "instructions", "system", "contents", "systemInstruction")
+_SAID = (
+    *("messages", "input", "prompt", "instructions", "system", "contents", "systemInstruction"),
+    *("inputs", "texts", "inputText"),  # of embeddings in a lane's own words
+)
 _SCHEMAS = ("tools", "functions", "response_format", "text")  # the names of their fields are read by the model as well
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _NOT_TEXT = frozenset({"image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "document"})

@@ -16,11 +16,23 @@ ENDPOINTS = (  # OpenAI's description, commit f85dbe2, 2026-08-21: CreateBatchRe
     "/v1/videos",
     "/v1/messages",
     "/v1beta/generateContent",
+    "/model/invoke",
+    "/v2/chat",
+    "/v2/embed",
     "/v1/rerank",
 )
 # The last is nobody's batch but by ordinary calls, in the form that litellm gives it.
 # Of those: bodies in a lane's own shape (`Capabilities.native`), not OpenAI's; and the member that holds one inline.
-NATIVE = {"/v1/messages": "params", "/v1beta/generateContent": "request"}
+# Those whose member is `body` have to be named, by the request or by the create.
+NATIVE = {
+    "/v1/messages": "params",
+    "/v1beta/generateContent": "request",
+    "/model/invoke": "modelInput",
+    "/v2/chat": "body",
+    "/v2/embed": "body",
+}
+# Bodies in OpenAI's shape that an inline request holds one level deeper, in `batch_request`, under one of these names.
+WRAPPED = {"chat_get_completion": "/v1/chat/completions", "responses": "/v1/responses"}
 
 
 def asked_endpoint(value: object) -> str:

@@ -106,6 +106,22 @@ async def test_the_bytes_of_bodies_stay_and_only_line_breaks_between_tokens_go(t
 GEMINI, GENERATE = "gemini-2.5-flash", "/v1beta/generateContent"
 OWN_KEYS = {
     "gemini": {"provider": "google", "api_key": "AIza-sandbox", "custom_host": "http://127.0.0.1:9"},
+    "fireworks": {
+        "provider": "fireworks-ai",
+        "api_key": "fw-sandbox",
+        "fireworks_account_id": "a",
+        "custom_host": "http://127.0.0.1:9",
+    },
+    "cohere": {"provider": "cohere", "api_key": "key-sandbox", "custom_host": "http://127.0.0.1:9"},
+    "bedrock": {
+        "provider": "bedrock",
+        "aws_access_key_id": "AKIASANDBOX",
+        "aws_secret_access_key": "secret",
+        "aws_region": "us-east-1",
+        "aws_s3_bucket": "bucket",
+        "aws_batch_role_arn": "arn:aws:iam::111122223333:role/batch",
+        "bedrock_endpoint_url": "http://127.0.0.1:9",
+    },
     "mistral": {"provider": "mistral-ai", "api_key": "key-sandbox", "custom_host": "http://127.0.0.1:9/v1"},
 }
 
@@ -136,13 +152,49 @@ async def test_requests_may_have_the_shape_of_their_lane(tmp_path: Path) -> None
         assert line["body"] == {"model": "mistral-small-latest", **body}
 
 
+async def sent_as(served: Served, slug: str, **body: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the lines of an inline create: id, url and body."""
+    batch = await made(served, body, WHO | {"x-portkey-virtual-key": slug})
+    lines = map(json.loads, (await content(served, batch)).splitlines())
+    return [(line["custom_id"], line["url"], line["body"]) for line in lines]
+
+
+async def test_more_shapes_of_lanes_are_taken(tmp_path: Path) -> None:
+    """Bedrock's records, whose id may be left out; Cohere's bodies by their path; Fireworks' lines have no url."""
+    text = {"inputText": "hi"}
+    records = [{"recordId": "A1", "modelInput": text}, {"modelInput": text, "modelId": "own"}]
+    embed = {"input_type": "search_document", "inputs": [{"content": [{"type": "text", "text": "hi"}]}]}
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    async with running(tmp_path, virtual_keys=OWN_KEYS) as served:
+        assert await sent_as(served, "bedrock", requests=records, model="m") == [
+            ("A1", "/model/invoke", {"model": "m", **text}),
+            ("request-1", "/model/invoke", {"model": "own", **text}),
+        ]
+        own = [{"custom_id": "a", "body": embed}]
+        found = await sent_as(served, "cohere", requests=own, model="embed-v4.0", endpoint="/v2/embed")
+        assert found == [("a", "/v2/embed", {"model": "embed-v4.0", **embed})]
+        assert await sent_as(served, "fireworks", requests=[{"custom_id": "a", "body": chat}], model="m") == [
+            ("a", CHAT, {"model": "m", **chat})
+        ]
+        order: dict[str, Any] = {"requests": own, "model": "embed-v4.0"}
+        _, error = await refusal(served, order, WHO | {"x-portkey-virtual-key": "cohere"})
+        assert error["param"] == "requests[0].url"
+        assert "'endpoint' with the create" in error["message"]
+        assert "'/v2/embed'" in error["message"]
+
+
 async def test_a_shape_that_is_not_the_lanes_is_named(tmp_path: Path) -> None:
     async with running(tmp_path, virtual_keys=OWN_KEYS) as served:
-        for slug, request in (("mistral", {"request": said("1")}), ("gemini", {"custom_id": "a", "params": {}})):
+        wrong: list[tuple[str, dict[str, Any]]] = [
+            ("mistral", {"request": said("1")}),
+            ("gemini", {"custom_id": "a", "params": {}}),
+            ("mistral", {"recordId": "a", "modelInput": {}}),
+        ]
+        for slug, request in wrong:
             status, error = await refusal(
                 served, {"requests": [request], "model": "m"}, WHO | {"x-portkey-virtual-key": slug}
             )
-            member = next(name for name in ("request", "params") if name in request)
+            member = next(name for name in ("request", "params", "modelInput") if name in request)
             assert (status, error["param"], error["code"]) == (400, f"requests[0].{member}", "unsupported_endpoint")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -187,6 +187,11 @@ def _completion(name: str, output: bytes, model: str, created: int, choices: lis
         "choices": choices,
         "usage": tokens,
     }
+
+
+def is_told(names: Collection[str]) -> bool:
+    """Tell whether an output with these members is a chat's, of a family that is read here."""
+    return "content" in names or not _READERS.keys().isdisjoint(names)
 
 
 def error_row(error: bytes) -> ErrorAnswer:

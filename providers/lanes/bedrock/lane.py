@@ -30,6 +30,7 @@ from proxy_plugin.providers.base import (
     Target,
 )
 from proxy_plugin.providers.calls import patiently
+from proxy_plugin.providers.formats.bedrock.own_words import MODEL_INPUT
 from proxy_plugin.providers.lanes.bedrock import jobs, objects, quotas, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import (
     CONTROL,
@@ -39,7 +40,7 @@ from proxy_plugin.providers.lanes.bedrock.accounts import (
     of,
 )
 from proxy_plugin.providers.lanes.bedrock.kinds import kind_of
-from proxy_plugin.providers.lanes.bedrock.rows import ENDPOINTS, bare, request_record, result_row
+from proxy_plugin.providers.lanes.bedrock.rows import CHAT, ENDPOINTS, bare, request_record, result_row
 from proxy_plugin.providers.signing.accounts import AWS_OF_LITELLM
 
 CAPABILITIES = Capabilities(
@@ -47,6 +48,7 @@ CAPABILITIES = Capabilities(
     title="Amazon Bedrock",
     endpoints=ENDPOINTS,
     input_mode=InputMode.BUCKET,
+    native={MODEL_INPUT: CHAT},
     default_host=CONTROL.format(region="{aws_region}", domain="amazonaws.com"),
     litellm={
         **AWS_OF_LITELLM,
@@ -75,6 +77,7 @@ CAPABILITIES = Capabilities(
         "Converse jobs take no tools: such lines run in jobs of the model's own format, where it has one.",
         "gpt-oss runs by Bedrock's OpenAI batch, but lines with tools or schemas do not.",
         "'openai/', 'invoke/' or 'converse/' before a model's id chooses.",
+        "Lines of /model/invoke hold a modelInput that goes as it is; what OpenAI has no form for comes back so.",
         "A line of embeddings holds one text at Titan and 96 at Cohere.",
         "Documents and results are deleted from the bucket after collection; keep_objects keeps them.",
         "What a stopped or expired job did not run has no record of its own.",

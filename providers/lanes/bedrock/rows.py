@@ -21,6 +21,7 @@ import msgspec
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target
 from proxy_plugin.providers.formats.bedrock.answers import error_row, to_completion
 from proxy_plugin.providers.formats.bedrock.invoke import CONVERSE, INVOKE, invocation, to_converse, to_invoke
+from proxy_plugin.providers.formats.bedrock.own_words import MODEL_INPUT, own_answer, own_input
 from proxy_plugin.providers.formats.embeddings import cohere, titan
 from proxy_plugin.providers.formats.embeddings.common import Facts, whole_texts
 from proxy_plugin.providers.formats.json_text import read
@@ -31,9 +32,10 @@ from proxy_plugin.providers.formats.rows import EMPTY, answered, failed, read_ro
 from proxy_plugin.providers.formats.shapes import Answer, ErrorAnswer, Translated
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-ENDPOINTS = through_chat.ENDPOINTS | {EMBEDDINGS}
+ENDPOINTS = through_chat.ENDPOINTS | {EMBEDDINGS, MODEL_INPUT}
 OPENAI = "openai"
 BASE64 = f"{INVOKE}-base64"  # embeddings that are wanted so: nothing else of a line is at hand with its record
+OWN = "-own"  # behind the form of inputs in the model's own words: what they ask for tells no endpoint
 FORMS = {"invoke": INVOKE, "converse": CONVERSE, "openai": OPENAI}  # what may stand before a model's id, as at LiteLLM
 OPEN_MODELS = ("openai.gpt-oss",)  # "Submit a batch of prompts with the OpenAI Batch API"
 _MORE = frozenset({"tools", "tool_choice", "functions", "function_call", "response_format"})  # than that API takes
@@ -48,6 +50,8 @@ def request_record(line: LineIn, target: Target) -> Native:
     """Return the record of a line. Raises LineRejected."""
     if line.endpoint == EMBEDDINGS:
         return _embedding(line, target)
+    if line.endpoint == MODEL_INPUT:
+        return _own(line)
     forms = list[str]()
 
     def native(chat: bytes) -> Translated:
@@ -74,7 +78,7 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
         raise ValueError("not a record with a recordId")
     output, error = record.get("modelOutput", b"null"), record.get("error", b"null")
     if not output.startswith(b"{"):
-        return unanswered(native_id, *EMPTY) if error == b"null" else failed(native_id, "", error_row(error))
+        return unanswered(native_id, *EMPTY) if error == b"null" else failed(native_id, "", _error(error, endpoint))
     found = _answer(output, form, model, endpoint, int(ended[0]) if ended else 0)
     return answered(native_id, "", found) if isinstance(found, Answer) else failed(native_id, "", found)
 
@@ -90,7 +94,15 @@ def _as_it_is(body: bytes, model: str) -> Answer:
     return Answer(body, tokens_of(read(fields.get("usage", b"null"))), text_of(fields.get("model", b"")) or model)
 
 
+def _error(error: bytes, endpoint: str) -> ErrorAnswer:
+    told = error_row(error)
+    return told._replace(body=b'{"error":' + error + b"}") if endpoint == MODEL_INPUT else told
+
+
 def _answer(output: bytes, form: str, model: str, endpoint: str, ended: int) -> Answer | ErrorAnswer:
+    if form.endswith(OWN):
+        answer = own_answer(output, model=model, created=ended)
+        return answer._replace(body=output) if endpoint == MODEL_INPUT else answer
     if endpoint != EMBEDDINGS:
         return through_chat.answer(endpoint, to_completion(output, model=model, created=ended))
     if "cohere." in model:
@@ -110,6 +122,16 @@ def _chat(chat: bytes, named: str, target: Target) -> tuple[str, Translated]:
     form = asked or invocation(chat, model)
     to_native = to_converse if form == CONVERSE else to_invoke
     return form, to_native(chat, model=model, drop_params=drop, strict_params=strict)
+
+
+def _own(line: LineIn) -> Native:
+    """An input in the model's own words is InvokeModel's, unless Converse is asked for."""
+    form = _asked(line.model)[0] or INVOKE
+    if form == OPENAI:
+        message = "Bedrock's OpenAI batch takes no 'modelInput'; send a line of chat, or the model without 'openai/'"
+        raise LineRejected(message, code="unsupported_value", param="model")
+    made = own_input(line.body)
+    return Native(_record(line.native_id, made.body), partition=form + OWN, dropped=made.dropped)
 
 
 def _embedding(line: LineIn, target: Target) -> Native:

@@ -45,7 +45,7 @@ from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.cohere import refusals
-from proxy_plugin.providers.lanes.cohere.rows import CHAT, EMBEDDINGS, request_record, result_row
+from proxy_plugin.providers.lanes.cohere.rows import CHAT, EMBEDDINGS, OWN, request_record, result_row
 from proxy_plugin.providers.listing import MOST_PAGES, identifier, moment
 
 if TYPE_CHECKING:  # workers only translate and read rows, and aiohttp costs each of them 12 MB
@@ -70,16 +70,21 @@ NAMES = {"embed-v4.0": "batch-embed-v4", "embed-v4": "batch-embed-v4"}
 
 
 class CohereCredentials(KeyCredentials):
-    """An API key for production, and the types of the datasets that hold lines: those of chat are UNVERIFIED."""
+    """An API key for production, and the types of the datasets that hold lines: those of chat are UNVERIFIED.
+
+    `own` is of chat in Cohere's words, `/v2/chat`.
+    """
 
     cohere_embed_dataset: str = Field("batch-embed-v2-input", pattern=r"^[a-z0-9-]{1,64}$")
     cohere_chat_dataset: str = Field("batch-openai-chat-input", pattern=r"^[a-z0-9-]{1,64}$")
+    cohere_own_chat_dataset: str = Field("batch-chat-v2-input", pattern=r"^[a-z0-9-]{1,64}$")
 
 
 CAPABILITIES = Capabilities(
     provider="cohere",
     title="Cohere",
-    endpoints=frozenset({CHAT, EMBEDDINGS}),
+    endpoints=frozenset({CHAT, EMBEDDINGS, *OWN}),
+    native=OWN,
     input_mode=InputMode.FILE,
     default_host="https://api.cohere.com",
     api_base=ApiBase(cut=("/chat", "/embed", "/v1", "/v2")),
@@ -92,6 +97,7 @@ CAPABILITIES = Capabilities(
     caveats=(
         "Datasets, results among them, are deleted 30 days after their creation.",
         "The form of chat lines and of failed rows is not documented: chat goes as OpenAI's bodies.",
+        "Lines of /v2/chat and /v2/embed have Cohere's own bodies, which go as they are.",
         "Whether batches cost less is told nowhere: full prices are shown.",
         "A line of embeddings holds 96 texts at most.",
     ),
@@ -307,7 +313,9 @@ def _inside(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _kind(credentials: Credentials, part: PartFile) -> str:
     own = cast("CohereCredentials", credentials)
-    return own.cohere_embed_dataset if part.endpoint == EMBEDDINGS else own.cohere_chat_dataset
+    if part.endpoint in OWN and OWN[part.endpoint] == CHAT:
+        return own.cohere_own_chat_dataset
+    return own.cohere_chat_dataset if part.endpoint == CHAT else own.cohere_embed_dataset
 
 
 def _name(part: PartFile) -> str:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target
+from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
 from proxy_plugin.providers.formats.cohere.answers import to_completion
 from proxy_plugin.providers.formats.embeddings import cohere
 from proxy_plugin.providers.formats.embeddings.common import Facts
@@ -20,12 +20,16 @@ from proxy_plugin.providers.formats.rows import EMPTY, answered, carried, refuse
 from proxy_plugin.providers.formats.shapes import Answer
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+OWN = {"/v2/chat": CHAT, "/v2/embed": EMBEDDINGS}  # bodies in the API's own words -> the endpoint that answers so
 BASE64 = "base64"  # the partition of lines that want their vectors so: a record does not tell
 
 
 def request_record(line: LineIn, target: Target) -> Native:
-    """Return a record of the input dataset, without the model. Raises LineRejected."""
-    if line.endpoint == CHAT:
+    """Return a record of the input dataset, without the model. Raises LineRejected.
+
+    What the caller has written in Cohere's words, or as OpenAI's chat, goes as it is.
+    """
+    if line.endpoint in {CHAT, *OWN}:
         return Native(record(line.native_id, edited(line.body, {"model": None})))
     made = cohere.to_cohere_embeddings(
         line.body, model=target.model, drop_params=target.drop_params, strict_params=target.strict_params
@@ -48,13 +52,31 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
         text = body.encode(errors="replace").replace(b"\n", b" ").replace(b"\r", b" ").strip()
         body = json.loads(text)
     found = body if isinstance(body, dict) else {}
+    if _stays(found, endpoint):
+        return _as_it_is(row.custom_id, text, found, model)
     if endpoint == EMBEDDINGS and found.get("embeddings"):
         return _embedded(row.custom_id, text, model, base64=f".{BASE64}." in source)
-    if endpoint == CHAT and "choices" in found:
+    if endpoint != EMBEDDINGS and "choices" in found:
         return carried(row.custom_id, text, {"model": model, **found})
     if endpoint == CHAT and isinstance(found.get("message"), dict):
         return answered(row.custom_id, "", to_completion(found, model=model))
     return _failed(row.custom_id, row.fields, found, body)
+
+
+def _stays(found: Mapping[str, Any], endpoint: str) -> bool:
+    """Tell whether an answer is handed on as Cohere's: so are vectors of types that OpenAI's answers do not have."""
+    embeddings = found.get("embeddings")
+    if endpoint in OWN:
+        return bool(embeddings) or isinstance(found.get("message"), dict)
+    is_typed = isinstance(embeddings, dict) and not embeddings.get("float") and any(embeddings.values())
+    return endpoint == EMBEDDINGS and is_typed
+
+
+def _as_it_is(native_id: str, body: bytes, found: Mapping[str, Any], model: str) -> Row:
+    """Return the row of an answer in Cohere's words, with its tokens."""
+    if "message" in found:
+        return answered(native_id, "", to_completion(found, model=model)._replace(body=body))
+    return answered(native_id, "", Answer(body, Usage(cohere.read_part(body).tokens, 0), model))
 
 
 def _embedded(native_id: str, body: bytes, model: str, *, base64: bool) -> Row:

@@ -22,7 +22,7 @@ from proxy_plugin.providers.sandbox.kit.wire import Wire, shown, stamp
 from proxy_plugin.providers.sandbox.replies import Reply, json_reply
 
 EMBED, OPENAI_CHAT = "batch-embed-v2-input", "batch-openai-chat-input"
-TYPES = {EMBED: "/v1/embeddings", OPENAI_CHAT: "/v1/chat/completions"}
+TYPES = {EMBED: "/v1/embeddings", OPENAI_CHAT: "/v1/chat/completions", "batch-chat-v2-input": "/v1/chat/completions"}
 WORDS = {
     "validating": "QUEUED",
     "finalizing": "IN_PROGRESS",

@@ -139,24 +139,38 @@ async def written(request: web.Request, sent: Sent, stack: AsyncExitStack) -> In
 
 
 def _job(gateway: Gateway, sent: Sent, route: Route, path: str) -> InlineJob:
-    limits, given = gateway.config.limits, sent.members.get("endpoint")
+    limits, given, known = gateway.config.limits, sent.members.get("endpoint"), _known(route)
     endpoint = None if given is None else endpoint_in(sent.members)
     return InlineJob(
         source=str(sent.spool.path),
         path=path,
-        url=None if endpoint is None or is_mixed(endpoint) else endpoint,
+        url=_url(known, endpoint),
         urls=None if endpoint is None else served(endpoint),
         native=_native(route),
+        known=known,
         model=_model(route),
         max_line_bytes=limits.max_line_bytes,
         max_lines=limits.max_lines,
     )
 
 
+def _url(known: tuple[str, ...], endpoint: str | None) -> str | None:
+    """Return the url of requests that name none: that of the create, or else the only one that the lanes run."""
+    if endpoint is not None and not is_mixed(endpoint):
+        return endpoint
+    return known[0] if len(known) == 1 else None
+
+
 def _native(route: Route) -> dict[str, str]:
     """Return the urls of bodies in the own shapes of the route's lanes, by the members that hold one inline."""
     found = {url for name in route.providers for url in catalog.load(name).capabilities.native}
     return {NATIVE[url]: url for url in found}
+
+
+def _known(route: Route) -> tuple[str, ...]:
+    """Return the urls that some lane of the route runs."""
+    found = {url for name in route.providers for url in catalog.load(name).capabilities.endpoints}
+    return tuple(url for url in ENDPOINTS if url in found)
 
 
 def _model(route: Route) -> str | None:

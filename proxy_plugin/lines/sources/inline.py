@@ -20,6 +20,7 @@ from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.surrogates import marked, unmarked
 from proxy_plugin.ground.unparsed import NO_OBJECT, unreadable
 from proxy_plugin.lines.envelope import OTHER_URL, Envelope, EnvelopeFault, decode_envelope, value_of
+from proxy_plugin.routing.endpoints import WRAPPED
 
 REQUESTS = "requests"
 _POST = b'"POST"'
@@ -42,7 +43,8 @@ class InlineJob(msgspec.Struct, frozen=True):
     """`source` is the create's body, `path` the file to be written.
 
     `url` is that of requests which name none, `native` those of shapes of their own, by the members that hold them;
-    `urls` are those that the lines may have; `model` is that of bodies which name none. None: not known, or any.
+    `urls` are those that the lines may have, `known` those that the lanes run; `model` is that of bodies which name
+    none. None: not known, or any.
     """
 
     source: str
@@ -53,6 +55,7 @@ class InlineJob(msgspec.Struct, frozen=True):
     max_line_bytes: int
     max_lines: int
     model: str | None = None
+    known: tuple[str, ...] = ()
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -79,11 +82,27 @@ class _Request(msgspec.Struct):
     request: Raw | UnsetType = UNSET
     key: Raw | UnsetType = UNSET
     metadata: Raw | UnsetType = UNSET
+    batch_request_id: Raw | UnsetType = UNSET
+    batch_request: Raw | UnsetType = UNSET
+    record_id: Raw | UnsetType = msgspec.field(default=UNSET, name="recordId")
+    model_id: Raw | UnsetType = msgspec.field(default=UNSET, name="modelId")
+    model_input: Raw | UnsetType = msgspec.field(default=UNSET, name="modelInput")
 
     @property
     def own(self) -> str | None:
-        """The member that holds a body in a lane's own shape."""
-        return next((name for name in ("params", "request") if getattr(self, name) is not UNSET), None)
+        """The member that holds a body in a lane's own way."""
+        return next((name for name, value in self.bodies.items() if name != "body" and value is not UNSET), None)
+
+    @property
+    def bodies(self) -> dict[str, Raw | UnsetType]:
+        """What may hold the body, by the names of the members."""
+        return {
+            "body": self.body,
+            "params": self.params,
+            "request": self.request,
+            "modelInput": self.model_input,
+            "batch_request": self.batch_request,
+        }
 
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -164,6 +183,8 @@ def _line(job: InlineJob, n: int, request: bytes) -> tuple[bytes, Envelope]:
     if own is not None and found.body is not UNSET:
         message = f"'{path}' has 'body' and '{own}'; send one: '{own}' is a request in the lane's own shape."
         raise EnvelopeFault("invalid_value", message, f"{path}.{own}")
+    if own == "batch_request":
+        found, own = _unwrapped(n, found)
     line = unmarked(_composed(job, n, found)).translate(_NO_LINE_BREAKS)
     if len(line) > job.max_line_bytes:
         message = f"'{path}' is longer than the limit of {job.max_line_bytes} bytes; shorten or split the request."
@@ -177,6 +198,28 @@ def _line(job: InlineJob, n: int, request: bytes) -> tuple[bytes, Envelope]:
     return line, envelope
 
 
+def _unwrapped(n: int, request: _Request) -> tuple[_Request, str]:
+    """Return a request of `{"batch_request_id", "batch_request"}` as OpenAI has it, and where its body was."""
+    path, text = f"{REQUESTS}[{n}].batch_request", bytes(request.bodies["batch_request"] or b"")
+    inside = _members(text) if text.startswith(b"{") else {}
+    name = next(iter(inside), None)
+    if len(inside) != 1 or name not in WRAPPED:
+        raise EnvelopeFault(*sentences.wrong_value(path, name, tuple(WRAPPED)))
+    found = msgspec.structs.replace(
+        request,
+        custom_id=_numbered(n) if request.batch_request_id is UNSET else request.batch_request_id,
+        url=Raw(msgspec.json.encode(WRAPPED[name])),
+        body=inside[name],
+        batch_request=UNSET,
+    )
+    return found, f"batch_request.{name}"
+
+
+def _numbered(n: int) -> Raw:
+    """Return the custom_id of a request that need not have one."""
+    return Raw(msgspec.json.encode(f"request-{n}"))
+
+
 def _composed(job: InlineJob, n: int, request: _Request) -> bytes:
     """Return the line of a request, whatever it holds: what is wrong with that is found when it is read."""
     own = request.own
@@ -184,29 +227,38 @@ def _composed(job: InlineJob, n: int, request: _Request) -> bytes:
         "custom_id": request.custom_id if request.custom_id is not UNSET else _key(n, request),
         "method": Raw(_POST) if request.method is UNSET else request.method,
         "url": request.url if request.url is not UNSET else _url(job, f"{REQUESTS}[{n}]", own),
-        "body": _with_model(getattr(request, own or "body"), job.model),
+        "body": _with_model(request.bodies[own or "body"], _model(job, request)),
     }
     texts = (f'"{name}":'.encode() + bytes(value) for name, value in members.items() if value is not UNSET)
     return b"{" + b",".join(texts) + b"}"
 
 
 def _key(n: int, request: _Request) -> Raw | UnsetType:
-    """Return what a request in the form of `{"key", "request"}` is called, which need not say so."""
+    """Return what a request of `{"key", "request"}` or `{"recordId", "modelInput"}` is called: it need not say so."""
+    if request.model_input is not UNSET:
+        return _numbered(n) if request.record_id is UNSET else request.record_id
     if request.request is UNSET:
         return UNSET
     inside = request.metadata if request.metadata is not UNSET else Raw(b"{}")
     told = _members(inside).get("key") if bytes(inside).startswith(b"{") else None
     named = request.key if request.key is not UNSET else told
-    return Raw(msgspec.json.encode(f"request-{n}")) if named is None else named
+    return _numbered(n) if named is None else named
 
 
-def _with_model(body: Raw | UnsetType, model: str | None) -> Raw | UnsetType:
-    """Return a body with the model that the create names for all of them, where it has none of its own."""
-    if body is UNSET or model is None or not bytes(body).startswith(b"{") or "model" in _members(body):
+def _model(job: InlineJob, request: _Request) -> Raw | UnsetType:
+    """Return the model that stands beside a body in a lane's own shape, or that the create names for all of them."""
+    if request.model_id is not UNSET and request.model_input is not UNSET:
+        return request.model_id
+    return UNSET if job.model is None else Raw(msgspec.json.encode(job.model))
+
+
+def _with_model(body: Raw | UnsetType, model: Raw | UnsetType) -> Raw | UnsetType:
+    """Return a body with this model where it has none of its own."""
+    if body is UNSET or model is UNSET or not bytes(body).startswith(b"{") or "model" in _members(body):
         return body
     inside = bytes(body)[1:].lstrip()
     comma = b"" if inside.startswith(b"}") else b","
-    return Raw(b'{"model":' + msgspec.json.encode(model) + comma + inside)
+    return Raw(b'{"model":' + bytes(model) + comma + inside)
 
 
 def _url(job: InlineJob, path: str, own: str | None) -> Raw:
@@ -219,7 +271,9 @@ def _url(job: InlineJob, path: str, own: str | None) -> Raw:
             "Send 'body' in OpenAI's shape, or 'url' with it."
         )
         raise EnvelopeFault("unsupported_endpoint", message, f"{path}.{own}")
-    raise EnvelopeFault(*sentences.missing(f"{path}.url"))
+    said = sentences.missing(f"{path}.url")
+    remedy = "A request is {custom_id, url, body}. Send 'url' with it, or 'endpoint' with the create, as one of:"
+    raise EnvelopeFault(said.code, f"{said.message} {remedy} {', '.join(map(repr, job.known))}.", said.param)
 
 
 def _repeated(n: int, first: int) -> EnvelopeFault:

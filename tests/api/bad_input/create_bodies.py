@@ -22,7 +22,8 @@ ENCODINGS = "This gateway takes bodies as they are or with 'Content-Encoding: gz
 ENDPOINTS = (
     "Supported values are: '/v1/responses', '/v1/chat/completions', '/v1/embeddings', '/v1/completions', "
     "'/v1/moderations', '/v1/images/generations', '/v1/images/edits', '/v1/videos', '/v1/messages', "
-    "'/v1beta/generateContent', and '/v1/rerank'. For a file that mixes endpoints send a list of these, or 'auto'."
+    "'/v1beta/generateContent', '/model/invoke', '/v2/chat', '/v2/embed', and '/v1/rerank'. For a file that mixes "
+    "endpoints send a list of these, or 'auto'."
 )
 EXPIRY = "output_expires_after"
 

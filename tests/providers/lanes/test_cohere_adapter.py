@@ -54,6 +54,27 @@ def test_a_chat_body_goes_without_its_model(body: dict[str, Any]) -> None:
     assert json.loads(translated(CHAT, {**body, "model": "m"}).data) == {"custom_id": "a", "body": expected}
 
 
+@pytest.mark.parametrize("endpoint", ["/v2/chat", "/v2/embed"])
+def test_a_body_in_coheres_words_goes_as_it_is(endpoint: str) -> None:
+    body = b'{"model": "m", "inputs":[], "x": 1.0e0}'
+    made = COHERE.translate(LineIn("a", endpoint, body, "m"), Target())
+    assert made.data == b'{"custom_id":"a","body":{"inputs":[],"x":1.0e0}}'
+
+
+TYPED = {"embeddings": {"int8": [[1]]}, "meta": {"billed_units": {"input_tokens": 7}}}
+SAID = {"message": {"content": [{"type": "text", "text": "hi"}]}, "usage": {"tokens": {"input_tokens": 7}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint"), [(TYPED, "/v2/embed"), (TYPED, EMBEDDINGS), (SAID, "/v2/chat")], ids=["own", "types", "chat"]
+)
+def test_an_answer_in_coheres_words_may_stay_so(body: dict[str, Any], endpoint: str) -> None:
+    row = read({"body": body}, endpoint)
+    assert row.usage is not None
+    assert (row.ok, row.usage.input_tokens) == (True, 7)
+    assert json.loads(row.response or b"")["body"] == body
+
+
 def test_texts_go_as_inputs() -> None:
     made = translated(EMBEDDINGS, {"model": "embed-v4.0", "input": ["x", "y"], "dimensions": 256})
     body = json.loads(made.data)["body"]

@@ -19,6 +19,7 @@ from proxy_plugin.providers.base import (
     Target,
     TryLater,
 )
+from proxy_plugin.providers.formats.bedrock.own_words import MODEL_INPUT
 from proxy_plugin.providers.lanes.bedrock import jobs, openai_batch, refusals, rows
 from proxy_plugin.providers.lanes.bedrock.accounts import BedrockCredentials
 
@@ -193,6 +194,63 @@ def test_the_environment_fills_the_gaps_of_nobody_who_brings_keys(monkeypatch: p
 def test_a_job_may_take_as_long_as_its_batch(window: int, said: int | None, hours: int) -> None:
     given = {"aws_batch_timeout_hours": said, "aws_access_key_id": "AKIA1", "aws_secret_access_key": "secret"}
     assert BedrockCredentials.model_validate(given).hours(window) == hours
+
+
+@pytest.mark.parametrize(
+    ("model", "form"), [("m", "InvokeModel"), ("invoke/m", "InvokeModel"), ("converse/m", "Converse")]
+)
+def test_an_input_in_the_models_own_words_stays_byte_for_byte(model: str, form: str) -> None:
+    body = b'{"model": "m", "anthropic_version":"bedrock-2023-05-31","max_tokens":5, "x": 1.0e0}'
+    native = rows.request_record(LineIn(ID, MODEL_INPUT, body, model), Target())
+    kept = b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":5,"x":1.0e0}'
+    assert native.data == b'{"recordId":"%b","modelInput":%b}' % (ID.encode(), kept)
+    assert native.partition.split("-")[0] == form
+
+
+@pytest.mark.parametrize(
+    ("body", "model", "param"), [({}, "m", "body"), ({"a": 1}, "openai/m", "model")], ids=["empty", "openai"]
+)
+def test_an_input_that_cannot_go_is_refused_by_name(body: dict[str, Any], model: str, param: str) -> None:
+    with pytest.raises(LineRejected) as caught:
+        translated({"model": model, **body}, model, MODEL_INPUT)
+    assert caught.value.param == param
+
+
+VECTORS = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "model": "m"}
+UNKNOWN = {"results": [{"outputText": "hi"}]}
+TYPED = {"embeddings": {"int8": [[1]]}, "response_type": "embeddings_by_type"}
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "tokens"),
+    [
+        ({"content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 3}}, {"object": "chat.completion"}, 3),
+        ({"generation": "hi", "prompt_token_count": 3}, {"object": "chat.completion"}, 3),
+        ({"embedding": [0.5], "inputTextTokenCount": 3}, VECTORS, 3),
+        ({"embeddings": {"float": [[0.5]]}}, VECTORS, 0),
+        (TYPED, TYPED, 0),
+        (UNKNOWN, UNKNOWN, 0),
+    ],
+    ids=["messages", "llama", "titan", "cohere", "other vectors", "other family"],
+)
+def test_an_answer_to_such_an_input_is_openais_where_it_can_be(
+    output: dict[str, Any], answer: dict[str, Any], tokens: int
+) -> None:
+    native = translated({"model": "m", "x": 1}, "m", MODEL_INPUT)
+    source = rows.stored_name(0, native.partition, "m", "7")
+    record = json.dumps({"recordId": ID, "modelOutput": output}).encode()
+    found = {endpoint: rows.result_row(record, source, endpoint) for endpoint in (CHAT, MODEL_INPUT)}
+    for endpoint, row in found.items():
+        assert row is not None
+        assert row.ok
+        assert row.usage is not None
+        assert row.usage.input_tokens == tokens
+        body = json.loads(row.response or b"")["body"]
+        assert body.items() >= (output if endpoint == MODEL_INPUT else answer).items()
+    error = {"errorCode": 400, "errorMessage": "no"}
+    refused = rows.result_row(json.dumps({"recordId": ID, "error": error}).encode(), source, MODEL_INPUT)
+    assert refused is not None
+    assert (refused.code, json.loads(refused.response or b"")["body"]) == ("400", {"error": error})
 
 
 @pytest.mark.parametrize(

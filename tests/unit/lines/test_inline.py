@@ -105,6 +105,41 @@ def test_params_are_a_body_at_the_lanes_own_url(tmp_path: Path) -> None:
     assert nameless.param == "requests[0].params.model"
 
 
+def test_a_body_one_level_deeper_is_taken_out(tmp_path: Path) -> None:
+    """xAI's form: the name of the wrapper tells the url, and the id may be left out."""
+    inside = b'{"chat_get_completion":{"model":"m", "x":1.0e0}}'
+    create = b'{"requests":[{"batch_request_id":"a","batch_request":%b},{"batch_request":%b}]}' % (inside, inside)
+    facts = written(tmp_path, create, url=None)
+    assert isinstance(facts, Written)
+    assert facts.urls == (CHAT,)
+    line = '{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":{"model":"m", "x":1.0e0}}\n'
+    assert (tmp_path / "lines").read_text() == line % "a" + line % "request-1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "param", "code"),
+    [
+        ({"batch_request": {"other": {}}}, "batch_request", "invalid_value"),
+        ({"batch_request": 7}, "batch_request", "invalid_value"),
+        ({"batch_request": {}, "body": {}}, "batch_request", "invalid_value"),
+        (
+            {"batch_request": {"responses": {"model": 7}}},
+            "batch_request.responses.model",
+            "invalid_type",
+        ),
+        ({"modelInput": {}}, "modelInput", "unsupported_endpoint"),
+        ({"recordId": 7, "modelInput": {"model": "m"}, "url": CHAT}, "custom_id", "invalid_type"),
+        ({"modelInput": {"a": 1}, "modelId": 7, "url": CHAT}, "modelInput.model", "invalid_type"),
+    ],
+)
+def test_what_is_wrong_in_a_lanes_own_form_has_its_path(
+    tmp_path: Path, request_: dict[str, Any], param: str, code: str
+) -> None:
+    found = written(tmp_path, json.dumps({"requests": [request_]}).encode(), urls=None)
+    assert isinstance(found, Wrong)
+    assert (found.param, found.code) == (f"requests[0].{param}", code)
+
+
 @pytest.mark.parametrize(
     ("limits", "code", "param"),
     [({"max_lines": 2}, "too_many_tasks", "requests"), ({"max_line_bytes": 60}, "line_too_long", "requests[0]")],

@@ -36,7 +36,7 @@ REQUESTS = [request(n) for n in range(8)]
 @pytest.fixture(scope="module")
 def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     keys = {"own": lane(sandbox, provider="anthropic"), "lane": lane(sandbox)}
-    keys |= {"gemini": lane(sandbox, provider="google")}
+    keys |= {"gemini": lane(sandbox, provider="google"), "bedrock": lane(sandbox, provider="bedrock")}
     made = Gateway(tmp_path_factory.mktemp("own"), keys)
     made.start()
     yield made
@@ -94,6 +94,25 @@ def test_requests_in_geminis_words_run_as_they_are(own: Gateway, headers: dict[s
         assert body["candidates"][0]["content"]["parts"] == [{"text": "echo: Say \u20ac"}]
     else:
         assert ChatCompletion.model_validate(body).choices[0].message.content == "echo: Say \u20ac"
+
+
+@pytest.mark.parametrize("headers", [HEADERS, NATIVE], ids=["chat", "native"])
+def test_records_of_bedrock_run_as_they_are(own: Gateway, headers: dict[str, str]) -> None:
+    said = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Say \u20ac"}]}]}
+    claude = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, **said}
+    requests = [{"recordId": "A1", "modelInput": claude, "modelId": "anthropic.claude-haiku-4-5-20251001-v1:0"}]
+    requests += [{"recordId": "A2", "modelInput": {"inputText": "hi"}, "modelId": "amazon.titan-embed-text-v2:0"}]
+    made = own.until(create(own, {"requests": requests}, headers | {"x-portkey-virtual-key": "bedrock"})["id"])
+    assert made["status"] == "completed", made
+    bodies = {row["custom_id"]: row["response"]["body"] for row in own.rows(made["output_file_id"])}
+    if headers is NATIVE:
+        assert bodies["A1"]["content"][0]["text"].endswith("Say \u20ac")
+        assert bodies["A2"]["inputTextTokenCount"] == 3
+    else:
+        content = ChatCompletion.model_validate(bodies["A1"]).choices[0].message.content
+        assert content is not None
+        assert content.endswith("Say \u20ac")
+        assert bodies["A2"]["data"][0]["object"] == "embedding"
 
 
 def test_a_restart_keeps_what_was_asked_of_the_answers(own: Gateway, sandbox: Sandbox) -> None:
