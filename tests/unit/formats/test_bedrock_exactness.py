@@ -119,7 +119,7 @@ KNOWN = {
 }  # fmt: skip
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(TOP, ODD, max_size=6),
     st.lists(ODD, max_size=3) | st.just(HELLO),
@@ -141,7 +141,7 @@ def test_any_object_is_translated_or_refused(
     assert drop or not outcome.dropped
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), options(), st.sampled_from(EVERY), st.sampled_from(BOTH))
 def test_valid_lines_are_translated_alike_every_time(
     messages: list[Json], chosen: Json, model: str, to: Translator

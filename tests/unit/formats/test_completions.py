@@ -122,7 +122,7 @@ NAMES = st.sampled_from(["model", "prompt", "n", "echo", "stop", "max_tokens", "
 
 
 @given(st.dictionaries(NAMES, JSON), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_nothing_but_a_refusal_is_raised(options: Json, drop: bool) -> None:
     try:
         found = json.loads(to_chat(body(**options), drop_params=drop).body)

@@ -190,7 +190,7 @@ ODD = st.recursive(
 
 @pytest.mark.parametrize("module", [titan, gemini, mistral, cohere])
 @given(ODD, st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_json_is_an_answer_or_a_failure(module: Any, odd: object, packed: bool) -> None:
     joined = module.join([json.dumps(odd).encode()], Facts("m", 1, 1, base64=packed))
     found = json.loads(joined.body)

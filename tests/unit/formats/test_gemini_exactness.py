@@ -163,7 +163,7 @@ def attempt(line: bytes, model: str, drop: bool, vertex: bool) -> Translated | L
         return refused
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(TOP, ODD, max_size=6),
     st.lists(ODD, max_size=3) | st.just(HELLO),

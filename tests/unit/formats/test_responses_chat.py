@@ -352,7 +352,7 @@ NAMES = st.sampled_from(["model", "instructions", "text", "reasoning", "tool_cho
 
 
 @given(ITEMS | JSON, ITEMS | JSON, st.dictionaries(NAMES, JSON), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_nothing_but_a_refusal_is_raised(items: object, tools: object, rest: Json, drop: bool) -> None:
     line = body(items, tools=tools, **rest)
     first = outcome(line, drop)

@@ -71,7 +71,13 @@ def calls(sandbox: Sandbox, op: str) -> int:
 # Guesses, and what they cost
 
 
-@pytest.mark.parametrize("crowd", [QUIET, strangers(0.0, 0.2, lines=PER_JOB + 1)], ids=["our size", "another size"])
+@pytest.mark.parametrize(
+    "crowd",
+    [
+        pytest.param(QUIET, id="our size"),
+        pytest.param(strangers(0.0, 0.2, lines=PER_JOB + 1), id="another size", marks=pytest.mark.slow),
+    ],
+)
 def test_a_create_later_than_the_settle_time_doubles_its_job_under_resend_and_that_is_counted(
     crowd: dict[str, Any], start: Start, sandbox: Sandbox
 ) -> None:
@@ -103,6 +109,7 @@ def test_the_same_create_is_waited_for_and_never_doubled_under_wait(start: Start
     assert sample(gateway, "resent_on_a_guess_total") == sample(gateway, "doubled_jobs_total") == 0
 
 
+@pytest.mark.slow
 def test_every_guess_of_several_is_counted_and_so_is_every_job_it_doubled(start: Start, sandbox: Sandbox) -> None:
     sandbox.control.faults([late(4) | {"times": 3}])
     gateway = start(settle_seconds=0.3, **GUESS)
