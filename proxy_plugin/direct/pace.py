@@ -40,6 +40,8 @@ class KeyPace:
 
     def __init__(self, limits: CallLimits, note: Callable[[str, float, float], None] = lambda *_: None) -> None:
         self._limits, self._note = limits, note
+        # Without a limit a minute nothing is kept of a call: at 1,000 calls a second a minute of them is 20 MB.
+        self._counts = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
         self._calls: deque[Counted] = deque()
         self._begun: deque[float] = deque()  # of the last ten seconds
         self._tokens = 0
@@ -72,17 +74,18 @@ class KeyPace:
     def begin(self, now: float, tokens: int = 0) -> Counted:
         """Count a call that begins now."""
         call = Counted(now, tokens)
-        self._calls.append(call)
-        self._begun.append(now)
-        self._tokens += tokens
         self.running += 1
-        self._note("call", now, float(tokens))
+        if self._counts:
+            self._calls.append(call)
+            self._begun.append(now)
+            self._tokens += tokens
+            self._note("call", now, float(tokens))
         return call
 
     def end(self, call: Counted, now: float) -> None:
         """Let a call have ended."""
         self.running -= 1
-        if call.used is not None and call.until > now:  # else it is not among those that are counted any more
+        if self._counts and call.used is not None and call.until > now:  # else it is not, or no more, counted
             self._tokens += call.used - call.tokens
             call.tokens = call.used
         call.until = min(call.until, max(now, call.begun) + MINUTE)
