@@ -62,6 +62,10 @@ class Lookup:
         self._occurrences, self._repeats = Occurrences(), KeyReader(None if job is None else job.repeats)
         self._hits = self._missed = self._bytes = 0
 
+    def __bool__(self) -> bool:
+        """Tell whether any answers are kept."""
+        return self._job is not None
+
     def key(
         self, ordinal: int, slug: str, endpoint: str, model: str, identity: str, records: Iterable[bytes]
     ) -> LineKey | None:

@@ -188,6 +188,13 @@ class Lanes:
         return lane
 
 
+def same_place(first: Native, second: Native) -> Native:
+    """Return the second translation of a line. Raises ValueError if it would not fit where the first one did."""
+    if (len(first.data), first.inputs, first.partition) != (len(second.data), second.inputs, second.partition):
+        raise ValueError("an adapter translated one line into different sizes or partitions")
+    return second
+
+
 def _too_costly(error: TooCostly) -> LineRejected:
     message = f"The translation of this line takes too long: {error}. Give it fewer or simpler members, or schemas."
     return LineRejected(message, code="line_too_complex", param="body")

@@ -31,7 +31,7 @@ from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick, Unplaced
 from proxy_plugin.lines.collect import WHY_NOT_RUN
 from proxy_plugin.lines.envelope import Envelope, decode_envelope
 from proxy_plugin.lines.fan_out.requests import fan_of
-from proxy_plugin.lines.lane import Group, Lanes, TargetLane
+from proxy_plugin.lines.lane import Group, Lanes, TargetLane, same_place
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
     ASSIGNMENT,
@@ -205,13 +205,6 @@ class Files:
         return file
 
 
-def _same(first: Native, second: Native) -> Native:
-    """Return the second translation of a line. Raises ValueError if it would not fit where the first one did."""
-    if (len(first.data), first.inputs, first.partition) != (len(second.data), second.inputs, second.partition):
-        raise ValueError("an adapter translated one line into different sizes or partitions")
-    return second
-
-
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
@@ -248,8 +241,10 @@ class Cut:
 
     def _try_all(self, pick: Pick, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
         """Put a line into a part of the first target that can have it; return the first refusal where none can."""
-        first = found = self._try(pick, ordinal, number, envelope)
-        tried = set[int]()
+        found = self._try(pick, ordinal, number, envelope)
+        if not isinstance(found, Unplaced):
+            return found
+        first, tried = found, set[int]()
         while isinstance(found, Unplaced) and (further := self._further(found, tried)):
             found = self._try(further, ordinal, number, envelope)
         return first if isinstance(found, Unplaced) else found
@@ -327,22 +322,25 @@ class Cut:
         group = lane.group(choice)
         guess = self._open.get((group, self._latest.get(group, "")))
         mark = guess.mark if guess else self._mark(lane, ordinal)
-        native = lane.translate(native_id(mark, ordinal), body, model, own)
-        lane.measure(native)
-        self._grown.fan_out(len(body), fan_of(native, body).bytes)
         identity = native_id(mark, ordinal)
-        asked = self.kept.key(ordinal, lane.spec.slug, lane.endpoint, model, identity, [native.data])
-        if (answer := self.kept.find(ordinal, asked)) is not None:
+        native = lane.translate(identity, body, model, own)
+        lane.measure(native)
+        if lane.spec.fan_out:
+            self._grown.fan_out(len(body), fan_of(native, body).bytes)
+        key = self.kept.key if self.kept else None
+        asked = key(ordinal, lane.spec.slug, lane.endpoint, model, identity, [native.data]) if key else None
+        if asked and (answer := self.kept.find(ordinal, asked)) is not None:
             self._sink.answered(ordinal, lane, answer, tuple(dict.fromkeys((*removed, *native.dropped))))
             return
         part = self._part_for(native, lane, group, ordinal, number)
         self._latest[group] = native.partition
         if part.mark != mark:
-            native = _same(native, lane.translate(native_id(part.mark, ordinal), body, model, own, metered=False))
+            native = same_place(native, lane.translate(native_id(part.mark, ordinal), body, model, own, metered=False))
         if removed:
             native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
         part.add(ordinal, native)
-        self.kept.sent(ordinal, asked)
+        if asked:
+            self.kept.sent(ordinal, asked)
         self._sink.placed(part, ordinal, model, body, native)
 
     def _part_for(self, native: Native, lane: TargetLane, group: Group, ordinal: int, number: int) -> OpenPart:
