@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from proxy_plugin.lines.onward.rescue import rescue as rescue_lines
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
 from proxy_plugin.storage.tables import parts, rescues
+from tests.support.options import as_they_were
 from tests.whole.lanes.rig import Line, Stand, chat, chats, text_of
 from tests.whole.lanes.world import World, opened
 
@@ -51,13 +52,15 @@ class Two:
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)
-def two(request: pytest.FixtureRequest, sandbox: Sandbox) -> Two:
-    return Two(sandbox, request.param)
+def two(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Two]:
+    with as_they_were(sandbox, request.param):
+        yield Two(sandbox, request.param)
 
 
 @pytest.fixture
-def openai_first(sandbox: Sandbox) -> Two:
-    return Two(sandbox, PAIRS[0])
+def openai_first(sandbox: Sandbox) -> Iterator[Two]:
+    with as_they_were(sandbox, PAIRS[0]):
+        yield Two(sandbox, PAIRS[0])
 
 
 def marked(count: int, what: Mapping[int, str]) -> list[Line]:
