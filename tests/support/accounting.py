@@ -131,8 +131,16 @@ def history(gateway: Gateway) -> list[str]:
 
 
 def check_one_at_a_time(gateway: Gateway, settle: float) -> None:
-    """Of no two creates the outcome was open at once, but for those in doubt for longer than `settle` seconds."""
-    query = "SELECT sent_at, ended_at FROM submissions WHERE sent_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY 1"
+    """Of no two creates the outcome was open at once, but for those in doubt for longer than `settle` seconds.
+
+    One that adopted a job is open no more, though it may be again where that turns out to be a stranger's.
+    """
+    own = "e.batch_id = s.batch_id AND e.part = s.part AND e.what = 'adopted provisionally'"
+    adopted = f"SELECT MIN(at) FROM events e WHERE {own}"
+    query = (
+        f"SELECT sent_at, MIN(ended_at, COALESCE(({adopted}), ended_at))"
+        " FROM submissions s WHERE sent_at IS NOT NULL AND ended_at IS NOT NULL ORDER BY 1"
+    )
     spans = ask(gateway, query)
     assert len(spans) > 1, "one create alone tests nothing"
     for (begun, ended), (after, _) in pairwise(spans):
