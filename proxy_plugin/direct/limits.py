@@ -13,12 +13,7 @@ import msgspec
 LONGEST_PAUSE = 3600.0  # of what a header asks for: a wrong one must not silence an account for good
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_COUNTED = ("requests", "tokens")
-_NAMES = tuple(  # what is left and when there is more: OpenAI's and its copies', Anthropic's, those of plain servers
-    [(f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}") for what in _COUNTED]
-    + [(f"anthropic-ratelimit-{what}-remaining", f"anthropic-ratelimit-{what}-reset") for what in _COUNTED]
-    + [("x-ratelimit-remaining", "x-ratelimit-reset"), ("ratelimit-remaining", "ratelimit-reset")]
-)
+_LEFT, _RESET, _SPOKEN = "remaining", "reset", "ratelimit"  # in the names of headers, whoever's prefix and order
 
 
 class CallLimits(msgspec.Struct, frozen=True):
@@ -38,9 +33,9 @@ def asked_pause(headers: Mapping[str, str], now: float) -> float:
     nothing is left until its reset.
     """
     found = [_retry_after(headers, now)]
-    for left, reset in _NAMES:
-        if headers.get(left, "").strip() in ("0", "0.0"):
-            found.append(_span(headers.get(reset, ""), now))
+    for name, left in headers.items():
+        if _SPOKEN in name and _LEFT in name and left.strip() in ("0", "0.0"):
+            found.append(_span(headers.get(name.replace(_LEFT, _RESET), ""), now))
     return min(max(found), LONGEST_PAUSE)
 
 
@@ -55,7 +50,7 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float:
 
 
 def _span(text: str, now: float) -> float:
-    """Read `6m0s`, `12ms`, `1.5` (seconds), a Unix time, or a date (RFC 3339, Anthropic's)."""
+    """Read `6m0s`, `12ms`, `1.5` (seconds), a Unix time, or a date (RFC 3339)."""
     seconds = _number(text)
     if seconds is not None:
         return max(0.0, seconds - now) if seconds > LONGEST_PAUSE * 24 * 365 else seconds
