@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict
 
 from proxy_plugin.providers.api_base import AS_IT_IS, ApiBase
@@ -168,7 +169,8 @@ class Credentials(BaseModel):
     gaps: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     operators: ClassVar[frozenset[str]] = frozenset()  # fields that lead to the machine's own: no caller brings them
 
-    custom_host: str | None = None  # replaces the default base URL, version path included
+    custom_host: str | None = None
+    """Replaces the provider's own base URL, version path included. Example: https://llm.example/v1"""
 
     def base_url(self) -> str | None:
         """Return where calls go, None for the provider's own host."""
@@ -217,8 +219,7 @@ class Account:
         return self.http.origin(name, base_url, secret_headers, headers, params, signer=signer)
 
 
-@dataclass(frozen=True, slots=True)
-class LineIn:
+class LineIn(Struct, frozen=True, gc=False):  # of each line, so no dataclass: to make a frozen one takes 0.5 us
     """One OpenAI-style line on its way out. `body` is the exact JSON text that the client uploaded."""
 
     native_id: str
@@ -236,8 +237,7 @@ class Target:
     strict_params: bool = False  # leave out not even what only hints
 
 
-@dataclass(frozen=True, slots=True)
-class Native:
+class Native(Struct, frozen=True, gc=False):
     """A translated line: one record of the native document, without separators or newlines."""
 
     data: bytes
@@ -321,8 +321,7 @@ class JobStatus:
     last: bool = False  # for `fetch`: they are not read again
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Token counts of one answered line, in OpenAI's batch words. Those of caches are among the input tokens."""
 
     input_tokens: int = 0
@@ -333,8 +332,7 @@ class Usage:
     cache_write_1h_tokens: int = 0  # those of them that are kept for an hour
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True, gc=False):  # of each line: a frozen dataclass takes 1 us to make, this 0.1 [measured]
     """One native result as OpenAI's output row: `response` and `error` are JSON texts, exactly one is not None."""
 
     native_id: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -69,6 +70,35 @@ ALIASES = {  # LiteLLM's names
     "openai_like": "openai-compatible",
     "cohere_chat": "cohere",
     "vllm": "hosted_vllm",  # its `vllm` would run the model inside of this process
+}
+_SECOND = {  # names that LiteLLM has besides for the same service, litellm 1.110.2, `types/utils.py`, `main.py`
+    "text-completion-openai": "openai",
+    "custom_openai": "openai",
+    "azure_text": "azure-openai",
+    "vertex_ai_beta": "vertex-ai",
+    "anthropic_text": "anthropic",
+}
+_IN_BEDROCK = (
+    *("ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "meta", "minimax", "mistral", "moonshot"),
+    *("moonshotai", "nvidia", "openai", "qwen", "stability", "twelvelabs", "writer", "xai", "zai"),
+)
+# Whose a model is that LiteLLM's file names without a provider, as globs of the lists that `get_llm_provider` goes by
+# (litellm 1.110.2). They come before `model_patterns`, which are no longer the provider's alone there.
+PLAIN = {
+    "bedrock": (
+        *(f"{start}{vendor}.*" for vendor in _IN_BEDROCK for start in ("", "*.")),
+        "claude-*-v[1-9]:[0-9]",
+    ),
+    "vertex-ai": (
+        *("gemini-*", "text-embedding-0*", "text-embedding-large-exp-*", "text-embedding-preview-*"),
+        *("text-multilingual-embedding-*", "multimodalembedding*", "medlm-*", "text-unicorn*", "deep-research-*"),
+    ),
+    "cohere": ("command", "command-*", "c4ai-*", "embed-english-*", "embed-multilingual-*", "rerank-*"),
+    "openai": (
+        *("computer-use-*", "chat-latest", "daybreak-*", "dall-e-*", "sora-*", "tts-*", "whisper-*"),
+        *("babbage-*", "davinci-*", "ft:babbage-*", "ft:davinci-*", "ft:o[134]-*"),
+    ),
+    "ai21_chat": ("j2-*", "jamba-*"),
 }
 
 
@@ -145,6 +175,7 @@ ENVIRONMENT = {
     "x-ai": _key("XAI_API_KEY", base=("XAI_API_BASE",)),
     "z-ai": _key("ZAI_API_KEY", base=("ZAI_API_BASE",)),
 }
+LITELLMS_OWN = "openai"  # the provider that LiteLLM takes where a request for files or batches names none
 COMPATIBLE = "openai-compatible"  # the lane of whoever copies OpenAI's API
 
 
@@ -176,12 +207,17 @@ def litellms() -> frozenset[str]:
 
 def canonical(name: str) -> str:
     """Return Portkey's name for a provider given under Portkey's or LiteLLM's."""
-    return ALIASES.get(name, name)
+    return ALIASES.get(name) or _SECOND.get(name, name)
 
 
 def aliases(name: str) -> tuple[str, ...]:
     """Return LiteLLM's names for a provider, where they differ from Portkey's."""
     return tuple(alias for alias, own in ALIASES.items() if own == name)
+
+
+def of_plain(model: str) -> str | None:
+    """Return whose a model is to LiteLLM that is named without a provider; None where its lists do not tell."""
+    return next((name for name, globs in PLAIN.items() if any(fnmatchcase(model, each) for each in globs)), None)
 
 
 def environment(name: str) -> Environment:
@@ -208,7 +244,7 @@ def advice(name: str, host: str = "custom_host") -> str:
     """
     near = nearest(name)
     meant = f" Did you mean '{near}'?" if near else ""
-    meant += " Not even litellm knows this name." if litellms() else ""
+    meant += " Nor has litellm calls of that name." if litellms() else ""
     if COMPATIBLE not in _registered():
         return meant
     return (
@@ -237,6 +273,17 @@ def lacking(name: str) -> str:
     from proxy_plugin.providers.direct.litellm_providers import MISSING, installed  # noqa: PLC0415
 
     return MISSING if canonical(name) in litellms() and not installed() else ""
+
+
+def lacking_for_calls(name: str) -> str:
+    """Say why a provider cannot be asked by ordinary calls now; empty where it can."""
+    from proxy_plugin.providers.direct.litellm_providers import MISSING, installed  # noqa: PLC0415
+
+    try:
+        found = direct(name)
+    except UnknownProvider as unknown:
+        return str(unknown)
+    return MISSING if found.by_litellm and not installed(found.way.module) else ""
 
 
 def way_of_calls(name: str) -> str | None:

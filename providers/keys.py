@@ -32,6 +32,7 @@ class KeyCredentials(HostCredentials):
     """One API key."""
 
     api_key: Key
+    """The provider's API key. Example: os.environ/PROVIDER_API_KEY"""
 
 
 def plain(url: str) -> str:

@@ -7,11 +7,14 @@ when to call and writes each answer down; a caller makes exactly one call and ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from proxy_plugin.providers.base import Capabilities, Credentials, LineIn, Native, Row, Target
+
+if TYPE_CHECKING:  # workers that only translate read this module, too
+    from aiohttp import ClientWebSocketResponse
 
 
 class NotSent(Exception):
@@ -30,6 +33,19 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer of server-sent events that has begun: `pieces` are its bytes as they come, the first ones are here.
+
+    `pieces` raises `Lost` where it breaks off. `close` gives the connection back, and ends an answer that still runs.
+    """
+
+    pieces: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,32 @@ class Caller(Protocol):
         """Give connections back."""
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """A caller that can give an answer piece by piece, too."""
+
+    async def stream(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Stream | Reply:
+        """Make one call whose body asks for a stream. An answer that is none, as a refusal, is a reply.
+
+        `timeout`, in seconds, is for the first piece, and then for each silence. Raises `NotSent` or `Lost`.
+        """
+
+
+@runtime_checkable
+class Sockets(Protocol):
+    """A caller that can open a websocket of its account, too."""
+
+    async def socket(
+        self,
+        endpoint: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        protocols: Sequence[str],
+        timeout: float,
+    ) -> ClientWebSocketResponse[bool] | Reply:
+        """Open one, within `timeout` seconds; a refusal is a reply. Raises `NotSent` or `Lost`."""
+
+
 class PureHalf(Protocol):
     """What native and direct lanes have in common."""
 
@@ -85,3 +127,11 @@ class DirectLane(PureHalf, Protocol):
 
     def caller(self, credentials: Credentials, host: str, outgoing: Outgoing) -> Caller:
         """Return what makes the calls of an account at a base URL, version path included. In a worker alone."""
+
+    numbers_only: bool  # vectors are never text
+
+    def streamed(self, endpoint: str, body: bytes, options: bytes | None) -> bytes:
+        """Return the translated body of a line that asks for a stream; `options`: its `stream_options`, as JSON."""
+
+    def events(self, endpoint: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Return the events of an answer as the endpoint of the line has them."""

@@ -6,12 +6,12 @@ for those that litellm alone knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin.providers.base import (
     BatchProvider,
@@ -24,13 +24,13 @@ from proxy_plugin.providers.base import (
     Row,
     Target,
 )
-from proxy_plugin.providers.direct import litellm_providers, one_answer, ways
+from proxy_plugin.providers.direct import litellm_providers, one_answer, streams, ways
 from proxy_plugin.providers.direct.ways import OWN_CLIENT, Way
 from proxy_plugin.providers.formats.json_text import read
 from proxy_plugin.providers.formats.members import pieces
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.openai.carried import require_one_answer
-from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
+from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS, RESPONSES
 from proxy_plugin.providers.formats.rows import read_row, tokens_of
 from proxy_plugin.providers.formats.shapes import Answer, Translated
 from proxy_plugin.providers.keys import key_of
@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # workers only translate and read rows
 TOLD = "Ordinary calls, one a line, at full price: a crash of the gateway repeats at most those in flight."
 DROP = "drop_params"  # a switch of litellm's, which a line brings to it only as the route has it
 LITELLMS = frozenset({DROP, "metadata", "store"})  # of bodies: litellm would take them for its own, or pass no one on
+_WITH_USAGE = b'{"include_usage":true}'  # a Response always ends with it
 _TEXT_OF_VECTORS = "base64"
 
 
@@ -57,6 +58,7 @@ class Direct:
         self.way, self._native = way, native
         service = native.service if isinstance(native, OpenAICompatible) else None
         self._service, self.by_litellm = service, bool(way.litellm)
+        self.numbers_only = self.by_litellm or way.own_lines
         self._stripped = (service.stripped if service else frozenset()) | (LITELLMS if way.litellm else frozenset())
 
     def account_key(self, credentials: Credentials) -> str:
@@ -80,10 +82,12 @@ class Direct:
         one_answer.check(self.way.litellm, line.endpoint, line.body, self.capabilities.title)
         line, dropped = _as_chat(line, target)
         made = request_line(line, target, line.endpoint, self._stripped)
-        made = replace(made, dropped=tuple(dict.fromkeys((*dropped, *made.dropped))))
+        made = structs.replace(made, dropped=tuple(dict.fromkeys((*dropped, *made.dropped))))
         if target.drop_params:
             inside = made.data[:-2].rstrip()
-            return replace(made, data=inside + (b"" if inside.endswith(b"{") else b",") + b'"drop_params":true}}')
+            return structs.replace(
+                made, data=inside + (b"" if inside.endswith(b"{") else b",") + b'"drop_params":true}}'
+            )
         return made
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
@@ -108,6 +112,19 @@ class Direct:
             return LitellmCaller(self.way.litellm, self._parameters(credentials), outgoing)
         return self._own_client(credentials, host, outgoing)
 
+    def streamed(self, endpoint: str, body: bytes, options: bytes | None) -> bytes:
+        """Return a translated body that asks for a stream. Bodies of a lane's own have no options of one."""
+        if self.by_litellm and endpoint == RESPONSES:
+            options = _WITH_USAGE
+        more = b'"stream":true' + (b"" if options is None or self.way.own_lines else b',"stream_options":' + options)
+        inside = body.rstrip()[:-1].rstrip()
+        return inside + (b"" if inside.endswith(b"{") else b",") + more + b"}"
+
+    def events(self, endpoint: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Return the events as they are, or those of chat as the endpoint of the line has them."""
+        through_chat = self.by_litellm or self.way.own_lines
+        return streams.through_chat(endpoint, pieces) if through_chat else pieces
+
     def _as_its_own(self, line: LineIn, target: Target) -> Native:
         assert self._native is not None
         made = self._native.translate(line, target)
@@ -116,7 +133,7 @@ class Direct:
             raise LineRejected(message, code="unsupported_parameter", param="body.encoding_format")
         url = CHAT if line.endpoint in ENDPOINTS else line.endpoint
         head = msgspec.json.encode({"custom_id": line.native_id, "method": "POST", "url": url})
-        return replace(made, data=head[:-1] + b',"body":' + pieces(made.data)["body"] + b"}")
+        return structs.replace(made, data=head[:-1] + b',"body":' + pieces(made.data)["body"] + b"}")
 
     def _parameters(self, credentials: Credentials) -> dict[str, Any]:
         if self._native is None:
@@ -158,7 +175,7 @@ def _as_chat(line: LineIn, target: Target) -> tuple[LineIn, tuple[str, ...]]:
         return line, ()
     drop, strict = target.drop_params, target.strict_params
     made = through_chat.translate(line.endpoint, line.body, Translated, drop_params=drop, strict_params=strict)
-    return replace(line, endpoint=CHAT, body=made.body), made.dropped
+    return structs.replace(line, endpoint=CHAT, body=made.body), made.dropped
 
 
 def _completion(body: bytes) -> Answer:

@@ -14,13 +14,13 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply
+from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply, Stream
 from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.http.complaints import read_complaint
 
@@ -50,6 +50,7 @@ HANDLED = (
     *("success_handler", "failure_handler"),
     *("handle_sync_success_callbacks_for_async_calls", "_response_cost_calculator"),
 )
+STREAMING = ("stream", "stream_options")
 PRIVATE = frozenset({"provider_specific_fields", "_hidden_params", "_response_ms"})
 UNREACHED = frozenset(  # what says for sure that no connection was made; httpx's own words cover more than that
     {f"httpcore.{name}" for name in ("ConnectError", "ConnectTimeout", "PoolTimeout")}
@@ -105,6 +106,29 @@ class LitellmCaller:
 
     async def call(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:  # noqa: ARG002
         """Make the call. What litellm raises becomes the provider's answer, where it is one."""
+        answer = await self._answered(endpoint, body, timeout)
+        if isinstance(answer, Reply):
+            return answer
+        headers = _headers_of(answer)
+        return Reply(200, headers, written(answer), _id_of(headers))
+
+    async def stream(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Stream | Reply:  # noqa: ARG002
+        """Make a call of chat; each chunk that litellm gives becomes one of OpenAI's events."""
+        answer = await self._answered(endpoint, body, timeout)
+        if isinstance(answer, Reply):
+            return answer
+        chunks = aiter(answer)
+        try:
+            async with asyncio.timeout(timeout):
+                first = await anext(chunks, None)
+        except TimeoutError:
+            raise Lost("TimeoutError") from None
+        except Exception as error:  # noqa: BLE001 - as below
+            return self._failed(error)
+        return Stream(_events(first, chunks, timeout), getattr(answer, "aclose", _nothing), _headers_of(answer))
+
+    async def _answered(self, endpoint: str, body: bytes, timeout: float) -> Any:
+        """Return litellm's answer, or a refusal. Raises NotSent, Lost."""
         call = CALLS[endpoint]
         try:
             given = json.loads(body)
@@ -117,13 +141,11 @@ class LitellmCaller:
             return self._refusal(400, f"litellm takes no {odd}; leave it out", "unsupported_parameter", f"body.{odd}")
         try:
             async with asyncio.timeout(timeout):
-                answer = await getattr(self._litellm, call.function)(**asked)
+                return await getattr(self._litellm, call.function)(**asked)
         except TimeoutError:
             raise Lost("TimeoutError") from None
         except Exception as error:  # noqa: BLE001 - litellm has no class that all of its errors are of
             return self._failed(error)
-        headers = _headers_of(answer)
-        return Reply(200, headers, written(answer), _id_of(headers))
 
     async def close(self) -> None:
         """Close the connections that litellm keeps for the process; the next caller has an event loop of its own."""
@@ -144,6 +166,7 @@ class LitellmCaller:
     def _asked(self, call: Call, given: dict[str, Any], timeout: float) -> tuple[dict[str, Any], str]:
         """Return litellm's arguments, and a parameter that may not be among them."""
         model, drop = given.pop("model", ""), given.pop("drop_params", False)
+        streaming = {name: given.pop(name) for name in STREAMING if given.get(name)}
         known = {name: value for name, value in given.items() if name in call.known and value is not None}
         others = {name: value for name, value in given.items() if name not in call.known}
         odd = next(iter(others), "") if not self._speaks_openai else ""
@@ -151,7 +174,7 @@ class LitellmCaller:
         own = {"timeout": timeout, "num_retries": 0, "drop_params": drop is True, "no-log": True}
         # With the name in front no other provider is read from the model, whatever it begins with.
         named = {"model": f"{self._provider}/{model}", "custom_llm_provider": self._provider}
-        return {**known, **more, **self._told, **own, **named}, odd
+        return {**known, **more, **self._told, **own, **named, **streaming}, odd
 
     def _failed(self, error: Exception) -> Reply:
         """Return the provider's refusal. Raises NotSent, or Lost wherever it may have answered.
@@ -220,6 +243,30 @@ def written(answer: Any) -> bytes:
         if isinstance(choice.get("message"), dict):
             choice["message"].setdefault("content", None)
     return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+async def _events(first: Any, chunks: AsyncIterator[Any], silence: float) -> AsyncIterator[bytes]:
+    """Yield chunks as OpenAI's events, to the last one. Raises Lost where the answer breaks off."""
+    chunk = first
+    while chunk is not None:
+        yield b"data: %b\n\n" % _chunk(chunk)
+        try:
+            async with asyncio.timeout(silence):
+                chunk = await anext(chunks, None)
+        except Exception as error:  # noqa: BLE001 - litellm has no class that all of its errors are of
+            raise Lost(type(error).__name__) from None
+    yield b"data: [DONE]\n\n"
+
+
+def _chunk(chunk: Any) -> bytes:
+    made = _without(chunk.model_dump(mode="json", exclude_none=True))
+    for choice in made.get("choices", ()):
+        choice.setdefault("finish_reason", None)
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+async def _nothing() -> None:
+    """Close nothing."""
 
 
 def _without(value: Any) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
-from proxy_plugin.providers.direct.base import Caller, NotSent, Outgoing, Reply
+from proxy_plugin.providers.direct.base import Caller, NotSent, Outgoing, Reply, Stream, Streams
 from proxy_plugin.providers.errors import TryLater
 from proxy_plugin.providers.http import Http, HttpSettings
 from proxy_plugin.providers.signing.azure_accounts import EntraCredentials
 from proxy_plugin.providers.signing.signer import Outgoing as Signing
 
+T = TypeVar("T", bound=Stream | Reply)
 _UNSIGNED = Signing("POST", "", {}, str)  # a bearer token is the same for every call
 
 
@@ -26,14 +28,26 @@ class Renewed:
 
     async def call(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:
         """Make the call; one that is answered with 401 once more, where there is a newer token."""
+        return await self._with_token(lambda caller: caller.call(endpoint, body, native_id, timeout))
+
+    async def stream(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Stream | Reply:
+        """Make the call as `call` does."""
+
+        def begun(caller: Caller) -> Awaitable[Stream | Reply]:
+            assert isinstance(caller, Streams)
+            return caller.stream(endpoint, body, native_id, timeout)
+
+        return await self._with_token(begun)
+
+    async def _with_token(self, call: Callable[[Caller], Awaitable[T]]) -> T:
         try:
-            reply = await (await self._caller()).call(endpoint, body, native_id, timeout)
+            reply = await call(await self._caller())
             if reply.status != 401 or self._signer is None:
                 return reply
             signed = await self._signer.sign(_UNSIGNED)
             if not await self._signer.renew(signed):
                 return reply
-            return await (await self._caller()).call(endpoint, body, native_id, timeout)
+            return await call(await self._caller())
         except TryLater as error:
             raise NotSent(str(error)) from None
 

@@ -22,5 +22,9 @@ class Unable:
         error = {"message": self.why, "type": "invalid_request_error", "param": None, "code": "no_direct_way"}
         return Reply(STATUS, {}, msgspec.json.encode({"error": error}))
 
+    async def stream(self, endpoint: str, body: bytes, native_id: str, timeout: float) -> Reply:
+        """Refuse, as any call."""
+        return await self.call(endpoint, body, native_id, timeout)
+
     async def close(self) -> None:
         """There is nothing to give back."""

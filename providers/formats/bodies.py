@@ -8,6 +8,7 @@ from typing import Any
 from proxy_plugin.providers.errors import LineRejected
 from proxy_plugin.providers.formats.json_text import has_fractions, has_long_numbers, read, read_exactly
 from proxy_plugin.providers.formats.losses import Losses
+from proxy_plugin.providers.formats.remembered import recall_alone, remembers
 from proxy_plugin.providers.formats.weight import require_light
 
 Block = dict[str, Any]
@@ -20,17 +21,20 @@ def read_object(body: bytes, exact: Collection[str] = ()) -> Block:
     try:
         given = read(body)
         if isinstance(given, dict):
-            if not given.keys().isdisjoint(exact) and has_long_numbers(body):
-                return _exactly(body, given, exact)
-            return given
+            if given.keys().isdisjoint(exact) or not _may_differ(body, [given.get(key) for key in exact]):
+                return given
+            found: Block = read_exactly(body)
+            return found
     except ValueError:
         pass
     raise LineRejected("body must be a JSON object of moderate nesting", code="invalid_type", param="body")
 
 
-def _exactly(body: bytes, given: Block, exact: Collection[str]) -> Block:
-    found: Block = read_exactly(body) if has_fractions([given.get(key) for key in exact]) else given
-    return found
+def _may_differ(body: bytes, members: list[Any]) -> bool:
+    """Whether a number in these members may not be what was written; the quicker question is asked first."""
+    if remembers("fractions"):
+        return recall_alone("fractions", members, lambda: has_fractions(members)) and has_long_numbers(body)
+    return has_long_numbers(body) and has_fractions(members)
 
 
 def leftovers(

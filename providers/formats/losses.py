@@ -76,6 +76,30 @@ class Losses:
         """Whether the route allows losses."""
         return self._allowed
 
+    @property
+    def terms(self) -> tuple[bool, bool, str]:
+        """What decides whether something is refused, and in which words."""
+        return self._allowed, self._strict, self._provider
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was lost so far."""
+        return tuple(self._names)
+
+    @property
+    def simple(self) -> bool:
+        """Whether nothing was refused, and no name left out: then `take` of its names says all."""
+        return not self._refused and len(self._names) < _KEPT
+
+    def apart(self) -> Losses:
+        """Return losses under the same terms, with nothing in them."""
+        return Losses(allowed=self._allowed, provider=self._provider, strict=self._strict)
+
+    def take(self, names: tuple[str, ...]) -> None:
+        """Note what others that are `simple` have noted."""
+        for name in names:
+            self._put(name)
+
     def hint(self, param: str, reason: str, remedy: str, *, instead: str | int | None = None) -> None:
         """Note that a value is left out which only hints, or is said in another way, where its path does not say so."""
         self._note(param, reason, remedy, instead, hint=True)
@@ -140,7 +164,9 @@ class Losses:
             self._more = True
 
     def _keep(self, param: str, instead: str | int | None) -> None:
-        name = _NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}")
+        self._put(_NUMBER.sub("[]", param) + ("" if instead is None else f"={instead}"))
+
+    def _put(self, name: str) -> None:
         self._names[name if len(self._names) < _KEPT or name in self._names else _OTHERS] = None
 
 

@@ -16,6 +16,8 @@ import msgspec
 _TOKEN = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([\[{])|[\]}]')
 _SCALAR = re.compile(rb"[-0-9a-zA-Z][^\s,\]}]*")
 
+_RAWS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_LETTERS = (4, 5, 6, 7)  # the first digit of what they are in ASCII
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 
 
@@ -27,6 +29,34 @@ class _Model(msgspec.Struct):
 
 def members(body: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield (key, start, end) for each member of a valid JSON object: its value is `body[start:end]`."""
+    found = _evenly(body)
+    return _tokens(body) if found is None else iter(found)
+
+
+def _evenly(body: bytes) -> list[tuple[str, int, int]] | None:
+    """Return the members of an object that is written as most are: 4 us a line where `_tokens` takes 20 [measured].
+
+    No blanks at the top, or one behind each colon and comma, no escapes in keys, none of them twice. What is read is
+    put together again: only where that is the same text are the places right.
+    """
+    try:
+        given = _RAWS(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    key = next(iter(given), "")
+    colon, comma = (b'": ', b", ") if body[len(key.encode()) + 4 : len(key.encode()) + 5] == b" " else (b'":', b",")
+    found, texts, at = list[tuple[str, int, int]](), list[bytes | memoryview](), 1
+    for key, raw in given.items():
+        head, value = b'"' + key.encode() + colon, memoryview(raw)
+        at += len(head)
+        found.append((key, at, at + value.nbytes))
+        at += value.nbytes + len(comma)
+        texts += (head, value, comma)
+    return found if b"".join([b"{", *texts[:-1], b"}"]) == body else None
+
+
+def _tokens(body: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield the members of any valid JSON object."""
     depth, key, start = 0, "", 0
     for token in _TOKEN.finditer(body):
         text, colon, opened = token.groups()
@@ -40,6 +70,13 @@ def members(body: bytes) -> Iterator[tuple[str, int, int]]:
             key, start = json.loads(text), token.end()
             if scalar := _SCALAR.match(body, start):
                 yield key, *scalar.span()
+
+
+def may_name(body: bytes, *names: str) -> bool:
+    """Whether some member may have one of these names of letters and _: by its bytes, or by an escape that it needs."""
+    if any(b'"%s"' % name.encode() in body for name in names):
+        return True
+    return b"\\u00" in body and any(b"\\u00%d" % row in body for row in _LETTERS)
 
 
 def replace_model(body: bytes, model: str) -> bytes:
@@ -93,6 +130,8 @@ def read_slowly(line: bytes, what: str) -> tuple[str, dict[str, Any], dict[str, 
 
 def pieces(text: bytes) -> dict[str, bytes]:
     """Return the members of a JSON object as they are written; {} for what is no object. Raises ValueError: no JSON."""
+    if text == b"null":  # a member that is not there: an error would take 2 us
+        return {}
     try:
         return {key: bytes(raw) for key, raw in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}
     except msgspec.ValidationError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from proxy_plugin.providers.base import Row, Usage
 from proxy_plugin.providers.formats.json_text import read, write

@@ -20,7 +20,7 @@ from proxy_plugin.providers.http.intake import Intake
 from proxy_plugin.providers.http.outcomes import Call
 
 SEND_CHUNK = 1 << 18
-STORE_CHUNK = 1 << 20
+STORE_CHUNK = 1 << 19
 _AS_IT_IS = "identity"
 _IN_QUOTES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})  # as the HTML standard writes names in forms
 
@@ -131,7 +131,7 @@ class Beyond(Exception):
 
 
 async def store(response: aiohttp.ClientResponse, path: Path, most: int | None, intake: Intake | None) -> int:
-    """Write the body to `path` in chunks of 1 MiB, off the event loop, and sync it; return its size.
+    """Write the body to `path` in chunks of 512 KiB, off the event loop, and sync it; return its size.
 
     It is never longer than `most` bytes. Raises Beyond for a longer body, at the first byte that is too many, unless
     the intake cuts.
@@ -144,7 +144,7 @@ async def store(response: aiohttp.ClientResponse, path: Path, most: int | None, 
             left = len(chunk) if most is None else most - size
             if len(chunk) > left and not cuts:
                 raise Beyond
-            piece = chunk[:left]
+            piece = chunk if len(chunk) <= left else chunk[:left]
             if intake is not None:
                 await intake.take(len(piece))
             size += await asyncio.to_thread(file.write, piece)
@@ -154,16 +154,17 @@ async def store(response: aiohttp.ClientResponse, path: Path, most: int | None, 
     return size
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """Yield a body in chunks of about 1 MiB."""
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytearray, None]:
+    """Yield a body in chunks of about 512 KiB, each once: nothing of it is copied or kept."""
     waiting = bytearray()
     async for chunk in response.content.iter_any():
         waiting += chunk
         if len(waiting) >= STORE_CHUNK:
-            yield bytes(waiting)
-            waiting.clear()
+            full, waiting = waiting, bytearray()
+            yield full
+            del full
     if waiting:
-        yield bytes(waiting)
+        yield waiting
 
 
 def packing(response: aiohttp.ClientResponse) -> str | None:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,11 +25,15 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from proxy_plugin.providers.http.intake import Intake
+from proxy_plugin.providers.http.outcomes import Call
 from proxy_plugin.providers.signing.tokens import Tokens
 
+CALL: ContextVar[Call | None] = ContextVar("call", default=None)  # the one that a connection is made for
+TOLD_FROM = 1.0  # seconds that a pause lasts longer than others know, to be worth telling them
 LINK_LOCAL = ("169.254.", "fd00:ec2:", "metadata.google.internal")  # where clouds answer a machine about itself
 
 
@@ -48,6 +53,11 @@ class HttpSettings:
     may_reach: Callable[[str, int, str], bool] | None = None  # host, port, address: whether it may be connected to
 
 
+def passed() -> float:
+    """Return the seconds of a clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Connections:
     """Owner of all connections to providers. Made anywhere, first used on the event loop, closed there."""
 
@@ -63,9 +73,13 @@ class Connections:
         self._monotonic = monotonic
         self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
         self._held: dict[str, float] = {}
+        self._told: dict[str, float] = {}  # of those, what is known elsewhere, too
+        self.known_as: Callable[[str], str] = str  # the name by which an account is held, here and elsewhere
+        self.on_hold: Callable[[str, float], None] = lambda _account, _seconds: None
         self.tokens = Tokens(monotonic)
         self._tls = _tls(self.settings.ca_bundle)
         self.carried: Mapping[str, str] = {}  # headers that the client of the gateway wants the provider to get
+        self.begins_by = math.inf  # by `passed`: no create begins later
         self.intake: Intake | None = None  # bounds what `Origin.download` stores; None takes everything
 
     def carrying(self, headers: Mapping[str, str]) -> Self:
@@ -80,16 +94,41 @@ class Connections:
         view.intake = intake
         return view
 
+    def beginning_within(self, seconds: float) -> Self:
+        """Return a view, with the same connections and gates, whose creates begin within so many seconds or fail.
+
+        One that does not was provably not sent: it is `TryLater`.
+        """
+        view = copy.copy(self)
+        view.begins_by = passed() + seconds
+        return view
+
+    def is_late(self) -> bool:
+        """Tell whether no create may begin any more."""
+        return passed() > self.begins_by
+
     def hold(self, account: str, seconds: float) -> None:
-        """Let nobody call `account` for that long."""
+        """Let nobody call `account` for that long, and tell whoever wants to know it under `known_as`.
+
+        A hundred calls that ran together are answered with the same pause: it is told once, and again where it grows.
+        """
+        name, now = self.known_as(account), self._monotonic()
+        _extend(self._held, name, now, seconds)
+        if now + seconds - max(now, self._told.get(name, now)) >= TOLD_FROM:
+            _extend(self._told, name, now, seconds)
+            self.on_hold(name, seconds)
+
+    def leave_alone(self, account: str, seconds: float) -> None:
+        """Let nobody call the account that is known so; others do not, either."""
         now = self._monotonic()
-        for name in [name for name, until in self._held.items() if until <= now]:
-            del self._held[name]
-        self._held[account] = max(self._held.get(account, now), now + seconds)
+        for pauses in (self._held, self._told):
+            _extend(pauses, account, now, seconds)
 
     def held(self, account: str) -> float:
         """Return for how many seconds `account` must not be called, 0.0 if it may."""
-        return max(0.0, self._held.get(account, -math.inf) - self._monotonic())
+        if not self._held:
+            return 0.0
+        return max(0.0, self._held.get(self.known_as(account), -math.inf) - self._monotonic())
 
     def session(self, *, fresh: bool = False, public: bool = False) -> aiohttp.ClientSession:
         """Return the session that reuses connections, or the one that never does.
@@ -101,11 +140,10 @@ class Connections:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_note_connection)
             trace.on_connection_reuseconn.append(_note_connection)
+            trace.on_request_redirect.append(follow_nowhere)
             may_reach = _is_public if public else self.settings.may_reach
             resolver = None if may_reach is None else _Guarded(may_reach)
-            connector = aiohttp.TCPConnector(
-                ssl=self._tls, force_close=fresh, resolver=resolver, limit=self.settings.parallel
-            )
+            connector = _Connector(ssl=self._tls, force_close=fresh, resolver=resolver, limit=self.settings.parallel)
             self._sessions[kind] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a cookie of one account must not travel with another's call
@@ -127,6 +165,13 @@ class Connections:
         """Close all connections."""
         while self._sessions:
             await self._sessions.popitem()[1].close()
+
+
+def _extend(pauses: dict[str, float], name: str, now: float, seconds: float) -> None:
+    """Let a pause last so long, or longer where it does already. Those that are over are forgotten."""
+    for over in [each for each, until in pauses.items() if until <= now]:
+        del pauses[over]
+    pauses[name] = max(pauses.get(name, now), now + seconds)
 
 
 class _Guarded(AbstractResolver):
@@ -159,8 +204,36 @@ def _is_public(_host: str, _port: int, address: str) -> bool:
     return ip_address(address).is_global
 
 
+class TooLate(OSError):
+    """A create would begin later than it may."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Looks whether a call may still begin when its connection stands: the next thing is its first byte."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        made, call = await super().connect(req, traces, timeout), CALL.get()
+        if call is not None and call.is_late():
+            made.close()
+            call.connected = False
+            raise TooLate
+        return made
+
+
 async def _note_connection(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.connected = True
+    if context.trace_request_ctx is not None:  # a websocket has none
+        context.trace_request_ctx.connected = True
+
+
+async def follow_nowhere(
+    _session: aiohttp.ClientSession, _context: object, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """Refuse a redirect where aiohttp would follow it, the key in its hand: `ws_connect` has no switch for it."""
+    answer = params.response
+    answer.close()
+    raise aiohttp.WSServerHandshakeError(answer.request_info, (), status=answer.status, message="redirected")
 
 
 def _tls(ca_bundle: str | None) -> ssl.SSLContext | bool:

@@ -23,7 +23,7 @@ from proxy_plugin.providers.echoes import Echoes
 from proxy_plugin.providers.errors import ProviderError, Refused, TryLater
 from proxy_plugin.providers.http.bodies import NOTHING, Body, packing, read
 from proxy_plugin.providers.http.complaints import read_complaint, told_type
-from proxy_plugin.providers.http.connections import Connections
+from proxy_plugin.providers.http.connections import CALL, Connections
 from proxy_plugin.providers.http.outcomes import (
     BROKEN,
     LONGEST_WAIT,
@@ -137,6 +137,7 @@ class Exchange:
         """
         for tries in (1, 2):
             signed = await self._signed(call, url, headers, body)
+            CALL.set(call)
             request = self._http.session(fresh=fresh, public=self._public).request(
                 call.method,
                 url,

@@ -72,11 +72,13 @@ class Origin(Exchange):
         4xx and redirects; `OutcomeUnknown` for everything else: timeouts, lost or unreadable answers, 408, 409,
         425, 303 and 5xx.
         """
-        limits = self._http.settings
+        limits, late = self._http.settings, self._http.is_late
         if document is not None:
-            call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.read_timeout), create=True)
+            within = asyncio.timeout(limits.connect_timeout + limits.read_timeout)
+            call = Call("POST", path, within, create=True, is_late=late)
             return await self._send_file(call, document, (b"", b""), "application/json")
-        call = Call("POST", path, asyncio.timeout(limits.connect_timeout + limits.create_timeout), create=True)
+        within = asyncio.timeout(limits.connect_timeout + limits.create_timeout)
+        call = Call("POST", path, within, create=True, is_late=late)
         async with self._exchange(call, json_body(json), fresh=True, params=params) as response:
             return await self._reply(call, response)
 

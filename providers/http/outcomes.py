@@ -30,6 +30,7 @@ class Call:
     deadline: asyncio.Timeout
     create: bool = False
     connected: bool = False
+    is_late: Callable[[], bool] = bool  # asked before the first byte leaves: whether it is not to any more
     complaint: bytes | None = None  # the body of an error answer, once it has been read
 
     def __str__(self) -> str:

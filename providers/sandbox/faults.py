@@ -42,6 +42,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     retry_after: float | None = None
     retry_after_ms: int | None = None
     seconds: float = 0.0
+    behind: str = ""
     size: int = msgspec.field(name="bytes", default=0)
     rate: int = 0
     url: str = ""
@@ -108,8 +109,9 @@ class Faults:
 
 
 def _check(rule: Rule, operations: set[str]) -> None:
-    if rule.on not in operations:
-        raise BadRule(f"no operation is called {rule.on!r}; known: {', '.join(sorted(operations))}")
+    for operation in filter(None, (rule.on, rule.behind)):
+        if operation not in operations:
+            raise BadRule(f"no operation is called {operation!r}; known: {', '.join(sorted(operations))}")
     needed = {"late": "seconds", "stall": "seconds", "slow": "rate", "redirect": "url"}
     if (name := needed.get(rule.kind)) and not getattr(rule, name):
         raise BadRule(f"a fault of kind {rule.kind!r} needs {name!r}")

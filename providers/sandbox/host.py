@@ -43,6 +43,7 @@ class Host:
         self._keys = keys
         self.clock, self.work, self.accounts = Clock(), Work(), Accounts(keys)
         self.faults, self.requests, self.violations = Faults(), Requests(), list[dict[str, Any]]()
+        self._awaited = dict[tuple[str, str], asyncio.Event]()  # answers of operations
         self.accepted: dict[str, AcceptedCreates] = {}
         self.dialects: dict[str, Dialect] = {}
         for name, dialect in served.items():
@@ -83,6 +84,7 @@ class Host:
 
     async def reset(self) -> None:
         await self._cancel_tasks()
+        self._awaited.clear()
         for name, dialect in self.dialects.items():
             dialect.reset()
             self.accepted[name].reset()
@@ -109,6 +111,8 @@ class Host:
             if reply is None:
                 return _hung_up(request, rule)
             entry["status"], entry["id"] = reply.status, reply.subject or subject
+            if awaited := self._awaited.pop((dialect.name, route.operation), None):
+                awaited.set()
             headers = {**dialect.headers(), **reply.headers}
             return await send(request, replace(reply, headers=headers), _shape(rule))
 
@@ -128,7 +132,7 @@ class Host:
         except Refused as refused:
             act = _always(refused.reply)
         if rule and kind == "late":
-            self.spawn(_act_later(act, rule.seconds))
+            self.spawn(self._act_later(dialect, act, rule))
             return None
         reply = await _acted(act)
         if rule and kind == "stall":
@@ -136,6 +140,12 @@ class Host:
         if rule and kind == "status_after":
             return _failure(dialect, rule)
         return None if kind == "drop_after" else reply
+
+    async def _act_later(self, dialect: Dialect, act: Act, rule: Rule) -> None:
+        if rule.behind:
+            await self._awaited.setdefault((dialect.name, rule.behind), asyncio.Event()).wait()
+        await asyncio.sleep(rule.seconds)
+        await _acted(act)
 
 
 async def _without_acting(dialect: Dialect, request: web.Request, rule: Rule) -> Reply | None:
@@ -164,11 +174,6 @@ async def _acted(act: Act) -> Reply:
         return await act()
     except Refused as refused:
         return refused.reply
-
-
-async def _act_later(act: Act, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await _acted(act)
 
 
 def _always(reply: Reply) -> Act:

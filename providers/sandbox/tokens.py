@@ -127,7 +127,7 @@ class TokenDesk:
         if form.get("grant_type") == "refresh_token":
             return self._for_person(form)
         _needed(form, grant_type=_GRANT)
-        head, claims = _verified(form.get("assertion", ""))
+        head, claims = verified(form.get("assertion", ""))
         now = self._services.clock.now()
         fits = claims.get("iss") == ACCOUNT and claims.get("aud") == AUDIENCE and claims.get("scope") == CLOUD_PLATFORM
         begins, ends = claims.get("iat", 0), claims.get("exp", 0)
@@ -180,7 +180,7 @@ def _refused(code: str, words: str, status: int = 400) -> Refused:
     return Refused(json_reply({"error": code, "error_description": words}, status))
 
 
-def _verified(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def verified(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims of a JWT whose RS256 signature is the sandbox's own. Raises `Refused`."""
     try:
         signed, _, signature = assertion.rpartition(".")

@@ -78,19 +78,33 @@ class AwsCredentials(HostCredentials):
     operators: ClassVar[frozenset[str]] = frozenset({"aws_profile", "aws_web_identity_token_file"})
 
     aws_auth_type: Kind | None = None
-    aws_profile: Annotated[str, Field(pattern=r"^[ -~]{1,128}$")] | None = None  # of the operator's `~/.aws`
+    """Which of AWS's ways to prove an account; none: by what is there. Example: instance"""
+    aws_profile: Annotated[str, Field(pattern=r"^[ -~]{1,128}$")] | None = None
+    """A profile of the operator's `~/.aws`. Example: batches"""
     aws_access_key_id: Name | None = None
+    """An access key's id. Example: os.environ/AWS_ACCESS_KEY_ID"""
     aws_secret_access_key: Key | None = None
+    """Its secret. Example: os.environ/AWS_SECRET_ACCESS_KEY"""
     aws_session_token: Key | None = None
+    """The token of a session's key. Example: os.environ/AWS_SESSION_TOKEN"""
     aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"  # Portkey's default
+    """The region of the jobs."""
     aws_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
+    """A role that the key, or the machine, takes. Example: arn:aws:iam::111122223333:role/Batches"""
     aws_external_id: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_+=,.@:/-]+$", max_length=1224
     )  # the bounds of AssumeRole
+    """What the role's trust policy asks for. Example: proxy-plugin-1"""
     aws_role_session_name: str = Field("proxy-plugin", pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$")
+    """How AWS's logs call the role's sessions."""
     aws_web_identity_token_file: str | None = None
+    """The file with the token for which the role is given. Example:
+    /var/run/secrets/eks.amazonaws.com/serviceaccount/token
+    """
     aws_sts_endpoint_url: Url | None = None
+    """Replaces the host of STS. Example: https://sts.us-east-1.amazonaws.com"""
     aws_ec2_metadata_url: Url = aws_keys.MACHINE
+    """The machine's metadata service, which gives keys of its role."""
     _machines: str = PrivateAttr("")  # what the machine lends: the setting that asks for it
     _container: aws_keys.Container | None = PrivateAttr(None)
     _web: dict[str, str] = PrivateAttr(default_factory=dict)  # the role of the machine itself, by its token file
@@ -247,12 +261,20 @@ class GoogleCredentials(HostCredentials):
     credentials are found as Google's tools find them: a file, then the machine's metadata server. See `borrowed`.
     """
 
-    api_key: Key | None = None  # an access token
+    api_key: Key | None = None
+    """An access token that somebody else renews. Example: os.environ/GOOGLE_ACCESS_TOKEN"""
     vertex_project_id: Name
+    """The project. Example: my-project"""
     vertex_region: Name = "global"
+    """The location of the jobs."""
     vertex_service_account_json: Annotated[SecretStr, AfterValidator(_google_account)] | None = None
+    """The JSON of an account, or the path of one; none, and no `api_key`: the machine's own. Example:
+    os.environ/VERTEXAI_CREDENTIALS
+    """
     google_token_url: Url = google.TOKENS
+    """Who gives tokens for a service account's assertion."""
     google_metadata_url: Url | None = None
+    """The machine's metadata service, which gives tokens of its account. Example: http://metadata.google.internal"""
     _machines: bool = PrivateAttr(False)
     _workload: google_aws.Workload | None = PrivateAttr(None)
 

@@ -38,20 +38,35 @@ class EntraCredentials(HostCredentials):
     operators: ClassVar[frozenset[str]] = frozenset({"azure_entra_client_certificate"})  # which may name a file
 
     api_key: Key | None = None
+    """A key of the resource. Example: os.environ/AZURE_API_KEY"""
     azure_auth_mode: Literal["default", "apiKey", "entra", "managed", "workload"] | None = (
         None  # None: by what is there
     )
+    """How the account proves itself; none: by what is given. Example: managed"""
     azure_ad_token: Key | None = None
+    """A token of Entra that somebody else renews. Example: os.environ/AZURE_AD_TOKEN"""
     azure_entra_tenant_id: Name | None = None
+    """The tenant of the application. Example: os.environ/AZURE_TENANT_ID"""
     azure_entra_client_id: Name | None = None
+    """The application's id. Example: os.environ/AZURE_CLIENT_ID"""
     azure_entra_client_secret: Key | None = None
+    """The application's secret. Example: os.environ/AZURE_CLIENT_SECRET"""
     azure_entra_client_certificate: Annotated[SecretStr, AfterValidator(_pem)] | None = None
+    """Its certificate and private key: PEM, or the path of one. Example: /etc/proxy-plugin/entra.pem"""
     azure_entra_scope: str = Field(entra.COGNITIVE_SERVICES, pattern=r"^[!-~]{1,256}$")
+    """What tokens are asked for."""
     azure_managed_client_id: Name | None = None
+    """The user-assigned identity, where the machine has several. Example: 11111111-2222-3333-4444-555555555555"""
     azure_workload_client_id: Name | None = None
+    """The client of a workload identity; else AZURE_CLIENT_ID. Example: 11111111-2222-3333-4444-555555555555"""
     azure_federated_token_file: str | None = None
+    """The workload's token; else AZURE_FEDERATED_TOKEN_FILE. Example:
+    /var/run/secrets/azure/tokens/azure-identity-token
+    """
     azure_authority_url: Url | None = None
+    """Who gives tokens, where it is not Entra's public cloud. Example: https://login.microsoftonline.us"""
     azure_identity_url: Url = entra.IDENTITY
+    """The machine's metadata service, which gives tokens of managed identities."""
 
     @model_validator(mode="before")
     @classmethod

@@ -42,7 +42,7 @@ def test_an_unknown_provider_is_told_all_lanes_and_the_way_of_a_copy() -> None:
     with pytest.raises(catalog.UnknownProvider) as caught:
         catalog.load("acme-cloud")
     assert f"known: {', '.join(catalog.names())}." in str(caught.value)
-    assert " Not even litellm knows this name." in str(caught.value)
+    assert " Nor has litellm calls of that name." in str(caught.value)
     assert "served as 'openai-compatible', with its base URL, version path included, in custom_host." in str(
         caught.value
     )

@@ -199,7 +199,8 @@ def test_litellm_is_imported_where_calls_are_made_and_nowhere_else() -> None:
     root = Path(lane.__file__).parents[2]
     importing = re.compile(r"^ *(import|from) litellm\b", re.MULTILINE)
     paths = (*root.rglob("*.py"), *(root / "providers").resolve().rglob("*.py"))
-    assert {path.name for path in paths if importing.search(path.read_text())} == {"litellm_caller.py"}
+    found = {path.name for path in paths if path.parent.name != "inside" and importing.search(path.read_text())}
+    assert found == {"litellm_caller.py"}  # what is inside LiteLLM's process has it already
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import OutcomeUnknown, ProviderError, Refused, TryLater
-from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, retry_after
+from proxy_plugin.providers.http import LONGEST_WAIT, Http, HttpSettings, Origin, Reply, connections, retry_after
 from proxy_plugin.providers.http.complaints import read_complaint
 from tests.support.certificates import CERTIFICATE, CERTIFICATE_KEY
 
@@ -599,6 +599,50 @@ async def test_a_later_shorter_pause_does_not_end_a_longer_one_and_none_is_endle
     assert (http.held("a"), http.held("b"), http.held("c")) == (50.0, 1.0, 0.0)
     ticking[0] += 49
     assert (http.held("a"), http.held("b")) == (1.0, 0.0)
+
+
+async def test_a_pause_is_told_and_heard_of_by_another_name(ticking: list[float]) -> None:
+    http, told = Http(monotonic=lambda: ticking[0]), list[tuple[str, float]]()
+    http.known_as, http.on_hold = lambda account: account.upper(), lambda name, seconds: told.append((name, seconds))
+    http.carrying({}).hold("a", 50)
+    http.leave_alone("B", 20)
+    assert told == [("A", 50)], "what was heard is not told again"
+    assert (http.held("a"), http.held("b"), http.held("c")) == (50.0, 20.0, 0.0)
+
+
+async def test_a_pause_is_told_when_it_begins_and_where_it_grows(ticking: list[float]) -> None:
+    http, told = Http(monotonic=lambda: ticking[0]), list[float]()
+    http.on_hold = lambda _, seconds: told.append(seconds)
+    http.hold("a", 0.5)
+    assert (http.held("a"), told) == (0.5, []), "over before anybody could be told"
+    for more in range(10):
+        http.hold("a", 20 + more / 16)
+    assert told == [20.0], "calls that ran together tell it once"
+    for more in range(1, 11):
+        http.hold("a", 20 + more / 8)
+    assert (told, http.held("a")) == ([20.0, 21.0], 21.25), "what grows little by little is told, too"
+    http.leave_alone("a", 60)
+    http.hold("a", 55)
+    ticking[0] += 60
+    http.hold("a", 2)
+    assert told == [20.0, 21.0, 2]
+
+
+async def test_a_create_that_would_begin_too_late_is_not_sent(
+    world: World, document: Path, ticking: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = await world.peer(answer(200, {"id": "b"}))
+    http = world.http()
+    monkeypatch.setattr(connections, "passed", lambda: ticking[0])
+    late = origin(http.beginning_within(5.0), peer.url)
+    assert (await late.create("batches", json={})).fields() == {"id": "b"}
+    ticking[0] += 5.1
+    for create in (late.create("batches", json={}), late.create("batches", document=document)):
+        with pytest.raises(TryLater, match="no connection was made"):
+            await create
+    assert [seen.line for seen in peer.seen] == ["POST /v1/batches HTTP/1.1"]
+    assert (await late.request("GET", "batches")).fields() == {"id": "b"}, "only creates are bound"
+    assert (await origin(http, peer.url).create("batches", json={})).fields() == {"id": "b"}
 
 
 async def test_an_absurd_pause_is_cut(world: World) -> None:

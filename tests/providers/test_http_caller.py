@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from proxy_plugin.providers.direct import http_caller
-from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing
+from proxy_plugin.providers.direct.base import Lost, NotSent, Outgoing, Reply, Stream
 from proxy_plugin.providers.direct.http_caller import HttpCaller
 from tests.support.ports import free_port
 
@@ -149,3 +149,53 @@ async def test_an_answer_that_is_too_long_is_cut(monkeypatch: pytest.MonkeyPatch
     async with serving(answer) as url, calling(url) as caller:
         reply = await caller.call(CHAT, BODY, "id", 5)
     assert 1000 <= len(reply.body) < 10**6
+
+
+async def test_a_stream_comes_as_it_is_piece_by_piece() -> None:
+    gate = asyncio.Semaphore(1)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Request-Id": "req_7"})
+        await response.prepare(request)
+        for piece in (b"data: 1\n\n", b"data: 2\n\n"):
+            await gate.acquire()
+            await response.write(piece)
+        return response
+
+    async with serving(answer) as url, calling(url) as caller:
+        stream = await caller.stream(CHAT, BODY, "id", 5)
+        assert isinstance(stream, Stream)
+        assert stream.headers["x-request-id"] == "req_7"
+        pieces = [await anext(stream.pieces)]
+        gate.release()
+        pieces += [piece async for piece in stream.pieces]
+    assert pieces == [b"data: 1\n\n", b"data: 2\n\n"]
+
+
+async def test_what_is_no_stream_is_a_reply() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"error": {}}, status=429)
+
+    async with serving(answer) as url, calling(url) as caller:
+        reply = await caller.stream(CHAT, BODY, "id", 5)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body) == (429, b'{"error": {}}')
+
+
+async def test_a_stream_is_lost_where_it_breaks_and_never_sent_where_nobody_listens() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with serving(answer) as url, calling(url) as caller:
+        stream = await caller.stream(CHAT, BODY, "id", 5)
+        assert isinstance(stream, Stream)
+        with pytest.raises(Lost):
+            [piece async for piece in stream.pieces]
+    async with calling(f"http://127.0.0.1:{free_port()}/v1") as caller:
+        with pytest.raises(NotSent):
+            await caller.stream(CHAT, BODY, "id", 5)

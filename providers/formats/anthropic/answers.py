@@ -10,7 +10,7 @@ named, odd values count as absent.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -42,30 +42,133 @@ class _Inputs(msgspec.Struct):
     content: list[_Input]
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _PlainBlock(msgspec.Struct):
+    type: Literal["text", "tool_use"]
+    text: str = ""
+    id: str = ""
+    name: str = ""
+    input: msgspec.Raw = _EMPTY
+    citations: None = None
+
+
+class _Lifetimes(msgspec.Struct):
+    ephemeral_5m_input_tokens: _Tokens = 0
+    ephemeral_1h_input_tokens: _Tokens = 0
+
+
+class _MadeDetails(msgspec.Struct):
+    thinking_tokens: _Tokens = 0
+
+
+class _PlainCounts(msgspec.Struct):
+    input_tokens: _Tokens = 0
+    output_tokens: _Tokens = 0
+    cache_creation_input_tokens: _Tokens = 0
+    cache_read_input_tokens: _Tokens = 0
+    cache_creation: _Lifetimes | None = None
+    output_tokens_details: _MadeDetails | None = None
+
+
+class PlainMessage(msgspec.Struct):
+    """What nearly every message looks like: texts and tool calls, counts. Other members say nothing to an answer."""
+
+    content: list[_PlainBlock]
+    id: str = ""
+    model: str = ""
+    stop_reason: str | None = None
+    usage: _PlainCounts = msgspec.field(default_factory=_PlainCounts)
+
+
+_NO_LIFETIMES, _NO_DETAILS = _Lifetimes(), _MadeDetails()
+_SAID = (
+    b'{"id":%b,"object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":%b,"refusal":null},"logprobs":null,"finish_reason":%b}],"usage":{"prompt_tokens":%d,'
+    b'"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
+    b'"completion_tokens_details":{"reasoning_tokens":%d}}}'
+)
+
+
 def to_completion(message: bytes, *, created: int = 0) -> Answer:
     """Translate a Message; `created` (Unix seconds) is the caller's, as Messages have none. Raises ValueError: no JSON.
 
     Extensions beside OpenAI's fields: `message.reasoning_content` (thinking), `message.citations` (those without a
     URL), `choices[].native_finish_reason` (where OpenAI's word says less), `usage.cache_creation_input_tokens`.
     """
+    if (answer := plain_completion(message, created=created)) is not None:
+        return answer
     given = read(message)
     if not isinstance(given, dict):
         raise ValueError("not a message")  # noqa: TRY004 - the contract's word for a corrupt row
     return completion_of(given, message, created=created)
 
 
+def plain_completion(message: bytes, *, created: int = 0) -> Answer | None:
+    """Translate an ordinary Message to the same bytes as `completion_of`, in half its time; None for any other."""
+    try:
+        found = _PLAIN(message)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return plain_answer(found, created=created)
+
+
+def plain_answer(found: PlainMessage, *, created: int = 0) -> Answer | None:
+    """Return what an ordinary message comes to; None for one that is refused, which is none."""
+    calls = [_call(each.id, each.name, bytes(each.input)) for each in found.content if each.type == "tool_use"]
+    finish = _finish(found.stop_reason, bool(calls))
+    if finish["finish_reason"] == "content_filter":
+        return None
+    usage = _plain_usage(found.usage)
+    texts = [each.text for each in found.content if each.type == "text"]
+    if not calls and len(finish) == 1 and not usage.cache_write_tokens:
+        return Answer(_written(found, "".join(texts), finish["finish_reason"], created, usage), usage, found.model)
+    said: Block = {"role": "assistant", "content": None if calls and not texts else "".join(texts), "refusal": None}
+    if calls:
+        said["tool_calls"] = calls
+    return _answer(found.id, created, found.model, {"index": 0, "message": said, "logprobs": None, **finish}, usage)
+
+
+def _plain_usage(counts: _PlainCounts) -> Usage:
+    kept, made = counts.cache_creation or _NO_LIFETIMES, counts.output_tokens_details or _NO_DETAILS
+    written = max(counts.cache_creation_input_tokens, kept.ephemeral_5m_input_tokens + kept.ephemeral_1h_input_tokens)
+    return Usage(
+        input_tokens=counts.input_tokens + written + counts.cache_read_input_tokens,
+        output_tokens=counts.output_tokens,
+        cached_tokens=counts.cache_read_input_tokens,
+        reasoning_tokens=made.thinking_tokens,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=kept.ephemeral_1h_input_tokens,
+    )
+
+
+def _written(found: PlainMessage, text: str, finish: str, created: int, usage: Usage) -> bytes:
+    """Return what `_answer` writes where there is nothing but text."""
+    head = write(found.id), created, write(found.model), write(text), write(finish)
+    sums = usage.input_tokens, usage.output_tokens, usage.input_tokens + usage.output_tokens
+    return _SAID % (*head, *sums, usage.cached_tokens, usage.reasoning_tokens)
+
+
 def completion_of(given: Block, message: bytes, *, created: int = 0) -> Answer:
     """Translate a Message that has been read already; `message` is its text."""
     blocks = [block for block in _list(given.get("content")) if isinstance(block, dict)]
     said, finish = _message(given, blocks, message)
-    usage, tokens = _usage(given.get("usage"))
-    model = _text(given.get("model"))
+    choice = {"index": 0, "message": said, "logprobs": None, **finish}
+    return _answer(_text(given.get("id")), created, _text(given.get("model")), choice, _usage(given.get("usage")))
+
+
+def _answer(message_id: str, created: int, model: str, choice: Block, usage: Usage) -> Answer:
+    tokens = chat_tokens(usage)
+    if written := usage.cache_write_tokens:
+        tokens["prompt_tokens_details"]["cache_write_tokens"] = written
+        tokens["cache_creation_input_tokens"] = written
     completion = {
-        "id": _text(given.get("id")),
+        "id": message_id,
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [{"index": 0, "message": said, "logprobs": None, **finish}],
+        "choices": [choice],
         "usage": tokens,
     }
     return Answer(write(completion), usage, model)
@@ -102,14 +205,14 @@ def _tool_calls(message: bytes) -> list[Block]:
         content = _list(read_exactly(message).get("content"))
         inputs = [write(block.get("input")) if isinstance(block, dict) else b"" for block in content]
     return [
-        {
-            "id": _text(block.get("id")),
-            "type": "function",
-            "function": {"name": _text(block.get("name")), "arguments": text.decode()},
-        }
+        _call(_text(block.get("id")), _text(block.get("name")), text)
         for block, text in zip(content, inputs, strict=True)
         if isinstance(block, dict) and block.get("type") == "tool_use"
     ]
+
+
+def _call(call_id: str, name: str, arguments: bytes) -> Block:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments.decode()}}
 
 
 def _finish(reason: object, calls: bool) -> Block:
@@ -149,12 +252,12 @@ def _citations(blocks: list[Block]) -> Iterator[tuple[Block, int, int]]:
             start = end
 
 
-def _usage(given: object) -> tuple[Usage, Block]:
+def _usage(given: object) -> Usage:
     counts = given if isinstance(given, dict) else {}
     details, lifetimes = counts.get("output_tokens_details"), counts.get("cache_creation")
     kept = [count(lifetimes, f"ephemeral_{lifetime}_input_tokens") for lifetime in ("5m", "1h")]
     written = max(count(counts, "cache_creation_input_tokens"), sum(kept))
-    usage = Usage(
+    return Usage(
         input_tokens=count(counts, "input_tokens") + written + count(counts, "cache_read_input_tokens"),
         output_tokens=count(counts, "output_tokens"),
         cached_tokens=count(counts, "cache_read_input_tokens"),
@@ -162,11 +265,6 @@ def _usage(given: object) -> tuple[Usage, Block]:
         cache_write_tokens=written,
         cache_write_1h_tokens=kept[1],
     )
-    tokens = chat_tokens(usage)
-    if written:
-        tokens["prompt_tokens_details"]["cache_write_tokens"] = written
-        tokens["cache_creation_input_tokens"] = written
-    return usage, tokens
 
 
 def _text(given: object) -> str:
@@ -175,3 +273,6 @@ def _text(given: object) -> str:
 
 def _list(given: object) -> list[Any]:
     return given if isinstance(given, list) else []
+
+
+_PLAIN = msgspec.json.Decoder(PlainMessage).decode

@@ -16,30 +16,26 @@ from typing import Any
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic import own_words
+from proxy_plugin.providers.formats.anthropic.asked import read_asked
 from proxy_plugin.providers.formats.anthropic.models import MODELS, ModelFacts, Sampling
 from proxy_plugin.providers.formats.anthropic.own_words import Form
-from proxy_plugin.providers.formats.anthropic.schemas import enforced
 from proxy_plugin.providers.formats.anthropic.strictness import Strictness
 from proxy_plugin.providers.formats.anthropic.thinking import ASKING, Thoughts
 from proxy_plugin.providers.formats.anthropic.tools import bare_tools, is_forced, read_choice, read_tools
 from proxy_plugin.providers.formats.anthropic.turns import Block, Turns, cache_mark, read_turns
-from proxy_plugin.providers.formats.json_text import read, write
-from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
+from proxy_plugin.providers.formats.json_text import Raw, read, write
+from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.members import replace_model
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
-    Format,
-    check_depth,
     check_rest,
     model_name,
     pseudonym,
     read_chat,
-    read_format,
     read_limit,
     read_number,
     read_top_k,
-    tell_format,
 )
 from proxy_plugin.providers.formats.shapes import Translated
 from proxy_plugin.providers.formats.surrogates import mended, places
@@ -199,17 +195,13 @@ class _Line:
 
     def _add_tools(self, params: Block) -> Block | None:
         """Add the tools and the choice among them; return the choice."""
-        tools = read_tools(self.chat, self.facts, self.losses, self.strictness)
-        if others := own_words.server_tools(self.chat, self.form, self.losses):
-            if {tool["name"] for tool in tools} & {tool["name"] for tool in others}:
-                raise rejected("tools", "one has the name of a tool of Anthropic's own; rename it")
-            tools += others
-        choice = read_choice(self.chat, tools, self.facts, self.losses)
-        if not tools and self.turns.called:
+        tools = read_tools(self.chat, self.form, self.facts, self.losses, self.strictness)
+        choice = read_choice(self.chat, tools.names, self.facts, self.losses)
+        if tools.names:
+            params["tools"] = Raw(tools.written)
+        elif self.turns.called:
             # The API refuses tool calls in a conversation without tools. The model can call none of these.
-            tools, choice = bare_tools(self.turns.called), {"type": "none"}
-        if tools:
-            params["tools"] = tools
+            params["tools"], choice = bare_tools(self.turns.called), {"type": "none"}
         if choice is not None:
             params["tool_choice"] = choice
         return choice
@@ -259,53 +251,9 @@ class _Line:
 
     def _add_format(self, params: Block) -> None:
         """Add the schema of the answer, or ask for it in words."""
-        wanted = self._format()
-        if wanted is None or wanted.kind == "text":
-            return
-        whole, path = _places(self.chat)
-        if wanted.kind == "json_object":
-            self._tell(wanted, whole, "Anthropic has no mode for JSON without a schema", "Send a json_schema")
-        elif not self.facts.json_schema:
-            self._tell(wanted, whole, "this model cannot enforce a schema", "Send the line to Claude 4.5 or later")
-        elif self.turns.ends_with_assistant:
-            self._tell(wanted, whole, "a last message of the assistant's excludes a schema", "Remove one")
-        else:
-            self._enforce(params, wanted, whole, path)
-
-    def _enforce(self, params: Block, wanted: Format, whole: str, path: str) -> None:
-        """Add a schema; its name has no place and no effect; `strict` is always so."""
-        schema = enforced(wanted.schema, path, self.losses, whole=whole, instead=TOLD)
-        if schema is not None and (refusal := self.strictness.refusal(schema, tool=False)):
-            at = whole if self.losses.allowed else path
-            self.losses.add(at, refusal, "Require more of them, or ask in the prompt", instead=TOLD)
-            schema = None
-        if schema is None:
-            self.turns.instruct(wanted.words)
-            return
-        if wanted.description and "description" not in schema and "$ref" not in schema:
-            schema = {"description": wanted.description, **schema}
-        params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-
-    def _tell(self, wanted: Format, name: str, reason: str, remedy: str) -> None:
-        self.turns.instruct(tell_format(wanted, self.losses, reason, remedy, name=name))
-
-    def _format(self) -> Format | None:
-        """Return the form of the answer, in OpenAI's words or in Anthropic's own."""
-        config = self.chat.get("output_config")
-        own = config.get("format") if isinstance(config, dict) else None
-        if own is None:
-            return read_format(self.chat, self.losses)
-        if self.chat.get("response_format") is not None:
-            raise rejected("output_config.format", "stands beside response_format; send one of them")
-        schema = own.get("schema") if isinstance(own, dict) and own.get("type") == "json_schema" else None
-        if not isinstance(schema, dict):
-            raise rejected("output_config.format", "must be of type json_schema, with a schema")
-        check_depth(schema, "output_config.format.schema")
-        return Format("json_schema", schema, "", "", strict=True)
-
-
-def _places(chat: Block) -> tuple[str, str]:
-    """Return where the form of the answer is asked for, and where its schema stands."""
-    if chat.get("response_format") is None:
-        return "output_config.format", "output_config.format.schema"
-    return "response_format", "response_format.json_schema.schema"
+        asked = read_asked(self.chat, self.facts, self.losses, prefilled=self.turns.ends_with_assistant)
+        self.strictness = Strictness(*asked.strictness)
+        if asked.words:
+            self.turns.instruct(asked.words)
+        if asked.written:
+            params["output_config"] = {"format": Raw(asked.written)}

@@ -24,6 +24,11 @@ class Strictness:
     optional: int = 0
     unions: int = 0
 
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What `Strictness(*state)` goes on from."""
+        return self.tools, self.optional, self.unions
+
     def refusal(self, schema: Block, *, tool: bool) -> str | None:
         """Count a schema; return the bound that it would break, in which case it is not counted."""
         optional, unions = weight(schema)

@@ -8,9 +8,11 @@ threads, 2024 to 2026.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from proxy_plugin.providers.formats.anthropic.models import ModelFacts
-from proxy_plugin.providers.formats.anthropic.own_words import is_server_tool
+from proxy_plugin.providers.formats.anthropic.own_words import Form, is_server_tool, server_tools
 from proxy_plugin.providers.formats.anthropic.schema_refs import resolve
 from proxy_plugin.providers.formats.anthropic.schemas import enforced, unwrapped
 from proxy_plugin.providers.formats.anthropic.strictness import Strictness
@@ -19,6 +21,7 @@ from proxy_plugin.providers.formats.json_text import write
 from proxy_plugin.providers.formats.losses import TOLD, Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import Choice, Function, is_single, read_functions
 from proxy_plugin.providers.formats.openai.chat import read_choice as read_openai_choice
+from proxy_plugin.providers.formats.remembered import recall
 
 _FORCED = ("any", "tool")
 _WORDS = {"auto": "auto", "none": "none", "required": "any"}
@@ -28,10 +31,29 @@ _STEPS = 32  # references that are followed from the top of a schema
 _MEMBER = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
-def read_tools(chat: Block, facts: ModelFacts, losses: Losses, strictness: Strictness) -> list[Block]:
-    """Translate `tools` and its older form, `functions`. Raises LineRejected."""
-    functions = read_functions(chat, losses, name=tool_name, more=_MARK, others=is_server_tool)
-    return [_tool(each, facts, losses, strictness) for each in functions]
+class Tools(NamedTuple):
+    """The tools of a line: their names, and all of them as JSON."""
+
+    names: tuple[str, ...]
+    written: bytes
+
+
+def read_tools(chat: Block, form: Form, facts: ModelFacts, losses: Losses, strictness: Strictness) -> Tools:
+    """Translate `tools`, their older form, `functions`, and what Anthropic runs itself. Raises LineRejected."""
+    given = {key: chat.get(key) for key in ("tools", "functions", "web_search_options")}
+    state, enforces = strictness.state, facts.json_schema
+
+    def make(losses: Losses) -> Tools:
+        functions = read_functions(given, losses, name=tool_name, more=_MARK, others=is_server_tool)
+        counted = Strictness(*state)
+        tools = [_tool(each, losses, counted, enforces=enforces) for each in functions]
+        if others := server_tools(given, form, losses):
+            if {tool["name"] for tool in tools} & {tool["name"] for tool in others}:
+                raise rejected("tools", "one has the name of a tool of Anthropic's own; rename it")
+            tools += others
+        return Tools(tuple(tool["name"] for tool in tools), write(tools))
+
+    return recall("tools of Claude", [*given.values()], (form, enforces, state), losses, make)
 
 
 def bare_tools(names: list[str]) -> list[Block]:
@@ -39,11 +61,11 @@ def bare_tools(names: list[str]) -> list[Block]:
     return [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in names]
 
 
-def read_choice(chat: Block, tools: list[Block], facts: ModelFacts, losses: Losses) -> Block | None:
+def read_choice(chat: Block, names: Sequence[str], facts: ModelFacts, losses: Losses) -> Block | None:
     """Translate `tool_choice` or the older `function_call`, with `parallel_tool_calls`. Raises LineRejected."""
-    given = read_openai_choice(chat, [tool["name"] for tool in tools], name=tool_name)
+    given = read_openai_choice(chat, names, name=tool_name)
     single = is_single(chat)
-    if not tools:
+    if not names:
         return None
     choice = None if given is None else _choice(given, facts, losses)
     if single and (choice is None or choice["type"] != "none"):
@@ -66,14 +88,14 @@ def _choice(given: Choice, facts: ModelFacts, losses: Losses) -> Block:
     return {"type": _WORDS[given.word]}
 
 
-def _tool(function: Function, facts: ModelFacts, losses: Losses, strictness: Strictness) -> Block:
+def _tool(function: Function, losses: Losses, strictness: Strictness, *, enforces: bool) -> Block:
     block: Block = {"name": function.name}
     path = f"{function.path}.parameters"
     schema, told = _input_schema(function.parameters, path, losses)
     if description := "\n\n".join(filter(None, (function.description, told))):
         block["description"] = description
     block["input_schema"] = schema
-    if function.strict and (strict := _strict(function, schema, facts, losses, strictness)) is not None:
+    if function.strict and (strict := _strict(function, schema, losses, strictness, enforces=enforces)) is not None:
         block["input_schema"] = strict
         block["strict"] = True
     if function.given.get("cache_control") is not None:
@@ -84,11 +106,11 @@ def _tool(function: Function, facts: ModelFacts, losses: Losses, strictness: Str
 
 
 def _strict(
-    function: Function, schema: Block, facts: ModelFacts, losses: Losses, strictness: Strictness
+    function: Function, schema: Block, losses: Losses, strictness: Strictness, *, enforces: bool
 ) -> Block | None:
     """Return the schema of a strict tool as it is enforced; None where it is not, and the tool is an ordinary one."""
     whole = f"{function.path}.strict"
-    if not facts.json_schema:
+    if not enforces:
         losses.add(whole, "this model cannot enforce a schema", "Send false")
         return None
     if schema.get("properties") == {} and "additionalProperties" not in schema:

@@ -133,6 +133,10 @@ def to_completion(output: bytes, *, model: str, created: int = 0) -> Answer:
     if b'"stopReason"' in output:
         with suppress(msgspec.DecodeError, RecursionError):
             return _plain(_PLAIN(output), output, model, created)
+    if b'"stop_reason"' in output and b'"content"' in output:
+        answer = anthropic_answers.plain_completion(output, created=created)
+        if answer is not None:
+            return answer
     return _any(output, model, created)
 
 

@@ -12,27 +12,24 @@ tools are led to InvokeModel by `bedrock.models.invocation`. Tools are translate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from proxy_plugin.providers.formats.anthropic.models import MODELS as CLAUDE
 from proxy_plugin.providers.formats.anthropic.requests import read_options
 from proxy_plugin.providers.formats.anthropic.turns import Turns as ClaudeTurns
 from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
-from proxy_plugin.providers.formats.bedrock.turns import Turns, cache_point, read_turns, tool_name
-from proxy_plugin.providers.formats.json_text import Raw, write
+from proxy_plugin.providers.formats.bedrock.tools import TOOLING, cannot_forbid, spec, tool_config
+from proxy_plugin.providers.formats.bedrock.turns import Turns, cache_point, read_turns
+from proxy_plugin.providers.formats.json_text import Raw, read_exactly, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
-    Choice,
-    Function,
     check_rest,
-    flag,
     model_name,
     pseudonym,
     read_chat,
-    read_choice,
     read_format,
-    read_functions,
     read_level,
     read_limit,
     read_number,
@@ -40,6 +37,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_top_k,
     tell_format,
 )
+from proxy_plugin.providers.formats.remembered import recall
 from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
@@ -64,11 +62,9 @@ NEVER = {
     "modalities": "Bedrock returns text only; remove it",
 }
 _PLAIN = frozenset({"model", "messages"})
-_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
-_MARK = frozenset({"cache_control"})
+_TOOLING = frozenset(TOOLING)
 SAMPLING = frozenset({"temperature", "top_p", "top_k", "stop"})
 _UNTHINKING = frozenset({Family.NOVA, Family.LLAMA3, Family.LLAMA4, Family.MISTRAL_TEXT, Family.MISTRAL_CHAT})
-_CHOICES = {"auto": "auto", "required": "any"}
 
 
 def to_converse(
@@ -151,7 +147,7 @@ class _Line:
             request["additionalModelRequestFields"] = more
         output: Block = {}
         if wanted := given.get("output_config", {}).get("format"):
-            output["textFormat"] = _text_format(wanted["schema"])
+            output["textFormat"] = _text_format(_read(wanted)["schema"])
         if effort := given.get("output_config", {}).get("effort"):
             output["effort"] = effort
         if output:
@@ -165,10 +161,10 @@ class _Line:
             self.losses.add("parallel_tool_calls", f"{PROVIDER} has no equivalent", "Remove it")
         kind = choice.get("type")
         if kind == "none":
-            self._cannot_forbid()
+            cannot_forbid(self.losses)
         specs = []
-        for tool in given["tools"]:
-            specs.append(_spec(tool["name"], tool.get("description"), tool["input_schema"], tool.get("strict")))
+        for tool in _read(given["tools"]):
+            specs.append(spec(tool["name"], tool.get("description"), tool["input_schema"], tool.get("strict")))
             if point := cache_point(tool.get("cache_control"), "tools.", self.facts, self.losses):
                 specs.append(point)
         config: Block = {"tools": specs}
@@ -236,64 +232,16 @@ class _Line:
         more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
 
     def _add_tools(self, request: Block) -> None:
-        functions = read_functions(self.chat, self.losses, name=tool_name, more=_MARK)
-        choice = read_choice(self.chat, [each.name for each in functions], name=tool_name)
-        single = not flag(self.chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
-        if choice is not None and choice.word == "none":
-            if not self.turns.called:  # without tools the model calls none
-                if functions:
-                    self.losses.note(functions[0].key)
-                return
-            self._cannot_forbid()
-            choice = None
-        if single and functions:
-            self.losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
-        specs = [spec for each in functions for spec in self._specs(each)]
-        if self.turns.called and not specs:
-            self.losses.add("tools", "Bedrock wants the tools that the conversation's calls name", "Send them")
-            specs = [_spec(name, None, None, None) for name in self.turns.called]
-        if specs:
-            request["toolConfig"] = {"tools": specs}
-            if choice is not None:
-                request["toolConfig"]["toolChoice"] = self._tool_choice(choice)
-
-    def _tool_choice(self, choice: Choice) -> Block:
-        """Return the choice. One tool by name: "only supported by Anthropic Claude 3 and Amazon Nova models"."""
-        if not choice.name:
-            return {_CHOICES[choice.word]: {}}
-        if self.facts.family is Family.NOVA:
-            return {"tool": {"name": choice.name}}
-        reason = "this model cannot be told which tool to use"
-        self.losses.add(choice.key, reason, "Send auto or required", instead="auto")
-        return {"auto": {}}
-
-    def _cannot_forbid(self) -> None:
-        reason = "Bedrock cannot forbid tools in a conversation that holds calls"
-        self.losses.add("tool_choice", reason, "Send auto with the tools", instead="auto")
-
-    def _specs(self, function: Function) -> list[Block]:
-        strict = function.strict
-        if strict and not self.facts.json_schema:
-            self.losses.add(f"{function.path}.strict", "this model cannot enforce a schema", "Send false")
-            strict = False
-        specs = [_spec(function.name, function.description, function.parameters, strict)]
-        mark = function.tool.get("cache_control") or function.given.get("cache_control")
-        if point := cache_point(mark, f"{function.path}.", self.facts, self.losses):
-            specs.append(point)
-        return specs
+        if config := tool_config(self.chat, self.facts, self.losses, self.turns.called):
+            request["toolConfig"] = Raw(config)
 
     def _add_format(self, request: Block, *, nova: bool) -> None:
-        wanted = read_format(self.chat, self.losses)
-        if wanted is None or wanted.kind == "text":
-            return
-        if wanted.kind == "json_object":
-            reason, remedy = "Bedrock has no mode for JSON without a schema", "Send a json_schema"
-        elif nova or not self.facts.json_schema:
-            reason, remedy = "this model cannot enforce a schema", "Leave strict out"
-        else:
-            request["outputConfig"] = {"textFormat": _text_format(wanted.schema, wanted.name, wanted.description)}
-            return
-        self._instruct(request, tell_format(wanted, self.losses, reason, remedy))
+        given, enforces = self.chat["response_format"], not nova and self.facts.json_schema
+        asked = recall("form of Converse", [given], enforces, self.losses, partial(_asked, given, enforces))
+        if asked.written:
+            request["outputConfig"] = {"textFormat": Raw(asked.written)}
+        if asked.words:
+            self._instruct(request, asked.words)
 
     def _instruct(self, request: Block, text: str) -> None:
         """Add a text of our own behind the system texts, or before what the user says where a model has none."""
@@ -373,21 +321,32 @@ def _extra(chat: Block, key: str) -> object:
     return read_number(chat, key, -2, 2)
 
 
+class _Asked(NamedTuple):
+    """`textFormat` as JSON, or what asks for it in words."""
+
+    written: bytes = b""
+    words: str = ""
+
+
+def _asked(given: object, enforces: bool, losses: Losses) -> _Asked:
+    wanted = read_format({"response_format": given}, losses)
+    if wanted is None or wanted.kind == "text":
+        return _Asked()
+    if wanted.kind == "json_object":
+        reason, remedy = "Bedrock has no mode for JSON without a schema", "Send a json_schema"
+    elif not enforces:
+        reason, remedy = "this model cannot enforce a schema", "Leave strict out"
+    else:
+        return _Asked(write(_text_format(wanted.schema, wanted.name, wanted.description)))
+    return _Asked(words=tell_format(wanted, losses, reason, remedy))
+
+
+def _read(given: Any) -> Any:
+    """Return what Claude's translator has written, or made, with every number as it was spelled."""
+    return read_exactly(given.text) if isinstance(given, Raw) else given
+
+
 def _text_format(schema: Block, name: str = "", description: str = "") -> Block:
     named = {"name": name, "description": description}
     definition = {"schema": write(schema).decode(), **{key: text for key, text in named.items() if text}}
     return {"type": "json_schema", "structure": {"jsonSchema": definition}}
-
-
-def _spec(name: str, description: str | None, schema: Block | Raw | None, strict: bool | None) -> Block:
-    """Return a tool. The service wants the type of its input said, OpenAI's takes an object for granted."""
-    if schema is None or schema == {}:
-        schema = {"type": "object", "properties": {}}
-    elif isinstance(schema, dict) and "type" not in schema:
-        schema = {"type": "object", **schema}
-    spec: Block = {"name": name, "inputSchema": {"json": schema}}
-    if description:
-        spec["description"] = description
-    if strict:
-        spec["strict"] = True
-    return {"toolSpec": spec}

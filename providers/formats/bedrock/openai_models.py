@@ -11,7 +11,7 @@ The body is rebuilt member by member: nothing that is not named here reaches the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy_plugin.providers.formats.bedrock.converse import (
     NEVER,
@@ -25,8 +25,9 @@ from proxy_plugin.providers.formats.bedrock.converse import (
     stops_of,
 )
 from proxy_plugin.providers.formats.bedrock.models import MODELS, Family, ModelFacts, ModelTable
+from proxy_plugin.providers.formats.bedrock.tools import TOOLING
 from proxy_plugin.providers.formats.bedrock.turns import real_payload, tool_name
-from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.json_text import Raw, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import (
     SAME,
@@ -54,12 +55,13 @@ from proxy_plugin.providers.formats.openai.turns import (
     read_messages,
     read_text,
 )
+from proxy_plugin.providers.formats.remembered import recall
 from proxy_plugin.providers.formats.shapes import Translated
 
 Block = dict[str, Any]
 
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"}) | SAMPLING
-_TOOLING = frozenset({"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls"})
+_TOOLING = frozenset(TOOLING)
 _IMAGES = frozenset({"image/jpeg", "image/jpg", "image/png", "image/gif", "image/webp"})
 
 
@@ -222,12 +224,33 @@ def _add_sampling(native: Block, chat: Block, facts: ModelFacts, losses: Losses)
             native["stop"] = stops
 
 
+class _Tools(NamedTuple):
+    """`tools` and `tool_choice` as JSON; nothing where a line has none."""
+
+    tools: bytes = b""
+    choice: bytes = b""
+
+
 def _add_tools(native: Block, chat: Block, facts: ModelFacts, losses: Losses) -> None:
+    given = {key: chat.get(key) for key in TOOLING}
+
+    def make(losses: Losses) -> _Tools:
+        return _tools(given, facts, losses)
+
+    # `_tools` looks at no other facts.
+    found = recall("tools of chat", [*given.values()], (facts.family, facts.json_schema), losses, make)
+    if found.tools:
+        native["tools"] = Raw(found.tools)
+    if found.choice:
+        native["tool_choice"] = Raw(found.choice)
+
+
+def _tools(chat: Block, facts: ModelFacts, losses: Losses) -> _Tools:
     functions = read_functions(chat, losses, name=tool_name)
     choice = read_choice(chat, [each.name for each in functions], name=tool_name)
     parallel = flag(chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
     if not functions:
-        return
+        return _Tools()
     tools = []
     for each in functions:
         function: Block = {"name": each.name}
@@ -239,11 +262,10 @@ def _add_tools(native: Block, chat: Block, facts: ModelFacts, losses: Losses) ->
         elif each.strict:
             losses.add(f"{each.path}.strict", "this model cannot enforce a schema", "Send false")
         tools.append({"type": "function", "function": function})
-    native["tools"] = tools
-    if choice is not None:
-        native["tool_choice"] = _choice(choice, facts, losses)
+    chosen = b"" if choice is None else write(_choice(choice, facts, losses))
     if not parallel:
         losses.add("parallel_tool_calls", "this model has no equivalent", "Remove it")
+    return _Tools(write(tools), chosen)
 
 
 def _choice(choice: Choice, facts: ModelFacts, losses: Losses) -> object:
@@ -260,20 +282,44 @@ def _add_options(native: Block, chat: Block, facts: ModelFacts, losses: Losses) 
         native.update(extra_fields(chat, facts))
     if (level := read_effort(chat, facts, losses)) is not None:
         native["reasoning_effort"] = level
-    wanted = read_format(chat, losses)
-    if wanted is not None and wanted.kind == "json_schema" and facts.json_schema:
-        named = {"name": wanted.name or "answer", "description": wanted.description}
-        schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
-        native["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif wanted is not None and wanted.kind != "text":
-        reason = "this model cannot enforce a schema"
-        if facts.json_schema:
-            reason = "this model has no mode for JSON without a schema"
-        _instruct(native["messages"], tell_format(wanted, losses, reason, "Send a json_schema, or leave strict out"))
+    if chat.get("response_format") is not None:
+        _add_format(native, chat["response_format"], losses, enforces=facts.json_schema)
     if pseudonym(chat, losses) is not None:
         losses.add("user", "this model has no equivalent", "Remove it")
     if chat.get("cache_control") is not None:
         losses.add("cache_control", "this model has no prompt cache", "Remove it")
+
+
+class _Asked(NamedTuple):
+    """`response_format` as JSON, or what asks for it in words."""
+
+    written: bytes = b""
+    words: str = ""
+
+
+def _add_format(native: Block, given: object, losses: Losses, *, enforces: bool) -> None:
+    def make(losses: Losses) -> _Asked:
+        return _asked(given, losses, enforces=enforces)
+
+    asked = recall("form of chat's answer", [given], enforces, losses, make)
+    if asked.written:
+        native["response_format"] = Raw(asked.written)
+    if asked.words:
+        _instruct(native["messages"], asked.words)
+
+
+def _asked(given: object, losses: Losses, *, enforces: bool) -> _Asked:
+    wanted = read_format({"response_format": given}, losses)
+    if wanted is None or wanted.kind == "text":
+        return _Asked()
+    if wanted.kind == "json_schema" and enforces:
+        named = {"name": wanted.name or "answer", "description": wanted.description}
+        schema = {**{key: text for key, text in named.items() if text}, "schema": wanted.schema}
+        return _Asked(write({"type": "json_schema", "json_schema": schema}))
+    reason = "this model cannot enforce a schema"
+    if enforces:
+        reason = "this model has no mode for JSON without a schema"
+    return _Asked(words=tell_format(wanted, losses, reason, "Send a json_schema, or leave strict out"))
 
 
 def _instruct(messages: list[Block], text: str) -> None:

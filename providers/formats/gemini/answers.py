@@ -17,6 +17,7 @@ import msgspec
 
 from proxy_plugin.providers.base import Usage
 from proxy_plugin.providers.formats.gemini.citations import web_citations
+from proxy_plugin.providers.formats.gemini.ordinary import Ordinary, message_of, ordinary, signed
 from proxy_plugin.providers.formats.json_text import read, read_exactly, write
 from proxy_plugin.providers.formats.openai.turns import call_id
 from proxy_plugin.providers.formats.shapes import UNUSABLE, Answer, ErrorAnswer, chat_tokens, count, spoiled
@@ -105,6 +106,50 @@ def to_completion(response: bytes, *, created: int = 0, model: str = "") -> Answ
 
     Where every candidate ended in a spoiled tool call, the answer is an error that holds all of it.
     """
+    answer = plain_completion(response, created=created, model=model)
+    return _any(response, created, model) if answer is None else answer
+
+
+def plain_completion(response: bytes, *, created: int = 0, model: str = "") -> Answer | None:
+    """Translate an ordinary response as `to_completion` does; None for any other, and for what is no response."""
+    found = ordinary(response)
+    return None if found is None else _ordinary(found, response, created, model)
+
+
+def _ordinary(found: Ordinary, response: bytes, created: int, model: str) -> Answer | None:
+    """Translate an ordinary response to the same bytes as `_any`, in less than half its time; None for an odd end."""
+    given_id = found.response_id or "chatcmpl-" + hashlib.sha256(response).hexdigest()[:24]
+    choices = []
+    for at, each in enumerate(found.candidates):
+        message = message_of(each, (given_id, str(at)))
+        finish = _finish(each.finish_reason, "tool_calls" in message)
+        if finish["finish_reason"] == "content_filter" or each.finish_reason in _SPOILED:
+            return None
+        index = at if each.index is None else each.index
+        choices.append({"index": index, "message": message, "logprobs": None, **finish})
+    told, name = found.usage_metadata, found.model_version or model
+    usage = Usage(
+        input_tokens=told.prompt_token_count + told.tool_use_prompt_token_count,
+        output_tokens=told.candidates_token_count + told.thoughts_token_count,
+        cached_tokens=told.cached_content_token_count,
+        reasoning_tokens=told.thoughts_token_count,
+    )
+    when = _seconds(found.create_time) or created
+    return Answer(write(_completion(given_id, when, name, choices, usage)), usage, name)
+
+
+def _completion(given_id: str, created: int, model: str, choices: list[Block], usage: Usage) -> Block:
+    return {
+        "id": given_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": sorted(choices, key=_index),
+        "usage": chat_tokens(usage),
+    }
+
+
+def _any(response: bytes, created: int, model: str) -> Answer:
     given = read(response)
     if not isinstance(given, dict):
         raise ValueError("not a response")  # noqa: TRY004 - the contract's word for a corrupt row
@@ -116,16 +161,9 @@ def to_completion(response: bytes, *, created: int = 0, model: str = "") -> Answ
     usage = _usage(given.get("usageMetadata"))
     name = _text(given.get("modelVersion")) or model
     fault = _spoiled(candidates)
-    completion = {
-        **({"error": fault} if fault else {}),
-        "id": given_id,
-        "object": "chat.completion",
-        "created": _seconds(given.get("createTime")) or created,
-        "model": name,
-        "choices": sorted(choices, key=_index) or [_blocked(given.get("promptFeedback"))],
-        "usage": chat_tokens(usage),
-    }
-    answer = Answer(write(completion), usage, name)
+    choices = choices or [_blocked(given.get("promptFeedback"))]
+    completion = _completion(given_id, _seconds(given.get("createTime")) or created, name, choices, usage)
+    answer = Answer(write({"error": fault, **completion} if fault else completion), usage, name)
     return answer._replace(status=UNUSABLE, code=fault["code"]) if fault else answer
 
 
@@ -217,12 +255,8 @@ def _message(parts: list[Block], calls: list[Block], given_id: str) -> Block:
         said["audio"] = audio
     signatures = [part.get("thoughtSignature") for part in parts if "functionCall" not in part]
     if found := [each for each in signatures if isinstance(each, str) and each]:
-        said["extra_content"] = _signed(found[-1])
+        said["extra_content"] = signed(found[-1])
     return said
-
-
-def _signed(signature: str) -> Block:
-    return {"google": {"thought_signature": signature}}
 
 
 def _image(blob: object) -> Block | None:
@@ -259,7 +293,7 @@ def _tool_calls(parts: list[Any], arguments: list[str], seed: tuple[str, str]) -
                 "function": {"name": _text(function.get("name")), "arguments": text},
             }
             if signature := _text(part.get("thoughtSignature")):
-                call["extra_content"] = _signed(signature)
+                call["extra_content"] = signed(signature)
             calls.append(call)
     return calls
 

@@ -11,19 +11,20 @@ that says what the API does anyway (`frequency_penalty: 0`, `n: 1`) is neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from proxy_plugin.providers.formats.bodies import Block
 from proxy_plugin.providers.formats.gemini.models import MODELS, ModelFacts
 from proxy_plugin.providers.formats.gemini.schemas import readable
 from proxy_plugin.providers.formats.gemini.thinking import ASKS, thinking_config
-from proxy_plugin.providers.formats.gemini.tools import add_tools
+from proxy_plugin.providers.formats.gemini.tools import TOOLING, add_tools
 from proxy_plugin.providers.formats.gemini.turns import read_turns
-from proxy_plugin.providers.formats.json_text import write
+from proxy_plugin.providers.formats.json_text import Raw, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.model_table import ModelTable
 from proxy_plugin.providers.formats.openai.chat import (
     NEUTRAL,
-    Format,
     check_rest,
     flag,
     model_name,
@@ -36,6 +37,7 @@ from proxy_plugin.providers.formats.openai.chat import (
     read_top_k,
     tell_format,
 )
+from proxy_plugin.providers.formats.remembered import recall
 from proxy_plugin.providers.formats.shapes import Translated
 
 PROVIDER = "Gemini's generateContent"
@@ -53,9 +55,7 @@ _TRANSLATED = frozenset(
 _GOOGLE = frozenset({"thinking_config", "cached_content", "safety_settings"})  # members of extra_body.google
 _BARE = frozenset({"model", "messages"})
 _PLAIN = frozenset({"model", "messages", "max_tokens", "max_completion_tokens"})
-_TOOLING = frozenset(
-    {"tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options"}
-)
+_TOOLING = frozenset(TOOLING)
 _SAMPLING = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
 _RARER = frozenset({"stop", "seed", "n", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"})
 _PENALTIES = {"presence_penalty": "presencePenalty", "frequency_penalty": "frequencyPenalty"}
@@ -235,24 +235,16 @@ class _Line:
             config["logprobs"] = top
 
     def _add_format(self, request: Block, config: Block, *, has_tools: bool) -> None:
-        """Add the form of the answer. A schema's name has no place and no effect; `strict` is always so."""
-        wanted = read_format(self.chat, self.losses)
-        if wanted is None or wanted.kind == "text":
-            return
-        if has_tools and not self.facts.tools_with_json:
-            self._lose_format(wanted, request)
-            return
-        config["responseMimeType"] = "application/json"
-        if wanted.kind == "json_schema":
-            schema = readable(wanted.schema, "response_format.json_schema.schema", self.losses)
-            if wanted.description and "description" not in schema:
-                schema = {"description": wanted.description, **schema}
-            config["responseJsonSchema"] = schema
-
-    def _lose_format(self, wanted: Format, request: Block) -> None:
-        reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
-        system = request.setdefault("systemInstruction", {"parts": []})
-        system["parts"].append({"text": tell_format(wanted, self.losses, reason, remedy)})
+        """Add the form of the answer, or ask for it in words."""
+        told_only = has_tools and not self.facts.tools_with_json
+        given = self.chat["response_format"]
+        asked = recall("form of Gemini's answer", [given], told_only, self.losses, partial(_asked, given, told_only))
+        if asked.words:
+            request.setdefault("systemInstruction", {"parts": []})["parts"].append({"text": asked.words})
+        if asked.is_json:
+            config["responseMimeType"] = "application/json"
+        if asked.schema:
+            config["responseJsonSchema"] = Raw(asked.schema)
 
     def _add_modalities(self, config: Block) -> None:
         given = self.chat["modalities"]
@@ -300,3 +292,27 @@ class _Line:
                 raise rejected(path, "must hold texts", "invalid_type")
             settings.append(kept)
         return settings
+
+
+class _Asked(NamedTuple):
+    """The form of an answer: whether it is JSON, its schema as JSON, or what asks for it in words."""
+
+    is_json: bool = False
+    schema: bytes = b""
+    words: str = ""
+
+
+def _asked(given: object, told_only: bool, losses: Losses) -> _Asked:
+    """Read `response_format`. A schema's name has no place and no effect; `strict` is always so."""
+    wanted = read_format({"response_format": given}, losses)
+    if wanted is None or wanted.kind == "text":
+        return _Asked()
+    if told_only:
+        reason, remedy = "this model gives no JSON where it has tools", "Remove one of them"
+        return _Asked(words=tell_format(wanted, losses, reason, remedy))
+    if wanted.kind != "json_schema":
+        return _Asked(is_json=True)
+    schema = readable(wanted.schema, "response_format.json_schema.schema", losses)
+    if wanted.description and "description" not in schema:
+        schema = {"description": wanted.description, **schema}
+    return _Asked(is_json=True, schema=write(schema))

@@ -11,10 +11,15 @@ UNVERIFIED for the Gemini API, whose page on batches names no tool that it would
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from proxy_plugin.providers.formats.bodies import Block
+from proxy_plugin.providers.formats.json_text import Raw, write
 from proxy_plugin.providers.formats.losses import Losses, rejected
 from proxy_plugin.providers.formats.openai.chat import Choice, Function, flag, read_choice, read_functions
+from proxy_plugin.providers.formats.remembered import recall
+
+TOOLING = ("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options")
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
 _RUN_BY_GOOGLE = {
@@ -37,12 +42,30 @@ def tool_name(given: object, path: str) -> str:
     return given
 
 
+class _Tools(NamedTuple):
+    """`tools` and `toolConfig` as JSON; nothing where a line has none."""
+
+    tools: bytes = b""
+    config: bytes = b""
+
+
 def add_tools(chat: Block, body: Block, losses: Losses, *, vertex: bool) -> bool:
     """Add `tools` and `toolConfig` to the body; return whether there are tools. Raises LineRejected."""
-    own = _run_by_google(chat, losses, vertex=vertex)
-    if own:
-        body["tools"] = own
-    return _add_functions(chat, body, losses) or bool(own)
+    given = {key: chat.get(key) for key in TOOLING}
+
+    def make(losses: Losses) -> _Tools:
+        made: Block = {}
+        if own := _run_by_google(given, losses, vertex=vertex):
+            made["tools"] = own
+        _add_functions(given, made, losses)
+        return _Tools(*(write(made[key]) if key in made else b"" for key in ("tools", "toolConfig")))
+
+    found = recall("tools of Gemini", [*given.values()], vertex, losses, make)
+    if found.tools:
+        body["tools"] = Raw(found.tools)
+    if found.config:
+        body["toolConfig"] = Raw(found.config)
+    return bool(found.tools)
 
 
 def _is_googles(tool: object) -> bool:
@@ -83,12 +106,12 @@ def _search(options: object, losses: Losses) -> object:
     return {} if isinstance(options, dict) else options
 
 
-def _add_functions(chat: Block, body: Block, losses: Losses) -> bool:
+def _add_functions(chat: Block, body: Block, losses: Losses) -> None:
     functions = read_functions(chat, losses, name=tool_name, others=_is_googles)
     choice = read_choice(chat, {function.name for function in functions}, name=tool_name)
     parallel = flag(chat.get("parallel_tool_calls"), "parallel_tool_calls", absent=True)
     if not functions:
-        return False
+        return
     if not parallel and (choice is None or choice.word != "none"):
         losses.add("parallel_tool_calls", "Gemini cannot be held to one call at a time", "Send true")
     declared = {"functionDeclarations": [_declaration(function) for function in functions]}
@@ -96,7 +119,6 @@ def _add_functions(chat: Block, body: Block, losses: Losses) -> bool:
     config = _config(choice, strict=any(function.strict for function in functions))
     if config is not None:
         body["toolConfig"] = {"functionCallingConfig": config}
-    return True
 
 
 def _declaration(function: Function) -> Block:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.json_text import write
-from proxy_plugin.providers.formats.members import members, read_slowly
+from proxy_plugin.providers.formats.members import may_name, members, read_slowly
 
 
 class Native(NamedTuple):
@@ -56,7 +56,7 @@ def require_one_prompt(body: bytes, title: str) -> None:
 
 def _values(body: bytes, name: str) -> list[bytes]:
     """Return what a member has as its value, which may be written twice."""
-    if b'"%s"' % name.encode() not in body and b"\\u" not in body:
+    if not may_name(body, name):
         return []
     return [body[start:end] for key, start, end in members(body) if key == name]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +42,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known, patiently
 from proxy_plugin.providers.counts import believed, meant
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import note, noted
 from proxy_plugin.providers.keys import HostCredentials, KeyCredentials, key_of
@@ -76,7 +78,9 @@ class VersionCredentials(HostCredentials):
     """
 
     anthropic_version: str = Field("2023-06-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
-    anthropic_beta: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+( *, *[A-Za-z0-9._-]+)*$")  # of whole batches
+    """The version of the API, a day."""
+    anthropic_beta: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+( *, *[A-Za-z0-9._-]+)*$")
+    """Beta features, for whole batches. Example: context-1m-2025-08-07"""
 
 
 class AnthropicCredentials(VersionCredentials, KeyCredentials):
@@ -126,7 +130,7 @@ class Anthropic:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one element of `requests`, a Messages request under our id."""
         self.capabilities.require(line.endpoint)
-        return request_element(line, target)
+        return lightly(line, partial(request_element, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a result of any kind; messages become what the endpoint answers, errors OpenAI's."""

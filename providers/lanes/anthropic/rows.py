@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from proxy_plugin.providers.base import LineIn, Native, Row, Target
-from proxy_plugin.providers.formats.anthropic.answers import to_completion
+from proxy_plugin.providers.formats.anthropic.answers import PlainMessage, plain_answer, to_completion
 from proxy_plugin.providers.formats.anthropic.errors import error_row
 from proxy_plugin.providers.formats.anthropic.requests import own_params, to_messages
 from proxy_plugin.providers.formats.json_text import write
@@ -25,6 +26,7 @@ from proxy_plugin.providers.formats.members import members, read_slowly
 from proxy_plugin.providers.formats.openai import through_chat
 from proxy_plugin.providers.formats.shapes import Translated
 
+CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"  # lines whose body is in the API's own words, and answers in them
 READ_BYTES = 1 << 20
 _ENDED = re.compile(r"results-(\d{1,12})\.jsonl")
@@ -47,6 +49,21 @@ class _Result(msgspec.Struct):
 class _Line(msgspec.Struct):
     custom_id: str
     result: _Result
+
+
+class _PlainResult(msgspec.Struct):
+    type: Literal["succeeded"]
+    message: PlainMessage
+
+
+class _PlainLine(msgspec.Struct):
+    """An ordinary answer, read in one go."""
+
+    custom_id: str
+    result: _PlainResult
+
+
+_plain_line = msgspec.json.Decoder(_PlainLine).decode
 
 
 class _Identified(msgspec.Struct):
@@ -83,18 +100,45 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
 
     What became of a request in a way that no page describes is an error of its line, not of the file.
     """
+    if endpoint == CHAT and (row := _plain_row(line, source)) is not None:
+        return row
+    return careful_row(line, source, endpoint)
+
+
+def careful_row(line: bytes, source: str, endpoint: str) -> Row | None:
+    """Read any line; what an ordinary one comes to is the same."""
     if not line.strip():
         return None
     found = _read(line)
     kind, message = found.result.type, bytes(found.result.message)
     if kind == "succeeded" and message.startswith(b"{"):
-        ended = _ENDED.fullmatch(source)
-        return _answered(found.custom_id, message, endpoint, created=int(ended[1]) if ended else 0)
+        return _answered(found.custom_id, message, endpoint, created=_created(source))
     if kind == "errored":
         return _errored(found.custom_id, bytes(found.result.error), endpoint)
     if isinstance(kind, str) and kind in NOT_RUN:
         return _failed(found.custom_id, *NOT_RUN[kind])
     return _failed(found.custom_id, "empty_result", "The provider returned neither a message nor an error.")
+
+
+def _plain_row(line: bytes, source: str) -> Row | None:
+    try:
+        found = _plain_line(line)
+        if not line.isascii():
+            line.decode()  # msgspec does not look into texts that it skips
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    message = found.result.message
+    answer = plain_answer(message, created=_created(source))
+    if answer is None:
+        return None
+    response = _response(200, message.id, answer.body)
+    return Row(found.custom_id, ok=True, response=response, model=message.model or None, usage=answer.usage)
+
+
+@lru_cache(64)
+def _created(source: str) -> int:
+    ended = _ENDED.fullmatch(source)
+    return int(ended[1]) if ended else 0
 
 
 def custom_id_of(line: bytes) -> str:

@@ -89,29 +89,57 @@ class BedrockCredentials(AwsCredentials):
     }
 
     api_key: Key | None = None
+    """An API key of Bedrock's, beside the keys that the bucket needs. Example: os.environ/AWS_BEARER_TOKEN_BEDROCK"""
     aws_batch_role_arn: str | None = Field(None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[!-~]{1,512}$")
+    """The role that jobs run as; it reads and writes the bucket. Example:
+    arn:aws:iam::111122223333:role/BedrockBatch
+    """
     aws_s3_bucket: BucketName | None = None
+    """Where documents and results lie; a prefix may stand behind it. Example: my-batches"""
     aws_s3_prefix: Prefix = ""
-    aws_s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None  # None: aws_region
-    aws_s3_output_bucket: BucketName | None = None  # None: that of the input
+    """Below which everything of ours lies. Example: batches/team-a"""
+    aws_s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """The bucket's region; none: `aws_region`. Example: us-west-2"""
+    aws_s3_output_bucket: BucketName | None = None
+    """The bucket of results; none: that of the documents. Example: my-results"""
     aws_s3_output_prefix: Prefix | None = None
-    s3_access_key_id: Name | None = None  # where the bucket has a key of its own
+    """Below which results lie; none: `aws_s3_prefix`. Example: results"""
+    s3_access_key_id: Name | None = None
+    """The id of a key of the bucket's own. Example: os.environ/S3_ACCESS_KEY_ID"""
     s3_secret_access_key: Key | None = None
-    output_data_config: Any = None  # of a create: the same, as Bedrock writes it
+    """Its secret. Example: os.environ/S3_SECRET_ACCESS_KEY"""
+    output_data_config: Any = None
+    """Where results lie, as a create writes it for Bedrock. Example: s3://my-results/batches/"""
     aws_s3_bucket_owner: Twelve | None = None
-    aws_s3_encryption_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")  # of KMS, for results
-    amz_server_side_encryption: str | None = Field(None, pattern=r"^[a-zA-Z0-9:]{1,32}$")  # of what is uploaded
+    """The account that the bucket belongs to. Example: '111122223333'"""
+    aws_s3_encryption_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")
+    """The key of KMS for results. Example: arn:aws:kms:us-east-1:111122223333:key/example"""
+    amz_server_side_encryption: str | None = Field(None, pattern=r"^[a-zA-Z0-9:]{1,32}$")
+    """How what is uploaded is encrypted. Example: aws:kms"""
     amz_server_side_encryption_aws_kms_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$")
-    aws_s3_part_bytes: int = Field(s3.PIECE, ge=1024, le=5 << 30)  # AWS takes none below 5 MiB but the last
+    """The key of KMS for what is uploaded. Example: arn:aws:kms:us-east-1:111122223333:key/example"""
+    aws_s3_part_bytes: int = Field(s3.PIECE, ge=1024, le=5 << 30)
+    """Of one piece of an upload; AWS takes none below 5 MiB but the last."""
     aws_batch_tags: Tags = Field(default_factory=dict)
+    """Tags of the jobs. Example: {team: research}"""
     aws_batch_subnet_ids: Names = ()
+    """Subnets of the jobs' VPC. Example: [subnet-0123456789abcdef0]"""
     aws_batch_security_group_ids: Names = ()
-    aws_batch_timeout_hours: int | None = Field(None, ge=LEAST_HOURS, le=MOST_HOURS)  # None: the batch's window
+    """Security groups of the jobs' VPC. Example: [sg-0123456789abcdef0]"""
+    aws_batch_timeout_hours: int | None = Field(None, ge=LEAST_HOURS, le=MOST_HOURS)
+    """For how long a job may wait and run; none: as long as its batch, at least 24. Example: 72"""
     keep_objects: bool = False
+    """Documents and results stay in the bucket after collection."""
     bedrock_endpoint_url: Url | None = None
+    """Replaces the host of the jobs. Example: https://bedrock.us-east-1.amazonaws.com"""
     bedrock_runtime_endpoint_url: Url | None = None
+    """Replaces the host of OpenAI's batch and of ordinary calls. Example:
+    https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1
+    """
     s3_endpoint_url: Url | None = None
+    """Replaces the host of the bucket. Example: https://s3.us-east-1.amazonaws.com"""
     servicequotas_endpoint_url: Url | None = None
+    """Replaces the host of the quotas. Example: https://servicequotas.us-east-1.amazonaws.com"""
 
     @model_validator(mode="before")
     @classmethod

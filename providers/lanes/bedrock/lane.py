@@ -9,6 +9,7 @@ ever deleted, so an account that does not show it is another one, whatever bucke
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +32,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import patiently
 from proxy_plugin.providers.formats.bedrock.own_words import MODEL_INPUT
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.lanes.bedrock import jobs, objects, quotas, refusals
 from proxy_plugin.providers.lanes.bedrock.accounts import (
     CONTROL,
@@ -101,7 +103,7 @@ class Bedrock:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a record in the form that its model and its tools need."""
         self.capabilities.require(line.endpoint)
-        return request_record(line, target)
+        return lightly(line, partial(request_record, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a record; an error stands in place of the model's output."""

@@ -14,6 +14,7 @@ seconds.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -38,7 +39,10 @@ BASE64 = f"{INVOKE}-base64"  # embeddings that are wanted so: nothing else of a 
 OWN = "-own"  # behind the form of inputs in the model's own words: what they ask for tells no endpoint
 FORMS = {"invoke": INVOKE, "converse": CONVERSE, "openai": OPENAI}  # what may stand before a model's id, as at LiteLLM
 OPEN_MODELS = ("openai.gpt-oss",)  # "Submit a batch of prompts with the OpenAI Batch API"
-_MORE = frozenset({"tools", "tool_choice", "functions", "function_call", "response_format"})  # than that API takes
+_MORE = ("tools", "tool_choice", "functions", "function_call", "response_format")  # than that API takes
+_MORES = msgspec.json.Decoder(
+    msgspec.defstruct("_Mores", [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in _MORE])
+).decode
 
 
 def bare(model: str) -> str:
@@ -115,13 +119,21 @@ def _chat(chat: bytes, named: str, target: Target) -> tuple[str, Translated]:
     """Return the form that a chat body needs, and the body in it."""
     asked, model = _asked(named)
     drop, strict = target.drop_params, target.strict_params
-    if asked is None and model.startswith(OPEN_MODELS) and _MORE.isdisjoint(read_chat(chat)):
+    if asked is None and model.startswith(OPEN_MODELS) and not _asks_more(chat):
         asked = OPENAI
     if asked == OPENAI:
         return OPENAI, Translated(replace_model(chat, model).replace(b"\n", b" ").replace(b"\r", b" "))
     form = asked or invocation(chat, model)
     to_native = to_converse if form == CONVERSE else to_invoke
     return form, to_native(chat, model=model, drop_params=drop, strict_params=strict)
+
+
+def _asks_more(chat: bytes) -> bool:
+    """Whether a body asks for what that API does not take. Raises LineRejected for what is no chat body."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        if any(value is not msgspec.UNSET for value in msgspec.structs.astuple(_MORES(chat))):
+            return True  # it is read, and refused where it has to be, by its translator
+    return not read_chat(chat).keys().isdisjoint(_MORE)
 
 
 def _own(line: LineIn) -> Native:

@@ -42,6 +42,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently, ready
 from proxy_plugin.providers.counts import believed, meant
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.cohere import refusals
@@ -76,8 +77,11 @@ class CohereCredentials(KeyCredentials):
     """
 
     cohere_embed_dataset: str = Field("batch-embed-v2-input", pattern=r"^[a-z0-9-]{1,64}$")
+    """The type of datasets with lines of embeddings."""
     cohere_chat_dataset: str = Field("batch-openai-chat-input", pattern=r"^[a-z0-9-]{1,64}$")
+    """The type of datasets with lines of chat (UNVERIFIED)."""
     cohere_own_chat_dataset: str = Field("batch-chat-v2-input", pattern=r"^[a-z0-9-]{1,64}$")
+    """The type of datasets with lines of `/v2/chat`, in Cohere's words (UNVERIFIED)."""
 
 
 CAPABILITIES = Capabilities(
@@ -117,7 +121,7 @@ class Cohere:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a record of the input dataset; the model belongs to the job."""
         self.capabilities.require(line.endpoint)
-        return request_record(line, target)
+        return lightly(line, partial(request_record, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a record of the output dataset, which `fetch` has written down as JSON."""

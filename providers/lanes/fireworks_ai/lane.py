@@ -42,6 +42,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import gone, patiently, ready
 from proxy_plugin.providers.counts import believed, meant
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.fireworks_ai import refusals
@@ -72,6 +73,7 @@ class FireworksCredentials(KeyCredentials):
     """An API key, and the id of its account, which is part of every URL."""
 
     fireworks_account_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
+    """The account, which every path names. Example: my-account"""
 
 
 CAPABILITIES = Capabilities(
@@ -112,7 +114,7 @@ class Fireworks:
     def translate(self, line: LineIn, target: Target) -> Native:  # noqa: ARG002 - the model is the job's
         """Wrap the body without its model."""
         self.capabilities.require(line.endpoint)
-        return request_line(line)
+        return lightly(line, request_line)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go
         """Read a row of any file of the output dataset."""

@@ -43,6 +43,7 @@ from proxy_plugin.providers.base import (
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed, meant
 from proxy_plugin.providers.formats.gemini.own_words import GENERATE
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.formats.openai.through_chat import CHAT, ENDPOINTS
 from proxy_plugin.providers.kept import begin, bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
@@ -76,6 +77,7 @@ class GoogleCredentials(KeyCredentials):
     """
 
     api_version: Literal["v1beta", "v1"] | None = None
+    """The version of the API; none: that of the host."""
 
 
 CAPABILITIES = Capabilities(
@@ -119,7 +121,7 @@ class Google:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, a generateContent or an embedding request under our id."""
         self.capabilities.require(line.endpoint)
-        return request_line(line, target)
+        return lightly(line, partial(request_line, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a result; responses become what the endpoint answers, errors OpenAI's."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
 from proxy_plugin.providers.formats.embeddings import gemini as embeddings
@@ -130,9 +130,10 @@ def _failed(key: str, error: ErrorAnswer) -> Row:
 
 def _key(found: Mapping[str, bytes]) -> tuple[str, bool]:
     """Return whose answer a line is, and whether its vector is wanted in base64."""
-    inside = pieces(found.get("metadata", b"null"))
-    places = (found.get("key", b""), inside.get("key", b""), found.get("custom_id", b""))
-    key = next(filter(None, map(text_of, places)), None)
-    if key is None:
+    key = text_of(found.get("key", b""))
+    if not key:
+        inside = pieces(found.get("metadata", b"null"))
+        key = text_of(inside.get("key", b"")) or text_of(found.get("custom_id", b""))
+    if not key:
         raise ValueError("a result without a key")
     return key.removesuffix(PACKED), key.endswith(PACKED)

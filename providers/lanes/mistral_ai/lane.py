@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +41,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed, meant
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.mistral_ai import refusals
 from proxy_plugin.providers.lanes.mistral_ai.rows import (
@@ -82,6 +84,7 @@ class MistralCredentials(KeyCredentials):
     """An API key of a workspace, and whether creates of small parts hold their lines."""
 
     inline_requests: bool = False
+    """Creates of small parts hold their lines; one that is lost is then waited for, not sent again."""
 
 
 CAPABILITIES = Capabilities(
@@ -128,7 +131,7 @@ class Mistral:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return a line of Mistral's own, without method and url."""
         self.capabilities.require(line.endpoint)
-        return request_line(line, target)
+        return lightly(line, partial(request_line, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a row of either file; its status alone tells whether it is an answer."""

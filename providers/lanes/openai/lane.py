@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, none_if_gone, patiently
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.formats.openai.carried import require_one_answer
 from proxy_plugin.providers.kept import begin
 from proxy_plugin.providers.keys import key_of
@@ -78,10 +80,10 @@ class OpenAICompatible:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
         self.capabilities.require(line.endpoint)
-        if self.service.one_answer:
-            require_one_answer(line.body, self.service.title)
-        url = None if self.service.bare_lines else self._url(line.endpoint)
-        return request_line(line, target, url, self.service.stripped)
+        service = self.service
+        looks_inside = service.one_answer or service.stripped or target.model is not None
+        translate = partial(self._line, target=target)
+        return lightly(line, translate) if looks_inside else translate(line)
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go
         """Read a row; its status alone tells whether it is an answer, not the file it was in."""
@@ -228,6 +230,12 @@ class OpenAICompatible:
 
     def _url(self, endpoint: str) -> str:
         return self.service.urls.get(endpoint, endpoint)
+
+    def _line(self, line: LineIn, target: Target) -> Native:
+        if self.service.one_answer:
+            require_one_answer(line.body, self.service.title)
+        url = None if self.service.bare_lines else self._url(line.endpoint)
+        return request_line(line, target, url, self.service.stripped)
 
     def _refusal(self, origin: Origin, job: Mapping[str, Any]) -> Refused:
         first_line, one_model = self.service.first_line, self.service.one_model_per_job

@@ -11,12 +11,15 @@ cut off by `max_tokens` hold such halves of emoji. So those texts take a slower 
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, Row, Target, Usage
-from proxy_plugin.providers.formats.members import members, read_slowly, replace_model
+from proxy_plugin.providers.formats.members import may_name, members, read_slowly, replace_model
 
 _NULL = msgspec.Raw(b"null")
 _EMBEDDINGS = "/v1/embeddings"
@@ -49,6 +52,45 @@ class _OddAnswer(msgspec.Struct):
     body: Any = None
 
 
+_HEAD = re.compile(rb'\{"id": ?"[\w-]*", ?"custom_id": ?"([\w-]*)", ?"response": ?(?=\{)')
+_TAILS = (b',"error":null}', b', "error": null}')
+
+
+class _PlainDetails(msgspec.Struct, gc=False):
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+_NO_DETAILS = _PlainDetails()
+
+
+class _PlainCounts(msgspec.Struct, gc=False):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    input_tokens_details: _PlainDetails | None = None
+    output_tokens_details: _PlainDetails | None = None
+    prompt_tokens_details: _PlainDetails | None = None
+    completion_tokens_details: _PlainDetails | None = None
+
+
+class _PlainBody(msgspec.Struct, gc=False):
+    model: str
+    usage: _PlainCounts
+
+
+class _PlainAnswer(msgspec.Struct, gc=False):
+    """The response of an ordinary row."""
+
+    status_code: int
+    body: _PlainBody
+
+
+_plain_answer = msgspec.json.Decoder(_PlainAnswer).decode
+
+
 def request_line(line: LineIn, target: Target, url: str | None, stripped: frozenset[str] = frozenset()) -> Native:
     """Return the line of a batch input file. Raises LineRejected for a body that is no JSON object.
 
@@ -58,11 +100,17 @@ def request_line(line: LineIn, target: Target, url: str | None, stripped: frozen
         raise LineRejected("body must be a JSON object", code="invalid_type", param="body")
     body = line.body if target.model is None else replace_model(line.body, target.model)
     body, dropped = without(body, stripped) if stripped else (body, ())
-    envelope = {"custom_id": line.native_id} | ({} if url is None else {"method": "POST", "url": url})
-    head = msgspec.json.encode(envelope)
     # A newline inside a JSON text is whitespace between tokens: strings cannot hold a raw one.
-    data = head[:-1] + b',"body":' + body.strip().replace(b"\n", b" ").replace(b"\r", b" ") + b"}"
+    text = body.strip().replace(b"\n", b" ").replace(b"\r", b" ")
+    head = line.native_id.encode()  # an id of ours has no escape
+    data = b"".join((b'{"custom_id":"', head, b'"', _between(url), text, b"}"))
     return Native(data, inputs=count_inputs(body) if line.endpoint == _EMBEDDINGS else 1, dropped=dropped)
+
+
+@lru_cache(64)
+def _between(url: str | None) -> bytes:
+    """Return what stands between a line's id and its body."""
+    return b',"body":' if url is None else b',"method":"POST","url":%b,"body":' % msgspec.json.encode(url)
 
 
 def without(body: bytes, names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
@@ -70,7 +118,7 @@ def without(body: bytes, names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]
 
     A body that has none of them, by its bytes, is given back as it came; one with an escape is looked into.
     """
-    if b"\\u" not in body and not any(b'"%s"' % name.encode() in body for name in names):
+    if not may_name(body, *names):
         return body, ()
     found = list(members(body))
     gone = dict.fromkeys(key for key, _, _ in found if key in names)
@@ -90,10 +138,15 @@ def count_inputs(body: bytes) -> int:
 
 
 def result_row(line: bytes) -> Row | None:
-    """Read a line of an output or error file; None for a blank one.
+    """Read a line of an output or error file; None for a blank one. Raises ValueError for a corrupt line."""
+    return _ordinary_row(line) or careful_row(line)
+
+
+def careful_row(line: bytes) -> Row | None:
+    """Read a line whatever it is: `result_row` gives the same, sooner where a line is what most are.
 
     A response without status or body, an error that is a bare text and a row with neither occur with providers that
-    copy the API; `status_code: 0` was reported by users of OpenAI's. Raises ValueError for a corrupt line.
+    copy the API; `status_code: 0` was reported by users of OpenAI's.
     """
     if not line.strip():
         return None
@@ -111,6 +164,36 @@ def result_row(line: bytes) -> Row | None:
         if not 200 <= status <= 299 and (answer.body is not None or not _says(error)):
             return Row(row.custom_id, ok=False, response=response, code=str(status))
     return _failed(row.custom_id, error)
+
+
+def _ordinary_row(line: bytes) -> Row | None:
+    """Return the row of a line that was answered, as OpenAI writes it; None where it is to be looked into.
+
+    What stands between its head and its tail is one object, so the line is what it seems: a decode less, and no
+    dictionaries.
+    """
+    head = _HEAD.match(line)
+    if head is None or not line.endswith(_TAILS) or not (line.isascii() or line.decode()):
+        return None
+    response = line[head.end() : line.rindex(b",")]
+    try:
+        answer = _plain_answer(response)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    usage = _plain_usage(answer.body.usage)
+    if usage is None or not 200 <= answer.status_code <= 299:
+        return None
+    return Row(head[1].decode(), ok=True, response=response, model=answer.body.model, usage=usage)
+
+
+def _plain_usage(counts: _PlainCounts) -> Usage | None:
+    """Return what `read_usage` makes of the same counts, None where one of them is negative."""
+    read = counts.input_tokens_details or counts.prompt_tokens_details or _NO_DETAILS
+    made = counts.output_tokens_details or counts.completion_tokens_details or _NO_DETAILS
+    given, spent = counts.input_tokens or counts.prompt_tokens, counts.output_tokens or counts.completion_tokens
+    if given < 0 or spent < 0 or read.cached_tokens < 0 or made.reasoning_tokens < 0 or read.cache_write_tokens < 0:
+        return None
+    return Usage(given, spent, read.cached_tokens, made.reasoning_tokens, read.cache_write_tokens)
 
 
 def _answered(native_id: str, response: bytes, answer: _Answer | _OddAnswer) -> Row:
@@ -167,16 +250,15 @@ def _says(error: bytes) -> bool:
 
 
 def _answer(response: bytes) -> _Answer | _OddAnswer:
-    try:
+    with suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(response, type=_Answer)
-    except msgspec.ValidationError:
+    with suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(response, type=_OddAnswer)
-    except (msgspec.DecodeError, RecursionError):
-        fields = json.loads(response)
-        body = fields.get("body")
-        if isinstance(body, dict):
-            return _Answer(fields.get("status_code"), _Body(body.get("model"), body.get("usage")))
-        return _OddAnswer(fields.get("status_code"), body)
+    fields = json.loads(response)
+    body = fields.get("body")
+    if isinstance(body, dict):
+        return _Answer(fields.get("status_code"), _Body(body.get("model"), body.get("usage")))
+    return _OddAnswer(fields.get("status_code"), body)
 
 
 def _slow_line(line: bytes) -> _Line:

@@ -35,6 +35,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, gone, known, patiently
 from proxy_plugin.providers.counts import meant
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.kept import bring
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.together_ai import refusals
@@ -64,6 +65,7 @@ class TogetherCredentials(KeyCredentials):
     """An API key. `together_upload`: a signed PUT as the SDK uploads, or one form to `/files/upload` [captured]."""
 
     together_upload: Literal["signed", "direct"] = "signed"
+    """How documents are uploaded: by a signed PUT, or as one form to `/files/upload`."""
 
 
 CAPABILITIES = Capabilities(
@@ -103,7 +105,7 @@ class Together:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Wrap the body as it is; only a target's model changes it."""
         self.capabilities.require(line.endpoint)
-        return request_line(line, target)
+        return lightly(line, partial(request_line, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002 - rows come as they must go
         """Read a row of either file."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from proxy_plugin.providers.base import (
@@ -36,6 +37,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.formats.gemini.own_words import GENERATE
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.formats.openai.through_chat import ENDPOINTS
 from proxy_plugin.providers.lanes.vertex_ai import lost_ids, refusals
 from proxy_plugin.providers.lanes.vertex_ai.places import (
@@ -124,7 +126,7 @@ class VertexAI:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return one line of an input file, in the words of its model's family."""
         self.capabilities.require(line.endpoint)
-        return request_line(line, target)
+        return lightly(line, partial(request_line, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:
         """Read a result; responses become what the endpoint answers, errors OpenAI's."""

@@ -39,13 +39,20 @@ class VertexCredentials(GoogleCredentials):
         "vertex_storage_bucket_name": ("GCS_BUCKET_NAME",),
     }
 
-    vertex_storage_bucket_name: Folder  # a folder may stand behind it, and gs:// before it, as LiteLLM has them
+    vertex_storage_bucket_name: Folder
+    """The bucket; a folder may stand behind it, and `gs://` before it. Example: my-batches/team-a"""
     vertex_endpoint_url: Url | None = None
+    """Replaces the host of the jobs. Example: https://us-central1-aiplatform.googleapis.com"""
     gcs_endpoint_url: Url | None = None
-    vertex_kms_key_name: str | None = Field(None, pattern=r"^projects/[!-~]{1,256}$")  # encrypts what a job writes
-    vertex_job_service_account: str | None = Field(None, pattern=r"^[!-~]{1,128}@[!-~]{1,128}$")  # it runs as this one
+    """Replaces the host of the bucket. Example: https://storage.googleapis.com"""
+    vertex_kms_key_name: str | None = Field(None, pattern=r"^projects/[!-~]{1,256}$")
+    """The key that encrypts what a job writes. Example: projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"""
+    vertex_job_service_account: str | None = Field(None, pattern=r"^[!-~]{1,128}@[!-~]{1,128}$")
+    """The account that jobs run as. Example: batches@my-project.iam.gserviceaccount.com"""
     upload_piece_bytes: int = Field(gcs.PIECE, ge=gcs.GRANULE, multiple_of=gcs.GRANULE)
+    """Of one piece of an upload, a multiple of 256 KiB."""
     keep_objects: bool = False
+    """Documents and results stay in the bucket after collection."""
 
     def says(self, name: str, text: str) -> bool:
         """See `Credentials.says`: an address of the bucket is its name."""

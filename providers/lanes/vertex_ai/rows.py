@@ -23,7 +23,7 @@ from proxy_plugin.providers.formats.anthropic.errors import error_row as claude_
 from proxy_plugin.providers.formats.anthropic.requests import Form, to_messages
 from proxy_plugin.providers.formats.embeddings import gemini as embeddings
 from proxy_plugin.providers.formats.embeddings.common import Facts
-from proxy_plugin.providers.formats.gemini.answers import error_row, to_completion
+from proxy_plugin.providers.formats.gemini.answers import error_row, plain_completion, to_completion
 from proxy_plugin.providers.formats.gemini.own_words import GENERATE, own_request
 from proxy_plugin.providers.formats.gemini.requests import to_generate_content
 from proxy_plugin.providers.formats.json_text import read, read_exactly, write
@@ -190,15 +190,16 @@ def whose(row: Mapping[str, bytes]) -> str | None:
 
 def _ids(row: Mapping[str, bytes]) -> Iterator[str]:
     """Yield the texts at every place where an id may have come back; the echo is read only where it must be."""
-    yield from (rows.text_of(row.get(name, b"")) for name in _IDS)
+    yield from (rows.text_of(row[name]) for name in _IDS if name in row)
     echo = echoed(row)
-    yield from (rows.text_of(echo.get(name, b"")) for name in _IDS)
-    yield rows.text_of(pieces(echo.get("labels", b"null")).get(LABEL, b""))
+    yield from (rows.text_of(echo[name]) for name in _IDS if name in echo)
+    if "labels" in echo:
+        yield rows.text_of(pieces(echo["labels"]).get(LABEL, b""))
 
 
 def echoed(row: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the members of the request that came back with its answer."""
-    return next((found for name in _ECHOES if (found := pieces(row.get(name, b"null")))), {})
+    return next((found for name in _ECHOES if name in row and (found := pieces(row[name]))), {})
 
 
 def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
@@ -213,6 +214,8 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
     if own is None:
         raise ValueError("a result without an id")
     response = line if "predictions" in row else _object(row.get("response", b""))
+    if (answer := _plain(response, source, endpoint)) is not None:
+        return _answered(own, answer)
     inner = pieces(response or b"null")
     fault = next((each for name in ("status", "error") if (each := row.get(name, b"")).strip() not in _NOTHING), b"")
     if inner and inner.keys() != {"error"} and inner.get("type") != b'"error"':
@@ -224,6 +227,18 @@ def result_row(line: bytes, source: str, endpoint: str) -> Row | None:
             error = error._replace(body=raw if "error" in inner else b'{"error":' + raw + b"}")
         return _answered(own, error)
     return rows.unanswered(own, *rows.EMPTY)
+
+
+def _plain(response: bytes, source: str, endpoint: str) -> Answer | ErrorAnswer | None:
+    """Return what `_answer` makes of an ordinary response of Gemini's, None for any other."""
+    if endpoint == EMBEDDINGS or not response:
+        return None
+    told = _SOURCE.fullmatch(source)
+    ended, model = (int(told[1] or 0), told[3]) if told else (0, "")
+    completion = plain_completion(response, created=ended, model=model)
+    if completion is None or endpoint == GENERATE:
+        return completion and completion._replace(body=response)
+    return through_chat.answer(endpoint, completion)
 
 
 def _answered(own: str, answer: Answer | ErrorAnswer) -> Row:

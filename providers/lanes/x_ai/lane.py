@@ -14,6 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +42,7 @@ from proxy_plugin.providers.base import (
 )
 from proxy_plugin.providers.calls import ask_to_cancel, known
 from proxy_plugin.providers.counts import believed
+from proxy_plugin.providers.formats.lightened import lightly
 from proxy_plugin.providers.kept import note, noted, publish
 from proxy_plugin.providers.keys import KeyCredentials, key_of
 from proxy_plugin.providers.lanes.x_ai import refusals
@@ -73,6 +75,7 @@ class XAICredentials(KeyCredentials):
     """An API key of a team, and how long the counters of a cancelled batch are not believed (seconds)."""
 
     recount_seconds: float = Field(60.0, ge=0, le=3600)
+    """For how long the counters of a cancelled job are not believed."""
 
 
 CAPABILITIES = Capabilities(
@@ -115,7 +118,7 @@ class XAILane:
     def translate(self, line: LineIn, target: Target) -> Native:
         """Return OpenAI's line; only `stream`, the model and halves of characters change a body."""
         self.capabilities.require(line.endpoint)
-        return request_line(line, target)
+        return lightly(line, partial(request_line, target=target))
 
     def row(self, line: bytes, source: str, endpoint: str) -> Row | None:  # noqa: ARG002
         """Read a result: an answer, or an error that is a text."""

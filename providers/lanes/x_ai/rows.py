@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy_plugin.providers.base import LineIn, Native, Row, Target, Usage
 from proxy_plugin.providers.formats.json_text import has_long_numbers, read, read_exactly, write

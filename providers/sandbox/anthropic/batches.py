@@ -83,6 +83,7 @@ class Batches:
                 "lines_run": batch.paid(now),
                 "mark": batch.mark,
                 "created_at": batch.created,
+                "ended_at": batch.ended,
                 "stranger": batch.stranger,
                 "deleted": batch.deleted,
             }

@@ -22,4 +22,5 @@ STAND_IN = StandIn(
     quick={"run_seconds": 0.05, "cancel_seconds": 0.05},
     labelled=False,
     errors_paid=False,
+    unlimited={"max_queued": 10**8},
 )

@@ -130,6 +130,7 @@ class Job:
             "lines_run": ran if errors_paid else well,
             "output_file_id": self.files.get("output"),
             "created_at": self.created,
+            "ended_at": self.ended_at,
             "stranger": self.stranger,
         }
 

@@ -70,6 +70,7 @@ class Batches:
                 "output_file_id": batch.output_file_id,
                 "error_file_id": batch.error_file_id,
                 "created_at": batch.created,
+                "ended_at": batch.stamps.get(f"{batch.status}_at") if batch.status in TERMINAL else None,
                 "stranger": batch.stranger,
             }
             for batch in self._batches.values()

@@ -86,7 +86,7 @@ def test_a_retrying_sdk_makes_two_batches_when_a_reply_is_lost(sandbox: Sandbox,
 
 
 def test_a_late_accept_comes_when_the_client_has_gone(client: OpenAI, sandbox: Sandbox, post: Make) -> None:
-    sandbox.control.faults([{"on": "batches.create", "kind": "late", "seconds": 0.3}])
+    sandbox.control.faults([{"on": "batches.create", "kind": "late", "seconds": 0.01, "behind": "batches.list"}])
     with pytest.raises(openai.APIConnectionError):
         post()
     assert list(client.batches.list()) == []
@@ -211,6 +211,7 @@ def test_chance_is_seeded(client: OpenAI, sandbox: Sandbox) -> None:
         {"kind": "status", "on": "batches.creat"},
         {"kind": "status", "color": "red"},
         {"kind": "late"},
+        {"kind": "late", "seconds": 1, "behind": "batches.creat"},
         {"kind": "stall"},
         {"kind": "slow"},
         {"kind": "redirect"},

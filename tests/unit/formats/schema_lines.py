@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from proxy_plugin.providers.base import LineRejected
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
@@ -41,3 +42,30 @@ def enforced(schema: object, *, drop: bool = False) -> tuple[Json, tuple[str, ..
     params, names = sent(schema, drop=drop)
     found: Json = params["output_config"]["format"]["schema"]
     return found, names
+
+
+LEAVES = st.sampled_from(
+    [
+        TEXT,
+        {"type": "integer", "minimum": 3},
+        {"type": "object"},
+        {"type": "object", "additionalProperties": TEXT},
+        {"type": "object", "patternProperties": {"^a": TEXT}, "additionalProperties": False},
+        {"enum": ["a", None]},
+        {},
+    ]
+)
+
+
+def _inside(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+    members = st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
+    opened = st.sampled_from([{}, {"additionalProperties": False}, {"additionalProperties": True}])
+    return (
+        st.builds(lambda properties, more: {"type": "object", "properties": properties, **more}, members, opened)
+        | inner.map(lambda each: {"type": "array", "items": each})
+        | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"anyOf": each})
+        | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"allOf": each})
+    )
+
+
+SCHEMAS = st.recursive(LEAVES, _inside, max_leaves=6)

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from anthropic import transform_schema
 from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy_plugin.providers.formats.anthropic.requests import to_messages
 from proxy_plugin.providers.formats.anthropic.schemas import FORMATS, rewrite
 from proxy_plugin.providers.formats.losses import TOLD
 from tests.unit.formats.anthropic_lines import HAIKU, HELLO, Json, body
-from tests.unit.formats.schema_lines import PATH, TEXT, closed, enforced, line, refused, sent
+from tests.unit.formats.schema_lines import PATH, SCHEMAS, TEXT, closed, enforced, line, refused, sent
 
 BOUNDED: Json = {
     "type": "object",
@@ -246,32 +245,6 @@ def test_one_of_becomes_any_of_under_the_switch() -> None:
 
 
 # ---- no answer that a caller allows is shut out ----
-
-LEAVES = st.sampled_from(
-    [
-        TEXT,
-        {"type": "integer", "minimum": 3},
-        {"type": "object"},
-        {"type": "object", "additionalProperties": TEXT},
-        {"type": "object", "patternProperties": {"^a": TEXT}, "additionalProperties": False},
-        {"enum": ["a", None]},
-        {},
-    ]
-)
-
-
-def _inside(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
-    members = st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
-    opened = st.sampled_from([{}, {"additionalProperties": False}, {"additionalProperties": True}])
-    return (
-        st.builds(lambda properties, more: {"type": "object", "properties": properties, **more}, members, opened)
-        | inner.map(lambda each: {"type": "array", "items": each})
-        | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"anyOf": each})
-        | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"allOf": each})
-    )
-
-
-SCHEMAS = st.recursive(LEAVES, _inside, max_leaves=6)
 
 
 def objects_of(schema: Any) -> list[Json]:

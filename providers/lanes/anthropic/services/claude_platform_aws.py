@@ -23,7 +23,9 @@ class ClaudeOnAWSCredentials(VersionCredentials, AwsCredentials):
     """An API key of the platform, or a key of AWS; and the workspace, which every call names."""
 
     api_key: Key | None = None
+    """An API key of the platform, in the place of AWS's keys. Example: os.environ/ANTHROPIC_AWS_API_KEY"""
     anthropic_aws_workspace_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+    """The workspace, which every call names. Example: wrkspc_example"""
 
     @model_validator(mode="after")
     def _one_proof(self) -> ClaudeOnAWSCredentials:

@@ -18,6 +18,7 @@ class ClaudeOnGoogleCredentials(VersionCredentials, GoogleCredentials):
     """An account of Google Cloud and the workspace that stands in the path. `custom_host` is the host alone."""
 
     anthropic_google_cloud_workspace_id: Name
+    """The workspace, which every call names. Example: wrkspc_example"""
 
 
 class ClaudeOnGoogle(Anthropic):

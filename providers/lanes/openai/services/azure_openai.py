@@ -29,11 +29,17 @@ class AzureCredentials(EntraCredentials):
     """A resource, how it is reached, and what proves the account. Each line names its deployment as `model`."""
 
     azure_resource_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$")] | None = None
+    """The resource; it makes the host, where `custom_host` does not say it. Example: my-resource"""
     azure_api_version: Annotated[str, Field(pattern=r"^(v1|preview|latest|\d{4}-\d{2}-\d{2}(-preview)?)$")] = "v1"
-    azure_deployment_id: str | None = None  # Portkey's, of single calls; files and batches are of the whole resource
-    azure_model_name: str | None = None  # as the one above
-    azure_embeddings: bool = True  # false: the how-to page is right, and batches run none
-    azure_input_seconds: Annotated[int, Field(ge=DAYS_14, le=DAYS_30)] | None = DAYS_14  # None: inputs stay
+    """The version of the API: `v1`, `preview`, `latest`, or a day."""
+    azure_deployment_id: str | None = None
+    """Portkey's, of single calls; batches are of the whole resource. Example: my-deployment"""
+    azure_model_name: str | None = None
+    """Portkey's, of single calls; a line names its deployment. Example: gpt-4.1-mini"""
+    azure_embeddings: bool = True
+    """false: this account runs no embeddings in batches."""
+    azure_input_seconds: Annotated[int, Field(ge=DAYS_14, le=DAYS_30)] | None = DAYS_14
+    """For how long Azure keeps input files; `null`: until they are deleted."""
 
     @model_validator(mode="after")
     def _has_place(self) -> Self:

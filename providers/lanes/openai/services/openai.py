@@ -11,7 +11,9 @@ class OpenAICredentials(KeyCredentials):
     """OpenAI's key, and the organisation and project that it should act for."""
 
     openai_organization: str | None = None
+    """The organisation that the key acts for. Example: org-example"""
     openai_project: str | None = None
+    """The project that the key acts for. Example: proj_example"""
 
 
 OPENAI = OpenAICompatible(

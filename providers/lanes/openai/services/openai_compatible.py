@@ -17,9 +17,11 @@ class CompatibleCredentials(CopyCredentials):
     """A key, any text where the server asks for none, the base URL, version path included, and the key's header."""
 
     custom_host: str
+    """The server's base URL, version path included. Example: https://llm.example/v1"""
     key_header: Annotated[str, Field(pattern=r"(?i)^(authorization|api-?key|x-[a-z0-9-]{0,40}(key|token))$")] | None = (
         None
     )
+    """The header that holds the key; none: `Authorization`, as a bearer token. Example: api-key"""
 
 
 OPENAI_COMPATIBLE = OpenAICompatible(

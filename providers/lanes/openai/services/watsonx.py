@@ -15,8 +15,13 @@ class WatsonxCredentials(CopyCredentials):
     """IBM's API key itself, no token made of it, and the project or the space that files and jobs are in."""
 
     watsonx_project_id: str | None = None
+    """The project that files and jobs are in; give this one or `watsonx_space_id`. Example:
+    11111111-2222-3333-4444-555555555555
+    """
     watsonx_space_id: str | None = None
-    watsonx_version: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-03-01"  # of the API, a day
+    """The deployment space that files and jobs are in. Example: 11111111-2222-3333-4444-555555555555"""
+    watsonx_version: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-03-01"
+    """The version of the API, a day."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
