@@ -71,14 +71,24 @@ class FileFacts(msgspec.Struct, frozen=True):
 
 
 class HashedFile:
-    """One new file, written in order and hashed on the way. Durable, with its facts known, after `finish`."""
+    """One new file, written in order and hashed on the way. Durable, with its facts known, after `finish`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    One that is not `whole` is joined to others: it is neither hashed nor synced.
+    """
+
+    def __init__(self, path: Path, *, whole: bool = True) -> None:
+        self._path, self._whole = path, whole
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         self._waiting = bytearray()
         self._hash = hashlib.sha256()
         self._bytes = self._lines = 0
+
+    def add_line(self, line: bytes) -> None:
+        """Append one line, its newline included."""
+        self._lines += 1
+        self._waiting += line
+        if len(self._waiting) >= _BUFFER_BYTES:
+            self._write_out()
 
     def write_line(self, *pieces: bytes) -> None:
         """Append one line, given in pieces of which the last ends with its newline."""
@@ -95,8 +105,9 @@ class HashedFile:
     def finish(self) -> FileFacts:
         """Sync the file and return what is in it. The folder is still to be synced."""
         self._write_out()
-        os.fsync(self._descriptor)
-        return FileFacts(self._path.name, self._bytes, self._lines, self._hash.hexdigest())
+        if self._whole:
+            os.fsync(self._descriptor)
+        return FileFacts(self._path.name, self._bytes, self._lines, self._hash.hexdigest() if self._whole else "")
 
     def __enter__(self) -> HashedFile:
         return self
@@ -109,7 +120,8 @@ class HashedFile:
         self._waiting = bytearray()
 
     def _write(self, data: bytes | bytearray) -> None:
-        self._hash.update(data)
+        if self._whole:
+            self._hash.update(data)
         self._bytes += len(data)
         write_all(self._descriptor, data)
 
@@ -149,6 +161,16 @@ class GrowingFile:
     def __init__(self, path: Path, among: GrowingFiles) -> None:
         self._path, self._among = path, among
         self._waiting = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Add bytes to the end, in one piece."""
+        if len(piece) >= _WAITING_BYTES_EACH:
+            self.append(piece)
+            return
+        self._waiting += piece
+        self._among.wait(self, len(piece))
+        if len(self._waiting) >= _WAITING_BYTES_EACH:
+            self.write_out()
 
     def append(self, *pieces: bytes) -> None:
         """Add bytes to the end."""

@@ -125,16 +125,25 @@ class TooManyRequests(GatewayError):
 
     def headers(self) -> dict[str, str]:
         """Return the pause too, in whole seconds."""
-        pause = {} if self._after is None else {"Retry-After": str(math.ceil(self._after))}
-        return super().headers() | pause
+        return super().headers() | _pause(self._after)
 
 
 class Unavailable(GatewayError):
-    """The gateway is stopping or not ready; nothing was done."""
+    """The gateway is stopping or not ready; nothing was done. `after`: seconds until a new try, where known."""
 
     status: ClassVar[int] = 503
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str | None] = "unavailable"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, after: float | None = None
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self._after = after
+
+    def headers(self) -> dict[str, str]:
+        """Return the pause too, in whole seconds."""
+        return super().headers() | _pause(self._after)
 
 
 class NoSpace(GatewayError):
@@ -144,3 +153,7 @@ class NoSpace(GatewayError):
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str | None] = "insufficient_storage"
     retry: ClassVar[bool | None] = False
+
+
+def _pause(after: float | None) -> dict[str, str]:
+    return {} if after is None else {"Retry-After": str(math.ceil(after))}

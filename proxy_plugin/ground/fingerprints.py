@@ -51,7 +51,8 @@ def gateway_secret(data_dir: Path) -> bytes:
         secret = path.read_bytes()
         path.chmod(0o600)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        remedy = "name a folder that this user can write"
+        raise ConfigError(f"proxy_plugin.storage.data_dir: {path}: {error.strerror}; {remedy}") from error
     if len(secret) != SECRET_BYTES:
         raise ConfigError(
             f"{path}: must hold {SECRET_BYTES} bytes; restore it from a backup, or remove it while no job runs"

@@ -1,5 +1,7 @@
 """Logs: one JSON object a line on stderr, with the trace id of the request, without secrets or users' content.
 
+Or the same as text, for people who watch.
+
 Our own events carry named fields. Of other libraries' records only warnings and worse are written, and of those only
 the unfilled template's first line: asyncio puts the repr of exceptions into its messages, aiohttp's access log whole
 query strings. Of exceptions the type, the frames and, for errors of our own making, the message are written.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -26,6 +29,9 @@ TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 _TEXT_MAX = 1000
 _FRAMES = 12
 _FIELDS = "proxy_plugin_fields"
+LEVELS = ("debug", "info", "warning", "error")
+JSON, TEXT = STYLES = ("json", "text")
+_BARE = re.compile(r"[^\s\"'=\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a value that needs no quotes
 _NAMES = frozenset({"caller", "provider", "slug", "virtual_key", "workspace"})  # from the configuration, no secrets
 
 
@@ -41,7 +47,8 @@ def event(
     if logger.isEnabledFor(level):
         if error is not None:
             fields |= _error_fields(error)
-        logger.log(level, name, extra={_FIELDS: fields})
+        # As `logger.log` does it, but for the search of the frame that called, which no line of ours shows.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, name, (), None, extra={_FIELDS: fields}))
 
 
 def moment(seconds: float) -> str:
@@ -49,16 +56,27 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def setup(level: str, masker: Masker, stream: TextIO | None = None) -> logging.Handler:
+def setup(level: str, masker: Masker, stream: TextIO | None = None, style: str = JSON) -> logging.Handler:
     """Send the log to `stream` (default: stderr) from now on and return the handler; a second call replaces it."""
     root = logging.getLogger()
-    for earlier in [handler for handler in root.handlers if isinstance(handler, JsonLines)]:
+    for earlier in _ours():
         root.removeHandler(earlier)
     handler = JsonLines(stream or sys.stderr)
-    handler.setFormatter(Formatter(masker))
+    handler.setFormatter((TextFormatter if style == TEXT else Formatter)(masker))
     root.addHandler(handler)
     root.setLevel(level.upper())
     return handler
+
+
+def learn(masker: Masker) -> None:
+    """Hide other secrets from now on; level, style and stream stay."""
+    for handler in _ours():
+        if isinstance(handler.formatter, Formatter):
+            handler.setFormatter(type(handler.formatter)(masker))
+
+
+def _ours() -> list[logging.Handler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, JsonLines)]
 
 
 class JsonLines(logging.StreamHandler[TextIO]):
@@ -82,6 +100,9 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
+        return json.dumps(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> dict[str, object]:
         fields = getattr(record, _FIELDS, None)
         head = {
             "at": moment(record.created),
@@ -92,7 +113,7 @@ class Formatter(logging.Formatter):
         }
         more = _foreign_fields(record) if fields is None else fields
         line = head | {name: value for name, value in more.items() if name not in head}
-        return json.dumps({name: self._field(name, value) for name, value in line.items()})
+        return {name: self._field(name, value) for name, value in line.items()}
 
     def _field(self, name: str, value: object) -> object:
         """Leave names as they are: a dummy key that is a common word would hide the tenant of the same name."""
@@ -111,6 +132,22 @@ class Formatter(logging.Formatter):
         if isinstance(value, list | tuple | set | frozenset):
             return [self._plain(item) for item in value]
         return f"<{type(value).__name__}>"
+
+
+class TextFormatter(Formatter):
+    """One record as one line for people: local time, level, event, and its fields as NAME=VALUE."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its newline."""
+        line = self._line(record)
+        at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        head = f"{at} {line.pop('level'):<7} {line.pop('event')}"
+        shown = {name: value for name, value in line.items() if name not in ("at", "logger") and value is not None}
+        return "  ".join([head, " ".join(f"{name}={_bare(value)}" for name, value in shown.items())]).rstrip()
+
+
+def _bare(value: object) -> str:
+    return value if isinstance(value, str) and _BARE.fullmatch(value) else json.dumps(value)
 
 
 def _foreign_fields(record: logging.LogRecord) -> dict[str, object]:

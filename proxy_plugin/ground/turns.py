@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Container, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -116,10 +116,13 @@ class Turns:
 
 
 class Places(Generic[T]):
-    """So many at once, without waiting: who gets no place comes again when it is called. A place is kept until then."""
+    """So many at once, without waiting: who gets no place comes again when it is called. A place is kept until then.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    Where others than us may come for it, none is `kept`.
+    """
+
+    def __init__(self, count: int, *, kept: bool = True) -> None:
+        self._count, self._kept = count, kept
         self._taken: set[T] = set()  # or kept
         self._waiting: RoundRobin[T] = RoundRobin()
         self._queued: set[T] = set()
@@ -131,7 +134,7 @@ class Places(Generic[T]):
         if len(self._taken) < self._count and not self._waiting:
             self._taken.add(item)
             return True
-        if item not in self._queued:
+        if item not in self._queued and self._kept:
             self._queued.add(item)
             self._waiting.push(workspace, item)
         return False
@@ -186,6 +189,10 @@ class Slots(Generic[T]):
     def workspace(self, item: T) -> str:
         """Return whose it is, of what is being done now."""
         return self._taken[item]
+
+    def in_turn(self, workspaces: Iterable[str]) -> list[str]:
+        """Return the workspaces in the order in which they begin something."""
+        return sorted(workspaces, key=lambda each: (self._each[each], self._served.get(each, 0), each))
 
     def begin(self, workspace: str, item: T) -> None:
         """Take a slot."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_BREAKS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+_BREAKS = (b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\xc2\x85")
 _AT_ONCE = 2**20
 
 
@@ -18,15 +18,16 @@ def unbroken(text: bytes) -> bytes:
     """Return a JSON text in UTF-8 whose strings break no line. One without the three breaks is not copied."""
     if text.isascii():  # 10 GB/s
         return text
-    for written, escape in _BREAKS:
-        if written[:1] in text and written[-1:] in text:  # single bytes are looked for ten times as fast
-            text = text.replace(written, escape)
+    if b"\xe2" in text and (b"\xa8" in text or b"\xa9" in text):  # single bytes are looked for ten times as fast
+        text = text.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+    if b"\x85" in text and b"\xc2" in text:
+        text = text.replace(b"\xc2\x85", rb"\u0085")
     return text
 
 
 def unbroken_pieces(text: bytes) -> Iterator[bytes]:
     """Yield the same in pieces: a large text that holds a break is never there twice."""
-    if len(text) <= _AT_ONCE or text.isascii() or not any(written in text for written, _ in _BREAKS):
+    if len(text) <= _AT_ONCE or text.isascii() or not any(each in text for each in _BREAKS):
         yield unbroken(text)
         return
     begin = 0

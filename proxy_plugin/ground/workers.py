@@ -53,21 +53,26 @@ def default_count() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
-def _enter() -> None:
-    """Prepare a worker: lower priority, nothing that others can read, no secrets, gone when the gateway is."""
+def enter(leaving: Callable[[], None] | None = None) -> None:
+    """Prepare a worker: lower priority, nothing that others can read, no secrets, gone when the gateway is.
+
+    `leaving` is called then, on a thread.
+    """
     os.umask(0o077)
     forget_secrets()
     with suppress(OSError):
         os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_leave_with_parent, args=(leaving,), daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _leave_with_parent(leaving: Callable[[], None] | None) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+    if leaving is not None:
+        leaving()
     os._exit(1)
 
 
@@ -90,12 +95,18 @@ class Workers:
 
     def __init__(self, count: int | None = None, *, shared: bool = True, idle_seconds: float = 20.0) -> None:
         self.count = count or default_count()
-        self._turns = Turns(self.count, max(1, self.count - shared))
+        self.each = max(1, self.count - shared)  # of them that one workspace may have at once
+        self._turns = Turns(self.count, self.each)
         self._idle_seconds = idle_seconds
         self._pool: ProcessPool | None = None
         self._starting = asyncio.Lock()
         self._running = 0
         self._leave: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> int:
+        """How many tasks have a worker now."""
+        return self._running
 
     async def run(self, terms: Terms, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a module-level function in a worker, when it is the workspace's turn. A cancelled task is killed.
@@ -160,7 +171,7 @@ class Workers:
 
 def _started(count: int) -> ProcessPool:
     """Spawn a pool. On a thread: it takes 23 to 47 ms, which the event loop has not got."""
-    pool = ProcessPool(max_workers=count, context=multiprocessing.get_context("spawn"), initializer=_enter)
+    pool = ProcessPool(max_workers=count, context=multiprocessing.get_context("spawn"), initializer=enter)
     assert pool.active, "asking is what starts a pool"
     return pool
 

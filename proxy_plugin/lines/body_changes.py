@@ -33,21 +33,21 @@ class Grown:
 
     def __init__(self, growth: Growth | None) -> None:
         self._growth = growth
-        self._bytes = 0
+        self.bytes = 0  # that the bodies have so far
 
     def check(self, own: int, edited: int) -> None:
         """Take account of a body of `own` bytes that has `edited` now. Raises LineRejected."""
         if self._growth is not None and edited > own:
             self._check(self._growth, edited)
-        self._bytes += edited
+        self.bytes += edited
 
     def fan_out(self, edited: int, sent: int) -> None:
         """Take account of requests of `sent` bytes in place of the body of `edited`. Raises LineRejected."""
-        self._bytes += sent - edited
-        if self._growth is not None and sent > edited and self._bytes > self._growth.file:
+        self.bytes += sent - edited
+        if self._growth is not None and sent > edited and self.bytes > self._growth.file:
             limit = f"{self._growth.file} bytes (limits.max_file_bytes)"
             message = f"Fanned out, the file has more than {limit} up to this line. Ask for less, or split the file."
-            self._bytes -= sent - edited
+            self.bytes -= sent - edited
             raise LineRejected(message, code=TOO_MUCH_ADDED, param="body")
 
     def _check(self, growth: Growth, edited: int) -> None:
@@ -55,7 +55,7 @@ class Grown:
         if edited > growth.line:
             limit = f"limits.max_line_bytes is {growth.line}. Put less into it."
             raise LineRejected(f"{added} the line has {edited} bytes; {limit}", code="line_too_large", param="body")
-        if self._bytes + edited > growth.file:
+        if self.bytes + edited > growth.file:
             limit = f"{growth.file} bytes (limits.max_file_bytes)"
             message = f"{added}, the file has more than {limit} up to this line. Put less into it, or split the file."
             raise LineRejected(message, code=TOO_MUCH_ADDED, param="body")

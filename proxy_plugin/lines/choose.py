@@ -142,17 +142,20 @@ def own_prefixes(provider: str) -> frozenset[str]:
 class Chooser:
     """Chooses the target of one line after the other, in the order of the file.
 
-    `continuations` are where lines go on that failed. Their numbers depend on targets, rules and rescue alone.
+    `continuations` are where lines go on that failed. Their numbers depend on targets, rules and rescue alone. `before`
+    lines of the file have had their turns at the top of the rules.
     """
 
-    def __init__(self, specs: Sequence[TargetSpec], rules: Rules, rescue: Rescue | None = None) -> None:
+    def __init__(
+        self, specs: Sequence[TargetSpec], rules: Rules, rescue: Rescue | None = None, before: int = 0
+    ) -> None:
         self._specs, self._rules, self._rescue = specs, rules, rescue
         self._slugs = frozenset([*rules.slugs, *(each.slug for each in specs)])
         self._one_account = len({each.slug for each in specs}) == 1
         self._prefixes = [own_prefixes(each.provider) for each in specs]
         self._by_line: list[ByLine] = []
         self.continuations: list[Continuation] = []
-        self.choose: Pick = self._compiled(rules.rule or To(0), None)
+        self.choose: Pick = self._compiled(rules.rule or To(0), None, before)
 
     def spec(self, choice: Choice) -> TargetSpec:
         """Return the target of a choice with what its rule adds."""
@@ -160,6 +163,10 @@ class Chooser:
         if choice.rule != NO_RULE:
             found = _ruled(found, self._by_line[choice.rule])
         return by_calls(found) if choice.way == DIRECT else found
+
+    def ruled(self, choice: Choice) -> ByLine | None:
+        """Return the rule of lines that name their target, where a choice was made by one."""
+        return None if choice.rule == NO_RULE else self._by_line[choice.rule]
 
     def goes_on(self, number: int | None, status: int | None) -> Continuation | None:
         """Return where a line goes on that failed with a status, None: nowhere.
@@ -199,14 +206,14 @@ class Chooser:
         names = {choice.asked, choice.model, f"@{self._specs[choice.target].slug}/{choice.model}"}
         return self._rules.models is None or any(allowed(self._rules.models, name) for name in names)
 
-    def _compiled(self, rule: Rule, then: int | None) -> Pick:
+    def _compiled(self, rule: Rule, then: int | None, before: int = 0) -> Pick:
         """Return what chooses by a rule; `then`: where lines go on that fail, unless it says so itself."""
         match rule:
             case To(target):
                 leaf = partial(self._to, target)
                 return leaf(self._after(self._specs[target], then, leaf), None)
             case Share(weights, rules):
-                return shared(weights, [self._compiled(each, then) for each in rules])
+                return shared(weights, [self._compiled(each, then) for each in rules], before)
             case Fallback():
                 return self._in_order(rule, then)
             case When():

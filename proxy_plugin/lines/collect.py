@@ -6,25 +6,27 @@ that part. Several rows of one line are all kept; `merge` decides.
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from operator import add
 from pathlib import Path
+from struct import Struct
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin.answers.lookup import Keeper, Keeping
+from proxy_plugin.ground.allowance import spend
 from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.fan_out.answers import Joining
-from proxy_plugin.lines.manifest import Assignment, Heir
+from proxy_plugin.lines.manifest import BLOCK, Assignment, Heir
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, RowMeta, RowWriter
 from proxy_plugin.lines.ways import half
-from proxy_plugin.providers.base import Row, Usage, split_request_id
+from proxy_plugin.providers.base import MARK_LENGTH, NATIVE_ID_LENGTH, Row, Usage, split_request_id
 from proxy_plugin.providers.direct.base import PureHalf
 from proxy_plugin.providers.echoes import Echoes
-from proxy_plugin.providers.marks import RequestId
 
 CANCELLED, EXPIRED, MISSING = "batch_cancelled", "batch_expired", "result_missing"
 WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
@@ -33,8 +35,11 @@ WHY_NOT_RUN = {  # OpenAI's texts, Batch API guide, 2026-06-27
 }
 LONGEST_ROW_BYTES = 256 * 2**20  # a line of 2,048 embeddings with 3,072 numbers each is about 130 MB
 MOST_TOKENS = 10**9  # of one line; the longest contexts are some millions
+SEEN = "seen"  # a file beside the rows of a range: the bytes of its lines, by blocks, each behind its number
+SEEN_HEAD = Struct("<I")
 _READ_BYTES = 256 * 1024
-_TOKENS = tuple(each.name for each in fields(Usage))
+_TOKENS = Usage.__struct_fields__
+_KNOWN, _RAN, _ANSWERED = 1, 2, 4  # lines that have a row, one that says they ran, an answer
 
 
 class CollectJob(msgspec.Struct, frozen=True):
@@ -60,6 +65,7 @@ class CollectJob(msgspec.Struct, frozen=True):
     longest_row_bytes: int = LONGEST_ROW_BYTES
     allowance: Allowance = Allowance()  # what the reading of a row may take
     keeping: Keeping | None = None  # where whole answers are kept
+    span: tuple[int, int] | None = None  # bytes that are read of the only file; its store says what it saw of each line
 
 
 class CollectFacts(msgspec.Struct, frozen=True):
@@ -86,28 +92,20 @@ def collect(job: CollectJob) -> CollectFacts:
     folder = Path(job.folder)
     empty_folder(folder)
     provider = half(job.provider, job.way)
-    seen: Counter[str] = Counter()
-    keeper = Keeper(job.keeping, job.endpoint, job.mark)
-    kept, answers, echoes = _Rows(job, seen, keeper), _answers(job), Echoes(job.secrets)
+    keeper, answers = Keeper(job.keeping, job.endpoint, job.mark), _answers(job)
     with Assignment(Path(job.assignment), job.heirs) as assignment, Meter(job.allowance) as meter, keeper:
-        for row in map(_believed, _native_rows(job, provider, seen, meter)):
-            asked = _own(row, job, assignment)
-            if asked is None:
-                seen["foreign"] += 1
-            elif asked.of > 1:
-                answers.add(asked, *_stored(row, job.cancelled_as, echoes))
-            else:
-                kept.add(asked.ordinal, *_stored(row, job.cancelled_as, echoes))
+        kept = _Rows(job, assignment, answers, keeper)
+        for row in _native_rows(job, provider, kept, meter):
+            kept.take(row)
             passing("collect.row")
         for ordinal, kind, meta, text, held, ran in answers.joined():
             kept.put(ordinal, kind, meta, text)
-            seen.update(lines=held, ran=ran)
+            kept.counts.lines, kept.counts.ran = kept.counts.lines + held, kept.counts.ran + ran
     kept.close()
+    if job.span is not None:
+        kept.counts.store(folder / SEEN)
     passing("collect.written")
-    rows = seen["ok"] + seen["failed"]
-    used = Usage(**{name: seen[name] for name in _TOKENS})
-    counts = (seen["ok"], seen["failed"], seen["foreign"], seen["corrupt"])
-    return CollectFacts(rows, *counts, used, seen["lines"], seen["ran"], seen["answered"])
+    return kept.facts()
 
 
 def _answers(job: CollectJob) -> Joining:
@@ -116,67 +114,154 @@ def _answers(job: CollectJob) -> Joining:
     return Joining(Path(job.folder), not_run=frozenset(WHY_NOT_RUN), missing=missing, longest=job.longest_row_bytes)
 
 
+class SeenLines:
+    """What is counted of the rows of lines, each of which has a byte of what was seen of it, in blocks that have any.
+
+    So memory grows with the lines of a part, not with how many come before them.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, bytearray] = {}
+        self.used = [0] * len(_TOKENS)
+        self.lines = self.ran = self.answered = 0
+
+    def make_room(self, block: int) -> bytearray:
+        """Return the bytes of the lines of a block."""
+        seen = self.blocks.get(block)
+        if seen is None:
+            seen = self.blocks[block] = bytearray(BLOCK)
+        return seen
+
+    def note(self, seen: bytearray, at: int, code: str | None) -> None:
+        """Note a row of a line, which is at a place of the bytes of its block."""
+        what = _KNOWN if code in WHY_NOT_RUN else _KNOWN | _RAN
+        new = what & ~seen[at]
+        seen[at] |= what
+        self.lines += new & _KNOWN
+        self.ran += (new & _RAN) >> 1
+
+    def note_answer(self, seen: bytearray, at: int, usage: Usage | None) -> bool:
+        """Note an answer to a line, and tell whether it is the first: that one will count."""
+        if seen[at] & _ANSWERED:
+            return False
+        seen[at] |= _ANSWERED
+        self.answered += 1
+        if usage is not None:
+            self.used = list(map(add, self.used, structs.astuple(usage)))
+        return True
+
+    def store(self, path: Path) -> None:
+        """Write the bytes of all blocks into a file that nobody needs after a crash."""
+        spend(len(self.blocks) * (SEEN_HEAD.size + BLOCK))
+        with path.open("wb", buffering=0) as stream:
+            for block, seen in self.blocks.items():
+                stream.write(SEEN_HEAD.pack(block))
+                stream.write(seen)
+
+
 class _Rows:
-    """The store of the rows of lines, and what is counted of them."""
+    """The store of the rows of lines, and what is counted of them.
 
-    def __init__(self, job: CollectJob, seen: Counter[str], keeper: Keeper) -> None:
-        self._part, self._seen, self._keeper = job.part, seen, keeper
+    `take` has one way for an answer to a line of one request, `_take_any` another for every row. Both write the same.
+    """
+
+    def __init__(self, job: CollectJob, assignment: Assignment, answers: Joining, keeper: Keeper) -> None:
+        self._job, self._assignment, self._answers, self._keeper = job, assignment, answers, keeper
+        self._mark, self._part, self._echoes = job.mark, job.part, Echoes(job.secrets)
         self._writer = RowWriter(Path(job.folder))
-        self._answered, self._known, self._ran = _Lines(), _Lines(), _Lines()
+        self._block, self._parts, self._seen = -1, array("I"), bytearray()
+        self.counts = SeenLines()
+        self.ok = self.failed = self.foreign = self.corrupt = 0
 
-    def add(self, ordinal: int, kind: int, meta: RowMeta, text: bytes) -> None:
-        """Store what a native row says of a line."""
-        self._seen["lines"] += self._known.first(ordinal)
-        self._seen["ran"] += meta.code not in WHY_NOT_RUN and self._ran.first(ordinal)
-        self.put(ordinal, kind, meta, text)
+    def take(self, row: Row) -> None:
+        """Store what a native row says, if it is provably of a line of this part."""
+        native, text, usage = row.native_id, row.response, row.usage
+        if not row.ok or row.code is not None or not text or not (usage is None or _is_likely(usage)):
+            self._take_any(row)
+            return
+        plain = len(native) == NATIVE_ID_LENGTH and native.isalnum() and native.isascii() and native == native.lower()
+        if not plain or not native.startswith(self._mark):
+            self._take_any(row)
+            return
+        ordinal = int(native[MARK_LENGTH:], 36)
+        at = self._place(ordinal)
+        if at < 0:
+            self.foreign += 1
+            return
+        meta = RowMeta(model=row.model, usage=usage)
+        text = one_line(text)
+        self._writer.add(ordinal, self._part, OK, meta, text)
+        self.ok += 1
+        if self._seen[at] != _KNOWN | _RAN | _ANSWERED:
+            self.counts.note(self._seen, at, None)
+            if self.counts.note_answer(self._seen, at, usage):
+                self._keeper.take(ordinal, meta.model, text)
+
+    def _take_any(self, row: Row) -> None:
+        asked = split_request_id(row.native_id)
+        at = self._place(asked.ordinal) if asked is not None and asked.mark == self._mark else -1
+        if asked is None or at < 0:
+            self.foreign += 1
+            return
+        kind, meta, text = _stored(_believed(row), self._job.cancelled_as, self._echoes)
+        if asked.of > 1:
+            self._answers.add(asked, kind, meta, text)
+            return
+        self.counts.note(self._seen, at, meta.code)
+        self.put(asked.ordinal, kind, meta, text)
+
+    def _place(self, ordinal: int) -> int:
+        """Return the place of a line of this part in its block, whose bytes are `_seen` now; -1 for any other."""
+        block, at = divmod(ordinal, BLOCK)
+        if block != self._block:
+            self._block, self._parts = block, self._assignment.block(block)
+            self._seen = self.counts.blocks.get(block) or bytearray()
+        if at >= len(self._parts) or self._parts[at] != self._part:
+            return -1
+        if not self._seen:
+            self._seen = self.counts.make_room(block)
+        return at
 
     def put(self, ordinal: int, kind: int, meta: RowMeta, text: bytes) -> None:
         """Store a row of a line."""
         self._writer.add(ordinal, self._part, kind, meta, text)
-        self._seen["ok" if kind == OK else "failed"] += 1
-        if kind == OK and self._answered.first(ordinal):
-            self._seen["answered"] += 1
+        if kind != OK:
+            self.failed += 1
+            return
+        self.ok += 1
+        block, at = divmod(ordinal, BLOCK)
+        if self.counts.note_answer(self.counts.make_room(block), at, meta.usage):
             self._keeper.take(ordinal, meta.model, text)
-            for name in _TOKENS if meta.usage is not None else ():
-                self._seen[name] += getattr(meta.usage, name)
 
     def close(self) -> None:
         """Make all of it durable."""
         self._writer.close()
 
+    def facts(self) -> CollectFacts:
+        """Return what was counted."""
+        rows, counts = (self.ok, self.failed, self.foreign, self.corrupt), self.counts
+        found = (counts.lines, counts.ran, counts.answered)
+        return CollectFacts(self.ok + self.failed, *rows, Usage(*counts.used), *found)
+
+
+def _is_likely(used: Usage) -> bool:
+    """Tell whether a line can have so many tokens: one number that is none would spoil the sums of all."""
+    tokens: tuple[int, ...] = structs.astuple(used)
+    return min(tokens) >= 0 and max(tokens) <= MOST_TOKENS
+
 
 def _believed(row: Row) -> Row:
-    """Return the row without token counts that no line can have: one such number would spoil the sums of all."""
-    used = row.usage
-    if used is None or all(0 <= getattr(used, name) <= MOST_TOKENS for name in _TOKENS):
-        return row
-    return replace(row, usage=None)
+    """Return the row without token counts that no line can have."""
+    return row if row.usage is None or _is_likely(row.usage) else structs.replace(row, usage=None)
 
 
-class _Lines:
-    """Which lines have a row of some kind: a bit each, so 5 million lines take 625 KB."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def first(self, ordinal: int) -> bool:
-        """Note a row; tell whether it is the line's first."""
-        at, bit = ordinal >> 3, 1 << (ordinal & 7)
-        if at >= len(self._bits):
-            self._bits.extend(bytes(at + 1 - len(self._bits)))
-        new = not self._bits[at] & bit
-        self._bits[at] |= bit
-        return new
-
-
-def _native_rows(job: CollectJob, provider: PureHalf, seen: Counter[str], meter: Meter) -> Iterator[Row]:
+def _native_rows(job: CollectJob, provider: PureHalf, kept: _Rows, meter: Meter) -> Iterator[Row]:
     for name in job.names:
-        for line in bounded_lines(Path(job.results, name), job.longest_row_bytes):
+        for line in bounded_lines(Path(job.results, name), job.longest_row_bytes, job.span):
             try:
-                with meter.line(len(line or b"")):
-                    row = provider.row(_present(line), name, job.endpoint)
+                row = meter.run(len(line or b""), provider.row, _present(line), name, job.endpoint)
             except (ValueError, TooCostly):
-                seen["corrupt"] += 1
+                kept.corrupt += 1
                 continue
             if row is not None:
                 yield row
@@ -188,22 +273,31 @@ def _present(line: bytes | None) -> bytes:
     return line
 
 
-def bounded_lines(path: Path, longest: int) -> Iterator[bytes | None]:
-    """Yield each line without its line break; None for one of more than `longest` bytes, which is never held."""
-    with path.open("rb", buffering=_READ_BYTES) as stream:
-        while line := stream.readline(longest + 2):
-            content = line.rstrip(b"\r\n")
-            if len(content) <= longest:
-                yield content
-                continue
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(_READ_BYTES)
-            yield None
+def bounded_lines(path: Path, longest: int, span: tuple[int, int] | None = None) -> Iterator[bytes | None]:
+    """Yield each line without its line break; None for one of more than `longest` bytes, which is never held.
+
+    `span`: of a stretch of the file alone.
+    """
+    held, size = list[bytes](), 0  # of the line that the blocks before began
+    start, stop = span or (0, path.stat().st_size)
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(start)
+        while block := stream.read(min(_READ_BYTES, stop - start)):
+            start += len(block)
+            first, *lines = block.split(b"\n")
+            held, size = [*held, first] if size <= longest else [], size + len(first)
+            if lines:
+                yield _bounded(b"".join(held), size, longest)
+                for line in lines[:-1]:
+                    yield _bounded(line, len(line), longest)
+                held, size = lines[-1:], len(lines[-1])
+    if size:
+        yield _bounded(b"".join(held), size, longest)
 
 
-def _own(row: Row, job: CollectJob, assignment: Assignment) -> RequestId | None:
-    asked = split_request_id(row.native_id)
-    return asked if asked and asked.mark == job.mark and assignment.part(asked.ordinal) == job.part else None
+def _bounded(line: bytes, size: int, longest: int) -> bytes | None:
+    content = line.rstrip(b"\r")
+    return content if size - len(line) + len(content) <= longest else None
 
 
 def _stored(row: Row, cancelled_as: str | None, echoes: Echoes) -> tuple[int, RowMeta, bytes]:

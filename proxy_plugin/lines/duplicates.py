@@ -9,7 +9,8 @@ hashes are compared on the real ids.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +24,11 @@ MAX_REPORTED = 100
 
 _RECORD = Struct("<qI")
 _BUCKETS = 256
+_TABLE = Struct(f"<{_BUCKETS}Q")
 _READ_BYTES = _RECORD.size * 8192
+# Ids that are counted up differ in their last characters. Behind these zeros each of those is a power of 256 beyond the
+# modulus: without them such ids have near numbers, and crowd as few as 10 of the buckets.
+_SPREAD = bytes(8)
 _KEPT = 1_000  # more than are reported, so that ids that only share a hash displace no real duplicate
 
 
@@ -77,30 +82,8 @@ class DuplicateIds:
             self._spill()
 
     def settle(self, read_id: Callable[[int], str]) -> Duplicates:
-        """Return the duplicates; `read_id` gives the real id of an ordinal and is asked only where hashes are equal.
-
-        Up to 100 duplicates, each one is proven. Further ones are counted by hash: among 5 million ids, one pair of
-        different ids has equal hashes with a chance of 1 in a million, and that file is refused in any case.
-        """
-        suspects: list[tuple[int, _Suspect]] = []  # a heap with the latest line on top
-        total = 0
-        for bucket in range(_BUCKETS):
-            for suspect in self._suspects(bucket):
-                total += 1
-                entry = (-suspect.ordinal, suspect)
-                if len(suspects) < _KEPT:
-                    heapq.heappush(suspects, entry)
-                else:
-                    heapq.heappushpop(suspects, entry)
-        proven, refuted = _prove(sorted(suspect for _, suspect in suspects), read_id)
-        return Duplicates(tuple(proven), total - refuted)
-
-    def _suspects(self, bucket: int) -> Iterator[_Suspect]:
-        first_of: dict[int, int] = {}
-        for digest, ordinal in self._records(bucket):
-            first = first_of.setdefault(digest, ordinal)
-            if first != ordinal:
-                yield _Suspect(ordinal, first, digest)
+        """Return the duplicates, see `settle`."""
+        return settle(self._records, read_id)
 
     def _records(self, bucket: int) -> Iterator[tuple[int, int]]:
         if self._paths:
@@ -124,6 +107,85 @@ class DuplicateIds:
             self._scratch.mkdir(parents=True)
             self._cleanup.callback(self._scratch.rmdir)
         return Path(self._cleanup.enter_context(TemporaryDirectory(prefix="ids-", dir=self._scratch)))
+
+
+class Buckets:
+    """The ids of a range of lines, to be settled with those of others: in one file, block behind block.
+
+    Processes have different keys for the hash of a string. These are remainders of the ids, read as numbers, by one
+    `modulus` for all ranges: a prime of 61 bits that is drawn for them (`drawn_modulus`). A block has up to 65,536 ids:
+    a table of the sizes of its buckets, and these.
+    """
+
+    def __init__(self, path: Path, modulus: int, *, in_memory: int = IDS_IN_MEMORY) -> None:
+        self._path, self._modulus = path, modulus
+        self._in_memory = self._room = in_memory
+        self._waiting = [bytearray() for _ in range(_BUCKETS)]
+        path.write_bytes(b"")
+
+    def add(self, ordinal: int, custom_id: str) -> None:
+        """Note the id of a line. Ordinals count from the first line of the range. Raises OSError."""
+        digest = int.from_bytes(b"\1" + custom_id.encode("utf-8", "surrogatepass") + _SPREAD) % self._modulus
+        self._waiting[digest & 0xFF] += _RECORD.pack(digest, ordinal)
+        self._room -= 1
+        if not self._room:
+            self.save()
+
+    def save(self) -> None:
+        """Write what waits as a block behind the others. Raises OSError."""
+        with self._path.open("ab") as stream:
+            stream.write(_TABLE.pack(*map(len, self._waiting)))
+            stream.writelines(self._waiting)
+        self._waiting, self._room = [bytearray() for _ in range(_BUCKETS)], self._in_memory
+
+    @staticmethod
+    def read(saved: Sequence[tuple[Path, int]], bucket: int) -> Iterator[tuple[int, int]]:
+        """Yield hashes and ordinals of one bucket of all ranges: their files, and the ordinals they begin with."""
+        for path, first in saved:
+            with path.open("rb", buffering=0) as stream:
+                while table := stream.read(_TABLE.size):
+                    sizes = _TABLE.unpack(table)
+                    stream.seek(sum(sizes[:bucket]), 1)
+                    for digest, ordinal in _RECORD.iter_unpack(stream.read(sizes[bucket])):
+                        yield digest, ordinal + first
+                    stream.seek(sum(sizes[bucket + 1 :]), 1)
+
+
+def drawn_modulus() -> int:
+    """Return a prime number of 61 bits that nobody knows."""
+    while True:
+        number = secrets.randbits(60) | 1 << 60 | 1
+        if all(pow(base, number - 1, number) == 1 for base in (2, 3, 5, 7, 11, 13)):
+            return number
+
+
+def settle(records: Callable[[int], Iterable[tuple[int, int]]], read_id: Callable[[int], str]) -> Duplicates:
+    """Return the duplicates among `records`, hashes and ordinals by bucket, each in the order of the file.
+
+    `read_id` gives the real id of an ordinal and is asked only where hashes are equal. Up to 100 duplicates, each one
+    is proven. Further ones are counted by hash: among 5 million ids, one pair of different ids has equal hashes with a
+    chance of 1 in a million, and that file is refused in any case.
+    """
+    suspects: list[tuple[int, _Suspect]] = []  # a heap with the latest line on top
+    total = 0
+    for bucket in range(_BUCKETS):
+        for suspect in _suspects(records(bucket)):
+            total += 1
+            entry = (-suspect.ordinal, suspect)
+            if len(suspects) < _KEPT:
+                heapq.heappush(suspects, entry)
+            else:
+                heapq.heappushpop(suspects, entry)
+    proven, refuted = _prove(sorted(suspect for _, suspect in suspects), read_id)
+    return Duplicates(tuple(proven), total - refuted)
+
+
+def _suspects(records: Iterable[tuple[int, int]]) -> Iterator[_Suspect]:
+    first_of: dict[int, int] = {}
+    for digest, ordinal in records:
+        first = first_of.setdefault(digest, ordinal)
+        if first != ordinal:
+            yield _Suspect(ordinal, first, digest)
 
 
 def _prove(suspects: list[_Suspect], read_id: Callable[[int], str]) -> tuple[list[Duplicate], int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import orjson
+from msgspec import structs
 
 from proxy_plugin.ground.meter import Allowance, Meter, TooCostly
 from proxy_plugin.lines.body_changes import BodyEditor
@@ -56,6 +57,11 @@ class TargetLane:
         self.one_model = self.provider.capabilities.one_model_per_job
         self._editor = BodyEditor(spec.changes) if spec.changes else None
         self._targets: dict[str | None, Target] = {None: Target(None, spec.drop_params, spec.strict_params)}
+        self.plain = not (self._listed or spec.changes or spec.fetch_media or spec.fan_out)
+        framing = self.provider.capabilities.framing
+        most = None if spec.max_bytes is None else spec.max_bytes - len(framing.prefix) - len(framing.suffix)
+        self._most_bytes = min((each for each in (most, spec.max_line_bytes) if each is not None), default=sys.maxsize)
+        self._most_inputs = sys.maxsize if spec.max_inputs is None else spec.max_inputs
 
     def check(self, choice: Choice, chooser: Chooser) -> None:
         """Raise LineRejected for what needs no translation to be refused."""
@@ -79,8 +85,7 @@ class TargetLane:
         if self._editor is None:
             return body, ()
         try:
-            with self._meter.line(len(body)):
-                return self._editor.edit(body)
+            return self._meter.run(len(body), self._editor.edit, body)
         except TooCostly as error:
             raise _too_costly(error) from None
 
@@ -93,13 +98,12 @@ class TargetLane:
         if not metered:
             return self._translate(identity, body, model, own)
         try:
-            with self._meter.line(len(body)):
-                return self._translate(identity, body, model, own)
+            return self._meter.run(len(body), self._translate, identity, body, model, own)
         except TooCostly as error:
             raise _too_costly(error) from None
 
     def _translate(self, identity: str, body: bytes, model: str, own: str) -> Native:
-        target = self._target(model if self.spec.model is not None or model != own else None)
+        target = self.target(model, own)
         line, translate = LineIn(identity, self.endpoint, body, model), partial(self._record, target=target)
         try:
             return translate(line)
@@ -112,6 +116,25 @@ class TargetLane:
         if b"\n" in native.data:
             raise ValueError(f"the {self.spec.provider} adapter returned a line break within a line")
         return native
+
+    def target(self, model: str, own: str) -> Target:
+        """Return what the route says about a line whose body names the model `own`."""
+        return self._target(model if self.spec.model is not None or model != own else None)
+
+    def quickly(self, identity: str, body: bytes, model: str, target: Target) -> Native | None:
+        """Return the native line of a `plain` lane; None where it is to be translated and measured with care.
+
+        Raises LineRejected where that took too long to do it again.
+        """
+        try:
+            line = LineIn(identity, self.endpoint, body, model)
+            native = self._meter.run(len(body), self.provider.translate, line, target)
+        except LineRejected:
+            return None
+        except TooCostly as error:
+            raise _too_costly(error) from None
+        fits = len(native.data) <= self._most_bytes and native.inputs <= self._most_inputs
+        return native if fits and b"\n" not in native.data else None
 
     def _target(self, model: str | None) -> Target:
         found = self._targets.get(model)
@@ -161,9 +184,11 @@ class Lanes:
         rules: Rules,
         rescue: Rescue | None = None,
         meter: Meter = _UNMETERED,
+        before: int = 0,
     ) -> None:
         self._endpoint, self._mixed, self._meter = endpoint, is_mixed(endpoint), meter
-        self.chooser = Chooser(targets, rules, rescue)
+        _begin_anew()
+        self.chooser = Chooser(targets, rules, rescue, before)
         self._lanes: dict[tuple[int, int, str, str | None], TargetLane] = {}
         self._checked: dict[tuple[Choice, str], TargetLane] = {}
 
@@ -186,6 +211,13 @@ class Lanes:
             known = self.chooser.listed
             lane = self._lanes[key] = TargetLane(self.chooser.spec(choice), endpoint, self._meter, listed=known)
         return lane
+
+
+def _begin_anew() -> None:
+    """Let translators forget what the lines of an earlier file had in common: it may have been another workspace's."""
+    from proxy_plugin.providers.formats.remembered import forget  # noqa: PLC0415 - not for the gateway's own process
+
+    forget()
 
 
 def same_place(first: Native, second: Native) -> Native:
@@ -217,7 +249,7 @@ def _whole_refusal(first: LineRejected, line: LineIn, translate: Callable[[LineI
     body, found, params = _read(line.body) if most > 1 else None, [first], dict.fromkeys(first.params)
     while body is not None and len(found) < most and _taken_out(body, found[-1].params):
         try:
-            translate(replace(line, body=_written(body)))
+            translate(structs.replace(line, body=_written(body)))
             break
         except LineRejected as another:
             if params.keys() >= set(another.params):

@@ -38,10 +38,15 @@ class IndexWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = path.open("wb", buffering=256 * 1024)
+        self._write, self._pack = self._stream.write, RECORD.pack
 
     def append(self, offset: int, length: int, number: int) -> None:
         """Add the record of the next ordinal."""
-        self._stream.write(RECORD.pack(offset, length, number))
+        self._write(self._pack(offset, length, number))
+
+    def append_all(self, records: bytes) -> None:
+        """Add the records of the next ordinals, as they stand in an index."""
+        self._write(records)
 
     def close(self) -> None:
         """Return when all records, and the name of the file, are on the disk. Raises OSError."""
@@ -101,7 +106,7 @@ class LineIndex:
         """
         with source.open("rb", buffering=0) as stream:
             descriptor, window, base = stream.fileno(), b"", 0
-            for ordinal, (offset, length, number) in enumerate(self.records(start, stop), start):
+            for ordinal, (offset, length, number) in enumerate(self._unpacked(start, stop), start):
                 if offset + length > base + len(window):
                     window = b""  # released before the next one is read
                     window, base = _read_window(descriptor, offset, length), offset
@@ -109,11 +114,14 @@ class LineIndex:
 
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Yield where the lines from ordinal `start` to `stop`, exclusive, are. Holds 4,096 of them."""
+        yield from map(Record._make, self._unpacked(start, stop))
+
+    def _unpacked(self, start: int, stop: int | None) -> Iterator[tuple[int, int, int]]:
         end = self._lines if stop is None else min(stop, self._lines)
         for first in range(start, end, _RECORDS_AT_ONCE):
             count = min(_RECORDS_AT_ONCE, end - first)
             packed = _read_exactly(self._file.fileno(), first * RECORD.size, count * RECORD.size)
-            yield from map(Record._make, RECORD.iter_unpack(packed))
+            yield from RECORD.iter_unpack(packed)
 
 
 def _read_window(descriptor: int, offset: int, length: int) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +32,7 @@ REJECTED, CACHED = 0xFFFFFFFF, 0xFFFFFFFE
 BLOCK = 65_536  # ordinals
 _ENTRY_BYTES = 4
 _BLOCKS_KEPT = 16  # 4 MiB
+_UNBOUNDED = sys.maxsize
 _MOST_FANNED_OUT = 2**20  # requests of a part beyond its lines: those that are joined have an index in memory
 
 
@@ -86,8 +86,8 @@ class Document(Protocol):
     def append(self, *pieces: bytes) -> None:
         """Add bytes to the end."""
 
-    def sync(self) -> None:
-        """Complete the document."""
+    def finish(self) -> str:
+        """Complete the document, and return its sha256 where it is kept."""
 
 
 class OpenPart:
@@ -105,33 +105,34 @@ class OpenPart:
         goes_on: int | None = None,
     ) -> None:
         self.n, self.mark, self.lane, self._goes_on = n, mark, lane, goes_on
-        self._model, self._partition, self._document = model, partition, document
+        self._model, self.partition, self._document = model, partition, document
+        self.closed = False
         self._first = self._last = -1
         self._lines = self._requests = self._inputs = 0
         self._framing: Framing = lane.provider.capabilities.framing
         self._bytes = len(self._framing.prefix) + len(self._framing.suffix)
-        self._hash = hashlib.sha256()
+        spec = lane.spec
+        limits = (spec.max_lines, spec.max_bytes, spec.max_inputs)
+        self._most_lines, self._most_bytes, self._most_inputs = (_UNBOUNDED if n is None else n for n in limits)
         self._dropped: Counter[str] = Counter()
 
     def takes(self, native: Native) -> bool:
         """Tell whether the document stays within the lane's limits with this line."""
-        spec = self.lane.spec
-        size = self._bytes + len(self._framing.separator) + len(native.data)
         requests = self._requests + requests_of(native)
-        return not (
-            (spec.max_lines is not None and requests > spec.max_lines)
-            or requests - self._lines > _MOST_FANNED_OUT
-            or (spec.max_bytes is not None and size > spec.max_bytes)
-            or (spec.max_inputs is not None and self._inputs + native.inputs > spec.max_inputs)
+        return (
+            requests <= self._most_lines
+            and requests - self._lines <= _MOST_FANNED_OUT
+            and self._bytes + len(self._framing.separator) + len(native.data) <= self._most_bytes
+            and self._inputs + native.inputs <= self._most_inputs
         )
 
     def add(self, ordinal: int, native: Native) -> None:
         """Append the line to the document."""
         if self._lines:
-            self._grow(self._framing.separator, native.data)
+            self._document.append(self._framing.separator, native.data)
             self._bytes += len(self._framing.separator)
         else:
-            self._grow(self._framing.prefix, native.data)
+            self._document.append(self._framing.prefix, native.data)
             self._first = ordinal
         self._bytes += len(native.data)
         self._lines += 1
@@ -143,33 +144,34 @@ class OpenPart:
 
     def close(self) -> PartSpec:
         """Complete the document durably and return its facts."""
-        self._grow(self._framing.suffix)
-        self._document.sync()
+        self.closed = True
+        self._document.append(self._framing.suffix)
+        sha256 = self._document.finish()
         return PartSpec(
             n=self.n,
             slug=self.lane.spec.slug,
             provider=self.lane.spec.provider,
             endpoint=self.lane.endpoint,
             model=self._model,
-            partition=self._partition,
+            partition=self.partition,
             lines=self._lines,
             requests=self._requests if self._requests > self._lines else None,
             bytes=self._bytes,
             inputs=self._inputs,
-            sha256=self._hash.hexdigest(),
+            sha256=sha256,
             mark=self.mark,
             file=document_name(self.n),
             first=self._first,
             last=self._last,
             dropped=dict(sorted(self._dropped.items())),
-            way=DIRECT if self.lane.spec.way == DIRECT else NATIVE,  # msgspec leaves out that very object alone
+            way=native_or_direct(self.lane.spec.way),
             goes_on=self._goes_on,
         )
 
-    def _grow(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
-        self._document.append(*pieces)
+
+def native_or_direct(way: str) -> str:
+    """Return an equal text, as a manifest has it: msgspec leaves out the default by that very object alone."""
+    return DIRECT if way == DIRECT else NATIVE
 
 
 def document_name(n: int) -> str:
@@ -265,11 +267,12 @@ class Assignment:
     """
 
     def __init__(self, path: Path, heirs: Iterable[Heir] = (), kept: int = _BLOCKS_KEPT) -> None:
-        self._heirs = Heirs(heirs)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._first = int(path.suffix[1:] or 0)
         self._length = self._first + os.fstat(self._descriptor).st_size // _ENTRY_BYTES
-        self.block: Callable[[int], array[int]] = lru_cache(kept)(self._read)
+        # Not of a method: what holds itself keeps its blocks until the garbage collector looks, many tasks later.
+        read = partial(_read_block, self._descriptor, self.blocks, self._first, Heirs(heirs))
+        self.block: Callable[[int], array[int]] = lru_cache(kept)(read)
 
     def __len__(self) -> int:
         return self._length
@@ -299,12 +302,14 @@ class Assignment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._descriptor)
 
-    def _read(self, number: int) -> array[int]:
-        parts = array("I")
-        if number in self.blocks:
-            at = (number * BLOCK - self._first) * _ENTRY_BYTES
-            parts.frombytes(os.pread(self._descriptor, BLOCK * _ENTRY_BYTES, at))
-        if sys.byteorder == "big":
-            parts.byteswap()
-        self._heirs.put_into(parts, number * BLOCK)
-        return parts
+
+def _read_block(descriptor: int, blocks: range, first: int, heirs: Heirs, number: int) -> array[int]:
+    """Return the parts of a block of an assignment that begins with ordinal `first`; none where it has no entries."""
+    parts = array("I")
+    if number in blocks:
+        at = (number * BLOCK - first) * _ENTRY_BYTES
+        parts.frombytes(os.pread(descriptor, BLOCK * _ENTRY_BYTES, at))
+    if sys.byteorder == "big":
+        parts.byteswap()
+    heirs.put_into(parts, number * BLOCK)
+    return parts

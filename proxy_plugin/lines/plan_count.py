@@ -208,9 +208,10 @@ class _Measured:
         for piece in pieces:
             self._grown += len(piece)
 
-    def sync(self) -> None:
+    def finish(self) -> str:
         self._drain()
         self.targets = {}  # the part takes no more lines
+        return ""
 
     def grew_for(self, target: _TargetSums) -> None:
         self._last = target

@@ -26,10 +26,12 @@ from proxy_plugin.providers.base import Usage
 OK, FAILED, ERROR, NOTE = 1, 2, 3, 4
 """What `text` is: a 2xx response, another response, an error object, nothing (the meta says something of the line)."""
 
-_HEADER = Struct("<IIBII")
+HEADER = Struct("<IIBII")
 _SUFFIX = ".rows"
 _OPEN_DESCRIPTORS = 64
 _READ_BYTES = 256 * 1024
+_WINDOW_BYTES = 64 * 1024  # read at once of each file whose records are asked for in the order in which they are
+_LARGE = 64 * 1024  # bytes of a text that is not copied once more
 
 
 class TruncatedRows(ValueError):
@@ -86,8 +88,12 @@ class RowWriter:
     def add(self, ordinal: int, part: int, kind: int, meta: RowMeta, text: bytes = b"") -> None:
         """Append one record to the bucket of its ordinal."""
         said = _encode_meta(meta)
-        header = _HEADER.pack(ordinal, part, kind, len(said), len(text))
-        self._file(ordinal // BLOCK).append(header, said, text)
+        header = HEADER.pack(ordinal, part, kind, len(said), len(text))
+        file = self._files.get(ordinal // BLOCK) or self._file(ordinal // BLOCK)
+        if len(text) < _LARGE:
+            file.add(b"".join((header, said, text)))
+        else:
+            file.append(header, said, text)
 
     def close(self) -> None:
         """Return when every row and every file name is durable."""
@@ -96,9 +102,7 @@ class RowWriter:
         sync_folder(self._folder)
 
     def _file(self, bucket: int) -> GrowingFile:
-        file = self._files.get(bucket)
-        if file is None:
-            file = self._files[bucket] = self._growing.file(bucket_path(self._folder, bucket))
+        file = self._files[bucket] = self._growing.file(bucket_path(self._folder, bucket))
         return file
 
 
@@ -112,48 +116,79 @@ def spans(path: Path) -> Iterator[Span]:
 
     Only headers are looked at: memory is one read of 256 KiB, whatever the rows weigh.
     """
+    return map(Span._make, places(path))
+
+
+def places(path: Path) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield the same as plain tuples."""
     with path.open("rb", buffering=0) as stream:
-        yield from _spans(path, stream.fileno(), os.fstat(stream.fileno()).st_size)
+        yield from _places(path, stream.fileno(), os.fstat(stream.fileno()).st_size)
 
 
-def _spans(path: Path, descriptor: int, size: int) -> Iterator[Span]:
+def _places(path: Path, descriptor: int, size: int) -> Iterator[tuple[int, int, int, int, int]]:
     start, held, offset = 0, b"", 0
     while offset < size:
-        if offset + _HEADER.size > start + len(held):
+        if offset + HEADER.size > start + len(held):
             start, held = offset, os.pread(descriptor, _READ_BYTES, offset)
-            if len(held) < _HEADER.size:
+            if len(held) < HEADER.size:
                 raise _truncated(path, offset)
-        ordinal, part, kind, meta, text = _HEADER.unpack_from(held, offset - start)
-        length = _HEADER.size + meta + text
+        ordinal, part, kind, meta, text = HEADER.unpack_from(held, offset - start)
+        length = HEADER.size + meta + text
         if offset + length > size:
             raise _truncated(path, offset)
-        yield Span(ordinal, part, kind, offset, length)
+        yield ordinal, part, kind, offset, length
         offset += length
 
 
+class _OpenFile:
+    """A file of rows, and the last that was read of it: `held`, from byte `base`."""
+
+    __slots__ = ("base", "descriptor", "held")
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.base, self.held = 0, b""
+
+
 class RowReader:
-    """Reads single records of many stores, keeping at most 64 files open."""
+    """Reads single records of many stores, keeping at most 64 files open, and 64 KiB of each."""
 
     def __init__(self) -> None:
-        self._descriptors: OrderedDict[Path, int] = OrderedDict()
+        self._files: OrderedDict[Path, _OpenFile] = OrderedDict()
 
     def read(self, path: Path, offset: int, length: int) -> StoredRow:
         """Return the record that `spans` found there in the file at `path`. Raises TruncatedRows."""
-        descriptor = self._descriptor(path)
-        record = _exactly(path, descriptor, offset, min(length, _READ_BYTES))
-        ordinal, part, kind, meta, text = _HEADER.unpack_from(record)
-        begun = _HEADER.size + meta
+        record = self.record(path, offset, min(length, _READ_BYTES))
+        ordinal, part, kind, meta, text = HEADER.unpack_from(record)
+        begun = HEADER.size + meta
         if length <= _READ_BYTES:
-            return StoredRow(ordinal, part, kind, _decode_meta(record[_HEADER.size : begun]), record[begun:])
-        said = _exactly(path, descriptor, offset + _HEADER.size, meta)
+            return StoredRow(ordinal, part, kind, _decode_meta(record[HEADER.size : begun]), record[begun:])
+        descriptor = self._file(path).descriptor
+        said = _exactly(path, descriptor, offset + HEADER.size, meta)
         # A large text is read on its own: cut out of its record it would be held twice.
         content = _exactly(path, descriptor, offset + begun, text)
         return StoredRow(ordinal, part, kind, _decode_meta(said), content)
 
+    def record(self, path: Path, offset: int, length: int) -> bytes:
+        """Return the bytes of a record, header included. Raises TruncatedRows.
+
+        Who asks for one after the other gets them out of a block; who jumps makes it read no more than a record.
+        """
+        file = self._files.get(path) or self._file(path)
+        if length > _WINDOW_BYTES:
+            return _exactly(path, file.descriptor, offset, length)
+        at = offset - file.base
+        if at < 0 or at + length > len(file.held):
+            more = _WINDOW_BYTES if 0 <= at <= len(file.held) else length
+            file.held, file.base, at = os.pread(file.descriptor, more, offset), offset, 0
+            if len(file.held) < length:
+                raise _truncated(path, offset)
+        return file.held[at : at + length]
+
     def close(self) -> None:
         """Close every file."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        while self._files:
+            os.close(self._files.popitem()[1].descriptor)
 
     def __enter__(self) -> RowReader:
         return self
@@ -161,15 +196,14 @@ class RowReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _descriptor(self, path: Path) -> int:
-        known = self._descriptors.get(path)
+    def _file(self, path: Path) -> _OpenFile:
+        known = self._files.get(path)
         if known is not None:
-            self._descriptors.move_to_end(path)
             return known
-        if len(self._descriptors) >= _OPEN_DESCRIPTORS:
-            os.close(self._descriptors.popitem(last=False)[1])
-        self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptors[path]
+        if len(self._files) >= _OPEN_DESCRIPTORS:
+            os.close(self._files.popitem(last=False)[1].descriptor)
+        self._files[path] = _OpenFile(path)
+        return self._files[path]
 
 
 def rows(folder: Path) -> Iterator[StoredRow]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from proxy_plugin.lines.duplicates import Duplicate, DuplicateIds
+from proxy_plugin.lines.duplicates import Duplicate, DuplicateIds, Duplicates
 from proxy_plugin.lines.envelope import OTHER_URL, EnvelopeFault, decode_envelope, lacking
 from proxy_plugin.lines.line_index import CHUNK_BYTES, IndexWriter, LineIndex
 
@@ -28,6 +29,7 @@ _PACKED = (
 MAX_FAULTS = 100  # as many as a batch's `errors` shows
 MAX_URLS = 64
 MAX_MODELS = 1_000
+_BEGINNING = 4  # bytes, behind a byte-order mark at most
 _MAX_NAME_CHARACTERS = 512  # a longer url or model is counted, not kept
 
 
@@ -78,44 +80,59 @@ class Facts(msgspec.Struct, frozen=True):
     beside: tuple[Fault, ...] = ()
 
 
-def scan(source: str, index: str, scratch: str, limits: ScanLimits) -> Facts:
+def scan(source: str, index: str, scratch: str, limits: ScanLimits, sha256: str | None = None) -> Facts:
     """Read the file at `source` once, write its line index to `index` (durable on return) and return the facts.
 
-    `scratch` is a folder for temporary files, made and removed again if it is missing. What the user did wrong is a
-    fault in the result; only OSError is raised.
+    `scratch` is a folder for temporary files, made and removed again if it is missing. `sha256` is that of the file,
+    where it is known. What the user did wrong is a fault in the result; only OSError is raised.
     """
     with Path(source).open("rb", buffering=0) as stream, DuplicateIds(Path(scratch)) as ids:
-        lines = _Lines(stream.fileno(), limits.max_line_bytes)
-        tally = _Tally(limits)
+        tally = ScanTally(limits)
         with IndexWriter(Path(index)) as writer:
-            for number, offset, length, content in lines:
-                if number == 1 and (fault := _packed(content or b"")) is not None:
-                    tally.fault(fault)
-                    break
-                if content is not None and (not content or content.isspace()):
-                    tally.blank_lines += 1
-                elif tally.lines == limits.max_lines:
-                    tally.fault(_too_many(limits, number))
-                    break
-                else:
-                    writer.append(offset, length, number)
-                    tally.line(number, length, content, ids)
-        duplicates = _duplicates(ids, Path(index), stream.fileno())
-        return tally.facts(lines, duplicates)
+            look(Lines(stream.fileno(), limits.max_line_bytes), tally, ids, writer)
+        if not tally.lines and not tally.fault_count:
+            tally.fault(Fault("empty_file", "The file holds no request; write one JSON object per line."))
+        duplicates = repeated_ids(ids.settle, Path(index), stream.fileno())
+        known = sha256 or hashlib.file_digest(stream, "sha256").hexdigest()
+        return tally.facts(os.fstat(stream.fileno()).st_size, known, duplicates)
+
+
+class Ids(Protocol):
+    """Where ids are noted."""
+
+    def add(self, ordinal: int, custom_id: str) -> None:
+        """Note the id of a line."""
+
+
+def look(lines: Lines, tally: ScanTally, ids: Ids, writer: IndexWriter) -> None:
+    """Look at every line once, up to the limit of a file."""
+    most, append, line = tally.limits.max_lines, writer.append, tally.line
+    for number, offset, length, content in lines:
+        if number == 1 and offset < _BEGINNING and (fault := packed(content or b"")) is not None:
+            tally.fault(fault)
+            break
+        if content is not None and (not content or content.isspace()):
+            tally.blank_lines += 1
+        elif tally.lines == most:
+            tally.fault(_too_many(tally.limits, number))
+            break
+        else:
+            append(offset, length, number)
+            line(number, length, content, ids)
 
 
 def endpoint_faults(facts: Facts, *endpoints: str) -> list[Fault]:
     """Return a fault for every line whose url is none of the batch's endpoints: the first 100 by line."""
     wrong = [entry.first_lines for url, entry in facts.urls.items() if url not in endpoints]
     lines = [line for lines in (*wrong, facts.other_urls.first_lines) for line in lines]
-    return _first(Fault("invalid_url", OTHER_URL, "url", line) for line in lines)
+    return first_faults(Fault("invalid_url", OTHER_URL, "url", line) for line in lines)
 
 
-def _first(faults: Iterable[Fault]) -> list[Fault]:
+def first_faults(faults: Iterable[Fault]) -> list[Fault]:
     return sorted(faults, key=lambda fault: fault.line or 0)[:MAX_FAULTS]
 
 
-def _packed(beginning: bytes) -> Fault | None:
+def packed(beginning: bytes) -> Fault | None:
     """Return the one fault of a file that some program has packed; its lines would be a hundred riddles."""
     kind = next((kind for magic, kind in _PACKED if beginning.startswith(magic)), None)
     if kind is None:
@@ -135,14 +152,17 @@ def _too_long(limits: ScanLimits) -> EnvelopeFault:
     return EnvelopeFault("line_too_long", message, None)
 
 
-class _Lines:
-    """The physical lines of a file, from its start; a UTF-8 byte-order mark is no part of the first."""
+class Lines:
+    """The physical lines of a file that begin from `start` to `stop`, exclusive, which are where lines begin.
 
-    def __init__(self, descriptor: int, limit: int) -> None:
+    A UTF-8 byte-order mark is no part of the first.
+    """
+
+    def __init__(self, descriptor: int, limit: int, start: int = 0, stop: int | None = None) -> None:
         self._descriptor = descriptor
         self._limit = limit
-        self._hash = hashlib.sha256()
-        self.bytes = 0  # read so far
+        self._start, self._stop = start, stop
+        self.number = 0  # of the last line, the first being 1
 
     def __iter__(self) -> Iterator[tuple[int, int, int, bytes | None]]:
         """Yield (number, offset, length, content), without its newline and one carriage return before that
@@ -150,24 +170,23 @@ class _Lines:
 
         A line that lies across chunks is read again on its own, once its end is known: nothing is ever buffered.
         """
-        begun = len(codecs.BOM_UTF8) if os.pread(self._descriptor, 3, 0) == codecs.BOM_UTF8 else 0
-        number = 0
-        for at, chunk in self._chunks():
-            position = max(begun - at, 0)
-            while (end := chunk.find(b"\n", position)) >= 0:
-                number += 1
+        marked = self._start == 0 and os.pread(self._descriptor, 3, 0) == codecs.BOM_UTF8
+        begun, at = self._start + len(codecs.BOM_UTF8) * marked, self._start
+        while chunk := os.pread(self._descriptor, self._size(at), at):
+            position, find = max(begun - at, 0), chunk.find
+            while (end := find(b"\n", position)) >= 0:
+                self.number += 1
                 content = chunk[position:end] if begun >= at else self._content(begun, at + end)
-                yield self._line(number, begun, at + end - begun, content)
+                yield self._line(self.number, begun, at + end - begun, content)
                 position = end + 1
                 begun = at + position
-        if begun < self.bytes:
-            yield self._line(number + 1, begun, self.bytes - begun, self._content(begun, self.bytes))
+            at += len(chunk)
+        if begun < at:
+            self.number += 1
+            yield self._line(self.number, begun, at - begun, self._content(begun, at))
 
-    def sha256(self) -> str:
-        """Return the hash of the whole file, also where the lines were not read to the end."""
-        for _ in self._chunks():
-            pass
-        return self._hash.hexdigest()
+    def _size(self, at: int) -> int:
+        return CHUNK_BYTES if self._stop is None else min(CHUNK_BYTES, self._stop - at)
 
     def _line(self, number: int, begun: int, length: int, content: bytes | None) -> tuple[int, int, int, bytes | None]:
         last = os.pread(self._descriptor, 1, begun + length - 1) if content is None else content[-1:]
@@ -179,35 +198,28 @@ class _Lines:
         within = end - begun <= self._limit + 1  # one more for a carriage return
         return os.pread(self._descriptor, end - begun, begun) if within else None
 
-    def _chunks(self) -> Iterator[tuple[int, bytes]]:
-        while chunk := os.pread(self._descriptor, CHUNK_BYTES, self.bytes):
-            at = self.bytes
-            self._hash.update(chunk)
-            self.bytes += len(chunk)
-            yield at, chunk
 
-
-class _Tally:
+class ScanTally:
     """The facts so far."""
 
     def __init__(self, limits: ScanLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self.lines = self.blank_lines = 0
         self._longest = 0
         self._faults: list[Fault] = []
         self._beside: list[Fault] = []
-        self._fault_count = 0
+        self.fault_count = 0
         self._urls: dict[str, _UrlTally] = {}
         self._other_urls = _UrlTally()
         self._models: dict[str, int] = {}
         self._other_models = 0
 
-    def line(self, number: int, length: int, content: bytes | None, ids: DuplicateIds) -> None:
+    def line(self, number: int, length: int, content: bytes | None, ids: Ids) -> None:
         """Count the line of the next ordinal."""
         self._longest = max(self._longest, length)
         try:
             if content is None:
-                raise _too_long(self._limits)
+                raise _too_long(self.limits)
             envelope = decode_envelope(content)
         except EnvelopeFault as fault:
             self.fault(Fault(fault.code, fault.message, fault.param, number))
@@ -217,8 +229,14 @@ class _Tally:
             if envelope.lacks:
                 self._lacks(envelope.url, number)
             ids.add(self.lines, envelope.custom_id)
-            self._count_url(envelope.url, number)
-            self._count_model(envelope.model)
+            entry = self._urls.get(envelope.url)
+            if entry is None:
+                entry = self._new_url(envelope.url)
+            entry.add(number)
+            if envelope.model in self._models:
+                self._models[envelope.model] += 1
+            else:
+                self._new_model(envelope.model)
         self.lines += 1
 
     def _lacks(self, url: str, number: int) -> None:
@@ -228,22 +246,19 @@ class _Tally:
 
     def fault(self, fault: Fault) -> None:
         """Count a fault; they come in the order of the file."""
-        self._fault_count += 1
+        self.fault_count += 1
         if len(self._faults) < MAX_FAULTS:
             self._faults.append(fault)
 
-    def facts(self, lines: _Lines, duplicates: tuple[list[Fault], int]) -> Facts:
+    def facts(self, size: int, sha256: str, duplicates: tuple[list[Fault], int] = ([], 0)) -> Facts:
         """Return the finished facts, the faults of the single lines merged with the duplicates."""
-        if not self.lines and not self._fault_count:
-            self.fault(Fault("empty_file", "The file holds no request; write one JSON object per line."))
         repeated, total = duplicates
-        sha256 = lines.sha256()
         return Facts(
             lines=self.lines,
-            bytes=lines.bytes,
+            bytes=size,
             blank_lines=self.blank_lines,
-            faults=tuple(_first([*self._faults, *repeated])),
-            fault_count=self._fault_count + total,
+            faults=tuple(first_faults([*self._faults, *repeated])),
+            fault_count=self.fault_count + total,
             urls={url: entry.facts() for url, entry in self._urls.items()},
             other_urls=self._other_urls.facts(),
             models=self._models,
@@ -254,17 +269,13 @@ class _Tally:
             beside=tuple(self._beside),
         )
 
-    def _count_url(self, url: str, number: int) -> None:
-        entry = self._urls.get(url)
-        if entry is None:
-            room = len(self._urls) < MAX_URLS and len(url) <= _MAX_NAME_CHARACTERS
-            entry = self._urls.setdefault(url, _UrlTally()) if room else self._other_urls
-        entry.add(number)
+    def _new_url(self, url: str) -> _UrlTally:
+        room = len(self._urls) < MAX_URLS and len(url) <= _MAX_NAME_CHARACTERS
+        return self._urls.setdefault(url, _UrlTally()) if room else self._other_urls
 
-    def _count_model(self, model: str) -> None:
-        count = self._models.get(model, 0)
-        if count or (len(self._models) < MAX_MODELS and len(model) <= _MAX_NAME_CHARACTERS):
-            self._models[model] = count + 1
+    def _new_model(self, model: str) -> None:
+        if len(self._models) < MAX_MODELS and len(model) <= _MAX_NAME_CHARACTERS:
+            self._models[model] = 1
         else:
             self._other_models += 1
 
@@ -283,10 +294,12 @@ class _UrlTally:
         return UrlFacts(self._count, tuple(self._first_lines))
 
 
-def _duplicates(ids: DuplicateIds, index: Path, source: int) -> tuple[list[Fault], int]:
+def repeated_ids(
+    settle: Callable[[Callable[[int], str]], Duplicates], index: Path, source: int
+) -> tuple[list[Fault], int]:
     """Return the faults of repeated ids, and how many there are in all."""
     with LineIndex(index) as lines:
-        found = ids.settle(lambda ordinal: decode_envelope(lines.read_line(source, ordinal)).custom_id)
+        found = settle(lambda ordinal: decode_envelope(lines.read_line(source, ordinal)).custom_id)
         return [_repeated(lines, each) for each in found.reported], found.total
 
 

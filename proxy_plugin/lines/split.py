@@ -12,49 +12,40 @@ turns would then become a job for every line of it, each with its own calls, pol
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin.answers.keys import KEYS
 from proxy_plugin.answers.lookup import Looking, Lookup
-from proxy_plugin.answers.values import Answer
-from proxy_plugin.ground.durable import GrowingFile, GrowingFiles, empty_folder, sync_folder
+from proxy_plugin.ground.durable import empty_folder
 from proxy_plugin.ground.failpoints import passing
 from proxy_plugin.ground.meter import Allowance, Meter
 from proxy_plugin.lines.body_changes import Grown, Growth
 from proxy_plugin.lines.choose import TargetSpec
 from proxy_plugin.lines.choosing.choice import Choice, Misrouted, Pick, Unplaced
+from proxy_plugin.lines.choosing.dependence import by_model
 from proxy_plugin.lines.collect import WHY_NOT_RUN
-from proxy_plugin.lines.envelope import Envelope, decode_envelope
+from proxy_plugin.lines.envelope import Envelope, decode_scanned
 from proxy_plugin.lines.fan_out.requests import fan_of
 from proxy_plugin.lines.lane import Group, Lanes, TargetLane, same_place
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import (
-    ASSIGNMENT,
-    CACHED,
-    CACHED_ROWS,
-    PARTS,
-    REJECTED,
-    REMARKS,
-    Document,
     Manifest,
     OpenPart,
     PartSpec,
-    document_name,
-    entries,
     write_manifest,
 )
-from proxy_plugin.lines.row_store import ERROR, NOTE, OK, RowMeta, RowWriter
+from proxy_plugin.lines.row_store import RowMeta
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
+from proxy_plugin.lines.sinks.files import Files, Sink
 from proxy_plugin.media.store import Album, Media
-from proxy_plugin.providers.base import LineRejected, Native, make_mark, native_id
+from proxy_plugin.providers.base import LineRejected, Native, Target, make_mark, native_id
 from proxy_plugin.routing.route import EVERYTHING, Rescue, Rules
 
-_ENTRIES_WAITING = 16_384
+_LONGEST_MODEL = 512  # characters of one whose way is remembered
 MAX_PARTS = 5_000  # that are told apart, whatever a batch may have: 7 MB
 
 
@@ -96,7 +87,7 @@ def split(job: SplitJob) -> Manifest:
     cut = Cut(job, files, meter)
     with LineIndex(Path(job.index)) as index, meter, cut.kept:
         for ordinal, number, line in index.lines(Path(job.source)):
-            cut.take(ordinal, number, decode_envelope(line))
+            cut.take(ordinal, number, decode_scanned(line))
             passing("split.row")
             if len(cut.faults) >= MAX_FAULTS:
                 break
@@ -121,96 +112,22 @@ def _unsent(job: SplitJob, files: Files, why: str) -> Manifest:
     return manifest
 
 
-class Sink(Protocol):
-    """What becomes of the lines: files for a batch, figures for a plan. Neither has a say in where a line goes."""
+class _Way(NamedTuple):
+    """Where the last line of a url and model went, where all of them are told the same target."""
 
-    def document(self, n: int) -> Document:
-        """Begin the document of part `n`."""
-
-    def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:
-        """Take note of a line that its part now has; `body` is what was translated."""
-
-    def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:
-        """Take note of a line that goes nowhere, because its answer was kept."""
-
-    def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:
-        """Take note of a line that no part can have."""
-
-    def finished(self) -> None:
-        """Return when nothing of it can be lost any more."""
-
-
-class _Nowhere:
-    """The document of a part that is only counted."""
-
-    def append(self, *pieces: bytes) -> None:
-        """Write nothing."""
-
-    def sync(self) -> None:
-        """Have nothing to lose."""
-
-
-class Files:
-    """The files of a split, in the folder of one attempt. Parts from `most` on have none: they will not be sent."""
-
-    def __init__(self, folder: Path, most: int) -> None:
-        self._folder, self._most = folder, most
-        (folder / PARTS).mkdir()
-        self._files = GrowingFiles()
-        self.assignment = ASSIGNMENT
-        self._assignment: GrowingFile | None = None
-        self._assigned = array("I")
-        self._remarks = RowWriter(folder / REMARKS)
-        self._answers: RowWriter | None = None
-
-    def document(self, n: int) -> Document:
-        return self._files.file(self._folder / document_name(n)) if n < self._most else _Nowhere()
-
-    def placed(self, part: OpenPart, ordinal: int, model: str, body: bytes, native: Native) -> None:  # noqa: ARG002
-        self._assign(ordinal, part.n)
-        if native.dropped:
-            self._remarks.add(ordinal, part.n, NOTE, RowMeta(dropped=native.dropped))
-
-    def answered(self, ordinal: int, lane: TargetLane, answer: Answer, dropped: tuple[str, ...]) -> None:
-        self._assign(ordinal, CACHED)
-        self._answers = self._answers or RowWriter(self._folder / CACHED_ROWS)
-        spec, origin = lane.spec, answer.origin
-        meta = RowMeta(model=origin.model, provider=spec.provider, slug=spec.slug, mark=origin.mark)
-        self._answers.add(ordinal, CACHED, OK, meta, answer.text)
-        if dropped:
-            self._remarks.add(ordinal, CACHED, NOTE, RowMeta(dropped=dropped))
-
-    def rejected(self, ordinal: int, number: int, rejection: LineRejected, meta: RowMeta) -> None:  # noqa: ARG002
-        self._assign(ordinal, REJECTED)
-        error = msgspec.json.encode({"code": rejection.code, "message": rejection.message})
-        self._remarks.add(ordinal, REJECTED, ERROR, meta, error)
-
-    def finished(self) -> None:
-        self._write_assigned().sync()
-        self._remarks.close()
-        if self._answers is not None:
-            self._answers.close()
-        sync_folder(self._folder / PARTS)
-        sync_folder(self._folder)
-
-    def _assign(self, ordinal: int, part: int) -> None:  # noqa: ARG002 - lines come in order, and none is left out
-        self._assigned.append(part)
-        if len(self._assigned) >= _ENTRIES_WAITING:
-            self._write_assigned()
-
-    def _write_assigned(self) -> GrowingFile:
-        file = self._assignment or self._files.file(self._folder / self.assignment)
-        file.append(entries(self._assigned))
-        self._assignment, self._assigned = file, array("I")
-        return file
+    choice: Choice
+    lane: TargetLane
+    target: Target
+    group: Group
+    part: OpenPart
 
 
 class Cut:
     """The state of one split: open parts by what their lines have in common. `faults`: the first 100 strict ones."""
 
-    def __init__(self, job: SplitJob, sink: Sink, meter: Meter) -> None:
+    def __init__(self, job: SplitJob, sink: Sink, meter: Meter, before: int = 0) -> None:
         self._job, self._sink = job, sink
-        self._lanes = Lanes(job.endpoint, job.targets, job.rules, job.rescue, meter)
+        self._lanes = Lanes(job.endpoint, job.targets, job.rules, job.rescue, meter, before)
         self._chooser = self._lanes.chooser
         self._album = Album(job.media)
         self._grown = Grown(job.growth)
@@ -218,7 +135,11 @@ class Cut:
         self._open: dict[tuple[Group, str], OpenPart] = {}
         self._latest: dict[Group, str] = {}  # the partition that the last such line had
         self._closed: list[PartSpec] = []
-        self._next = self.total = self.rejected = 0
+        self._next = self.rejected = 0
+        self.total = before  # lines that have come, those before the first one of this cut included
+        self._quick = by_model(job.rules) and job.kept is None
+        self._ways: dict[tuple[str, str], _Way] = {}
+        self._latest_place: tuple[TargetLane, Group, OpenPart] | None = None
         self._routed = False
         self._beyond: int | None = None  # number of the line that needs the first job too many
         self._unrouted: list[Fault] = []
@@ -233,7 +154,9 @@ class Cut:
         if ordinal != self.total:
             raise ValueError(f"line {ordinal} came where {self.total} was due")
         self.total += 1
-        found = self._try_all(self._chooser.choose, ordinal, number, envelope)
+        way = self._ways.get((envelope.url, envelope.model))
+        found = None if way is None else self._follow(way, ordinal, number, envelope)
+        found = found or self._try_all(self._chooser.choose, ordinal, number, envelope)
         if isinstance(found, Unplaced):
             self._reject(ordinal, number, found.rejection, envelope, found.choice)
             return None
@@ -243,11 +166,49 @@ class Cut:
         """Put a line into a part of the first target that can have it; return the first refusal where none can."""
         found = self._try(pick, ordinal, number, envelope)
         if not isinstance(found, Unplaced):
+            if self._quick and pick is self._chooser.choose:
+                self._remember(envelope, found)
             return found
+        return self._try_others(found, ordinal, number, envelope)
+
+    def _try_others(self, found: Choice | Unplaced, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced:
+        """Put a line that one target cannot have into a part of the first other one that can."""
         first, tried = found, set[int]()
         while isinstance(found, Unplaced) and (further := self._further(found, tried)):
             found = self._try(further, ordinal, number, envelope)
         return first if isinstance(found, Unplaced) else found
+
+    def _remember(self, envelope: Envelope, choice: Choice) -> None:
+        """Note the way of a line that further ones of its url and model can go without being asked."""
+        assert self._latest_place is not None
+        lane, group, part = self._latest_place
+        if lane.plain and len(envelope.model) <= _LONGEST_MODEL:
+            if len(self._ways) >= MAX_PARTS:
+                self._ways.clear()
+            target = lane.target(choice.model, envelope.model)
+            self._ways[envelope.url, envelope.model] = _Way(choice, lane, target, group, part)
+
+    def _follow(self, way: _Way, ordinal: int, number: int, envelope: Envelope) -> Choice | Unplaced | None:
+        """Put a line where the last one of its url and model is, in one go.
+
+        None: something is not as it was with that one, and is left to the careful way, which does it all again.
+        """
+        part, body = way.part, envelope.body
+        if part.closed:
+            return None
+        try:
+            native = way.lane.quickly(native_id(part.mark, ordinal), body, way.choice.model, way.target)
+        except LineRejected as costly:
+            return self._try_others(Unplaced(costly, way.choice), ordinal, number, envelope)
+        if native is None or native.partition != part.partition:
+            self._latest[way.group] = part.partition if native is None else native.partition
+            return None
+        if not part.takes(native):
+            return None
+        self._grown.bytes += len(body)
+        part.add(ordinal, native)
+        self._sink.placed(part, ordinal, way.choice.model, body, native)
+        return way.choice
 
     def _further(self, refused: Unplaced, tried: set[int]) -> Pick | None:
         """Return what chooses for a line that was refused before anything was sent, see `Chooser.further`."""
@@ -337,8 +298,9 @@ class Cut:
         if part.mark != mark:
             native = same_place(native, lane.translate(native_id(part.mark, ordinal), body, model, own, metered=False))
         if removed:
-            native = replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
+            native = structs.replace(native, dropped=tuple(dict.fromkeys((*removed, *native.dropped))))
         part.add(ordinal, native)
+        self._latest_place = (lane, group, part)
         if asked:
             self.kept.sent(ordinal, asked)
         self._sink.placed(part, ordinal, model, body, native)

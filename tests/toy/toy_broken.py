@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from proxy_plugin.providers.base import LineIn, Native, Target
 from tests.toy.toy_lane import CAPABILITIES, ToyLane
 
@@ -16,10 +18,10 @@ class BrokenLane(ToyLane):
     def translate(self, line: LineIn, target: Target) -> Native:
         native = super().translate(line, target)
         if b"newline" in native.data:
-            return replace(native, data=native.data.replace(b"{", b"{\n", 1))
+            return structs.replace(native, data=native.data.replace(b"{", b"{\n", 1))
         if b"grows" in native.data:
             self._calls += 1
-            return replace(native, data=native.data + b" " * self._calls)
+            return structs.replace(native, data=native.data + b" " * self._calls)
         return native
 
 

@@ -33,6 +33,6 @@ def remarks(batch: ToyBatch, kind: int) -> list[StoredRow]:
     return [row for row in rows(batch.folder / "split" / REMARKS) if row.kind == kind]
 
 
-def embedding(custom_id: str) -> bytes:
-    body = {"model": "wool-e", "input": ["x"]}
+def embedding(custom_id: str, inputs: int = 1) -> bytes:
+    body = {"model": "wool-e", "input": ["x"] * inputs}
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": EMBEDDINGS, "body": body}).encode()

@@ -13,8 +13,8 @@ from proxy_plugin.lines.envelope import Envelope
 _GOLDEN, _RANGE = 0x9E3779B97F4A7C15, 2**64  # the golden ratio as a part of 2**64
 
 
-def turns(weights: Sequence[float]) -> Callable[[], int]:
-    """Return a function whose calls give places 0, 1, ... by weight: the same ones on every run.
+def turns(weights: Sequence[float], before: int = 0) -> Callable[[], int]:
+    """Return a function whose calls give places 0, 1, ... by weight: the same ones on every run, after those `before`.
 
     Each node counts the lines that come to it and shares them by multiples of the golden ratio. After n lines each
     share is right within a few lines, at every n: a hash or a random number would be off by its square root. And
@@ -25,7 +25,7 @@ def turns(weights: Sequence[float]) -> Callable[[], int]:
         return lambda: 0
     total = sum(map(Fraction, weights))
     ends = [int(end * _RANGE / total) for end in accumulate(map(Fraction, weights))][:-1]
-    at = 0
+    at = _GOLDEN * before % _RANGE
 
     def turn() -> int:
         nonlocal at
@@ -35,8 +35,8 @@ def turns(weights: Sequence[float]) -> Callable[[], int]:
     return turn
 
 
-def shared(weights: Sequence[float], picks: Sequence[Pick]) -> Pick:
-    turn = turns(weights)
+def shared(weights: Sequence[float], picks: Sequence[Pick], before: int = 0) -> Pick:
+    turn = turns(weights, before)
 
     def pick(line: Envelope) -> Choice:
         return picks[turn()](line)

@@ -178,7 +178,7 @@ def _model(answered: Sequence[StoredRow]) -> str | None:
 def _used(answered: Sequence[StoredRow]) -> Usage | None:
     """Return what all answers used, None where none says it."""
     found = [row.meta.usage for row in answered if row.meta.usage is not None]
-    names = Usage.__dataclass_fields__
+    names = Usage.__struct_fields__
     return Usage(**{name: sum(getattr(used, name) for used in found) for name in names}) if found else None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import structs
 
 from proxy_plugin.lines.fan_out.texts import entries, members, object_of
 from proxy_plugin.providers.base import LineIn, LineRejected, Native, request_id
@@ -51,8 +52,7 @@ class Fan(NamedTuple):
 _NOTHING = Fan((), 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Fanned(Native):
+class Fanned(Native, frozen=True, gc=False):
     """The records of one line with what stands between them; `inputs` are those of all. `longest`: bytes of one."""
 
     fan: Fan = _NOTHING
@@ -119,7 +119,7 @@ class Asking:
                 refused |= set(later.params)
                 more = self._fan(refused)
                 if more is None or more == fan:
-                    raise self._whole(later, replace(self._line, body=fan.bodies[0]), self._translate) from None
+                    raise self._whole(later, structs.replace(self._line, body=fan.bodies[0]), self._translate) from None
                 fan = more
 
     def _fan(self, refused: Collection[str]) -> Fan | None:
@@ -222,13 +222,13 @@ def _copies(line: LineIn, fan: Fan, n: int, body: bytes, translate: Callable[[Li
     for place in range(1, fan.times):
         asked = _request(line, fan, n * fan.times + place, body)
         if seed is None and own in native.data:
-            yield replace(native, data=native.data.replace(own, asked.native_id.encode()))
+            yield structs.replace(native, data=native.data.replace(own, asked.native_id.encode()))
         else:
-            yield translate(asked if seed is None else replace(asked, body=_with_seed(body, seed, place)))
+            yield translate(asked if seed is None else structs.replace(asked, body=_with_seed(body, seed, place)))
 
 
 def _request(line: LineIn, fan: Fan, place: int, body: bytes) -> LineIn:
-    return replace(line, native_id=request_id(line.native_id, place, fan.requests), body=body)
+    return structs.replace(line, native_id=request_id(line.native_id, place, fan.requests), body=body)
 
 
 def _seed(body: bytes) -> int | None:

@@ -24,7 +24,8 @@ from proxy_plugin.lines.lane import TargetLane
 from proxy_plugin.lines.line_index import LineIndex
 from proxy_plugin.lines.manifest import ASSIGNMENT, BLOCK, REJECTED, Assignment, Heir, PartSpec
 from proxy_plugin.lines.row_store import FAILED, NOTE, OK, RowReader, Span, bucket_path, spans
-from proxy_plugin.lines.split import Cut, Files, SplitJob
+from proxy_plugin.lines.sinks.files import Files
+from proxy_plugin.lines.split import Cut, SplitJob
 from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import LineRejected, make_mark
 

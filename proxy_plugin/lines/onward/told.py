@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy_plugin.lines.manifest import BLOCK, REJECTED, Assignment
-from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, spans
+from proxy_plugin.lines.manifest import BLOCK, CACHED, REJECTED, Assignment
+from proxy_plugin.lines.row_store import NOTE, OK, RowReader, Span, StoredRow, bucket_path, buckets, places
 
 
 class Told(NamedTuple):
@@ -100,10 +100,31 @@ class ChosenRows:
         self._places: dict[tuple[int, int, bool], _Place] = {}  # of lines that went on: by place, part, whether late
         self._noted: dict[tuple[int, int], _Place] = {}  # what was noted of them: by place and store
         for store, path in self._paths.items():
-            for span in spans(path):
-                if not start <= span.ordinal < stop or not self._belongs(store, span):
-                    raise ValueError(f"the rows of part {self._parts[store]} hold a row of another part or batch")
-                self._consider(span.ordinal - start, store, span)
+            self._read_places(store, path, start)
+
+    def _read_places(self, store: int, path: Path, start: int) -> None:
+        """Consider every row of a store: most are answers, the first to their lines."""
+        own, kinds, answers, count = self._parts[store], self._kinds, self._answers, len(self._kinds)
+        for ordinal, part, kind, offset, length in places(path):
+            at = ordinal - start
+            if not 0 <= at < count or (part != own and kind != NOTE):
+                raise ValueError(f"the rows of part {own} hold a row of another part or batch")
+            if kind == OK and not kinds[at] and at not in self._onward:
+                kinds[at] = OK
+                answers.stores[at], answers.offsets[at], answers.lengths[at] = store, offset, length
+            else:
+                self._consider(at, store, Span(ordinal, part, kind, offset, length))
+
+    def answer(self, at: int) -> tuple[int, Path, int, int] | None:
+        """Return part, file, offset and length of the answer of a line that one part has had, and noted nothing of.
+
+        None for any other line.
+        """
+        if self._kinds[at] != OK or self._notes.stores[at] >= 0:
+            return None
+        store, offset, length = self._answers.stores[at], self._answers.offsets[at], self._answers.lengths[at]
+        part = self._parts[store]
+        return (part, self._paths[store], offset, length) if part < CACHED else None
 
     def told(self, reader: RowReader, at: int, part: int) -> Told:
         """Return what is told of a line that the split, or a cut, has put into this part."""
@@ -121,9 +142,6 @@ class ChosenRows:
 
     def _told_by(self, reader: RowReader, at: int, had: Onward, place: _Place | None) -> Told:
         return Told(had.part, self._read(reader, place), self._read(reader, self._noted.get((at, had.remarks))))
-
-    def _belongs(self, store: int, span: Span) -> bool:
-        return span.kind == NOTE or span.part == self._parts[store]
 
     def _consider(self, at: int, store: int, span: Span) -> None:
         if at in self._onward:

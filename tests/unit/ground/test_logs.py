@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy_plugin.ground.errors import ConfigError
-from proxy_plugin.ground.logs import TRACE_ID, JsonLines, event, setup
+from proxy_plugin.ground.logs import TEXT, TRACE_ID, JsonLines, event, learn, setup
 from proxy_plugin.ground.masking import Masker
 from proxy_plugin.providers.base import Refused, TryLater
 
@@ -200,3 +200,23 @@ def test_names_are_written_as_they_are_although_a_dummy_key_is_the_same_word(log
     found = log.last
     assert (found["workspace"], found["virtual_key"], found["caller"]) == ("production", "dev", "dev")
     assert (found["slug"], found["said"]) == ("production", "*** key")
+
+
+def test_text_is_one_line_for_people_without_secrets(log: Log) -> None:
+    setup("info", Masker([SECRET]), log.stream, style=TEXT)
+    event(LOGGER, "listening", host="127.0.0.1", port=1, key=SECRET, said='a "b" c\nd', none=None, parts=[1])
+    event(LOGGER, "quiet", level=logging.DEBUG)
+    [line] = log.text.splitlines()
+    assert line[8:].startswith(" info    listening  host=127.0.0.1 port=1 key=")
+    assert line.endswith(r'said="a \"b\" c\nd" parts=[1]')
+    assert SECRET not in line
+
+
+def test_other_secrets_are_learnt_and_the_style_stays(log: Log) -> None:
+    setup("warning", Masker([]), log.stream, style=TEXT)
+    learn(Masker([SECRET]))
+    event(LOGGER, "told", level=logging.WARNING, key=SECRET)
+    event(LOGGER, "not told")
+    [line] = log.text.splitlines()
+    assert " warning told  key=" in line
+    assert SECRET not in line

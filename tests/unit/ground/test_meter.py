@@ -41,6 +41,13 @@ def test_a_line_that_never_ends_is_ended(work: object) -> None:
     assert done
 
 
+def test_a_function_that_never_ends_is_ended() -> None:
+    with Meter(LITTLE) as meter:
+        with pytest.raises(TooCostly):
+            meter.run(1, stubborn)
+        assert meter.run(1, str, 7) == "7"
+
+
 def test_a_large_line_may_take_more() -> None:
     with Meter(Allowance(seconds=0.0, seconds_per_mb=10.0)) as meter:
         with meter.line(2**20):

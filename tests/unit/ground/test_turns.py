@@ -199,3 +199,14 @@ async def test_a_workspace_that_is_full_holds_no_other_up() -> None:
 async def enter(turns: Turns, workspace: str) -> None:
     async with turns.turn(workspace):
         pass
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=30))
+def test_who_is_in_turn_begins_something_first(done: list[tuple[str, bool]]) -> None:
+    slots, number = Slots[int](100), 0
+    for workspace, ends in done:
+        for begun in slots.fill({each: [number := number + 1] for each in {workspace, "a"}}):
+            if ends:
+                slots.end(begun)
+    told = slots.in_turn("edcba")
+    assert [slots.workspace(item) for item in slots.fill({name: [ord(name) + 1000] for name in "abcde"})] == told

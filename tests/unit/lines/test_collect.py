@@ -6,14 +6,17 @@ import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from proxy_plugin.lines.collect import CollectFacts, bounded_lines, collect, one_line
+from proxy_plugin.lines.collect import CollectFacts, _Rows, bounded_lines, collect, one_line
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.row_store import ERROR, FAILED, OK, StoredRow, rows
 from proxy_plugin.providers.base import Usage, native_id
-from tests.toy.toy_batch import ToyBatch, chat
+from tests.toy.toy_batch import ToyBatch, chat, files_below
 from tests.toy.toy_service import answer_text
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -173,3 +176,45 @@ def test_a_result_line_is_never_held_beyond_its_limit(tmp_path: Path) -> None:
 def test_line_breaks_between_tokens_never_reach_a_row() -> None:
     assert one_line(b'{\r\n "a": "b\\nc"\n}') == b'{   "a": "b\\nc" }'
     assert one_line(b'{"a":1}') == b'{"a":1}'
+
+
+def _result(part: PartSpec, ordinal: int, kind: str) -> bytes:
+    """Return a result of one of many kinds, of a line of the part or of none."""
+    mark, plain = part.mark, woven(part, ordinal)
+    kinds = {
+        "answer": plain,
+        "answer in more lines": plain.replace(b'"t"', b'"a\\u2028b\\n"'),
+        "failure": json.dumps([native_id(mark, ordinal), "torn", {"status": 429, "why": "no wool"}]).encode(),
+        "expired": late(part, ordinal),
+        "cancelled": late(part, ordinal, "halted"),
+        "another mark": woven(part, ordinal, mark="0123456789"),
+        "capitals": plain.replace(mark.encode(), mark.upper().encode()),
+        "too long an id": plain.replace(mark.encode(), mark.encode() + b"0"),
+        "one of two requests": plain.replace(b'", "woven"', b'0002", "woven"'),
+        "tokens that none has": plain.replace(b'"read": 1', b'"read": %d' % 10**18),
+        "corrupt": plain[:-1],
+        "blank": b"",
+    }
+    return kinds[kind]
+
+
+_KINDS = (
+    *("answer", "answer", "answer in more lines", "failure", "expired", "cancelled", "another mark", "capitals"),
+    *("too long an id", "one of two requests", "tokens that none has", "corrupt", "blank"),
+)
+RESULTS = st.lists(st.tuples(st.integers(0, 13), st.sampled_from(_KINDS)), max_size=25)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(results=RESULTS, cancelled_as=st.sampled_from([None, "batch_expired"]))
+def test_answers_are_stored_as_all_rows_are(
+    batch: ToyBatch, results: list[tuple[int, str]], cancelled_as: str | None
+) -> None:
+    """The short way of an ordinary answer and the way of any row give the same bytes and facts."""
+    part = batch.manifest.parts[0]
+    lines = [_result(part, *each) for each in results]
+    facts = batch.collect(part, lines, cancelled_as=cancelled_as)
+    files = files_below(batch.folder / "rows-0")
+    with mock.patch.object(_Rows, "take", _Rows._take_any):
+        assert batch.collect(part, lines, cancelled_as=cancelled_as) == facts
+    assert files_below(batch.folder / "rows-0") == files

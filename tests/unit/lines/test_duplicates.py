@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.lines.duplicates import IDS_IN_MEMORY, Duplicate, DuplicateIds, Duplicates
+from proxy_plugin.lines.duplicates import IDS_IN_MEMORY, Buckets, Duplicate, DuplicateIds, Duplicates, settle
+
+DRAWN = 1_214_956_992_497_571_439  # a modulus as scans draw theirs
 
 
 class Colliding(str):
@@ -104,3 +107,37 @@ def test_a_missing_folder_is_made_and_removed(tmp_path: Path) -> None:
         assert scratch.is_dir()
         assert duplicates.settle(lambda _: "same").total == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    ids=some_ids,
+    cuts=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    in_memory=st.sampled_from([1, 5, 20, IDS_IN_MEMORY]),
+    modulus=st.sampled_from([2**61 - 1, 3]),
+)
+def test_ranges_in_blocks_have_the_duplicates_of_a_dictionary(
+    ids: list[str], cuts: tuple[int, int], in_memory: int, modulus: int
+) -> None:
+    """Whatever their hashes do: with a modulus of 3 they say next to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
+        saved = [(Path(folder, str(n)), start) for n, start in enumerate(places[:-1])]
+        for (path, start), stop in zip(saved, places[1:], strict=True):
+            buckets = Buckets(path, modulus, in_memory=in_memory)
+            for ordinal, custom_id in enumerate(ids[start:stop]):
+                buckets.add(ordinal, custom_id)
+            buckets.save()
+        assert settle(partial(Buckets.read, saved), ids.__getitem__) == by_a_dictionary(ids)
+
+
+@pytest.mark.parametrize("form", ["ticket-{:08d}", "{}", "{:x}", "row {} of the file"])
+def test_ids_that_are_counted_up_fill_all_buckets_alike(form: str, tmp_path: Path) -> None:
+    """The bucket with the most ids is what the search needs memory for."""
+    buckets = Buckets(tmp_path / "ids", DRAWN)
+    for ordinal in range(20_000):
+        buckets.add(ordinal, form.format(ordinal))
+    buckets.save()
+    sizes = [sum(1 for _ in Buckets.read([(tmp_path / "ids", 0)], bucket)) for bucket in range(256)]
+    assert sum(sizes) == 20_000
+    assert max(sizes) < 3 * 20_000 / 256

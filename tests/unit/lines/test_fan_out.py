@@ -210,8 +210,8 @@ class _Nowhere:
     def append(self, *pieces: bytes) -> None:
         pass
 
-    def sync(self) -> None:
-        pass
+    def finish(self) -> str:
+        return ""
 
 
 @pytest.mark.usefixtures("toys")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from proxy_plugin.lines.collect import CollectFacts
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.merge import MergeFacts
+from proxy_plugin.lines.merging.ordinary import Ordinary
 from proxy_plugin.lines.row_store import rows
 from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
@@ -139,7 +141,8 @@ def check_case(case: Case) -> None:
         facts = run.batch.merge(run.fates)
         check_rows(run, facts)
         first = files_below(Path(name, "merge"))
-        assert run.batch.merge(run.fates) == facts
+        with mock.patch.object(Ordinary, "add", return_value=False):  # each line by the way that takes any
+            assert run.batch.merge(run.fates) == facts
         assert files_below(Path(name, "merge")) == first
 
 

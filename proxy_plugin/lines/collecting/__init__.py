@@ -1,0 +1,1 @@
+"""Parts of the collect: ranges of large results, whose rows are joined."""
