@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Cursor(Protocol):
-    """The rows of one statement; a row is read by position and by name."""
+    """The rows of one statement; a row is read by position."""
 
     @property
     def rowcount(self) -> int:

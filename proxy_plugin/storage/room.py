@@ -2,6 +2,7 @@
 
 Whatever is written is claimed first, so that many at once cannot fill the disk together, nor one workspace what is
 everybody's. A workspace's share counts its files, the working folders of its batches, and what is on its way there.
+Where replicas share them, each counts of the folders what it has of them, and at least the native documents of all.
 A byte of results counts three times, because it is written twice more, as a row and in a result file; so what has been
 fetched can always be ended.
 
@@ -15,12 +16,13 @@ Who asks has a rank, so that what is paid for is never shut out by what is not:
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy_plugin.ground.errors import NoSpace
-from proxy_plugin.storage.tables import files
+from proxy_plugin.storage.tables import files, holdings
 from proxy_plugin.storage.working import Working
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from proxy_plugin.storage.space import Space
 
 AHEAD = 64 * 2**20  # bytes that are claimed at most before they have come, whatever was announced
+KNOWN_SECONDS = 5.0  # for which it is not asked again what the batches of all replicas hold
+MOST_KNOWN = 10_000  # workspaces of which that is kept
 
 
 class DiskFull(NoSpace):
@@ -67,10 +71,14 @@ class Shares:
 
 
 class Room:
-    """What may still be written. `claims` are bytes by workspace that neither a row nor a folder accounts for yet."""
+    """What may still be written. `claims` are bytes by workspace that neither a row nor a folder accounts for yet.
 
-    def __init__(self, registry: Registry, space: Space, shares: Shares) -> None:
-        self._registry, self._space, self._shares = registry, space, shares
+    `shared`: other replicas have batches of the same workspaces in work.
+    """
+
+    def __init__(self, registry: Registry, space: Space, shares: Shares, *, shared: bool = False) -> None:
+        self._registry, self._space, self._shares, self._shared = registry, space, shares, shared
+        self._known: dict[str, tuple[float, int]] = {}  # by workspace: when it was asked for, bytes of documents
         self.claims: dict[str, int] = {}
         self.working = Working()
 
@@ -89,9 +97,22 @@ class Room:
     async def _require_share(self, workspace: str, count: int, rank: Rank) -> None:
         most = int(min(self._shares.workspace, self._space.size() * self._shares.part_of_disk) * rank.share)
         # In this order: what ends meanwhile counts twice, as a claim and as a row, never not at all.
-        claimed = self.claims.get(workspace, 0) + self.working.of(workspace)
-        if await self._registry.read(files.stored_bytes, workspace) + claimed + count > most:
+        claimed, working = self.claims.get(workspace, 0), self.working.of(workspace)
+        if self._shared and rank == NEW:  # what is paid for is not shut out by what others hold
+            working = max(working, await self._documents(workspace))
+        if await self._registry.read(files.stored_bytes, workspace) + claimed + working + count > most:
             raise WorkspaceFull(most)
+
+    async def _documents(self, workspace: str) -> int:
+        """Return how many bytes of documents the batches of all replicas have, as of a few seconds ago."""
+        asked, found = self._known.get(workspace, (-math.inf, 0))
+        if time.monotonic() - asked >= KNOWN_SECONDS:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[workspace] = time.monotonic(), found  # nobody else asks meanwhile
+            found = await self._registry.scan(holdings.documents, workspace)
+            self._known[workspace] = time.monotonic(), found
+        return found
 
     def change(self, workspace: str | None, count: int, weight: int) -> None:
         """Set `count` bytes aside, which count so many times in the workspace; negative gives them back."""

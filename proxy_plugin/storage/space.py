@@ -6,20 +6,30 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 LOOK_SECONDS = 1.0  # between two questions to the file system
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Space:
-    """What the disk under a folder can still take beside what is already claimed and not yet written."""
+class Disk(NamedTuple):
+    """Bytes of a file system: all, and those that are free."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    total: int
+    free: int
+
+
+class Space:
+    """What the disk under a folder can still take beside what is already claimed and not yet written.
+
+    `made_again` makes the folder where it has gone.
+    """
+
+    def __init__(self, folder: Path, made_again: Callable[[], object] | None = None) -> None:
+        self._folder, self._made_again = folder, made_again
         self._room = self._size = 0
         self._unwritten = 0
         self._looked = float("-inf")
@@ -38,9 +48,19 @@ class Space:
         moment = time.monotonic()
         if moment - self._looked >= LOOK_SECONDS:
             self._looked = moment
-            disk = os.statvfs(self._folder)
-            self._room = disk.f_bavail * disk.f_frsize - self._unwritten
-            self._size = disk.f_blocks * disk.f_frsize
+            self._size, free = self.disk()
+            self._room = free - self._unwritten
+
+    def disk(self) -> Disk:
+        """Return what the file system says now, whoever claims of it. Blocking."""
+        try:
+            found = os.statvfs(self._folder)
+        except FileNotFoundError:
+            if self._made_again is None:
+                raise
+            self._made_again()
+            found = os.statvfs(self._folder)
+        return Disk(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def claim(self, count: int) -> None:
         """Set `count` free bytes aside; negative gives them back."""

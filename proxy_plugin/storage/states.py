@@ -9,6 +9,7 @@ part        planned > staging > staged > creating > running > ended > stored > c
             planned > answering > stored (ordinary calls instead of a job)
             rescuing > collected | refused (its job has ended, or there will be none; failed lines go on to other parts)
 submission  intent > sent > accepted | refused | unknown;  unknown > accepted | absent
+            unknown > refused (its sender, who was stopped, tells late that the provider took nothing)
             accepted > refused (no quota), accepted > unknown (a job taken for ours showed another's mark)
 clearing    held > due > left; the row goes when nothing is left, and stays where that was given up
 """
@@ -49,7 +50,7 @@ PART: dict[str, frozenset[str]] = {
 SUBMISSION: dict[str, frozenset[str]] = {
     "intent": frozenset({"sent", "absent"}),
     "sent": frozenset({"accepted", "refused", "unknown"}),
-    "unknown": frozenset({"accepted", "absent"}),
+    "unknown": frozenset({"accepted", "absent", "refused"}),
     "accepted": frozenset({"refused", "unknown"}),
     "refused": frozenset(),
     "absent": frozenset(),
@@ -66,6 +67,11 @@ PART_ENDS = frozenset(state for state, after in PART.items() if not after)
 PART_OPEN = frozenset(PART) - PART_ENDS
 PART_FAILED = frozenset({"refused", "dropped"})  # ends in which no line of the part has an answer
 IN_FLIGHT = frozenset({"staging", "staged", "creating", "running"})  # what admission counts
+
+STATUSES = ("validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+SQL_STATUS = """CASE WHEN state IN ('completed', 'failed', 'expired', 'cancelled') THEN state
+    WHEN cancelling_at IS NOT NULL THEN 'cancelling' WHEN state IN ('validating', 'splitting') THEN 'validating'
+    WHEN state = 'running' THEN 'in_progress' ELSE 'finalizing' END"""  # what `public_status` says of a row
 
 
 class IllegalStep(Exception):

@@ -22,7 +22,8 @@ CREATE TABLE turns (
 
 ALTER TABLE workspaces ADD COLUMN files BIGINT NOT NULL DEFAULT 0;
 
-INSERT OR IGNORE INTO workspaces (name, bytes) SELECT DISTINCT workspace, 0 FROM uploads WHERE state = 'pending';
+INSERT INTO workspaces (name, bytes) SELECT DISTINCT workspace, 0 FROM uploads WHERE state = 'pending'
+    ON CONFLICT (name) DO NOTHING;
 
 UPDATE workspaces SET files =
     (SELECT COUNT(*) FROM files f WHERE f.workspace = workspaces.name AND f.removed_at IS NULL)

@@ -10,7 +10,7 @@ from collections import Counter
 from operator import itemgetter
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import queues
+from proxy_plugin.storage.tables import WOKEN, queues
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.queues import NO_PLACE, Queued
 
@@ -57,7 +57,7 @@ def wake_first(conn: Connection, most: int) -> None:
     """Let the engine look at the part whose turn it is at once, if it is anybody's."""
     part = first(conn, most)
     if part is not None:
-        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", (part.batch_id, part.n))
+        conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND n = ?", (part.batch_id, part.n))
 
 
 def others_wait(conn: Connection, part: PartRow, workspace: str) -> bool:

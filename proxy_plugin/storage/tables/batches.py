@@ -9,7 +9,7 @@ import msgspec
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import clearings, columns, holdings, many, one, waits
+from proxy_plugin.storage.tables import WOKEN, charges, clearings, columns, holdings, many, one, waits, webhooks
 
 RETRY_WINDOW = 30 * 60.0  # a create that says it is a retry equals one this recent
 UNSEEN_WINDOW = 10 * 60.0  # a create whose reply the client did not get equals the next one within this time
@@ -59,6 +59,8 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     suspects: str | None = None  # JSON: lines of its file that a provider has refused together before
     cached: int = 0  # lines whose answers were at hand when they were split
+    identity: str | None = None  # JSON: whose key of LiteLLM's made it
+    webhook: str | None = None  # URL that is told of its end
 
     @property
     def stopping(self) -> str | None:
@@ -78,6 +80,7 @@ class NotCancellable(Exception):
 
 _COLUMNS = columns(BatchRow)
 _NAMED = ", ".join(f":{name}" for name in BatchRow.__struct_fields__)
+_GET = f"SELECT {_COLUMNS} FROM batches WHERE id = ?"
 
 
 def insert(conn: Connection, row: BatchRow, *, is_retry: bool, most: int | None = None) -> BatchRow:
@@ -102,13 +105,18 @@ def earlier(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | No
     return _by_key(conn, row) if row.idempotency_key else _repeated(conn, row, is_retry=is_retry)
 
 
-def _by_key(conn: Connection, row: BatchRow) -> BatchRow | None:
+def keyed(conn: Connection, row: BatchRow) -> BatchRow | None:
+    """Return the batch that a create with this Idempotency-Key made in the last 24 hours, whatever it asked for."""
     query = (
         f"SELECT {_COLUMNS} FROM batches WHERE workspace = ? AND idempotency_key = ? AND created_at > ?"
         " ORDER BY seq DESC LIMIT 1"
     )
     since = row.created_at - KEY_KEPT
-    earlier = one(BatchRow, conn.execute(query, (row.workspace, row.idempotency_key, since)))
+    return one(BatchRow, conn.execute(query, (row.workspace, row.idempotency_key, since)))
+
+
+def _by_key(conn: Connection, row: BatchRow) -> BatchRow | None:
+    earlier = keyed(conn, row)
     if earlier is not None and earlier.request_hash != row.request_hash:
         raise KeyReused
     return earlier
@@ -127,6 +135,12 @@ def _repeated(conn: Connection, row: BatchRow, *, is_retry: bool) -> BatchRow | 
     return earlier if unseen or (is_retry and age <= RETRY_WINDOW) else None
 
 
+def is_stopping(conn: Connection, batch_id: str) -> bool:
+    """Tell whether a batch has been cancelled, or its window is over: `BatchRow.stopping`, without the row."""
+    query = "SELECT 1 FROM batches WHERE id = ? AND (cancelling_at IS NOT NULL OR deadline_at IS NOT NULL)"
+    return conn.execute(query, (batch_id,)).fetchone() is not None
+
+
 def replied(conn: Connection, batch_id: str, now: float) -> None:
     """Remember that the client has been given the reply to its create."""
     conn.execute("UPDATE batches SET replied_at = ? WHERE id = ? AND replied_at IS NULL", (now, batch_id))
@@ -134,7 +148,13 @@ def replied(conn: Connection, batch_id: str, now: float) -> None:
 
 def get(conn: Connection, batch_id: str) -> BatchRow | None:
     """Return a batch of any workspace (the engine's view)."""
-    return one(BatchRow, conn.execute(f"SELECT {_COLUMNS} FROM batches WHERE id = ?", (batch_id,)))
+    return one(BatchRow, conn.execute(_GET, (batch_id,)))
+
+
+def trace_id(conn: Connection, batch_id: str) -> str | None:
+    """Return the trace id of the request that created a batch; None where there is no such batch."""
+    found = conn.execute("SELECT trace_id FROM batches WHERE id = ?", (batch_id,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def visible(conn: Connection, workspace: str, batch_id: str) -> BatchRow | None:
@@ -143,8 +163,34 @@ def visible(conn: Connection, workspace: str, batch_id: str) -> BatchRow | None:
     return row if row is not None and row.workspace == workspace else None
 
 
-def page(conn: Connection, workspace: str, *, after: str | None, limit: int) -> list[BatchRow] | None:
-    """Return up to `limit` batches, newest first, behind the cursor `after`; None if the cursor names nothing."""
+_AT = """ AND CASE WHEN EXISTS (SELECT 1 FROM parts p WHERE p.batch_id = batches.id)
+    THEN EXISTS (SELECT 1 FROM parts p WHERE p.batch_id = batches.id
+        AND (p.provider = :provider OR :provider IS NULL)
+        AND (p.slug IN (SELECT value FROM json_each(:slugs)) OR :slugs IS NULL))
+    ELSE EXISTS (SELECT 1 FROM json_each(batches.route, '$.targets') t
+        WHERE (json_extract(t.value, '$.provider') = :provider OR :provider IS NULL)
+        AND (json_extract(t.value, '$.slug') IN (SELECT value FROM json_each(:slugs)) OR :slugs IS NULL)) END"""
+
+_HAS = f""" AND ({states.SQL_STATUS} IN (SELECT value FROM json_each(:statuses)) OR :statuses IS NULL)
+    AND (created_at >= :since OR :since IS NULL)"""
+
+
+def page(
+    conn: Connection,
+    workspace: str,
+    *,
+    after: str | None,
+    limit: int,
+    provider: str | None = None,
+    slugs: list[str] | None = None,
+    statuses: list[str] | None = None,
+    since: int | None = None,
+) -> list[BatchRow] | None:
+    """Return up to `limit` batches, newest first, behind the cursor `after`; None if the cursor names nothing.
+
+    `provider` and `slugs` leave those that have parts there, or may get some; `statuses`, in OpenAI's words, and
+    `since`, Unix seconds, those that have one of them and were created then or later.
+    """
     start = None
     if after is not None:
         found = conn.execute("SELECT seq FROM batches WHERE id = ? AND workspace = ?", (after, workspace)).fetchone()
@@ -152,10 +198,16 @@ def page(conn: Connection, workspace: str, *, after: str | None, limit: int) -> 
             return None
         start = found[0]
     query = (
-        f"SELECT {_COLUMNS} FROM batches WHERE workspace = :workspace"
-        " AND (:start IS NULL OR seq < :start) ORDER BY seq DESC LIMIT :limit"
+        f"SELECT {_COLUMNS} FROM batches WHERE workspace = :workspace AND (seq < :start OR :start IS NULL)"
+        f"{'' if provider is None and slugs is None else _AT}{'' if statuses is None and since is None else _HAS}"
+        " ORDER BY seq DESC LIMIT :limit"
     )
-    return many(BatchRow, conn.execute(query, {"workspace": workspace, "start": start, "limit": limit}))
+    place = {"provider": provider, "slugs": _json(slugs), "statuses": _json(statuses), "since": since}
+    return many(BatchRow, conn.execute(query, {"workspace": workspace, "start": start, "limit": limit} | place))
+
+
+def _json(names: list[str] | None) -> str | None:
+    return None if names is None else msgspec.json.encode(names).decode()
 
 
 def wake(conn: Connection, batch_id: str) -> None:
@@ -190,6 +242,8 @@ def end(conn: Connection, /, batch: BatchRow, state: str, now: float, **changes:
     waits.all_over(conn, batch.id)
     clearings.keep_sealed(conn, batch.id)
     clearings.release(conn, batch.id)
+    charges.close(conn, batch.id)
+    webhooks.book(conn, batch.id, f"batch.{state}", now)
     return move(conn, batch, state, due_at=None, sealed=None, **{_END_FIELD[state]: int(now)}, **changes)
 
 
@@ -206,7 +260,7 @@ def cancel(conn: Connection, batch: BatchRow, now: float) -> BatchRow:
         if current.cancelling_at is not None and current.state == "merging":
             return current
         raise NotCancellable(states.public_status(current.state, cancelling=False))
-    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch.id,))
+    conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND due_at IS NOT NULL", (batch.id,))
     event(conn, batch.id, None, now, "cancel asked")
     return row
 
@@ -214,7 +268,7 @@ def cancel(conn: Connection, batch: BatchRow, now: float) -> BatchRow:
 def deadline(conn: Connection, batch: BatchRow, now: float) -> None:
     """Set the durable flag that the completion window is over, and wake the parts."""
     conn.execute("UPDATE batches SET deadline_at = COALESCE(deadline_at, ?) WHERE id = ?", (int(now), batch.id))
-    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch.id,))
+    conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND due_at IS NOT NULL", (batch.id,))
     event(conn, batch.id, None, now, "window over")
 
 
@@ -242,7 +296,7 @@ def armed(conn: Connection, batch_id: str, sealed: str | None, now: float) -> No
         " AND state IN ('validating', 'splitting', 'running', 'merging') RETURNING id"
     )
     if conn.execute(query, (sealed, batch_id)).fetchone() is not None:
-        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
+        conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
         event(conn, batch_id, None, now, "credentials given again")
     else:
         clearings.keep_sealed(conn, batch_id, sealed)
@@ -264,6 +318,16 @@ def without_files(conn: Connection, batch_ids: Iterable[str]) -> list[str]:
     return [each for each in ended(conn, batch_ids) if conn.execute(query, (each,)).fetchone()]
 
 
+def ledgers(conn: Connection, batch_ids: Iterable[str]) -> dict[str, str | None]:
+    """Return after which file the ledger of each batch is named, "" where it has none, None while it has not ended."""
+    query = (
+        "SELECT b.id, b.state, COALESCE(b.output_file_id, b.error_file_id), EXISTS (SELECT 1 FROM files f"
+        " WHERE f.id IN (b.output_file_id, b.error_file_id) AND f.removed_at IS NULL) FROM batches b WHERE b.id = ?"
+    )
+    rows = [row for each in batch_ids if (row := conn.execute(query, (each,)).fetchone()) is not None]
+    return {row[0]: (row[2] or "" if row[3] else "") if row[1] in states.BATCH_ENDS else None for row in rows}
+
+
 def workspaces(conn: Connection, batch_ids: Iterable[str]) -> dict[str, str]:
     """Return whose each of the batches is."""
     found = (conn.execute("SELECT id, workspace FROM batches WHERE id = ?", (each,)).fetchone() for each in batch_ids)
@@ -273,6 +337,15 @@ def workspaces(conn: Connection, batch_ids: Iterable[str]) -> dict[str, str]:
 def by_state(conn: Connection) -> dict[str, int]:
     """Return how many batches there are in each state that a batch is in."""
     return {row[0]: row[1] for row in conn.execute("SELECT state, COUNT(*) FROM batches GROUP BY state")}
+
+
+def past_window(conn: Connection, before: float) -> int:
+    """Return how many batches have not ended although their window was over at a moment."""
+    query = (
+        "SELECT COUNT(*) FROM batches WHERE state IN ('validating', 'splitting', 'running', 'merging')"
+        " AND expires_at < ?"
+    )
+    return int(conn.execute(query, (before,)).fetchone()[0])
 
 
 def live_ids(conn: Connection) -> set[str]:

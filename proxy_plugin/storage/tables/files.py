@@ -6,6 +6,8 @@ batches go on reading the bytes, which go when none needs them (`removable`, `ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from proxy_plugin.storage import states
@@ -20,7 +22,10 @@ _VISIBLE = "hidden_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 
 
 class FileRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One file. `facts` is the JSON of `scan.Facts` once `state` is `processed`."""
+    """One file. `facts` is the JSON of `scan.Facts` once `state` is `processed`.
+
+    `wish` is what was said with its upload of where its batches go: JSON, `provider` and `models`.
+    """
 
     id: str
     workspace: str
@@ -36,6 +41,7 @@ class FileRow(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: int | None = None
     due_at: float | None = None
     tries: int = 0
+    wish: str | None = None
 
 
 _COLUMNS = columns(FileRow)
@@ -72,6 +78,12 @@ def get(conn: Connection, file_id: str) -> FileRow | None:
     return one(FileRow, conn.execute(f"SELECT {_COLUMNS} FROM files WHERE id = ?", (file_id,)))
 
 
+def same_bytes(conn: Connection, one_id: str, other_id: str) -> bool:
+    """Tell whether two files, of which the bytes may be gone, hold the same."""
+    row, other = get(conn, one_id), get(conn, other_id)
+    return row is not None and other is not None and row.sha256 == other.sha256 != ""
+
+
 def page(
     conn: Connection,
     workspace: str,
@@ -92,8 +104,8 @@ def page(
     down = order == "desc"
     query = (
         f"SELECT {_COLUMNS} FROM files WHERE workspace = :workspace AND {_VISIBLE}"
-        " AND (:purpose IS NULL OR purpose = :purpose)"
-        f" AND (:start IS NULL OR seq {'<' if down else '>'} :start)"
+        " AND (purpose = :purpose OR :purpose IS NULL)"
+        f" AND (seq {'<' if down else '>'} :start OR :start IS NULL)"
         f" ORDER BY seq {'DESC' if down else 'ASC'} LIMIT :limit"
     )
     values = {"workspace": workspace, "now": now, "purpose": purpose, "start": start, "limit": limit}
@@ -146,6 +158,13 @@ def mark_removed(conn: Connection, file_id: str, now: float) -> bool:
         return False
     holdings.add(conn, found[0], -found[1], -1)
     return True
+
+
+def kept_of(conn: Connection, file_ids: Iterable[str]) -> set[str]:
+    """Return those of the files whose bytes are kept."""
+    query = "SELECT id FROM files WHERE id = ? AND removed_at IS NULL"
+    found = (conn.execute(query, (each,)).fetchone() for each in file_ids)
+    return {row[0] for row in found if row is not None}
 
 
 def kept(conn: Connection) -> set[str]:

@@ -12,7 +12,7 @@ from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.errors import ConstraintError
-from proxy_plugin.storage.tables import batches, clearings, columns, many, one, queues, waits
+from proxy_plugin.storage.tables import WOKEN, batches, clearings, columns, many, one, queues, waits
 
 
 class PartRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,9 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     the provider counts as completed, as failed.
     `unnamed`: of some of those it does not name the results yet. `readings`: how often results were too few.
     `ask`: the job is to be looked at before the next reading.
+
+    Where replicas share batches, `stored` names the folder of whole native files that is published, and `beside` is
+    what the adapter has noted beside the part's document.
     """
 
     native: dict[str, str]
@@ -91,6 +94,8 @@ class StoredResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     readings: int = 0
     ask: bool = False
     held: tuple[int, int] | None = None
+    beside: str | None = None
+    stored: str | None = None
 
     def text(self) -> str:
         """Return the value of the column `results`."""
@@ -148,6 +153,7 @@ def refusal_of(part: PartRow) -> StoredRefusal | None:
 
 _COLUMNS = columns(PartRow)
 _NAMED = ", ".join(f":{name}" for name in PartRow.__struct_fields__)
+_GET = f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? AND n = ?"
 _IN_FLIGHT = ", ".join(f"'{state}'" for state in sorted(states.IN_FLIGHT))
 
 
@@ -161,7 +167,7 @@ def insert(conn: Connection, row: PartRow) -> None:
 
 def get(conn: Connection, batch_id: str, n: int) -> PartRow | None:
     """Return one part."""
-    return one(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? AND n = ?", (batch_id, n)))
+    return one(PartRow, conn.execute(_GET, (batch_id, n)))
 
 
 def of_batch(conn: Connection, batch_id: str) -> list[PartRow]:
@@ -169,11 +175,15 @@ def of_batch(conn: Connection, batch_id: str) -> list[PartRow]:
     return many(PartRow, conn.execute(f"SELECT {_COLUMNS} FROM parts WHERE batch_id = ? ORDER BY n", (batch_id,)))
 
 
-def postpone(conn: Connection, batch_id: str, n: int, due_at: float) -> None:
-    """Look at the part again at `due_at` and count the try."""
+def postpone(conn: Connection, batch_id: str, n: int, due_at: float, held_until: float | None = None) -> None:
+    """Look at the part again at `due_at` and count the try.
+
+    `held_until`: until then its provider has asked to be left alone, and waking the part is no excuse.
+    """
     conn.execute(
-        "UPDATE parts SET due_at = ?, tries = tries + 1 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL",
-        (due_at, batch_id, n),
+        "UPDATE parts SET due_at = ?, held_until = ?, tries = tries + 1"
+        " WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL",
+        (due_at, held_until, batch_id, n),
     )
 
 
@@ -217,6 +227,13 @@ def change(conn: Connection, /, part: PartRow, **changes: Any) -> PartRow:
     return _update(conn, part, changes)
 
 
+def rest(conn: Connection, part: PartRow, due_at: float) -> None:
+    """Look at a part again at `due_at`; nothing else is new. Raises IllegalStep where it has moved."""
+    query = "UPDATE parts SET due_at = ? WHERE batch_id = ? AND n = ? AND state = ?"
+    if not conn.execute(query, (due_at, part.batch_id, part.n, part.state)).rowcount:
+        raise states.IllegalStep(f"part is no longer {part.state}")
+
+
 def _update(conn: Connection, part: PartRow, values: dict[str, Any]) -> PartRow:
     sets = ", ".join(f"{name} = :{name}" for name in values)
     query = f"UPDATE parts SET {sets} WHERE batch_id = :id AND n = :n AND state = :was RETURNING {_COLUMNS}"
@@ -251,10 +268,11 @@ def all_ended(conn: Connection, batch_id: str) -> bool:
 def wake(conn: Connection, part: PartRow) -> None:
     """Let the engine look at the part at once."""
     conn.execute(
-        "UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL", (part.batch_id, part.n)
+        f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND n = ? AND due_at IS NOT NULL",
+        (part.batch_id, part.n),
     )
 
 
 def wake_all(conn: Connection, batch_id: str) -> None:
     """Let the engine look at once at all parts of a batch that have not ended."""
-    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))
+    conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND due_at IS NOT NULL", (batch_id,))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.tables import WOKEN
 
 NO_ROOM = "waits for room on its virtual key"
 NO_TURN = "waits until the account's last create is resolved"
@@ -63,7 +64,7 @@ def anybody(conn: Connection, slug: str, note: str = NO_ROOM) -> bool:
 def length(conn: Connection, slug: str, note: str, most: int) -> int:
     """Return how many wait; `most` of them are counted."""
     asked = {"slug": slug, "state": _STATE[note], "note": note, "most": most}
-    query = f"SELECT COUNT(*) FROM (SELECT 1 FROM parts WHERE {_WAITS} LIMIT :most)"
+    query = f"SELECT COUNT(*) FROM (SELECT 1 FROM parts WHERE {_WAITS} LIMIT :most) t"
     return int(conn.execute(query, asked).fetchone()[0])
 
 
@@ -71,7 +72,7 @@ def wake_first(conn: Connection, slug: str) -> None:
     """Let the engine look at the first that waits for room at once."""
     part = first(conn, slug)
     if part is not None:
-        conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND n = ?", (part.batch_id, part.n))
+        conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND n = ?", (part.batch_id, part.n))
 
 
 def wake_firsts(conn: Connection) -> None:
@@ -88,7 +89,7 @@ def call_first(conn: Connection, slug: str) -> None:
     """
     part = first(conn, slug, NO_TURN)
     if part is not None:
-        query = "UPDATE parts SET due_at = 0, note = ? WHERE batch_id = ? AND n = ?"
+        query = f"UPDATE parts SET due_at = {WOKEN}, note = ? WHERE batch_id = ? AND n = ?"
         conn.execute(query, (CALLED, part.batch_id, part.n))
         served(conn, slug, part.workspace, NO_TURN)
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, columns, cuts, many, parts, submissions
+from proxy_plugin.storage.tables import WOKEN, batches, columns, cuts, many, parts, submissions
 from proxy_plugin.storage.tables.parts import PartRow
 
 RESCUING = "rescuing"
@@ -117,4 +117,4 @@ def totals(conn: Connection) -> dict[str, int]:
 
 def wake(conn: Connection, batch_id: str) -> None:
     """Let the engine look at once at the parts of a batch whose lines are to go on."""
-    conn.execute("UPDATE parts SET due_at = 0 WHERE batch_id = ? AND state = ?", (batch_id, RESCUING))
+    conn.execute(f"UPDATE parts SET due_at = {WOKEN} WHERE batch_id = ? AND state = ?", (batch_id, RESCUING))

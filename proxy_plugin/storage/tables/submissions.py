@@ -36,11 +36,13 @@ class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: float | None = None
     ended_at: float | None = None
     guessed: int = 0  # taken to be absent without a proof, and the part was to be sent again
+    sender: str | None = None  # the replica that may still send it; None: none does
     doubled_job: str | None = None  # a job of the part that was made besides the one followed, after such a guess
 
 
 _COLUMNS = columns(SubmissionRow)
 _NAMED = ", ".join(f":{name}" for name in SubmissionRow.__struct_fields__)
+_NEWEST = f"SELECT {_COLUMNS} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
 
 
 def undecided(conn: Connection, part: PartRow) -> SubmissionRow | None:
@@ -50,8 +52,7 @@ def undecided(conn: Connection, part: PartRow) -> SubmissionRow | None:
 
 
 def _newest(conn: Connection, part: PartRow) -> SubmissionRow | None:
-    query = f"SELECT {_COLUMNS} FROM submissions WHERE batch_id = ? AND part = ? ORDER BY n DESC LIMIT 1"
-    return one(SubmissionRow, conn.execute(query, (part.batch_id, part.n)))
+    return one(SubmissionRow, conn.execute(_NEWEST, (part.batch_id, part.n)))
 
 
 def accepted(conn: Connection, part: PartRow) -> SubmissionRow | None:
@@ -155,6 +156,20 @@ def move(conn: Connection, /, row: SubmissionRow, state: str, **changes: Any) ->
     return moved
 
 
+def open_of(conn: Connection, row: SubmissionRow) -> SubmissionRow | None:
+    """Return a submission as it is now, if it is still its part's newest and nobody has found out about it or acts."""
+    newest = one(SubmissionRow, conn.execute(_NEWEST, (row.batch_id, row.part)))
+    if newest is None or (newest.n, newest.sender) != (row.n, row.sender) or newest.revoking_at is not None:
+        return None
+    return newest if newest.state in {"sent", "unknown"} else None
+
+
+def sent_no_more(conn: Connection, row: SubmissionRow) -> None:
+    """Write down that its sender sends it no more, whatever became of it and whoever looks after it now."""
+    query = "UPDATE submissions SET sender = NULL WHERE batch_id = ? AND part = ? AND n = ? AND sender = ?"
+    conn.execute(query, (row.batch_id, row.part, row.n, row.sender))
+
+
 def jobs(conn: Connection, part: PartRow) -> list[str]:
     """Return every job that is certainly the part's own: followed, failed, or made twice by a guess."""
     query = (
@@ -186,7 +201,7 @@ def guesses(conn: Connection) -> list[tuple[str, int, int]]:
         " AND a.n > s.n AND a.sent_at IS NOT NULL)"
     )
     rows = conn.execute(
-        f"SELECT p.slug, SUM({again}), COUNT(s.doubled_job) FROM submissions s"
+        f"SELECT p.slug, COUNT(CASE WHEN {again} THEN 1 END), COUNT(s.doubled_job) FROM submissions s"
         " JOIN parts p ON p.batch_id = s.batch_id AND p.n = s.part WHERE s.guessed = 1 GROUP BY p.slug"
     )
     return [(row[0], row[1], row[2]) for row in rows]

@@ -5,7 +5,7 @@ A part's bytes live in the blob named by its id, and are counted to the workspac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -127,6 +127,13 @@ def expired(conn: Connection, before: float, limit: int = 100) -> list[str]:
     """Return ids of uploads that expired at or before this moment and still have the state of a pending one."""
     query = "SELECT id FROM uploads WHERE state = 'pending' AND expires_at <= ? LIMIT ?"
     return [row[0] for row in conn.execute(query, (before, limit))]
+
+
+def kept_of(conn: Connection, part_ids: Iterable[str]) -> set[str]:
+    """Return those of the parts whose bytes are kept."""
+    query = "SELECT id FROM upload_parts WHERE id = ? AND removed_at IS NULL"
+    found = (conn.execute(query, (each,)).fetchone() for each in part_ids)
+    return {row[0] for row in found if row is not None}
 
 
 def kept(conn: Connection) -> set[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import columns, one
+from proxy_plugin.storage.tables import WOKEN, columns, many, one
 
 BILLING = "billing"
 NEEDS_CREDENTIALS = "needs_credentials"
@@ -34,8 +34,9 @@ NO_PLACE = "no_place"
 PICTURES = "pictures"
 WORKSPACE_FULL = "workspace_full"
 DISK_FULL = "disk_full"
+STORE_AWAY = "store_unreachable"
 REASONS = (  # what a person can end comes first; a batch shows the oldest of the first reason that it has
-    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, INTERNAL_ERROR, WORK_BUDGET),
+    *(BILLING, NEEDS_CREDENTIALS, KEY_MISSING, WORKSPACE_FULL, DISK_FULL, STORE_AWAY, INTERNAL_ERROR, WORK_BUDGET),
     *(OUTCOME_UNKNOWN, JOB_UNREADABLE, PROVIDER_QUOTA),
     *(RATE_LIMITED, PROVIDER_PAUSE, PROVIDER_UNREACHABLE, PROVIDER_ERROR, PROVIDER_AT_WORK),
     *(RESULTS_LATE, NO_TURN, NO_ROOM, NO_PLACE, PICTURES),
@@ -79,6 +80,7 @@ class Waiting(NamedTuple):
 _COLUMNS = columns(WaitRow)
 _NAMES = WaitRow.__struct_fields__
 _NAMED = ", ".join(f":{name}" for name in _NAMES)
+_FOREMOST = f"SELECT {_COLUMNS} FROM waits WHERE batch_id = ? ORDER BY rank, since LIMIT 1"
 _SETS = ", ".join(f"{name} = excluded.{name}" for name in (*_NAMES, "rank") if name not in ("batch_id", "part"))
 
 
@@ -120,7 +122,8 @@ def wake_full(conn: Connection, most: int) -> None:
     for batch_id, part in conn.execute(query, (WORKSPACE_FULL, DISK_FULL, most)).fetchall():
         table, where = ("batches", "id = ?") if part == WHOLE else ("parts", "batch_id = ? AND n = ?")
         named = (batch_id,) if part == WHOLE else (batch_id, part)
-        conn.execute(f"UPDATE {table} SET due_at = 0 WHERE {where} AND due_at IS NOT NULL", named)
+        at_once = 0 if part == WHOLE else WOKEN
+        conn.execute(f"UPDATE {table} SET due_at = {at_once} WHERE {where} AND due_at IS NOT NULL", named)
 
 
 def get(conn: Connection, batch_id: str, part: int) -> WaitRow | None:
@@ -130,15 +133,14 @@ def get(conn: Connection, batch_id: str, part: int) -> WaitRow | None:
 
 def foremost(conn: Connection, batch_ids: Iterable[str]) -> dict[str, WaitRow]:
     """Return of each batch that waits for anything the wait to show: one read of an index each."""
-    query = f"SELECT {_COLUMNS} FROM waits WHERE batch_id = ? ORDER BY rank, since LIMIT 1"
-    found = (one(WaitRow, conn.execute(query, (batch_id,))) for batch_id in batch_ids)
+    found = (one(WaitRow, conn.execute(_FOREMOST, (batch_id,))) for batch_id in batch_ids)
     return {row.batch_id: row for row in found if row is not None}
 
 
 def of_batch(conn: Connection, batch_id: str) -> dict[int, WaitRow]:
     """Return the waits of a batch by part."""
-    rows = conn.execute(f"SELECT {_COLUMNS} FROM waits WHERE batch_id = ?", (batch_id,))
-    return {row["part"]: WaitRow(**dict(row)) for row in rows}
+    rows = many(WaitRow, conn.execute(f"SELECT {_COLUMNS} FROM waits WHERE batch_id = ?", (batch_id,)))
+    return {row.part: row for row in rows}
 
 
 def totals(conn: Connection) -> list[Waiting]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from proxy_plugin.storage import registry, states
+from proxy_plugin.storage import states
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, clearings, due, files, parts
 from proxy_plugin.storage.tables.clearings import ClearingRow
 from proxy_plugin.storage.tables.parts import PartRow
@@ -20,48 +17,45 @@ WAY = ("staged", "creating", "running", "ended", "stored", "collected")
 
 
 @pytest.fixture
-def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def conn(empty: Connection) -> Connection:
     """A database with a batch that merges and has one part, whose staging has begun."""
-    made = registry.connect(tmp_path / "registry.sqlite3")
-    registry.migrate(made)
-    files.insert(made, file_row())
-    batches.insert(made, batch_row(state="merging", sealed="sealed"), is_retry=False)
-    parts.insert(made, part_row(BATCH_ID, state="staging", due_at=0.0))
-    clearings.begin(made, part(made))
-    yield made
-    made.close()
+    files.insert(empty, file_row())
+    batches.insert(empty, batch_row(state="merging", sealed="sealed"), is_retry=False)
+    parts.insert(empty, part_row(BATCH_ID, state="staging", due_at=0.0))
+    clearings.begin(empty, part(empty))
+    return empty
 
 
-def part(conn: sqlite3.Connection) -> PartRow:
+def part(conn: Connection) -> PartRow:
     return parts.of_batch(conn, BATCH_ID)[0]
 
 
-def row(conn: sqlite3.Connection) -> ClearingRow:
+def row(conn: Connection) -> ClearingRow:
     found = clearings.get(conn, BATCH_ID, 0)
     assert found is not None
     return found
 
 
-def is_due(conn: sqlite3.Connection) -> bool:
+def is_due(conn: Connection) -> bool:
     return due.Due("clearing", BATCH_ID, 0) in due.of_workspace(conn, "one", NOW, 9)
 
 
-def move(conn: sqlite3.Connection, *states_: str) -> None:
+def move(conn: Connection, *states_: str) -> None:
     for state in states_:
         parts.move(conn, part(conn), state)
 
 
-def end(conn: sqlite3.Connection) -> None:
+def end(conn: Connection) -> None:
     batch = batches.get(conn, BATCH_ID)
     assert batch is not None
     batches.end(conn, batch, "completed", NOW)
 
 
-def stagings(conn: sqlite3.Connection) -> list[dict[str, str]]:
+def stagings(conn: Connection) -> list[dict[str, str]]:
     return clearings.stagings_of(row(conn))
 
 
-def test_each_staging_is_remembered_from_its_beginning(conn: sqlite3.Connection) -> None:
+def test_each_staging_is_remembered_from_its_beginning(conn: Connection) -> None:
     assert stagings(conn) == [{}]
     clearings.begin(conn, part(conn))
     assert stagings(conn) == [{}], "the first goes on"
@@ -77,7 +71,7 @@ def test_each_staging_is_remembered_from_its_beginning(conn: sqlite3.Connection)
 
 
 @pytest.mark.parametrize("place", range(len(WAY)))
-def test_a_part_that_is_not_over_keeps_its_objects(conn: sqlite3.Connection, place: int) -> None:
+def test_a_part_that_is_not_over_keeps_its_objects(conn: Connection, place: int) -> None:
     move(conn, *WAY[: place + 1])
     assert not is_due(conn)
     assert clearings.pending(conn, [BATCH_ID]) == {BATCH_ID}
@@ -87,12 +81,12 @@ ENDS = [("refused",), ("dropped",), ("cutting", "replaced"), ("staged", "creatin
 
 
 @pytest.mark.parametrize("way", ENDS)
-def test_a_part_that_ends_without_rows_is_cleared_at_once(conn: sqlite3.Connection, way: tuple[str, ...]) -> None:
+def test_a_part_that_ends_without_rows_is_cleared_at_once(conn: Connection, way: tuple[str, ...]) -> None:
     move(conn, *way)
     assert is_due(conn)
 
 
-def test_rows_are_ours_for_good_when_the_batch_has_ended(conn: sqlite3.Connection) -> None:
+def test_rows_are_ours_for_good_when_the_batch_has_ended(conn: Connection) -> None:
     move(conn, *WAY)
     end(conn)
     assert is_due(conn)
@@ -100,7 +94,7 @@ def test_rows_are_ours_for_good_when_the_batch_has_ended(conn: sqlite3.Connectio
     assert batches.get(conn, BATCH_ID).sealed is None  # type: ignore[union-attr]
 
 
-def test_what_is_audited_is_not_cleared(conn: sqlite3.Connection) -> None:
+def test_what_is_audited_is_not_cleared(conn: Connection) -> None:
     move(conn, *WAY)
     parts.change(conn, part(conn), due_at=NOW + 60)
     end(conn)
@@ -113,7 +107,7 @@ def test_what_is_audited_is_not_cleared(conn: sqlite3.Connection) -> None:
     assert row(conn).sealed == "sealed"
 
 
-def test_credentials_that_are_given_again_wake_it(conn: sqlite3.Connection) -> None:
+def test_credentials_that_are_given_again_wake_it(conn: Connection) -> None:
     move(conn, *WAY)
     end(conn)
     clearings.again(conn, row(conn), NOW, NOW + 600)
@@ -124,7 +118,7 @@ def test_credentials_that_are_given_again_wake_it(conn: sqlite3.Connection) -> N
     assert due.next_after(conn, -1.0) == 0.0
 
 
-def test_what_is_given_up_stays_for_the_operator_without_credentials(conn: sqlite3.Connection) -> None:
+def test_what_is_given_up_stays_for_the_operator_without_credentials(conn: Connection) -> None:
     move(conn, *WAY)
     with pytest.raises(states.IllegalStep):
         clearings.give_up(conn, row(conn))
@@ -138,7 +132,7 @@ def test_what_is_given_up_stays_for_the_operator_without_credentials(conn: sqlit
     assert (row(conn).sealed, is_due(conn)) == (None, False)
 
 
-def test_what_is_cleared_is_forgotten(conn: sqlite3.Connection) -> None:
+def test_what_is_cleared_is_forgotten(conn: Connection) -> None:
     clearings.done(conn, row(conn))
     assert clearings.get(conn, BATCH_ID, 0) is None
     clearings.staged(conn, part(conn), OBJECT)

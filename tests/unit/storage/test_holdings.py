@@ -6,29 +6,28 @@ import sqlite3
 from contextlib import suppress
 from importlib import resources
 
+import msgspec
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_plugin.storage import registry
+from proxy_plugin.storage import sqlite
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, holdings, uploads
+from proxy_plugin.storage.tables import batches, files, holdings, parts, uploads
 from proxy_plugin.storage.tables.uploads import Closed, TooMuch, UploadPartRow, UploadRow
-from tests.support.rows import batch_row, file_row
+from tests.support.rows import Fresh, batch_row, file_row, part_row
 
 COUNTED = """SELECT (SELECT COUNT(*) FROM files WHERE workspace = :w AND removed_at IS NULL)
  + (SELECT COUNT(*) FROM uploads WHERE workspace = :w AND state = 'pending')
  + (SELECT COUNT(*) FROM uploads u JOIN upload_parts p ON p.upload_id = u.id WHERE u.workspace = :w
     AND p.removed_at IS NULL)"""
 MOST = 6
+STOOD_AGAINST = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 
-def opened(*, version: int | None = None) -> sqlite3.Connection:
+def opened(version: int) -> sqlite3.Connection:
     made = sqlite3.connect(":memory:", isolation_level=None)
-    made.row_factory = sqlite3.Row
-    if version is None:
-        registry.migrate(made)
-        return made
     folder = resources.files("proxy_plugin.storage") / "sql"
     made.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     for number in range(1, version + 1):
@@ -49,8 +48,8 @@ def counted(conn: Connection, workspace: str) -> int:
 class Tenants:
     """Two workspaces that do what the routes and the housekeeping do."""
 
-    def __init__(self) -> None:
-        self.conn = opened()
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
         self.made = 0
 
     def act(self, what: str, which: int, workspace: str) -> None:
@@ -88,10 +87,14 @@ ACTS = st.sampled_from(
 
 
 @given(st.lists(st.tuples(ACTS, st.integers(1, 12), st.sampled_from(["a", "b"])), max_size=40))
-def test_the_sums_are_what_counting_says(acts: list[tuple[str, int, str]]) -> None:
-    there = Tenants()
+def test_the_sums_are_what_counting_says(fresh: Fresh, acts: list[tuple[str, int, str]]) -> None:
+    with fresh() as conn:
+        sums_are_what_counting_says(Tenants(conn), acts)
+
+
+def sums_are_what_counting_says(there: Tenants, acts: list[tuple[str, int, str]]) -> None:
     for what, which, workspace in acts:
-        with suppress(Closed, TooMuch, AssertionError, holdings.TooMany, sqlite3.IntegrityError):
+        with suppress(Closed, TooMuch, AssertionError, holdings.TooMany, *STOOD_AGAINST):
             there.conn.execute("SAVEPOINT one")
             there.act(what, which, workspace)
             there.conn.execute("RELEASE one")
@@ -114,7 +117,7 @@ def test_a_database_of_the_version_before_is_counted_once() -> None:
         "INSERT INTO upload_parts (id, upload_id, bytes, created_at, removed_at) VALUES ('p1', 'u1', 3, 1, NULL),"
         " ('p2', 'u2', 3, 1, NULL), ('p3', 'u3', 3, 1, 8);"
     )
-    registry.migrate(conn)
+    sqlite.migrate(conn)
     assert [(name, holdings.files(conn, name), counted(conn, name)) for name in ("a", "b")] == [
         ("a", 3, 3),
         ("b", 2, 2),
@@ -123,8 +126,8 @@ def test_a_database_of_the_version_before_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_only_open_batches_of_the_workspace_count(most: int) -> None:
-    conn = opened()
+def test_only_open_batches_of_the_workspace_count(empty: Connection, most: int) -> None:
+    conn = empty
     files.insert(conn, file_row())
     for n, state in enumerate(("completed", "failed", "expired", "cancelled")):
         batches.insert(conn, batch_row(f"batch_ended{n}", state=state), is_retry=False, most=most)
@@ -133,3 +136,18 @@ def test_only_open_batches_of_the_workspace_count(most: int) -> None:
     with pytest.raises(holdings.TooManyBatches):
         batches.insert(conn, batch_row("batch_more"), is_retry=False, most=most)
     batches.insert(conn, batch_row("batch_other", workspace="two"), is_retry=False, most=most)
+
+
+def test_documents_of_open_batches_of_the_workspace_count(empty: Connection) -> None:
+    files.insert(empty, file_row())
+    many = 2**33
+    for n, state in enumerate(("validating", "splitting", "running", "merging", "completed", "cancelled")):
+        batches.insert(empty, batch_row(f"batch_{n}", state=state), is_retry=False)
+        parts.insert(empty, part_row(f"batch_{n}", mark=f"mark-{n}", bytes=many << n, state="staging"))
+    batches.insert(empty, batch_row("batch_other", workspace="two"), is_retry=False)
+    parts.insert(empty, part_row("batch_other", mark="mark-other", bytes=7, state="accepted"))
+    cut = msgspec.structs.replace(part_row("batch_0", mark="mark-cut", bytes=5, state="replaced"), n=1)
+    parts.insert(empty, cut)
+    found = [holdings.documents(empty, each) for each in ("one", "two", "three")]
+    assert found == [many * (1 + 2 + 4 + 8), 7, 0]
+    assert {type(each) for each in found} == {int}

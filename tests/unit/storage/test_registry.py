@@ -1,4 +1,4 @@
-"""The database: durable, one writer, undone alone, and still able to store an id on a full disk."""
+"""The registry: writes in turns, undone alone; what SQLite has of its own."""
 
 from __future__ import annotations
 
@@ -15,17 +15,28 @@ from msgspec import structs
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import ConstraintError, DataDirBusy, SchemaTooNew, StorageError
-from proxy_plugin.storage.registry import Registry, connect
+from proxy_plugin.storage.opening import registry_of
+from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.sqlite import SqliteRegistry, connect
 from proxy_plugin.storage.tables import batches, cuts, parts
-from tests.support.rows import BATCH_ID, add_workspace, batch_row, part_row, workspaces
+from tests.support.postgres import Databases
+from tests.support.rows import BATCH_ID, add_workspace, batch_row, make_schema, part_row, workspaces
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    registry = Registry(tmp_path)
-    registry.open()
-    yield registry
-    registry.close()
+def registry(servers: Databases | None, tmp_path: Path) -> Iterator[Registry]:
+    made = registry_of(tmp_path, None if servers is None else servers.like("schema", make_schema))
+    made.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def of_sqlite(tmp_path: Path) -> Iterator[SqliteRegistry]:
+    made = SqliteRegistry(tmp_path)
+    made.open()
+    yield made
+    made.close()
 
 
 async def test_a_failing_write_in_a_group_is_undone_alone(registry: Registry) -> None:
@@ -42,6 +53,19 @@ async def test_a_failing_write_in_a_group_is_undone_alone(registry: Registry) ->
     )
     assert [type(r) for r in results] == [int, KeyError, int, ConstraintError]
     assert await registry.read(workspaces) == ["a", "b"]
+
+
+async def test_of_many_rows_at_once_one_that_may_not_be_undoes_all(registry: Registry) -> None:
+    def add(conn: Connection, names: str) -> int:
+        return conn.executemany(
+            "INSERT INTO workspaces (name, bytes) VALUES (?, ?)", [(each, 1) for each in names]
+        ).rowcount
+
+    results = await asyncio.gather(
+        *(registry.write(add, names) for names in ("ab", "cdc", "ef")), return_exceptions=True
+    )
+    assert [each if isinstance(each, int) else type(each) for each in results] == [2, ConstraintError, 2]
+    assert await registry.read(workspaces) == list("abef")
 
 
 async def test_many_concurrent_increments_lose_none(registry: Registry) -> None:
@@ -65,13 +89,13 @@ async def test_parts_of_the_schema_before_are_read_as_they_are(tmp_path: Path) -
             " VALUES ('file-1', 'one', 'batch', 'a', 1, '', 1, 'processed')"
         )
         for row, table, newer in (
-            (batch_row(), "batches", {"suspects", "cached"}),
+            (batch_row(), "batches", {"suspects", "cached", "identity", "webhook"}),
             (part_row(BATCH_ID, state="running"), "parts", {"cut", "way", "requests", "goes_on", "rescue"}),
         ):
             known = {name: value for name, value in structs.asdict(row).items() if name not in newer}
             names = ", ".join(f":{name}" for name in known)
             conn.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({names})", known)
-    registry = Registry(tmp_path)
+    registry = SqliteRegistry(tmp_path)
     registry.open()
     try:
         assert await registry.read(parts.of_batch, BATCH_ID) == [part_row(BATCH_ID, state="running")]
@@ -82,12 +106,12 @@ async def test_parts_of_the_schema_before_are_read_as_they_are(tmp_path: Path) -
 
 
 async def test_the_reader_cannot_write(registry: Registry) -> None:
-    with pytest.raises(StorageError, match="readonly"):
+    with pytest.raises(StorageError, match=r"read-?only"):
         await registry.read(add_workspace, "x")
 
 
-async def test_wal_and_full_synchronous(registry: Registry) -> None:
-    pragmas = await registry.read(
+async def test_wal_and_full_synchronous(of_sqlite: SqliteRegistry) -> None:
+    pragmas = await of_sqlite.read(
         lambda c: (c.execute("PRAGMA journal_mode").fetchone()[0], c.execute("PRAGMA synchronous").fetchone()[0])
     )
     assert pragmas == ("wal", 2)
@@ -101,17 +125,17 @@ def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
 
 
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
-    first = Registry(tmp_path)
+    first = SqliteRegistry(tmp_path)
     first.open()
     first.close()
     with sqlite3.connect(tmp_path / "registry.sqlite3") as conn:
         conn.execute("INSERT INTO schema_version VALUES (9999)")
     conn.close()
     with pytest.raises(SchemaTooNew):
-        Registry(tmp_path).open()
+        SqliteRegistry(tmp_path).open()
 
 
 async def test_what_the_database_refuses_is_told_in_the_words_of_storage(tmp_path: Path) -> None:
     (tmp_path / "registry.sqlite3").write_bytes(b"no database" * 1000)
     with pytest.raises(StorageError, match="not a database"):
-        Registry(tmp_path).open()
+        SqliteRegistry(tmp_path).open()

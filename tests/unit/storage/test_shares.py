@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from proxy_plugin.storage import registry
+from proxy_plugin.storage import sqlite
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, due, files, parts, queues
 from proxy_plugin.storage.tables.due import Due
 from tests.support.rows import batch_row, file_row, part_row
@@ -19,19 +20,15 @@ NOW = 1000.0
 
 
 @pytest.fixture
-def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    made = registry.connect(tmp_path / "registry.sqlite3")
-    made.execute("PRAGMA synchronous=OFF")
-    registry.migrate(made)
-    files.insert(made, file_row())
-    yield made
-    made.close()
+def conn(empty: Connection) -> Connection:
+    files.insert(empty, file_row())
+    return empty
 
 
 class Books:
     """Batches of one part each, named by their workspace and a number."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    def __init__(self, conn: Connection) -> None:
         self._conn, self._made = conn, 0
 
     def add(self, workspace: str, **columns: object) -> str:
@@ -48,7 +45,7 @@ class Books:
 
 
 @pytest.fixture
-def books(conn: sqlite3.Connection) -> Books:
+def books(conn: Connection) -> Books:
     return Books(conn)
 
 
@@ -56,7 +53,7 @@ def everything(workspace: str, workspaces: int) -> int:
     return 100
 
 
-def test_due_rows_are_told_by_workspace_in_order_of_creation(conn: sqlite3.Connection, books: Books) -> None:
+def test_due_rows_are_told_by_workspace_in_order_of_creation(conn: Connection, books: Books) -> None:
     names = [books.add(each) for each in "abab"]
     books.add("c", due_at=NOW + 1)
     books.add("d", due_at=None, state="collected")
@@ -64,7 +61,7 @@ def test_due_rows_are_told_by_workspace_in_order_of_creation(conn: sqlite3.Conne
     assert {name: [row.id for row in rows] for name, rows in found.items()} == {"a": names[::2], "b": names[1::2]}
 
 
-def test_parts_batches_and_files_of_a_workspace_take_turns(conn: sqlite3.Connection, books: Books) -> None:
+def test_parts_batches_and_files_of_a_workspace_take_turns(conn: Connection, books: Books) -> None:
     made = [books.add("one"), books.add("one")]
     for n in range(3):
         files.insert(conn, file_row(f"file-due-{n}", due_at=0.0))
@@ -78,7 +75,7 @@ def test_parts_batches_and_files_of_a_workspace_take_turns(conn: sqlite3.Connect
     ]
 
 
-def test_what_is_due_longest_comes_first(conn: sqlite3.Connection, books: Books) -> None:
+def test_what_is_due_longest_comes_first(conn: Connection, books: Books) -> None:
     late = [books.add("one", due_at=at) for at in (30.0, 10.0, 20.0)]
     ready = books.add("one", due_at=0.0)
     books.add("one", due_at=NOW + 1)
@@ -104,7 +101,7 @@ QUEUES = [  # who waits, in order of creation; who has how many jobs; the order 
 
 @pytest.mark.parametrize(("waiting", "running", "served"), QUEUES)
 def test_a_place_goes_to_the_workspace_with_the_fewest_jobs(
-    conn: sqlite3.Connection, books: Books, waiting: str, running: str, served: str
+    conn: Connection, books: Books, waiting: str, running: str, served: str
 ) -> None:
     for each in running:
         books.add(each, state="running")
@@ -120,7 +117,7 @@ def test_a_place_goes_to_the_workspace_with_the_fewest_jobs(
         assert [n for n in order if n[0] == workspace] == [n for n in names if n[0] == workspace]
 
 
-def test_the_only_place_is_taken_in_turn(conn: sqlite3.Connection, books: Books) -> None:
+def test_the_only_place_is_taken_in_turn(conn: Connection, books: Books) -> None:
     """With one job at a time all have the fewest whenever the place falls free."""
     books.queue("aaaaabb")
     order = ""
@@ -135,7 +132,7 @@ def test_the_only_place_is_taken_in_turn(conn: sqlite3.Connection, books: Books)
 
 
 @pytest.mark.parametrize("end", ["ended", "refused", "planned"])
-def test_a_place_that_falls_free_wakes_one_part(conn: sqlite3.Connection, books: Books, end: str) -> None:
+def test_a_place_that_falls_free_wakes_one_part(conn: Connection, books: Books, end: str) -> None:
     leaves = parts.get(conn, books.add("a", state="running", due_at=NOW + 5), 0)
     names = books.queue("aab")
     elsewhere = books.queue("ab", slug="other")
@@ -146,7 +143,7 @@ def test_a_place_that_falls_free_wakes_one_part(conn: sqlite3.Connection, books:
     assert not set(woken) & set(elsewhere)
 
 
-def test_parts_that_wait_for_quota_are_not_in_the_queue(conn: sqlite3.Connection, books: Books) -> None:
+def test_parts_that_wait_for_quota_are_not_in_the_queue(conn: Connection, books: Books) -> None:
     books.queue("a", note="token_limit_exceeded")
     [name] = books.queue("b")
     first = queues.first(conn, "lane")
@@ -154,7 +151,7 @@ def test_parts_that_wait_for_quota_are_not_in_the_queue(conn: sqlite3.Connection
     assert first.batch_id == name
 
 
-def test_a_create_that_is_resolved_calls_one_part(conn: sqlite3.Connection, books: Books) -> None:
+def test_a_create_that_is_resolved_calls_one_part(conn: Connection, books: Books) -> None:
     names = books.queue("aaabb", state="creating", note=queues.NO_TURN)
     order = []
     for _ in names:
@@ -169,7 +166,7 @@ def test_a_create_that_is_resolved_calls_one_part(conn: sqlite3.Connection, book
     assert queues.called(conn, "lane", NOW) == set()
 
 
-def test_a_called_part_that_rests_holds_nobody_up(conn: sqlite3.Connection, books: Books) -> None:
+def test_a_called_part_that_rests_holds_nobody_up(conn: Connection, books: Books) -> None:
     [name] = books.queue("a", state="creating", note=queues.NO_TURN)
     queues.call_first(conn, "lane")
     assert queues.called(conn, "lane", NOW) == {(name, 0)}
@@ -177,7 +174,7 @@ def test_a_called_part_that_rests_holds_nobody_up(conn: sqlite3.Connection, book
     assert queues.called(conn, "lane", NOW) == set()
 
 
-ASKED: dict[str, Callable[[sqlite3.Connection], object]] = {
+ASKED: dict[str, Callable[[Connection], object]] = {
     "what is due": lambda conn: due.rows(conn, NOW, lambda *_: 5),
     "when the next is due": lambda conn: due.next_after(conn, NOW),
     "the first in the queue": lambda conn: queues.first(conn, "lane"),
@@ -190,7 +187,7 @@ ASKED: dict[str, Callable[[sqlite3.Connection], object]] = {
 }
 
 
-def work(conn: sqlite3.Connection, asked: Callable[[sqlite3.Connection], object]) -> int:
+def work(conn: sqlite3.Connection, asked: Callable[[Connection], object]) -> int:
     """Return how many instructions of the database's machine it took."""
     count = 0
 
@@ -208,7 +205,12 @@ def work(conn: sqlite3.Connection, asked: Callable[[sqlite3.Connection], object]
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_no_question_costs_more_for_a_longer_queue(conn: sqlite3.Connection, books: Books, what: str) -> None:
+def test_no_question_costs_more_for_a_longer_queue(what: str) -> None:
+    conn = sqlite.connect(Path(":memory:"))
+    sqlite.migrate(conn)
+    files.insert(conn, file_row())
+    books = Books(conn)
+
     def grow(times: int) -> None:
         conn.execute("BEGIN")
         books.queue("aaaab" * times)
@@ -222,9 +224,10 @@ def test_no_question_costs_more_for_a_longer_queue(conn: sqlite3.Connection, boo
     before = work(conn, ASKED[what])
     grow(300)
     assert work(conn, ASKED[what]) <= before * 1.2 + 20
+    conn.close()
 
 
-def test_overdue_polls_are_told_in_turns_and_woken_parts_are_left_alone(conn: sqlite3.Connection, books: Books) -> None:
+def test_overdue_polls_are_told_in_turns_and_woken_parts_are_left_alone(conn: Connection, books: Books) -> None:
     late = [books.add(each, state="running", due_at=at) for each, at in (("a", 5.0), ("a", 6.0), ("b", 7.0))]
     books.add("a", state="running", due_at=0.0)
     books.add("a", state="running", due_at=NOW + 1)
@@ -241,25 +244,28 @@ def test_overdue_polls_are_told_in_turns_and_woken_parts_are_left_alone(conn: sq
 def test_parts_of_the_schema_before_have_their_turn(tmp_path: Path) -> None:
     """Version 2 knew the workspace of a part by its batch alone."""
     scripts = resources.files("proxy_plugin.storage") / "sql"
-    conn = registry.connect(tmp_path / "registry.sqlite3")
+    conn = sqlite.connect(tmp_path / "registry.sqlite3")
     conn.executescript("CREATE TABLE schema_version (version INTEGER NOT NULL);")
     for number in (1, 2):
         conn.executescript((scripts / f"000{number}.sql").read_text())
         conn.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
     file = file_row()
-    names = ", ".join(file.__struct_fields__)
-    values = ", ".join(f":{name}" for name in file.__struct_fields__)
+    fields = [name for name in file.__struct_fields__ if name != "wish"]
+    names = ", ".join(fields)
+    values = ", ".join(f":{name}" for name in fields)
     conn.execute(f"INSERT INTO files ({names}) VALUES ({values})", structs.asdict(file))
     for n, workspace in enumerate("aab"):
         batch = batch_row(f"{workspace}{n}", workspace=workspace)
         part = part_row(f"{workspace}{n}", state="planned", due_at=0.0, mark=str(n), note=queues.NO_ROOM)
         for table, row in (("batches", batch), ("parts", part)):
             known = [
-                name for name in row.__struct_fields__ if name not in {"cached", "way", "requests", "goes_on", "rescue"}
+                name
+                for name in row.__struct_fields__
+                if name not in {"cached", "way", "requests", "goes_on", "rescue", "identity", "webhook"}
             ]
             values = ", ".join(f":{name}" for name in known)
             conn.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({values})", structs.asdict(row))
-    registry.migrate(conn)
+    sqlite.migrate(conn)
     assert {name: len(rows) for name, rows in due.rows(conn, NOW, everything).items()} == {"a": 2, "b": 1}
     first = queues.first(conn, "lane")
     assert first is not None

@@ -36,7 +36,7 @@ def test_every_state_can_reach_an_end(kind: str) -> None:
 
 
 def test_an_unknown_outcome_never_leads_straight_to_another_send() -> None:
-    assert states.SUBMISSION["unknown"] == {"accepted", "absent"}
+    assert states.SUBMISSION["unknown"] == {"accepted", "absent", "refused"}
     assert "sent" not in set().union(*(states.SUBMISSION[state] for state in states.SUBMISSION if state != "intent"))
 
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from proxy_plugin.storage import registry
+from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import batches, files, parts, submissions
 from tests.support.rows import BATCH_ID, batch_row, file_row, part_row
 
 
 @pytest.fixture
-def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def conn(empty: Connection) -> Connection:
     """A database with one running batch of one part."""
-    made = registry.connect(tmp_path / "registry.sqlite3")
-    registry.migrate(made)
-    files.insert(made, file_row())
-    batches.insert(made, batch_row(), is_retry=False)
-    parts.insert(made, part_row(BATCH_ID, state="staged", due_at=0.0))
-    yield made
-    made.close()
+    files.insert(empty, file_row())
+    batches.insert(empty, batch_row(), is_retry=False)
+    parts.insert(empty, part_row(BATCH_ID, state="staged", due_at=0.0))
+    return empty
 
 
 FENCES = [  # account, fence and time of the attempts, and since when the last one's fence is in use
@@ -39,7 +32,7 @@ FENCES = [  # account, fence and time of the attempts, and since when the last o
 
 @pytest.mark.parametrize(("attempts", "since"), FENCES)
 def test_a_fence_is_as_old_as_the_first_attempt_with_it(
-    conn: sqlite3.Connection, attempts: list[tuple[str, str | None, float | None]], since: float | None
+    conn: Connection, attempts: list[tuple[str, str | None, float | None]], since: float | None
 ) -> None:
     part = parts.of_batch(conn, BATCH_ID)[0]
     for account, fence, sent_at in attempts:

@@ -1,0 +1,1 @@
+"""What replicas that share a database say to each other in rows."""
