@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from proxy_plugin.costs.prices import Price, price
 from proxy_plugin.providers import catalog
@@ -21,7 +23,8 @@ from proxy_plugin.providers.base import Usage
 
 MODELS_KEPT = 100  # of one part; names of models may be the caller's own
 OTHERS = ""
-_DIGITS = 12  # a millionth of a millionth of a dollar
+_DIGITS = 12  # a millionth of a millionth of a dollar, in which costs are summed up: in any order to the same sum
+_UNIT = 10**_DIGITS
 _MOST = 2**53  # tokens: what a provider says must fit into 64 bits even if it is nonsense, which then has no price
 
 
@@ -61,8 +64,20 @@ def total(rows: Iterable[Spent], part: int = 0) -> Spent:
         output_tokens=sum(row.output_tokens for row in rows),
         cached_tokens=sum(row.cached_tokens for row in rows),
         reasoning_tokens=sum(row.reasoning_tokens for row in rows),
-        cost=round(sum(costs), _DIGITS) if costs else None,
+        cost=sum(round(cost * _UNIT) for cost in costs) / _UNIT if costs else None,
     )
+
+
+def added_up(counted: Iterable[Iterable[Spent]]) -> tuple[Spent, ...]:
+    """Return the sums of several counts by part and model. Of a part that has too many models some become OTHERS."""
+    found, models = dict[tuple[int, str], list[Spent]](), Counter[int]()
+    for each in chain.from_iterable(counted):
+        key = each.part, each.model
+        if key not in found and each.model != OTHERS:
+            models[each.part] += 1
+            key = key if models[each.part] <= MODELS_KEPT else (each.part, OTHERS)
+        found.setdefault(key, []).append(each)
+    return tuple(structs.replace(total(rows, part), model=model) for (part, model), rows in sorted(found.items()))
 
 
 class Tally:
@@ -110,8 +125,7 @@ class _Sums:
     __slots__ = ("cached", "cost", "lines", "reasoning", "unpriced", "used", "written")
 
     def __init__(self) -> None:
-        self.lines = self.unpriced = self.used = self.written = self.cached = self.reasoning = 0
-        self.cost = 0.0
+        self.lines = self.unpriced = self.used = self.written = self.cached = self.reasoning = self.cost = 0
 
     def add(self, price: Price | None, usage: Usage | None) -> float | None:
         self.lines += 1
@@ -124,7 +138,7 @@ class _Sums:
             self.unpriced += 1
             return None
         cost = round(price.of(usage), _DIGITS)
-        self.cost += cost
+        self.cost += round(cost * _UNIT)
         return cost
 
     def spent(self, part: int, model: str) -> Spent:
@@ -137,7 +151,7 @@ class _Sums:
             output_tokens=min(self.written, _MOST),
             cached_tokens=min(self.cached, _MOST),
             reasoning_tokens=min(self.reasoning, _MOST),
-            cost=round(self.cost, _DIGITS) if self.lines > self.unpriced else None,
+            cost=self.cost / _UNIT if self.lines > self.unpriced else None,
         )
 
 

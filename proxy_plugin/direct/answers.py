@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ NAME = "answers.jsonl"
 _HEAD = re.compile(rb'\{"id":"(ok|no)-(\d{1,9})",')
 _LONGEST_HEAD = 32
 _READ_BYTES = 256 * 1024
+_SHARED_BYTES = 4 * 2**20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL_PAUSE = 1.0  # seconds between tries on a full disk: answers that are paid for wait, and keep their places
 LOCK_SECONDS = 15.0  # that the process of an earlier life may take to end
@@ -72,6 +74,27 @@ class Answers:
         self._some.set()
         await written
         self._note(record, ok=ok)
+
+    def join(self, pieces: Iterable[bytes | memoryview]) -> int:
+        """Add rows that another process has written, of records without one; return how many bytes there are now.
+
+        Blocking, and instead of entering. Raises Busy, OSError.
+        """
+        self._take()
+        try:
+            for piece in pieces:
+                self._append(b"".join(self._new_rows(bytes(piece))))
+                self.bytes = os.fstat(self._descriptor).st_size
+            return self.bytes
+        finally:
+            os.close(self._descriptor)
+
+    def _new_rows(self, piece: bytes) -> Iterator[bytes]:
+        for row in piece.split(b"\n"):
+            found = _HEAD.match(row)
+            if found is not None and not self.has(int(found[2])):
+                self._note(int(found[2]), ok=found[1] == b"ok")
+                yield row + b"\n"
 
     def _note(self, record: int, *, ok: bool) -> None:
         if self.has(record):
@@ -145,6 +168,21 @@ class Answers:
         except OSError:
             os.ftruncate(self._descriptor, self.bytes)
             raise
+
+
+def rows_behind(path: Path, start: int) -> tuple[int, bytes]:
+    """Return whole rows behind the first `start` bytes, some megabytes at most, and where they begin. Blocking.
+
+    That is at 0 where a row has been taken back since: on a full disk.
+    """
+    data = bytearray()
+    with suppress(FileNotFoundError), path.open("rb") as stream:
+        stream.seek(max(start - 1, 0))
+        start = 0 if start and stream.read(1) != b"\n" else start
+        stream.seek(start)
+        while not data.endswith(b"\n") and (more := stream.read(_SHARED_BYTES)):
+            data += more[: more.rfind(b"\n") + 1] or more
+    return start, bytes(data[: data.rfind(b"\n") + 1])
 
 
 def _row(stream: object) -> tuple[bytes, int] | None:

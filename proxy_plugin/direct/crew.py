@@ -20,6 +20,7 @@ from proxy_plugin.direct.job import (
     Progress,
     Stop,
     Wait,
+    lease_in,
     stop_in,
     write,
 )
@@ -51,6 +52,7 @@ class Crew:
 
     async def work(self) -> AnswerFacts:
         """Return when every record has its row, or no call may begin any more and those that ran are over."""
+        self._gate.until = await asyncio.to_thread(lease_in, Path(self._job.folder))
         self._team = [asyncio.create_task(self._hand()) for _ in range(self._job.limits.concurrency)]
         watch = asyncio.create_task(self._watch())
         try:
@@ -160,6 +162,7 @@ class Crew:
                 told = time.monotonic()
                 with suppress(OSError):  # of a full disk the answers tell
                     self._tell()
+            self._gate.until = await asyncio.to_thread(lease_in, folder)
             self._stop = await asyncio.to_thread(stop_in, folder)
             if self._stop is not None:
                 self._gate.stop()
@@ -174,7 +177,7 @@ class Crew:
 
     def _progress(self) -> Progress:
         held = self._gate.pace.held_until - time.monotonic()
-        wait = self._wait
-        if held > 0:
-            wait = Wait("rate_limited", time.time() + held, wait.said if wait else "")
-        return Progress(self._answers.ok, self._answers.failed, self._answers.bytes, self._calls, wait)
+        wait, until = self._wait, round(time.time() + held, 1) if held > 0 else 0.0  # a change is a row
+        if until:
+            wait = Wait("rate_limited", until, wait.said if wait else "")
+        return Progress(self._answers.ok, self._answers.failed, self._answers.bytes, self._calls, wait, until)

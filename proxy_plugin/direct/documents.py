@@ -36,9 +36,14 @@ def records(path: Path, has: Callable[[int], bool], endpoint: str) -> Iterator[D
         for n, line in enumerate(stream):
             if has(n) or not line.strip():
                 continue
-            head, _, body = line.rstrip().partition(_BODY)
-            named = msgspec.json.decode(head + b"}", type=_Head)
-            yield DocumentLine(n, named.custom_id, named.url or endpoint, body[:-1])
+            yield record_in(line.rstrip(), endpoint, n)
+
+
+def record_in(line: bytes, endpoint: str, n: int = 0) -> DocumentLine:
+    """Return what a line holds, without its newline."""
+    head, _, body = line.partition(_BODY)
+    named = msgspec.json.decode(head + b"}", type=_Head)
+    return DocumentLine(n, named.custom_id, named.url or endpoint, body[:-1])
 
 
 def likely_tokens(body: bytes) -> int:

@@ -23,6 +23,7 @@ class Gate:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self.stopped = asyncio.Event()
+        self.until = inf  # of the same clock: no call begins behind it, whatever else was not seen yet
 
     def stop(self) -> None:
         """Let nobody in any more."""
@@ -63,5 +64,5 @@ class Gate:
             return
 
     def _check(self) -> None:
-        if self.stopped.is_set():
+        if self.stopped.is_set() or self._now() > self.until:
             raise Stopped

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +13,15 @@ import msgspec
 from proxy_plugin.direct.limits import CallLimits
 from proxy_plugin.providers.direct.base import Outgoing
 
-PROGRESS, STOP = "progress.json", "stop.json"
+PROGRESS, STOP, LEASE = "progress.json", "stop.json", "lease.json"
+LAPSED = 15.0  # seconds for calls that run when the lease is over
 
 
 class AnswerJob(msgspec.Struct, frozen=True):
     """`folder` has the answers, of whichever life; `pace` is the file of the key's pace. Paths are absolute.
 
-    `provider` is that of a direct lane, `host` the base URL of the account.
+    `provider` is that of a direct lane, `host` the base URL of the account. Before `held`, monotonic, no call begins:
+    another replica that had this account was told so.
     """
 
     provider: str
@@ -28,6 +32,7 @@ class AnswerJob(msgspec.Struct, frozen=True):
     host: str
     limits: CallLimits
     outgoing: Outgoing = Outgoing()
+    held: float = 0.0
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -35,6 +40,12 @@ class Stop(msgspec.Struct, frozen=True):
 
     seconds: float
     for_good: bool = False
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """No call begins behind this time of the machine's monotonic clock: then another replica may make them."""
+
+    until: float
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -46,13 +57,17 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How many records have a row, by whether it is an answer, and the bytes of all rows. `calls` of this process."""
+    """How many records have a row, by whether it is an answer, and the bytes of all rows. `calls` of this process.
+
+    `held` is the Unix time until which the provider wants the account left alone, 0.0 where it has not asked for it.
+    """
 
     completed: int = 0
     failed: int = 0
     bytes: int = 0
     calls: int = 0
     wait: Wait | None = None
+    held: float = 0.0
 
 
 class AccountRefusal(msgspec.Struct, frozen=True):
@@ -72,7 +87,7 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     refusal: AccountRefusal | None = None
 
 
-def write(folder: Path, name: str, what: Progress | Stop) -> None:
+def write(folder: Path, name: str, what: Progress | Stop | Lease) -> None:
     """Replace a small file that others read. It is told anew after a crash, so nothing is synced. Raises OSError."""
     beside = folder / f"{name}.new"
     beside.write_bytes(msgspec.json.encode(what))
@@ -91,6 +106,14 @@ def stop_in(folder: Path) -> Stop | None:
     try:
         return msgspec.json.decode((folder / STOP).read_bytes(), type=Stop)
     except FileNotFoundError:
-        return None
+        return Stop(LAPSED) if time.monotonic() > lease_in(folder) else None
     except msgspec.DecodeError:
         return Stop(0.0)
+
+
+def lease_in(folder: Path) -> float:
+    """Return until when calls may begin, by the monotonic clock. Blocking."""
+    try:
+        return msgspec.json.decode((folder / LEASE).read_bytes(), type=Lease).until
+    except FileNotFoundError:
+        return inf

@@ -38,6 +38,7 @@ async def _answered(job: AnswerJob, lane: DirectLane, credentials: Credentials) 
     async with Answers(Path(job.folder)) as answers:
         pace.restore(journal.notes(), time.monotonic())
         journal.open()
+        pace.hold(now := time.monotonic(), job.held - now)
         caller = lane.caller(credentials, job.host, job.outgoing)
         try:
             return await Crew(job, Gate(pace), answers, caller, lane.capabilities.billing_codes).work()

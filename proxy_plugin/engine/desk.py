@@ -11,6 +11,9 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 import msgspec
 
 from proxy_plugin.config import OWN_KEY_PREFIX, Options, VirtualKey
+from proxy_plugin.engine.replicas.claims import Claims, NoClaims
+from proxy_plugin.engine.sharing.answers import Gathering
+from proxy_plugin.engine.spend.carrier import Carrier
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.fingerprints import fingerprint
 from proxy_plugin.ground.turns import Places
@@ -20,7 +23,7 @@ from proxy_plugin.providers.base import Account, BatchProvider, Credentials, Par
 from proxy_plugin.routing.route import Route, decode_route, forwarded_headers, places_of
 from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.errors import CommitInDoubt, DatabaseAway, RegistryFull
 from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
@@ -31,6 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 FETCHING = 8  # batches whose pictures are fetched at once
 GROWTH = 1.6  # from one pause to the next
+AWAY_PAUSE = 1.0  # seconds between tries of what must be written
 WAIT_FOR_KEY = 60.0  # seconds until a part whose virtual key is missing is looked at again
 
 
@@ -76,8 +80,12 @@ class Desk:
 
     gateway: Gateway
     folders: BatchFolders
+    claims: Claims = field(default_factory=NoClaims)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)  # the gateway stops: what can wait for the next start
     fetching: Places[str] = field(default_factory=lambda: Places(FETCHING))  # ids of batches that want pictures
+    answers: Gathering = field(default_factory=Gathering)  # of ordinary calls, where replicas share them
+    carrier: Carrier = field(default_factory=Carrier)  # to LiteLLM
+    reports: asyncio.Event = field(default_factory=asyncio.Event)  # one is due to it
 
     def now(self) -> float:
         """Return wall-clock seconds."""
@@ -88,20 +96,26 @@ class Desk:
         return await self.gateway.registry.read(work, *args, **kwargs)
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a transaction; durable when this returns."""
-        return await self.gateway.registry.write(work, *args, **kwargs)
+        """Run a transaction; durable when this returns. Raises ClaimLost where the row is another replica's now."""
+        return await self.gateway.registry.write(self.claims.guard(work), *args, **kwargs)
 
     async def insist(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a transaction whose loss would cost money; on a full disk it waits until there is space."""
+        """Run a transaction whose loss would cost money; it waits until there is space, and a database.
+
+        Raises CommitInDoubt: whether it happened the row tells, and what it would have said the provider does;
+        ClaimLost where the row is another replica's now, which looks for what this one has begun.
+        """
         while True:
             try:
-                return await self.gateway.registry.write(work, *args, **kwargs)
-            except RegistryFull:
-                await asyncio.sleep(1.0)
+                return await self.gateway.registry.write(self.claims.guard(work), *args, **kwargs)
+            except CommitInDoubt:
+                raise
+            except (RegistryFull, DatabaseAway):
+                await asyncio.sleep(AWAY_PAUSE)
 
     async def trace_id(self, key: Key) -> str | None:
         """Return the trace id of the request that created the row's batch."""
-        return None if key.kind == "file" else (await self.batch(key.id)).trace_id
+        return None if key.kind == "file" else await self.read(batches.trace_id, key.id)
 
     async def batch(self, batch_id: str) -> BatchRow:
         """Return a batch that is known to exist."""
@@ -183,8 +197,8 @@ class Desk:
         return self.folders.folder(part.batch_id)
 
 
-def postpone(conn: Connection, key: Key, due_at: float) -> None:
-    """Let a row rest until `due_at` and count the try."""
+def postpone(conn: Connection, key: Key, due_at: float, held_until: float | None = None) -> None:
+    """Let a row rest until `due_at` and count the try. `held_until`: whoever wakes a part, it rests until then."""
     if key.kind == "file":
         files.postpone(conn, key.id, due_at)
     elif key.kind == "batch":
@@ -192,4 +206,4 @@ def postpone(conn: Connection, key: Key, due_at: float) -> None:
     elif key.kind == "clearing":
         clearings.postpone(conn, key.id, key.n, due_at)
     else:
-        parts.postpone(conn, key.id, key.n, due_at)
+        parts.postpone(conn, key.id, key.n, due_at, held_until)

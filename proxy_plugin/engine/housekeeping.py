@@ -15,6 +15,8 @@ from msgspec import structs
 
 from proxy_plugin.engine import polls
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.replicas.claims import Claims, NoClaims
+from proxy_plugin.engine.sharing import at_hand
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.masking import mask
@@ -34,32 +36,33 @@ GRACE_SECONDS = 600.0  # in which a part or a completion that began in time may 
 SAVED_SECONDS = 7 * 86_400.0  # in which an operator can save what a job may have been paid for
 GIVES_UP = 30 * 86_400.0  # seconds of refusals, or without an account, after which objects are left where they are
 LONGEST = 6 * 3600.0  # between two tries
+ALONE = NoClaims()
 
 
-async def remove_unneeded(gateway: Gateway) -> int:
-    """Remove the bytes of deleted and expired files that no batch needs; return how many files.
+async def remove_unneeded(gateway: Gateway, claims: Claims = ALONE) -> int:
+    """Remove the bytes of deleted and expired files that no batch needs; return how many files. Raises ClaimLost.
 
     Some of those that wait for room are tried again then; they would be later anyway.
     """
     removed, now = 0, gateway.clock.now()
     while due := await gateway.registry.read(files.removable, now):
         for file_id in due:
-            if await gateway.registry.write(files.mark_removed, file_id, now):
-                await gateway.blobs.write(gateway.blobs.remove, file_id)
+            if await gateway.registry.write(claims.guard(files.mark_removed), file_id, now):
+                await gateway.blobs.discard(file_id)
                 removed += 1
     if removed:
         await gateway.registry.write(waits.wake_full, WOKEN)
     return removed
 
 
-async def remove_expired(gateway: Gateway) -> int:
-    """Remove the parts of uploads that nobody completed in time; return how many uploads."""
+async def remove_expired(gateway: Gateway, claims: Claims = ALONE) -> int:
+    """Remove the parts of uploads that nobody completed in time; return how many uploads. Raises ClaimLost."""
     removed, now = 0, gateway.clock.now()
     while due := await gateway.registry.read(uploads.expired, now - GRACE_SECONDS):
         for upload_id in due:
             with suppress(Closed):
-                for part_id in await gateway.registry.write(uploads.expire, upload_id, now):
-                    await gateway.blobs.write(gateway.blobs.remove, part_id)
+                for part_id in await gateway.registry.write(claims.guard(uploads.expire), upload_id, now):
+                    await gateway.blobs.discard(part_id)
                 removed += 1
     return removed
 
@@ -69,8 +72,18 @@ async def remove_ledgers(gateway: Gateway, folders: BatchFolders) -> None:
     kept = await asyncio.to_thread(folders.kept)
     for start in range(0, len(kept), TOGETHER):
         for batch_id in await gateway.registry.scan(batches.without_files, kept[start : start + TOGETHER]):
-            await asyncio.to_thread(folders.remove, batch_id)
+            await folders.drop_all(batch_id)
             gateway.room.working.forget([batch_id])
+
+
+async def forget_ended(gateway: Gateway, folders: BatchFolders) -> None:
+    """Remove here what other replicas have ended; a gateway of its own has done so when it ended them."""
+    if gateway.blobs.tree is None:
+        return
+    kept = await asyncio.to_thread(folders.kept)
+    for start in range(0, len(kept), TOGETHER):
+        for batch_id in await gateway.registry.scan(batches.ended, kept[start : start + TOGETHER]):
+            await asyncio.to_thread(folders.forget_ended, batch_id)
 
 
 async def clear(desk: Desk, row: ClearingRow) -> None:
@@ -80,6 +93,7 @@ async def clear(desk: Desk, row: ClearingRow) -> None:
     if row.since is None and await desk.read(_may_be_paid, part):
         await desk.write(clearings.again, row, desk.now(), desk.now() + SAVED_SECONDS)
         return
+    await desk.claims.check()
     try:
         await _cleared(desk, row, part)
     except (TryLater, Refused) as error:
@@ -104,6 +118,7 @@ async def _cleared(desk: Desk, row: ClearingRow, part: PartRow) -> None:
         return
     batch = await desk.batch(row.batch_id)
     account = desk.account(part, structs.replace(batch, sealed=batch.sealed or row.sealed))
+    await at_hand.note_of(desk, part, batch)
     jobs = await desk.read(submissions.jobs, part)
     for staged in clearings.stagings_of(row):
         for job in jobs or (None,):

@@ -54,6 +54,7 @@ async def gathered(desk: Desk, batch: BatchRow, job: SplitJob, size: int) -> Med
     if not desk.fetching.take(batch.workspace, batch.id):
         raise NotYet(QUEUE_SECONDS)
     try:
+        await desk.folders.present_media(batch.id)
         with space.claiming(desk, batch, space.rank_of(desk, batch)) as claim:
             if not await asyncio.to_thread((folder / URLS).exists):
                 await claim.cover(min(size, limits.max_media_files * MAX_URL))
@@ -87,6 +88,7 @@ async def _fetch(desk: Desk, batch: BatchRow, folder: Path, claim: Claim) -> boo
             )
             whole = await _side_by_side(urls, fetcher, turn)
     logs.event(LOG, "media_fetched", batch=batch.id, stored_before=len(there), whole=whole)
+    await desk.folders.share(folder)
     if not whole and not await turn.unwanted():
         raise NotYet(PAUSE_SECONDS)
     return whole

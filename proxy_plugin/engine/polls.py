@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from proxy_plugin.config.sections import EngineSettings
+from proxy_plugin.config.bounds import EngineSettings
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.providers.base import BatchProvider, JobStatus
 from proxy_plugin.storage.connection import Connection

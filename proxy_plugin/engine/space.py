@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -75,20 +75,33 @@ async def run(
 
     Raises Full, and what the function and its worker raise.
     """
-    most = expected + LEAST
+
+    async def attempt(most: int) -> tuple[T, int]:
+        return await desk.gateway.workers.run(terms, within, most, function, job)
+
     with claiming(desk, batch, rank, weight) as claim:
-        while True:
-            await claim.cover(most)
-            try:
-                result, written = await desk.gateway.workers.run(terms, within, most, function, job)
-            except (Overdrawn, OSError) as error:
-                await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
-                if isinstance(error, OSError):
-                    raise
-                most *= 2
-                continue
-            claim.wrote(written)
-            return result
+        return await spending(claim, job.folder, expected + LEAST, attempt)
+
+
+async def spending(
+    claim: Claim, folder: str, most: int, attempt: Callable[[int], Awaitable[tuple[T, int]]], times: int = 1
+) -> T:
+    """Return what attempts come to that may write `most` bytes, and twice as many each time; told is how many stay.
+
+    `times` as many are claimed, for what is written on the way. Raises NoSpace.
+    """
+    while True:
+        await claim.cover(most * times)
+        try:
+            result, written = await attempt(most)
+        except (Overdrawn, OSError) as error:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise
+            most *= 2
+            continue
+        claim.wrote(written)
+        return result
 
 
 def rank_of(desk: Desk, batch: BatchRow) -> Rank:

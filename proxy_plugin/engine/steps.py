@@ -29,13 +29,14 @@ from proxy_plugin.storage.tables import batches, clearings, files, parts, submis
 class Step:
     """What is done with a row of one kind while it is in one state.
 
-    `run` gets the row; a submission's step gets its part. The failpoints NAME.before and NAME.after stand around it.
+    `run` gets the row; a submission's step gets its part. It returns until when (Unix seconds) the row rests where that
+    is all that it has changed, else nothing. The failpoints NAME.before and NAME.after stand around it.
     """
 
     name: str
     kind: str  # file, batch, part, submission or clearing: whose state tells
     state: str
-    run: Callable[[Desk, Any], Awaitable[None]]
+    run: Callable[[Desk, Any], Awaitable[float | None]]
     heavy: bool = False  # fills the disk: not while it is full, whose last bytes are for ids
     transfer: bool = False  # holds about 1 MB of buffers and the loop's attention
 
@@ -62,6 +63,7 @@ TABLE = (
     Step("clear", "clearing", "due", clear),
 )
 STEPS = {step.name: step for step in TABLE}
+CALLING = frozenset({"stage", "send", "look_up", "poll", "fetch"})  # they wait for a provider's answers
 _BY_STATE = {(step.kind, step.state): step for step in TABLE}
 
 

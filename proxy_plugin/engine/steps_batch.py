@@ -16,19 +16,22 @@ from proxy_plugin.engine import pictures, space, tasks, waiting
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.onward.window import CALLS_BEGIN, calls_begin
 from proxy_plugin.engine.poison import suspected
+from proxy_plugin.engine.ranges.split import split_in_ranges
+from proxy_plugin.engine.spend.check import admit
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, split_bytes, split_job
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.durable import sync_folder
+from proxy_plugin.ground.webhooks import IN_PROGRESS
 from proxy_plugin.ground.workers import OutOfBudget, WorkerDied
 from proxy_plugin.lines.batch_faults import errors_text, file_faults
 from proxy_plugin.lines.manifest import Manifest, PartSpec
 from proxy_plugin.lines.scan import Facts, Fault
 from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, files, kept, parts, waits
+from proxy_plugin.storage.tables import batches, files, kept, parts, waits, webhooks
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.cuts import suspects_of
+from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.kept import KeptTotal
 from proxy_plugin.storage.tables.parts import PartRow
 
@@ -48,7 +51,27 @@ async def validate(desk: Desk, batch: BatchRow) -> None:
     if facts is None or faults:
         await _fail(desk, batch, faults)
         return
-    await desk.write(batches.move, batch, "splitting", total=facts.lines)
+    if batch.identity is None or batch.stopping is not None:
+        await desk.write(batches.move, batch, "splitting", total=facts.lines)
+    else:
+        await _admit(desk, batch, row, facts.lines)
+
+
+async def _admit(desk: Desk, batch: BatchRow, file: FileRow, lines: int) -> None:
+    """Let a batch go on that the limits of its key of LiteLLM's allow; one that is stopped meanwhile is not sent."""
+    try:
+        faults = await admit(desk, batch, file, lines)
+    except tasks.Unwanted:
+        await desk.write(batches.move, batch, "splitting", total=lines)
+        return
+    except OutOfBudget:
+        faults = [tasks.TOO_MUCH]
+    except WorkerDied:
+        if batch.tries < WORKER_GIVES_UP:
+            raise
+        faults = [UNSPLITTABLE]
+    if faults:
+        await _fail(desk, batch, faults)
 
 
 def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
@@ -59,7 +82,9 @@ def _wait_for_scan(conn: Connection, batch: BatchRow, now: float) -> None:
 
 async def _fail(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:
     told = errors_text(faults)
-    await desk.write(batches.end, batch, "failed", desk.now(), total=0, errors=told)  # OpenAI counts none either
+    now = desk.now()
+    await desk.write(batches.end, batch, "failed", now, total=0, errors=told)  # OpenAI counts none either
+    desk.gateway.timings.batches.observe(now - batch.created_at, "failed")
 
 
 async def split_batch(desk: Desk, batch: BatchRow) -> None:
@@ -91,16 +116,28 @@ async def split_batch(desk: Desk, batch: BatchRow) -> None:
 async def _manifest(desk: Desk, batch: BatchRow, folder: Path) -> Manifest:
     row, route = await desk.read(files.get, batch.input_file_id), desk.route(batch)
     assert row is not None
+    await desk.gateway.blobs.present_with_index(row.id)
     given = (desk.gateway, row, batch.endpoint, route)
     job = split_job(*given, batch_id=batch.id, folder=str(folder), unsent=batch.stopping)
-    job = await asyncio.to_thread(_counting_on, job, desk.folders.folder(batch.id) / REPEATS)
+    repeats = desk.folders.folder(batch.id) / REPEATS
+    if job.kept is not None:
+        await desk.folders.present_file(repeats)
+    job = await asyncio.to_thread(_counting_on, job, repeats)
     size = row.bytes
     if route.fetches_media and job.unsent is None:
         job = structs.replace(job, media=await pictures.gathered(desk, batch, job, size))
         size += 4 * await asyncio.to_thread(tasks.bytes_in, [desk.folders.media(batch.id)])  # lines may share one
-    terms, expected = desk.gateway.terms(batch.workspace, size), split_bytes(row, batch.total, job)
-    work = space.run(desk, batch, space.rank_of(desk, batch), expected, terms, split, job)
+    work = _split(desk, batch, job, split_bytes(row, batch.total, job), size)
     return await work if job.unsent else await tasks.while_wanted(partial(tasks.to_be_sent, desk, batch), work)
+
+
+async def _split(desk: Desk, batch: BatchRow, job: SplitJob, expected: int, size: int) -> Manifest:
+    """Split the file in ranges side by side, or line by line where it is short or its lines depend on each other."""
+    found = await split_in_ranges(desk, batch, job, expected)
+    if found is not None:
+        return found
+    terms = desk.gateway.terms(batch.workspace, size)
+    return await space.run(desk, batch, space.rank_of(desk, batch), expected, terms, split, job)
 
 
 def _counting_on(job: SplitJob, repeats: Path) -> SplitJob:
@@ -114,12 +151,15 @@ async def _settle(desk: Desk, batch: BatchRow, folder: Path, manifest: Manifest)
     if manifest.faults:
         await _give_up(desk, batch, manifest.faults)
         return
-    await asyncio.to_thread(publish_folder, folder)
+    await desk.folders.publish(folder)
+    stay = desk.route(batch).fetches_media and any(part.goes_on is not None for part in manifest.parts)
+    if stay:
+        await desk.folders.share(desk.folders.media(batch.id))
     failpoints.passing("split.acted")
     await desk.write(_commit_manifest, desk, batch, folder.name, manifest)
     await asyncio.to_thread(desk.folders.clear_others, folder, "split")
-    if desk.route(batch).fetches_media and all(part.goes_on is None for part in manifest.parts):
-        await asyncio.to_thread(desk.folders.clear_media, batch.id)
+    if desk.route(batch).fetches_media and not stay:
+        await desk.folders.drop_media(batch.id)
 
 
 def _rest_for_pictures(conn: Connection, desk: Desk, batch: BatchRow, due_at: float) -> None:
@@ -130,13 +170,7 @@ def _rest_for_pictures(conn: Connection, desk: Desk, batch: BatchRow, due_at: fl
 
 async def _give_up(desk: Desk, batch: BatchRow, faults: Iterable[Fault]) -> None:
     await _fail(desk, batch, faults)
-    await asyncio.to_thread(desk.folders.clear_ended, batch.id)
-
-
-def publish_folder(folder: Path) -> None:
-    """Make the name of an attempt's folder durable. Blocking."""
-    for each in (folder.parent, folder.parent.parent):
-        sync_folder(each)
+    await desk.folders.drop_ended(batch.id)
 
 
 def _commit_manifest(conn: Connection, desk: Desk, batch: BatchRow, folder: str, manifest: Manifest) -> None:
@@ -159,6 +193,7 @@ def _commit_manifest(conn: Connection, desk: Desk, batch: BatchRow, folder: str,
     for spec in manifest.parts:
         parts.insert(conn, suspected(part_row(batch.id, spec), spec.first, spec.last, suspects))
     batches.event(conn, batch.id, None, now, "split", f"{len(manifest.parts)} parts")
+    webhooks.book(conn, batch.id, IN_PROGRESS, now)
 
 
 def part_row(batch_id: str, spec: PartSpec) -> PartRow:
@@ -193,6 +228,7 @@ def _follow(conn: Connection, desk: Desk, batch: BatchRow) -> None:
     now = desk.now()
     if parts.all_ended(conn, batch.id):
         batches.move(conn, batch, "merging", finalizing_at=int(now))
+        batches.event(conn, batch.id, None, now, "merging")
     elif (begin := calls_begin(desk, batch)) is not None and not batches.told(conn, batch.id, CALLS_BEGIN):
         _wait_for_calls(conn, batch, begin, now)
     elif now < batch.expires_at:

@@ -18,6 +18,7 @@ from msgspec import structs
 from proxy_plugin.engine import poison, space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.poison import Cutting
+from proxy_plugin.engine.sharing import at_hand
 from proxy_plugin.engine.steps_part import drop_if_stopping, least_lines
 from proxy_plugin.engine.worker_jobs import WORKER_GIVES_UP, cut_job
 from proxy_plugin.ground import failpoints, logs
@@ -42,7 +43,9 @@ async def cut(desk: Desk, part: PartRow) -> None:
     plan = await desk.read(_plan, desk, part)
     what, document = f"cut-{part.n:05d}", desk.document(part, batch)
     folder, heirs = desk.folders.new(part.batch_id, what), await desk.read(cuts.of_batch, part.batch_id)
-    assignment = desk.assignment(part, batch)
+    assignment = await at_hand.assignment_of(desk, part, batch)
+    await desk.folders.present(part.batch_id, document.path)
+    await desk.gateway.blobs.present_with_index(batch.input_file_id)
     common = cut_job(desk.gateway.blobs, batch, part, document.path, assignment, heirs=heirs, folder=folder)
     job = structs.replace(common, out=tuple(line.record for line in plan.out), pieces=plan.pieces)
     terms = desk.gateway.terms(batch.workspace, part.bytes)
@@ -56,6 +59,8 @@ async def cut(desk: Desk, part: PartRow) -> None:
             raise
         logs.event(LOG, "part_not_cut", slug=part.slug, error=error, level=logging.ERROR)
         plan, facts = Cutting(), CutFacts(())
+    if facts.pieces:
+        await desk.folders.share(folder)
     failpoints.passing("cut.acted")
     if await desk.write(_commit, desk, part, plan, facts, folder.name) and facts.pieces:
         await asyncio.to_thread(_clear, desk, folder, what, document.path)

@@ -16,14 +16,20 @@ from proxy_plugin.costs.tally import total, usage_object
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.onward.late import look_again
+from proxy_plugin.engine.ranges.merging import merge_ranges, time_for
+from proxy_plugin.engine.sharing import at_hand
+from proxy_plugin.engine.spend import report
+from proxy_plugin.engine.spend.carrier import is_known
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.durable import sync_folder
 from proxy_plugin.ground.workers import Terms
 from proxy_plugin.lines.batch_faults import errors_text
 from proxy_plugin.lines.merge import MergeFacts, MergeJob, merge
+from proxy_plugin.lines.merging.ranges import ranges_of
 from proxy_plugin.lines.scan import MAX_FAULTS, Fault
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import StoreAway
 from proxy_plugin.storage.room import ENDING
 from proxy_plugin.storage.tables import batches, files, parts, spending, submissions
 from proxy_plugin.storage.tables.batches import BatchRow
@@ -45,25 +51,40 @@ async def merge_batch(desk: Desk, batch: BatchRow) -> None:
     rows = await look_again(desk, batch, rows)
     folder = desk.folders.new(batch.id, "merge")
     job = merge_job(desk.gateway.blobs, desk.folders, batch, rows, attempts, folder)
-    expected = await asyncio.to_thread(merge_bytes, job, batch.total)
-    facts = await space.run(desk, batch, ENDING, expected, await _terms(desk, batch, job), merge, job)
+    await at_hand.for_merge(desk.gateway.blobs, desk.folders, batch, job)
+    facts = await merged(desk, batch, job)
     if facts.completed + facts.failed != facts.total or facts.total != batch.total:
         raise SumMismatch(f"{facts.completed} + {facts.failed} rows for {batch.total} lines")
     failpoints.passing("merge.acted")
     published = await asyncio.to_thread(_publish, desk, batch, folder, facts)
+    await _share(desk, batch, published)
     failpoints.passing("merge.published")
     ended = await desk.write(_commit_end, desk, batch, rows, facts, published)
+    if batch.identity is not None:
+        desk.reports.set()
+    desk.gateway.timings.batches.observe(desk.now() - batch.created_at, ended.state)
     logs.event(LOG, "batch_ended", state=ended.state, lines=facts.total)
-    await asyncio.to_thread(desk.folders.clear_ended, batch.id)
+    await desk.folders.drop_ended(batch.id)
     await space.measure(desk, {batch.id: batch.workspace})
+
+
+async def merged(desk: Desk, batch: BatchRow, job: MergeJob) -> MergeFacts:
+    """Merge in ranges where several workers can do so at once, and in one go where there is no room for that."""
+    ranges = ranges_of(job)
+    if len(ranges) > 1 and desk.gateway.workers.each > 1:
+        try:
+            return await merge_ranges(desk, batch, job, ranges)
+        except (space.Full, OSError) as error:
+            logs.event(LOG, "merged_in_one_go", error=error, level=logging.WARNING)
+    expected = await asyncio.to_thread(merge_bytes, job, batch.total)
+    return await space.run(desk, batch, ENDING, expected, await _terms(desk, batch, job), merge, job)
 
 
 async def _terms(desk: Desk, batch: BatchRow, job: MergeJob) -> Terms:
     """Return what the merge may take: more at each try. It is never given up: what it brings home is paid for."""
     source = await desk.read(files.get, batch.input_file_id)
     stored = [job.rejected, *job.rows.values(), *([job.cached] if job.cached else [])]
-    size = await asyncio.to_thread(tasks.bytes_in, stored) + (source.bytes if source else 0)
-    return desk.gateway.terms(batch.workspace, size, times=2.0 ** min(batch.tries, tasks.MORE_TRIES))
+    return time_for(desk, batch, await asyncio.to_thread(tasks.bytes_in, stored) + (source.bytes if source else 0))
 
 
 def _parts(conn: Connection, batch_id: str) -> tuple[list[PartRow], Mapping[int, int]]:
@@ -76,6 +97,11 @@ class Published(msgspec.Struct, frozen=True):
     output: str | None
     error: str | None
 
+    @property
+    def first(self) -> str | None:
+        """The one that a batch always has, unless it has no lines."""
+        return self.output or self.error
+
 
 def _publish(desk: Desk, batch: BatchRow, folder: Path, facts: MergeFacts) -> Published:
     blobs = desk.gateway.blobs
@@ -85,10 +111,24 @@ def _publish(desk: Desk, batch: BatchRow, folder: Path, facts: MergeFacts) -> Pu
         if file_id is not None:
             blobs.adopt(folder / name, file_id)
         names.append(file_id)
-    ledger = desk.folders.ledger(batch.id)
+    published = Published(*names)
+    ledger = desk.folders.ledger(batch.id, published.first)
     (folder / "ledger.jsonl").replace(ledger)
     sync_folder(ledger.parent)
-    return Published(*names)
+    return published
+
+
+async def _share(desk: Desk, batch: BatchRow, published: Published) -> None:
+    """Make it all durable where replicas share it. Raises StoreAway, and leaves nothing then."""
+    blobs, names = desk.gateway.blobs, [name for name in (published.output, published.error) if name is not None]
+    try:
+        for name in names:
+            await blobs.publish(name)
+        await desk.folders.share(desk.folders.ledger(batch.id, published.first))
+    except StoreAway:
+        for name in names:
+            await blobs.discard(name)
+        raise
 
 
 def _commit_end(
@@ -110,6 +150,8 @@ def _commit_end(
             files.insert(conn, _result_file(batch, file_id, what, size, digest, now))
     state = _end_state(conn, current, rows, facts)
     _book(conn, desk.gateway.config, batch, rows, facts)
+    if is_known(desk.gateway.config):
+        report.book(conn, batch, state, facts, [row.provider for row in rows], now)
     return batches.end(
         conn,
         current,

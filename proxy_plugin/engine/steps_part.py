@@ -13,6 +13,7 @@ from proxy_plugin.engine.adoption import NEVER_RESOLVED, Unconfirmed, confirm_ad
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.direct import turns
 from proxy_plugin.engine.onward.window import gives_way, left
+from proxy_plugin.engine.sharing import at_hand
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.masking import mask
@@ -31,9 +32,9 @@ from proxy_plugin.providers.base import (
 from proxy_plugin.providers.counts import believed
 from proxy_plugin.routing.route import NEVER
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits
+from proxy_plugin.storage.tables import batches, clearings, cuts, parts, queues, rescues, submissions, waits, webhooks
 from proxy_plugin.storage.tables.batches import BatchRow
-from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults
+from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
 LOG = logging.getLogger("proxy_plugin.engine")
 QUEUE_PAUSE = 3600.0  # seconds until a part in the queue asks by itself; a part that leaves wakes the first
@@ -114,7 +115,8 @@ async def stage(desk: Desk, part: PartRow) -> None:
     failpoints.passing("stage.noted")
     batch, again = await desk.batch(part.batch_id), part.staged is not None
     try:
-        staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
+        async with at_hand.document_of(desk, part, batch):
+            staged = await desk.lane(part).stage(desk.account(part, batch), desk.document(part, batch), again=again)
     except (Refused, TryLater) as error:
         if again and error.status == TOO_MANY:  # no third look: the next try uploads, and a second upload costs nothing
             await desk.write(parts.change, part, staged=None)
@@ -197,12 +199,12 @@ def refuse(conn: Connection, part: PartRow, refused: Refused, now: float) -> Non
     batches.event(conn, part.batch_id, part.n, now, "refused", refused.code)
 
 
-async def poll(desk: Desk, part: PartRow) -> None:
-    """Ask how the job stands; a stopping batch's job is cancelled once."""
+async def poll(desk: Desk, part: PartRow) -> float | None:
+    """Ask how the job stands; a stopping batch's job is cancelled once. Returns when it is asked again, if no more."""
     batch = await desk.batch(part.batch_id)
     lane, account = desk.lane(part), await account_or_end(desk, part, batch)
     if account is None:
-        return
+        return None
     if part.note == NOT_CANCELLED and isinstance(lane, Cancels):  # go on there, once: then look at the job again
         part = await _cancel_if_wanted(desk, await desk.write(parts.change, part, note=None), batch, lane)
     assert part.job is not None
@@ -212,14 +214,15 @@ async def poll(desk: Desk, part: PartRow) -> None:
         if isinstance(error, TryLater) and error.status not in GONE:
             raise
         await _vanished(desk, part, batch, error)
-        return
+        return None
     check_mark(lane, part, status)
     if status.state is JobState.ENDED:
         await _ended(desk, part, batch, lane, status)
     elif status.state is JobState.FAILED:
         await desk.write(_failed, desk, part, status)
     else:
-        await _running(desk, part, lane, status)
+        return await _running(desk, part, batch, lane, status)
+    return None
 
 
 def check_mark(lane: BatchProvider, part: PartRow, status: JobStatus) -> None:
@@ -247,9 +250,11 @@ async def _ended(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider
 def _end(conn: Connection, part: PartRow, status: JobStatus, now: float) -> None:
     reason, told = (status.end or JobEnd.COMPLETED).value, counted(status, part.records)
     known = StoredResults(native=dict(status.results), ended_at=now, told=told, unnamed=status.unnamed)
+    known = structs.replace(known, beside=results_of(part).beside)
     completed, failed = part.in_lines(told)
     changes = {"end_reason": reason, "results": known.text(), "missing_since": None}
     parts.move(conn, part, "ended", completed=completed, failed=failed, **changes)
+    webhooks.book_progress(conn, part.batch_id, now)
 
 
 def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> None:
@@ -278,9 +283,11 @@ def _failed(conn: Connection, desk: Desk, part: PartRow, status: JobStatus) -> N
         batches.event(conn, part.batch_id, part.n, now, "no quota", refused.code)
 
 
-async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobStatus) -> None:
-    batch = await desk.batch(part.batch_id)  # again: a stop may have come while the provider was asked
-    if isinstance(lane, Cancels) and status.state is not JobState.CANCELLING:
+async def _running(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, status: JobStatus) -> float | None:
+    if batch.stopping is None and await desk.read(batches.is_stopping, part.batch_id):
+        batch = await desk.batch(part.batch_id)  # again: a stop has come while the provider was asked
+    wanted = status.state is not JobState.CANCELLING and _is_cancel_wanted(desk, part, batch)
+    if wanted and isinstance(lane, Cancels):
         try:
             part = await _cancel_if_wanted(desk, part, batch, lane)
         except TryLater as error:
@@ -288,8 +295,9 @@ async def _running(desk: Desk, part: PartRow, lane: BatchProvider, status: JobSt
                 await desk.write(parts.change, part, note=NOT_CANCELLED)
             raise
     asked = part.cancel_sent_at
-    due_at = desk.now() + polls.poll_pause(desk, part.accepted_at, lane, status)
-    await desk.write(_note_poll, part, status, asked, due_at, was_stopping=batch.stopping is not None)
+    now = desk.now()
+    due_at = now + polls.poll_pause(desk, part.accepted_at, lane, status)
+    return await desk.write(_note_poll, part, status, asked, due_at, now, was_stopping=batch.stopping is not None)
 
 
 def _note_poll(
@@ -298,20 +306,23 @@ def _note_poll(
     status: JobStatus,
     asked: float | None,
     due_at: float,
+    now: float,
     *,
     was_stopping: bool,
-) -> None:
+) -> float | None:
+    """Write down what a poll has found; returns when the part is looked at again where nothing is new."""
     waits.over(conn, part.batch_id, part.n)
-    batch = batches.get(conn, part.batch_id)
-    if not was_stopping and batch is not None and batch.stopping:
+    if not was_stopping and batches.is_stopping(conn, part.batch_id):
         due_at = 0.0  # the stop came while the provider was asked: look again at once
     if not _changed(part, status, asked):
-        parts.change(conn, part, due_at=due_at)
-        return
+        parts.rest(conn, part, due_at)
+        return due_at or None
     completed, failed = part.in_lines(counted(status, part.records))
     changes = {"cancel_sent_at": asked, "missing_since": None, "tries": 0, "note": None}
     parts.change(conn, part, due_at=due_at, completed=completed, failed=failed, **changes)
     parts.counts_changed(conn, part.batch_id)
+    webhooks.book_progress(conn, part.batch_id, now)
+    return None
 
 
 async def _certain(desk: Desk, part: PartRow) -> bool:
@@ -327,11 +338,14 @@ def _changed(part: PartRow, status: JobStatus, asked: float | None) -> bool:
 
 async def _cancel_if_wanted(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> PartRow:
     """Cancel the job of a stopping batch once, and one that is not waited for; return the part as it is now."""
-    wanted = part.cancel_sent_at is None and (batch.stopping or gives_way(desk, part, batch))
-    if not wanted or not await _certain(desk, part):
+    if not _is_cancel_wanted(desk, part, batch) or not await _certain(desk, part):
         return part
     await _cancel(desk, part, batch, lane)
     return await desk.write(parts.change, part, cancel_sent_at=desk.now())
+
+
+def _is_cancel_wanted(desk: Desk, part: PartRow, batch: BatchRow) -> bool:
+    return part.cancel_sent_at is None and (batch.stopping is not None or gives_way(desk, part, batch))
 
 
 async def _cancel(desk: Desk, part: PartRow, batch: BatchRow, lane: Cancels) -> None:

@@ -19,6 +19,8 @@ from proxy_plugin.access.kept_answers import keeping
 from proxy_plugin.engine import space, tasks, waiting
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
 from proxy_plugin.engine.polls import poll_pause
+from proxy_plugin.engine.ranges.collecting import collect_ranges
+from proxy_plugin.engine.sharing import at_hand, results
 from proxy_plugin.engine.steps_part import account_or_end, check_mark, counted
 from proxy_plugin.engine.waiting import GONE, Cause
 from proxy_plugin.engine.worker_jobs import collect_bytes, heirs_of
@@ -27,13 +29,14 @@ from proxy_plugin.ground.durable import empty_folder, sync_folder
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.collect import EXPIRED, LONGEST_ROW_BYTES, MISSING, CollectFacts, CollectJob, collect
+from proxy_plugin.lines.collecting.ranges import ranges_of
 from proxy_plugin.lines.ways import DIRECT
 from proxy_plugin.providers.base import Account, JobEnd, JobState, JobStatus, Refused, Short, TooLarge, TryLater
 from proxy_plugin.storage.batch_folders import RESULTS as STORED
 from proxy_plugin.storage.batch_folders import ROWS, WEIGHTS, size_of
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import ENDING, RESULTS
-from proxy_plugin.storage.tables import batches, cuts, parts, rescues, submissions, waits
+from proxy_plugin.storage.tables import batches, cuts, parts, rescues, submissions, waits, webhooks
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal, StoredResults, results_of
 
@@ -139,24 +142,26 @@ def _last(known: StoredResults, now: float) -> bool:
 
 async def _read(desk: Desk, part: PartRow, account: Account, known: StoredResults) -> None:
     known, folder = await _folder(desk, part, known)
+    await results.restore(desk, part, known, folder)
     last = _last(known, desk.now())
     status = JobStatus(JobState.ENDED, results=known.native, reading=known.readings, last=last)
     refusal = None
     try:
         names = await _fetched(desk, part, account, status, folder)
     except TooLarge:
-        names, refusal = await asyncio.to_thread(_whole, folder), TOO_LARGE
+        names, refusal = await asyncio.to_thread(results.whole, folder), TOO_LARGE
     except Short as error:
         if not last:
             await desk.write(_read_again, desk, part, structs.replace(known, readings=known.readings + 1), str(error))
             return
-        names = await asyncio.to_thread(_whole, folder)
+        names = await asyncio.to_thread(results.whole, folder)
     except (Refused, TryLater) as error:
+        part, known = await results.save(desk, part, known, folder)
         if not await _results_gone(desk, part, error):
             raise TryLater(f"the results cannot be read: {error}", after=getattr(error, "after", None)) from error
-        names, refusal = await asyncio.to_thread(_whole, folder), _expired(part, known)
+        names, refusal = await asyncio.to_thread(results.whole, folder), _expired(part, known)
+    known = structs.replace(await results.publish(desk, part, known, folder, names), names=names)
     failpoints.passing("fetch.acted")
-    known = structs.replace(known, names=names)
     await desk.write(parts.move, part, "stored", results=known.text(), refusal=refusal)
 
 
@@ -197,12 +202,6 @@ async def _folder(desk: Desk, part: PartRow, known: StoredResults) -> tuple[Stor
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
-
-
-def _whole(folder: Path) -> tuple[str, ...]:
-    """Return what is stored whole of results of which the rest is gone: those answers are paid for."""
-    names = (each.name for each in folder.iterdir())
-    return tuple(sorted(name for name in names if not name.startswith(".") and not name.endswith(".part")))
 
 
 def _expired(part: PartRow, known: StoredResults) -> str:
@@ -278,8 +277,9 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
     batch = await desk.batch(part.batch_id)
     assert known.folder is not None
     assert known.names is not None
-    folder = desk.folders.new(part.batch_id, what)
-    job = await collect_job(desk, part, batch, home / known.folder, known.names, folder)
+    folder, fetched = desk.folders.new(part.batch_id, what), home / known.folder
+    await at_hand.results_of_part(desk, part, batch)
+    job = await collect_job(desk, part, batch, home / (known.stored or known.folder), known.names, folder)
     facts = await _collected(desk, part, batch, job)
     if facts is None:
         await _give_up(desk, part, batch, folder)
@@ -291,15 +291,19 @@ async def collect_rows(desk: Desk, part: PartRow) -> None:
         await desk.write(_read_again, desk, part, known, _too_few(known, facts))
     else:
         held = (facts.lines, facts.ran)
+        await desk.folders.share(folder)
         known = structs.replace(known, rows=folder.name, stopping=batch.stopping, usage=facts.usage, held=held)
         await desk.write(_commit_rows, desk, part, known.text(), facts)
-        await _forget_results(desk, part, batch, Path(job.results))
+        await _forget_results(desk, part, batch, fetched)
+        if known.stored is not None:
+            await desk.folders.drop(home / known.stored)
     await asyncio.to_thread(desk.folders.clear_others, folder, what)
 
 
 async def _give_up(desk: Desk, part: PartRow, batch: BatchRow, folder: Path) -> None:
     """Tell every line that the results take too long to read."""
     await asyncio.to_thread(empty_folder, folder)
+    await desk.folders.share(folder)
     known = structs.replace(results_of(part), rows=folder.name, stopping=batch.stopping, held=(0, 0))
     await desk.write(_commit_rows, desk, part, known.text(), NOTHING, UNREADABLE)
 
@@ -322,6 +326,8 @@ async def _forget_results(desk: Desk, part: PartRow, batch: BatchRow, folder: Pa
     """Remove what has become rows; until then it counts to the workspace as if it were still to be written twice."""
     size = await asyncio.to_thread(size_of, folder)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    if part.way == DIRECT:
+        await desk.answers.drop(desk.gateway.blobs.tree, folder)
     desk.gateway.room.working.add(batch.workspace, part.batch_id, -size * WEIGHTS[STORED])
 
 
@@ -333,6 +339,12 @@ async def _collected(desk: Desk, part: PartRow, batch: BatchRow, job: CollectJob
     size = await asyncio.to_thread(tasks.bytes_in, [job.results])
     terms = desk.gateway.terms(batch.workspace, size, times=2.0 ** min(part.tries, tasks.MORE_TRIES))
     try:
+        ranges = [] if part.requests or job.keeping else await asyncio.to_thread(ranges_of, job)
+        if len(ranges) > 1 and desk.gateway.workers.each > 1:
+            try:
+                return await collect_ranges(desk, batch, terms, job, ranges)
+            except (space.Full, OSError) as error:
+                logs.event(LOG, "collected_in_one_go", slug=part.slug, error=error, level=logging.WARNING)
         expected = await asyncio.to_thread(collect_bytes, job, part.records)
         return await space.run(desk, batch, ENDING, expected, terms, collect, job, weight=WEIGHTS[ROWS])
     except OutOfBudget as error:
@@ -367,6 +379,7 @@ def _commit_rows(
     counts = {"completed": facts.answered, "failed": part.lines - facts.answered}
     changes = {"results": text, "due_at": audit_at, "refusal": refusal or part.refusal}
     rescues.end(conn, part, "collected", **changes, **counts)
+    webhooks.book_progress(conn, part.batch_id, desk.now())
     if facts.foreign or facts.corrupt:
         detail = f"{facts.foreign} foreign, {facts.corrupt} unreadable"
         batches.event(conn, part.batch_id, part.n, desk.now(), "rows not counted", detail)

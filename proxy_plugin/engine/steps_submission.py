@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from msgspec import structs
 
 from proxy_plugin.engine import polls, waiting
 from proxy_plugin.engine.adoption import NEVER_RESOLVED, Undecided, cannot_tell, identify, unclaimed
 from proxy_plugin.engine.desk import AccountMissing, Desk, backoff
+from proxy_plugin.engine.replicas.claims import SEND_WITHIN, ClaimLost
+from proxy_plugin.engine.sharing import at_hand
 from proxy_plugin.engine.steps_part import drop_if_stopping, refuse
 from proxy_plugin.engine.waiting import Cause
 from proxy_plugin.ground import failpoints, logs
+from proxy_plugin.ground.webhooks import IN_DOUBT
 from proxy_plugin.providers.base import Account, BatchProvider, OutcomeUnknown, Refused, Revokes, Sighting, TryLater
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.tables import batches, parts, queues, submissions, waits
+from proxy_plugin.storage.errors import CommitInDoubt
+from proxy_plugin.storage.tables import batches, parts, queues, submissions, waits, webhooks
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.submissions import SubmissionRow
 
 LOG = logging.getLogger("proxy_plugin.engine")
 LOOKUPS_NEEDED = 2
+NOT_SHOWN = "the provider does not show the job yet"
+STILL_THERE = "the replica that sends the job was stopped on the way and is not gone; it may still send it"
 MOST_COUNTED = 200  # parts that wait for a create
 FENCE_KEPT = 600.0  # seconds for which a create that is tried again goes with the fence of the first try
 GIVES_UP = 86_400.0  # seconds of undecided lookups behind the window; a gateway that was down looks first
@@ -61,11 +71,24 @@ async def send(desk: Desk, part: PartRow) -> None:
         await desk.write(_give_up_unsent, desk, part, row, await waiting.ending(desk, part, error))
         return
     failpoints.passing("send.fenced")
-    sent = await desk.write(_mark_sent, desk, part, row, fence)
+    await desk.folders.present(part.batch_id, desk.document(part, batch).path)
+    account = desk.account(part, batch)
+    if (until := desk.claims.lasts_until()) is not None:  # a process that was stopped on the way sends none
+        within = min(SEND_WITHIN, until - desk.gateway.clock.monotonic())
+        account = replace(account, http=account.http.beginning_within(within))
+    try:
+        sent = await desk.write(_mark_sent, desk, part, row, fence)
+    except CommitInDoubt as error:
+        await _not_sent(desk, part, row, error)
+        raise
     if sent is None:
         return
     failpoints.passing("send.sent")
-    await _create(desk, part, batch, lane, sent)
+    try:
+        await _create(desk, part, batch, account, lane, sent)
+    except ClaimLost:  # whoever has the row now may look for the job as soon as this is known
+        await desk.gateway.registry.write(submissions.sent_no_more, sent)
+        raise
 
 
 async def _fence(desk: Desk, row: SubmissionRow, lane: BatchProvider, account: Account) -> str | None:
@@ -101,7 +124,14 @@ def _mark_sent(
         return None
     if part.note in (queues.NO_TURN, queues.CALLED):
         parts.change(conn, part, note=None)
-    return submissions.move(conn, row, "sent", fence=fence, sent_at=desk.now())
+    sender = {} if desk.claims.sender is None else {"sender": desk.claims.sender}
+    return submissions.move(conn, row, "sent", fence=fence, sent_at=desk.now(), **sender)
+
+
+async def _not_sent(desk: Desk, part: PartRow, row: SubmissionRow, error: CommitInDoubt) -> None:
+    """Write down that a create was not sent: it may say that it was, and only its sender knows that it was not."""
+    mine = structs.replace(row, sender=desk.claims.sender)
+    await desk.gateway.registry.write(_tell_late, desk, part, mine, _not_accepted, TryLater(str(error)))
 
 
 def _has_turn(conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow) -> bool:
@@ -127,9 +157,11 @@ def _settle_seconds(desk: Desk, part: PartRow) -> float:
     return desk.lane(part).capabilities.settle_seconds if chosen is None else chosen
 
 
-async def _create(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvider, sent: SubmissionRow) -> None:
+async def _create(
+    desk: Desk, part: PartRow, batch: BatchRow, account: Account, lane: BatchProvider, sent: SubmissionRow
+) -> None:
     try:
-        job = await lane.create(desk.account(part, batch), desk.submission_for(part, batch, sent))
+        job = await lane.create(account, desk.submission_for(part, batch, sent))
     except (TryLater, Refused) as error:
         await _not_created(desk, part, sent, error)
     except (OutcomeUnknown, OSError, asyncio.CancelledError) as error:
@@ -138,7 +170,7 @@ async def _create(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvide
             raise
     else:
         failpoints.passing("send.acted")
-        await desk.insist(_accepted, desk, part, sent, job)
+        await _tell(desk, part, sent, _accepted, job)
         logs.event(LOG, "part_accepted", slug=part.slug, lines=part.lines, attempt=sent.n)
 
 
@@ -146,9 +178,33 @@ async def _not_created(desk: Desk, part: PartRow, sent: SubmissionRow, error: Tr
     try:
         refused = await waiting.ending(desk, part, error)
     except TryLater as later:
-        await desk.insist(_not_accepted, desk, part, sent, later)
+        await _tell(desk, part, sent, _not_accepted, later)
     else:
-        await desk.insist(_refused, desk, part, sent, refused)
+        await _tell(desk, part, sent, _refused, refused)
+
+
+async def _tell(desk: Desk, part: PartRow, sent: SubmissionRow, outcome: Callable[..., None], said: object) -> None:
+    """Write down what became of a create. Raises ClaimLost where the row is another replica's, which was told, too."""
+    try:
+        await desk.insist(outcome, desk, part, sent, said)
+    except ClaimLost:
+        if await desk.gateway.registry.write(_tell_late, desk, part, sent, outcome, said):
+            logs.event(LOG, "told_late", slug=part.slug, attempt=sent.n, level=logging.WARNING)
+        raise
+
+
+def _tell_late(
+    conn: Connection, desk: Desk, part: PartRow, sent: SubmissionRow, outcome: Callable[..., None], said: object
+) -> bool:
+    """Write down what its sender alone knows of a create, if nobody has found it out or given it up; tell whether so.
+
+    Whoever looks after the part now could guess it at best, and on a lane without labels waits for ever.
+    """
+    row, known = submissions.open_of(conn, sent), parts.get(conn, part.batch_id, part.n)
+    if row is None or known is None or known.state != "creating":
+        return False
+    outcome(conn, desk, known, row, said)
+    return True
 
 
 def _accepted(
@@ -193,9 +249,12 @@ async def doubt(desk: Desk, part: PartRow) -> None:
 def _doubt(
     conn: Connection, desk: Desk, part: PartRow, row: SubmissionRow, why: str, error: BaseException | None = None
 ) -> None:
-    submissions.move(conn, row, "unknown", reason=why[:200])
+    over = {"sender": None} if row.sender is not None and row.sender == desk.claims.sender else {}
+    submissions.move(conn, row, "unknown", reason=why[:200], **over)
     parts.change(conn, part, due_at=0.0, tries=0, note="outcome of the create is being looked up")
     batches.event(conn, part.batch_id, part.n, desk.now(), "outcome unknown", why)
+    told = {"part": part.n, "provider": part.provider, "lines": part.lines}
+    webhooks.book(conn, part.batch_id, IN_DOUBT, desk.now(), **told)
     cause = Cause(waits.OUTCOME_UNKNOWN, detail=why if error is None else "")
     if isinstance(error, OutcomeUnknown):
         cause = waiting.cause_of(error, "doubt", frozenset())
@@ -254,6 +313,8 @@ async def _not_seen(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvi
         pause = backoff(counted.lookups, engine.poll_seconds_first, engine.poll_seconds_max)
         pause = min(pause, max(first + settle - now, 0.0)) if counted.lookups >= LOOKUPS_NEEDED else min(pause, settle)
         await desk.write(_look_later, desk, part, now + pause)
+    elif not isinstance(lane, Revokes) and await desk.claims.may_be_sent(counted.sender, settle):
+        await desk.write(_look_later, desk, part, now + desk.gateway.config.engine.poll_seconds_first, STILL_THERE)
     elif not lane.capabilities.accepts_label and desk.virtual_key(part.slug).on_unknown == "wait":
         await cannot_tell(desk, part, "nothing can prove that the create was not accepted; on_unknown is wait")
     elif isinstance(lane, Revokes) and counted.revoked_at is None:
@@ -262,9 +323,9 @@ async def _not_seen(desk: Desk, part: PartRow, batch: BatchRow, lane: BatchProvi
         logs.event(LOG, "resent_on_a_guess", slug=part.slug, attempt=counted.n, level=logging.WARNING)
 
 
-def _look_later(conn: Connection, desk: Desk, part: PartRow, due_at: float) -> None:
+def _look_later(conn: Connection, desk: Desk, part: PartRow, due_at: float, why: str = NOT_SHOWN) -> None:
     parts.change(conn, part, due_at=due_at)
-    cause = Cause(waits.OUTCOME_UNKNOWN, detail="the provider does not show the job yet")
+    cause = Cause(waits.OUTCOME_UNKNOWN, detail=why)
     waiting.store(conn, waiting.of_part(desk, part, cause, due_at))
 
 
@@ -274,7 +335,8 @@ async def _revoke(desk: Desk, part: PartRow, batch: BatchRow, lane: Revokes, row
     row = await desk.write(submissions.move, row, "unknown", revoking_at=began)
     failpoints.passing("revoke.noted")
     try:
-        await lane.revoke(desk.account(part, batch), desk.submission_for(part, batch, row))
+        async with at_hand.document_of(desk, part, batch):
+            await lane.revoke(desk.account(part, batch), desk.submission_for(part, batch, row))
     except Refused as refused:
         await cannot_tell(desk, part, f"the lost create could not be revoked: {refused.code}")
     failpoints.passing("revoke.acted")

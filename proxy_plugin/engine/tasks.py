@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,28 @@ async def while_wanted(wanted: Callable[[], Awaitable[bool]], work: Coroutine[An
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return what several pieces of work do, in their order. The first that fails ends the others and is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def a_few_together(count: int, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """Return what many pieces of work do, at most so many at once: what else their workspace wants has its turn."""
+    free = asyncio.Semaphore(count)
+
+    async def one(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with free:
+            return await work()
+
+    return await together(map(one, works))
 
 
 async def to_be_sent(desk: Desk, batch: BatchRow) -> bool:

@@ -16,6 +16,7 @@ from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.providers.base import AtWork, ProviderError, Refused, TryLater
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import StoreAway
 from proxy_plugin.storage.tables import submissions, waits
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.parts import PartRow
@@ -51,10 +52,8 @@ def cause_of(error: BaseException, step: str, billing_codes: frozenset[str]) -> 
     full = next((each for each in chain if isinstance(each, Full)), None)
     if full is not None or any(each.disk_full for each in chain):
         return Cause(waits.DISK_FULL if full is None else full.reason)
-    if isinstance(error, OutOfBudget):
-        return Cause(waits.WORK_BUDGET, detail=f"{step}: {error}; the next try has more time")
-    if not chain:  # a defect, whose own words may quote what users sent
-        return Cause(waits.INTERNAL_ERROR, detail=f"{step} failed with {type(error).__name__}")
+    if not chain:
+        return _cause_here(error, step)
     said = next((found for each in chain if (found := _said(each)) is not None), None)
     status = None if said is None else said.status
     if said is None:
@@ -63,6 +62,15 @@ def cause_of(error: BaseException, step: str, billing_codes: frozenset[str]) -> 
     if step in IN_DOUBT:
         reason = waits.OUTCOME_UNKNOWN
     return Cause(reason, said.code, mask(said.message), str(error))
+
+
+def _cause_here(error: BaseException, step: str) -> Cause:
+    """Return what a step waits for that no provider holds up."""
+    if isinstance(error, StoreAway):
+        return Cause(waits.STORE_AWAY, detail=str(error))
+    if isinstance(error, OutOfBudget):
+        return Cause(waits.WORK_BUDGET, detail=f"{step}: {error}; the next try has more time")
+    return Cause(waits.INTERNAL_ERROR, detail=f"{step} failed with {type(error).__name__}")  # its words may be users'
 
 
 def _owing(said: Refused, billing_codes: frozenset[str]) -> bool:

@@ -31,7 +31,7 @@ from proxy_plugin.storage.tables.parts import PartRow, refusal_of, results_of, u
 from proxy_plugin.storage.tables.rescues import rescue_of
 
 SHORTEST_LINE = 3  # bytes, `{}` and its break
-SCANNED_BYTES = 40  # of the index and of the search for repeated ids, a line
+SCANNED_BYTES = 48  # of the index, its ranges and the search for repeated ids, a line
 LINE_BYTES = 256  # that a line or a row has beside its body
 ENVELOPE_BYTES = 900  # of a line of the result files and of the ledger, beside the stored text
 WORKER_GIVES_UP = 5  # tries in which three workers died each

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from proxy_plugin.engine import space
 from proxy_plugin.engine.desk import Desk
+from proxy_plugin.engine.sharing import at_hand
 from proxy_plugin.engine.steps_part import check_mark
 from proxy_plugin.engine.steps_results import collect_job, most_results
 from proxy_plugin.engine.worker_jobs import collect_bytes
@@ -69,10 +70,12 @@ async def _rows(desk: Desk, batch: BatchRow, part: PartRow) -> str:
     with space.claiming(desk, batch, RESULTS) as claim:
         bounded = replace(account, http=account.http.storing(space.Results(claim, most, cuts=True)))
         names = await lane.fetch(bounded, part.job, status, results)
+    await at_hand.assignment_of(desk, part, batch)
     job = await collect_job(desk, part, batch, results, names, rows)
     expected = await asyncio.to_thread(collect_bytes, job, part.lines)
     terms = desk.gateway.terms(batch.workspace, expected)
     await space.run(desk, batch, RESULTS, expected, terms, collect, job, weight=WEIGHTS[ROWS])
+    await desk.folders.share(rows)
     return rows.name
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,8 @@ from msgspec import structs
 from proxy_plugin.engine import space, tasks
 from proxy_plugin.engine.desk import Desk
 from proxy_plugin.engine.onward.window import TOO_LATE, jobs_are_begun
-from proxy_plugin.engine.steps_batch import part_row, publish_folder
+from proxy_plugin.engine.sharing import at_hand
+from proxy_plugin.engine.steps_batch import part_row
 from proxy_plugin.engine.worker_jobs import LINE_BYTES, WORKER_GIVES_UP, heirs_of, split_job
 from proxy_plugin.ground import failpoints, logs
 from proxy_plugin.ground.workers import WorkerDied
@@ -77,6 +77,7 @@ def _alike(part: PartRow) -> tuple[int | None, int]:
 async def _go_on(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow]) -> None:
     source = await desk.read(files.get, batch.input_file_id)
     assert source is not None  # a file stays as long as a batch of it
+    await _at_hand(desk, batch, crowd)
     job = await _job(desk, batch, source, crowd)
     terms, expected = desk.gateway.terms(batch.workspace, source.bytes), sum(map(_failed_bytes, crowd))
     work = space.run(desk, batch, RESULTS, expected, terms, rescue_lines, job)
@@ -97,13 +98,23 @@ async def _go_on(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow]) -> None:
 
 async def _settle(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow], job: RescueJob, facts: RescueFacts) -> None:
     folder = Path(job.folder)
-    await asyncio.to_thread(publish_folder, folder)
+    await desk.folders.publish(folder)
     failpoints.passing("rescue.acted")
     if await desk.write(_commit, desk, batch, crowd, job, facts):
         await asyncio.to_thread(desk.folders.clear_others, folder, _what(crowd))
         logs.event(LOG, "lines_rescued", slug=crowd[0].slug, lines=sum(facts.went.values()), parts=len(facts.parts))
     if not facts.parts:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await desk.folders.drop(folder)
+
+
+async def _at_hand(desk: Desk, batch: BatchRow, crowd: Sequence[PartRow]) -> None:
+    """Have what a rescue reads here. Raises StoreAway."""
+    await desk.gateway.blobs.present_with_index(batch.input_file_id)
+    for part in crowd:
+        await at_hand.assignment_of(desk, part, batch)
+    await desk.folders.present(batch.id, *(rows for part in crowd if (rows := results_of(part).rows) is not None))
+    if desk.route(batch).fetches_media:
+        await desk.folders.present_media(batch.id)
 
 
 def _failed_bytes(part: PartRow) -> int:

@@ -13,7 +13,7 @@ from proxy_plugin.direct import crew as module
 from proxy_plugin.direct.answers import NAME, Answers
 from proxy_plugin.direct.crew import Crew
 from proxy_plugin.direct.gate import Gate
-from proxy_plugin.direct.job import STOP, AnswerFacts, AnswerJob, Stop, progress_in, write
+from proxy_plugin.direct.job import LEASE, STOP, AnswerFacts, AnswerJob, Lease, Stop, progress_in, write
 from proxy_plugin.direct.limits import CallLimits
 from proxy_plugin.direct.pace import KeyPace
 from proxy_plugin.providers.base import native_id
@@ -115,6 +115,19 @@ async def test_a_refused_account_ends_the_task_and_keeps_what_is_answered(tmp_pa
     assert (facts.progress.completed, len(caller.calls)) == (1, 2)
 
 
+async def test_a_pause_is_told_whoever_makes_the_next_calls(tmp_path: Path) -> None:
+    async def limited(_id: str, _n: int) -> Reply:
+        write(tmp_path, STOP, Stop(0.0))
+        return Reply(429, {"retry-after": "1000"})
+
+    before = time.time()
+    facts = await done(job_of(tmp_path, 3, concurrency=1), Told(limited))
+    assert facts.end == "stopped"
+    assert 900 < facts.progress.held - before < 1100
+    assert facts.progress.wait is not None
+    assert facts.progress.wait.next_at == facts.progress.held
+
+
 async def test_retry_after_holds_the_whole_key(tmp_path: Path) -> None:
     times = dict[str, list[float]]()
 
@@ -192,3 +205,26 @@ async def test_a_lost_reply_is_asked_for_once_more(tmp_path: Path) -> None:
     facts = await done(job, caller)
     assert (facts.end, facts.progress.completed, facts.progress.failed) == ("completed", 2, 1)
     assert set(caller.calls.values()) == {2}
+
+
+async def test_no_call_begins_where_the_lease_was_over_at_the_start(tmp_path: Path) -> None:
+    job, caller = job_of(tmp_path, 5, concurrency=2), Told(always)
+    write(tmp_path, LEASE, Lease(time.monotonic() - 1.0))
+    facts = await done(job, caller)
+    assert (facts.end, caller.calls) == ("stopped", {})
+
+
+async def test_no_call_begins_where_this_process_stood_still_until_the_lease_was_over(tmp_path: Path) -> None:
+    """As in a machine that is frozen: what was about to call goes on before anything looks at a file."""
+    until = time.monotonic() + 0.1
+
+    async def still(_id: str, _n: int) -> Reply:
+        while time.monotonic() <= until:
+            time.sleep(0.01)  # noqa: ASYNC251 - nothing else of the process goes on
+        return OK
+
+    job, caller = job_of(tmp_path, 5, concurrency=2), Told(still)
+    write(tmp_path, LEASE, Lease(until))
+    facts = await done(job, caller)
+    assert facts.end == "stopped"
+    assert caller.calls.total() <= 2, "those that had begun"

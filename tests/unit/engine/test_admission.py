@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin.config import Options
-from proxy_plugin.config.sections import EngineSettings
+from proxy_plugin.config.bounds import EngineSettings
 from proxy_plugin.engine import polls, steps_part
 from proxy_plugin.engine.desk import Desk
-from proxy_plugin.storage import registry
+from proxy_plugin.storage import sqlite
 from proxy_plugin.storage.tables import batches, files, parts, queues
 from proxy_plugin.storage.tables.due import Overdue
 from proxy_plugin.storage.tables.parts import PartRow
@@ -28,9 +28,9 @@ class Lane:
     """One virtual key, whose parts take a step when they are due and end when they are told to."""
 
     def __init__(self, path: Path, **options: int | None) -> None:
-        self.conn = registry.connect(path)
+        self.conn = sqlite.connect(path)
         self.conn.execute("PRAGMA synchronous=OFF")
-        registry.migrate(self.conn)
+        sqlite.migrate(self.conn)
         files.insert(self.conn, file_row())
         self.desk = cast("Desk", SimpleNamespace(now=lambda: NOW, gateway=SimpleNamespace(chance=lambda: 0.5)))
         self.key = Options.model_validate(options)

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from proxy_plugin.config.sections import EngineSettings
+from proxy_plugin.config.bounds import EngineSettings
 from proxy_plugin.engine.desk import Desk, KeyMissing
 from proxy_plugin.engine.housekeeping import GIVES_UP, LONGEST, SAVED_SECONDS, clear
+from proxy_plugin.engine.replicas.claims import NoClaims
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import ProviderError, Refused, TryLater
-from proxy_plugin.storage import registry
+from proxy_plugin.storage import sqlite
 from proxy_plugin.storage.tables import batches, clearings, files, parts, submissions
 from proxy_plugin.storage.tables.clearings import ClearingRow
 from tests.support.rows import BATCH_ID, batch_row, file_row, part_row
@@ -39,8 +40,8 @@ class Bench:
     """One part of one batch that has ended, a clock, and the step."""
 
     def __init__(self, path: Path) -> None:
-        self.conn = registry.connect(path)
-        registry.migrate(self.conn)
+        self.conn = sqlite.connect(path)
+        sqlite.migrate(self.conn)
         files.insert(self.conn, file_row())
         batches.insert(self.conn, batch_row(state="merging"), is_retry=False)
         parts.insert(self.conn, part_row(BATCH_ID, state="staging", due_at=0.0))
@@ -48,7 +49,9 @@ class Bench:
         self.tidy, self.time, self.sealed = Tidy(), 1000.0, list[str | None]()
         self.errors = list[Exception]()
         engine = EngineSettings(poll_seconds_first=5, poll_seconds_max=300)
-        self.gateway = SimpleNamespace(config=SimpleNamespace(engine=engine), chance=lambda: 0.0)
+        blobs = SimpleNamespace(tree=None)
+        self.gateway = SimpleNamespace(config=SimpleNamespace(engine=engine), chance=lambda: 0.0, blobs=blobs)
+        self.claims = NoClaims()
 
     @property
     def part(self) -> Any:

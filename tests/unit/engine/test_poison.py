@@ -16,6 +16,7 @@ from proxy_plugin.engine.poison import MOST_ALONE, TOO_MANY, Cutting, bad_sets, 
 from proxy_plugin.providers.base import Refused
 from proxy_plugin.providers.errors import BadLine
 from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.sqlite import SqliteRegistry
 from proxy_plugin.storage.tables import cuts, parts, submissions
 from proxy_plugin.storage.tables.cuts import StoredCut, Suspects
 from proxy_plugin.storage.tables.parts import PartRow, StoredRefusal
@@ -192,7 +193,7 @@ def test_what_was_known_before_costs_none_of_the_twenty_and_is_always_cut() -> N
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    made = Registry(tmp_path)
+    made = SqliteRegistry(tmp_path)
     made.open()
     yield made
     made.close()

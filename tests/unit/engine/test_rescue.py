@@ -18,7 +18,7 @@ from proxy_plugin.engine.steps_part import drop_if_stopping
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.onward.rescue import RescueFacts, RescueJob
 from proxy_plugin.routing.route import Fallback, Rescue, Route, Rules, StoredTarget, To, encode_route
-from proxy_plugin.storage import registry
+from proxy_plugin.storage import sqlite
 from proxy_plugin.storage.tables import batches, cuts, files, parts, rescues, submissions
 from proxy_plugin.storage.tables.parts import PartRow
 from proxy_plugin.storage.tables.rescues import rescue_of
@@ -33,8 +33,8 @@ class Bench:
     """One batch with parts, a clock, and what a desk has of both."""
 
     def __init__(self, path: Path, route: Route = ROUTE) -> None:
-        self.conn = registry.connect(path)
-        registry.migrate(self.conn)
+        self.conn = sqlite.connect(path)
+        sqlite.migrate(self.conn)
         files.insert(self.conn, file_row())
         batches.insert(self.conn, batch_row(total=100), is_retry=False)
         self.time, self._route = NOW, route

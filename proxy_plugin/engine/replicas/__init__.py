@@ -1,0 +1,1 @@
+"""One gateway of several that share a database."""

@@ -1,0 +1,1 @@
+"""What replicas share of the bytes that steps work on."""
