@@ -5,23 +5,29 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from multidict import MultiMapping
+from pydantic import SecretStr
 
+from proxy_plugin.access.identity import Identity
 from proxy_plugin.access.our_keys import OurKeys
 from proxy_plugin.config import ApiKey, Config
+from proxy_plugin.config.read import MASTER
+from proxy_plugin.config.sections import LITELLM
 from proxy_plugin.ground.errors import ConfigError, Forbidden, Unauthenticated
 from proxy_plugin.ground.fingerprints import digest, keyed_hash
 
 API_KEY = "x-portkey-api-key"
 AUTHORIZATION = "authorization"
 PLACEHOLDER = "OPENAI_API_KEY"  # Portkey's Python SDK sends this literal text as its bearer token
-X_API_KEY = "x-api-key"
-CREDENTIAL_HEADERS = (API_KEY, AUTHORIZATION, X_API_KEY, "api-key")  # where clients put the key they have
+X_API_KEY, AZURES, LITELLMS = "x-api-key", "api-key", "x-litellm-api-key"
+CREDENTIAL_HEADERS = (API_KEY, LITELLMS, AUTHORIZATION, X_API_KEY, AZURES)  # where clients put the key they have
+_NAMING = (API_KEY, AUTHORIZATION)  # of these, the ones that name a caller; with LiteLLM's keys all do, as there
+_AMONG_PROVIDERS = (LITELLMS, X_API_KEY, AZURES)  # name one with a key of ours alone
 UNKNOWN_KEY = "Portkey Error: Invalid API Key. Error Code: 03"
 MISSING_KEY = f"No API key: send a key of this gateway as '{API_KEY}: KEY' or as 'Authorization: Bearer KEY'."
 TWO_KEYS = "More than one API key was sent in the same header."
@@ -44,8 +50,11 @@ class Caller:
     private_headers: frozenset[str] = frozenset({API_KEY})
     models: tuple[str, ...] | None = None  # globs; None: all
     default: str | None = None
+    operator: bool = False  # may see the sums of all workspaces
     forwards: bool = False  # its key is one of the upstream's, too
     kept_back: frozenset[str] = frozenset({API_KEY})
+    identity: Identity | None = None  # of a key of LiteLLM's
+    upstream_key: SecretStr | None = field(default=None, repr=False)  # goes on in the place of its key
 
     def allows(self, slug: str) -> bool:
         """Tell whether the caller may use this virtual key."""
@@ -62,6 +71,8 @@ class Callers:
     def learn(self, config: Config) -> None:
         """Know the keys of this configuration from now on, and no others."""
         self._known = tuple((entry.digest(), entry) for entry in config.api_keys)
+        self.of_litellm = config.auth == LITELLM  # other keys than these may be LiteLLM's
+        self.lend = any(entry.upstream_key is not None for entry in config.api_keys)
         self.keys = OurKeys(entry for entry in config.api_keys if not entry.forward)  # not to be passed on
 
     def authenticate(self, headers: MultiMapping[str], remote: str | None) -> Caller:
@@ -71,12 +82,45 @@ class Callers:
         clients on this machine. Those that bring the same provider key share a workspace, and those that bring none
         share the workspace `default`.
         """
-        if not self._known:
+        if not self._known and not self.of_litellm:
             return self._local(headers, remote)
-        for name in (API_KEY, AUTHORIZATION):
-            if (presented := _presented(headers, name)) is not None:
-                return self._named(presented, name, headers)
-        raise Unauthenticated(MISSING_KEY)
+        key = self.presented(headers)
+        entry = self._entry(key)
+        if entry is None:
+            raise Unauthenticated(UNKNOWN_KEY)
+        return self._named(entry, key, headers)
+
+    def presented(self, headers: MultiMapping[str]) -> str:
+        """Return the key that names the caller, whosever it is. Raises Unauthenticated where there is none.
+
+        A header that may hold a provider's key names a caller, too, where it holds one of ours: clients of Azure's and
+        Anthropic's, which are LiteLLM's clients, send the one key there, and so do those whose `Authorization` is for
+        the provider.
+        """
+        named = (_presented(headers, name) for name in (CREDENTIAL_HEADERS if self.of_litellm else _NAMING))
+        first = next((key for key in named if key is not None), None)
+        if self.of_litellm or API_KEY in headers or (first is not None and self._entry(first) is not None):
+            return _there(first)
+        others = (_presented(headers, name) for name in _AMONG_PROVIDERS)
+        return _there(next((key for key in others if key is not None and self._entry(key) is not None), first))
+
+    def knows(self, headers: MultiMapping[str]) -> bool:
+        """Tell whether the caller's key is one of ours. Raises Unauthenticated where there is none."""
+        return self._entry(self.presented(headers)) is not None
+
+    def is_elsewhere(self, headers: MultiMapping[str]) -> bool:
+        """Tell whether the caller's key may be the upstream's own: it is none of ours, nor in a header of Portkey's."""
+        if not self._known or API_KEY in headers:
+            return False
+        keys = sent_keys(headers)
+        return bool(keys) and not any(self._entry(key) for key in keys)
+
+    def holding(self, caller: Caller, key: str, headers: MultiMapping[str]) -> Caller:
+        """Return a caller whose key is another proxy's, with what the headers of its request hold."""
+        held = dict(self._private(headers, key))
+        kept_back = frozenset(name for name, forward in held.items() if not forward)
+        where = next((name for name in CREDENTIAL_HEADERS if _presented(headers, name) == key), None)
+        return replace(caller, credential_in=where, private_headers=frozenset(held), kept_back=kept_back)
 
     def _local(self, headers: MultiMapping[str], remote: str | None) -> Caller:
         _require_local(headers, remote)
@@ -85,15 +129,19 @@ class Callers:
         tenant = "default" if key is None else f"key-{keyed_hash(self._secret, f'tenant{chr(0)}{key}')[:16]}"
         return Caller("local", tenant, private_headers=private, kept_back=private)
 
-    def _named(self, presented: str, name: str, headers: MultiMapping[str]) -> Caller:
-        entry = self._entry(presented)
-        if entry is None:
-            raise Unauthenticated(UNKNOWN_KEY)
-        held = dict(self._private(headers))
-        private = frozenset(held)
-        kept_back = frozenset(name for name, forward in held.items() if not forward)
-        allowed = (entry.virtual_keys, name, private, entry.models)
-        return Caller(entry.name, entry.workspace, *allowed, entry.default, entry.forward, kept_back)
+    def _named(self, entry: ApiKey, key: str, headers: MultiMapping[str]) -> Caller:
+        caller = Caller(
+            entry.name,
+            entry.workspace,
+            entry.virtual_keys,
+            models=entry.models,
+            default=entry.default,
+            operator=entry.operator,
+            forwards=entry.forward,
+            identity=_identity(entry),
+            upstream_key=entry.upstream_key,
+        )
+        return self.holding(caller, key, headers)
 
     def _entry(self, presented: str) -> ApiKey | None:
         """Look at every key, found or not, so that the time tells nothing of where it stands in the list."""
@@ -103,14 +151,29 @@ class Callers:
                 found = entry
         return found
 
-    def _private(self, headers: MultiMapping[str]) -> Iterator[tuple[str, bool]]:
-        """Yield (header, whether it is passed on) of each that holds a key of ours, or a placeholder."""
+    def _private(self, headers: MultiMapping[str], theirs: str) -> Iterator[tuple[str, bool]]:
+        """Yield (header, whether it is passed on) of each that holds a key of ours, the caller's, or a placeholder."""
         yield API_KEY, False
         for name in CREDENTIAL_HEADERS[1:]:
             tokens = [_token(value) for value in headers.getall(name, [])]
             found = [self._entry(token) for token in tokens if token != PLACEHOLDER]
-            if PLACEHOLDER in tokens or any(found):
+            if PLACEHOLDER in tokens or theirs in tokens or any(found):
                 yield name, PLACEHOLDER not in tokens and all(each is None or each.forward for each in found)
+
+
+def _there(key: str | None) -> str:
+    if key is None:
+        raise Unauthenticated(MISSING_KEY)
+    return key
+
+
+def _identity(entry: ApiKey) -> Identity | None:
+    """Return whom the upstream knows behind a key of ours, None where it knows nobody."""
+    if entry.upstream_key is not None:
+        return Identity(name=entry.name, key_hash=digest(entry.upstream_key.get_secret_value()).hex())
+    if entry.forward:
+        return Identity(name=entry.name, key_hash=entry.digest().hex(), admin=entry.name == MASTER)
+    return None
 
 
 def _presented(headers: MultiMapping[str], name: str) -> str | None:
@@ -118,10 +181,17 @@ def _presented(headers: MultiMapping[str], name: str) -> str | None:
     values = headers.getall(name, [])
     if name == AUTHORIZATION:
         values = [_token(value) for value in values if value.lower().startswith("bearer ")]
+    elif name == LITELLMS:
+        values = [_token(value) for value in values]
     keys = {value.strip() for value in values} - {"", PLACEHOLDER}
     if len(keys) > 1:
         raise Unauthenticated(TWO_KEYS)
     return keys.pop() if keys else None
+
+
+def sent_keys(headers: MultiMapping[str]) -> set[str]:
+    """Return all keys of a request, whosever they are. Raises Unauthenticated for two in one header."""
+    return {key for name in CREDENTIAL_HEADERS if (key := _presented(headers, name)) is not None}
 
 
 def provider_key(headers: MultiMapping[str], private: Container[str]) -> str | None:
@@ -182,7 +252,7 @@ def _is_loopback(host: str | None) -> bool:
 
 def require_loopback(config: Config, host: str) -> None:
     """Raise ConfigError if the gateway would serve other machines without asking for a key."""
-    if not config.api_keys and not _is_loopback(host):
+    if not config.api_keys and config.auth != LITELLM and not _is_loopback(host):
         raise ConfigError(
             f"proxy_plugin.api_keys: no key is configured, so {host or 'all addresses'} cannot be served; "
             "configure a key, or set proxy_plugin.server.host to 127.0.0.1"

@@ -29,11 +29,17 @@ STRICT = "x-portkey-strict-open-ai-compliance"
 TIMEOUT = "x-portkey-request-timeout"
 CACHE_REFRESH = "x-portkey-cache-force-refresh"
 CACHE_NAMESPACE = "x-portkey-cache-namespace"
+OPTION, RETRIES, CACHE_STATUS = (  # of answers
+    "x-portkey-last-used-option-index",
+    "x-portkey-retry-attempt-count",
+    "x-portkey-cache-status",
+)
 MANAGED = "portkey"  # the provider that is Portkey itself: files and batches that the gateway manages, so none is named
 WHOLE_CONFIG = "config"  # what stands for a target that is not one of several
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
 _TRACE_ID = re.compile(r"[!-~]{1,128}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _ECHOED = 64
@@ -111,8 +117,12 @@ def read(headers: MultiMapping[str]) -> RequestHeaders:
 
 
 def _trace_id(headers: MultiMapping[str]) -> str:
+    """Return the caller's: Portkey's header, else the trace of a `traceparent` (W3C "Trace Context", 3.2)."""
     sent = headers.get(TRACE_ID, "")
-    return sent if _TRACE_ID.fullmatch(sent) else str(uuid.uuid4())
+    if _TRACE_ID.fullmatch(sent):
+        return sent
+    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return str(uuid.uuid4()) if parent is None else parent[1]
 
 
 def _target(headers: MultiMapping[str]) -> tuple[str | None, str | None]:
@@ -215,9 +225,9 @@ def response_headers(provider: str | None, trace_id: str, option: str = WHOLE_CO
     chosen = {} if provider is None else {PROVIDER: provider}
     return chosen | {
         TRACE_ID: trace_id,
-        "x-portkey-last-used-option-index": option,
-        "x-portkey-retry-attempt-count": "0",
-        "x-portkey-cache-status": "DISABLED",
+        OPTION: option,
+        RETRIES: "0",
+        CACHE_STATUS: "DISABLED",
     }
 
 

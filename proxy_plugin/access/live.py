@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from proxy_plugin.access.outgoing import http_of
 from proxy_plugin.config import Config, VirtualKey
+from proxy_plugin.config.sections import Storage
+from proxy_plugin.config.stores.checks import CLOCK, DATABASE, STORE
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import (
@@ -22,6 +24,7 @@ from proxy_plugin.providers.base import (
     TryLater,
 )
 from proxy_plugin.providers.http import Http
+from proxy_plugin.storage import reach
 
 AT_ONCE = 8  # accounts that are asked at the same time
 SECONDS = 30.0  # for one account
@@ -51,6 +54,18 @@ async def look(config: Config) -> Mapping[str, Finding]:
     finally:
         await http.close()
     return dict(zip(config.virtual_keys, found, strict=True))
+
+
+async def look_at_stores(storage: Storage) -> dict[str, str]:
+    """Return why the database and the object store of replicas cannot be used, "" where they can, by what they are."""
+    found = dict[str, str]()
+    if storage.database is not None:
+        found[DATABASE], apart = await asyncio.to_thread(reach.database, storage.database)
+        if apart:
+            found[CLOCK] = apart
+    if storage.blob_url is not None:
+        found[STORE] = await asyncio.to_thread(reach.store, storage.blob_url, storage.store_options())
+    return found
 
 
 async def _asked(http: Http, slug: str, key: VirtualKey) -> Finding:

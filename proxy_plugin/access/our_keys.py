@@ -35,7 +35,7 @@ class OurKeys:
         if not self._digests:
             return False
         wholes = {text, unquote(text), *map(_decoded, _BASIC.findall(text))}
-        return any(map(self._clear.knows, wholes)) or any(digest(part) in self._digests for part in _parts(wholes))
+        return any(map(self._clear.knows, wholes)) or any(digest(part) in self._digests for part in {*_parts(wholes)})
 
     def without(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """Return the headers without those that hold a key; of cookies and sub-protocols without these entries."""

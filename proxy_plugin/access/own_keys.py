@@ -30,7 +30,7 @@ from proxy_plugin.access.vault import Vault
 from proxy_plugin.config import Config
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.clock import Clock
-from proxy_plugin.ground.errors import GatewayError
+from proxy_plugin.ground.errors import Forbidden, GatewayError
 from proxy_plugin.ground.fingerprints import keyed_hash
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import Credentials
@@ -46,6 +46,10 @@ LOG = logging.getLogger("proxy_plugin.batches")
 NEEDED = (
     "The gateway was restarted and no longer has the provider key of this batch. Retrieve the batch once with the "
     f"same key, '{KEY_HEADER}: Bearer KEY' and the other credential headers of its create, and it goes on."
+)
+UNSHARED = (
+    "This gateway is one of several, and a provider key that you bring must reach all of them: its operator has to set "
+    "'secrets.seal_key'. Nothing was stored. Batches on virtual keys run."
 )
 
 
@@ -95,8 +99,15 @@ class OwnKeys:
         return stored
 
     def sealed(self, batch_id: str, brought: Brought | None) -> str | None:
-        """Return what the row of a batch keeps of its caller's secrets, None for none and where sealing is off."""
-        return None if brought is None else self._vault.seal(batch_id, brought.secrets)
+        """Return what the row of a batch keeps of its caller's secrets, None for none and where sealing is off.
+
+        Raises Forbidden where replicas, of which any may take a step of the batch, could not read them.
+        """
+        if brought is None:
+            return None
+        if self._config.storage.shared and self._config.secrets.seal_key is None:
+            raise Forbidden(UNSHARED, code="own_key_not_shared")
+        return self._vault.seal(batch_id, brought.secrets)
 
     def credentials(self, row: BatchRow) -> Credentials | None:
         """Return the credentials of a batch whose caller brought them; None until they are brought again."""

@@ -48,6 +48,7 @@ from proxy_plugin.routing.route import (
     ByLine,
     Case,
     Fallback,
+    Live,
     Name,
     Names,
     Option,
@@ -88,10 +89,13 @@ async def resolve(
     caller: Caller,
     sent: MultiMapping[str],
     model: str | None = None,
+    *,
+    live: bool = False,
 ) -> Resolved:
     """Return where a batch goes that is asked for with the headers `sent`, of which `asked` is what was read.
 
-    `model` is for all lines where no config is sent. Raises BadRequest, also where nothing could be reached; Forbidden.
+    `model` is for all lines where no config is sent. `live`: for a call that is answered at once. Raises BadRequest,
+    also where nothing could be reached; Forbidden.
     """
     node = await _node(asked, config, model)
     default = headers.default_node(config, caller) if asked.names_nothing else None
@@ -100,7 +104,7 @@ async def resolve(
     if asked.custom_host is not None and not isinstance(chosen, Brought):
         raise headers.misplaced_host()
     named_in = headers.CONFIG if asked.config is not None else MODEL if model is not None else None
-    builder = _Builder(config, caller, own, chosen, default, named_in)
+    builder = _Builder(config, caller, own, chosen, default, named_in, live=live)
     route = steered(builder.route(node, _metadata(asked.metadata), forwarded(sent)), asked)
     own_keys_sent = [*own.values(), *([chosen] if isinstance(chosen, Brought) else [])]
     lent = [config.virtual_keys[each.slug] for each in route.targets if each.byok is UNSET]
@@ -196,10 +200,11 @@ def _same(
 def _option(node: Node) -> str:
     """Return Portkey's name of the one target that lines can come to: `config`, or `config.targets[1]`."""
     targets = node.targets()
-    if len(targets) != 1 or not targets[0].path:
-        return headers.WHOLE_CONFIG
-    places = targets[0].path.split(".")[1::2]
-    return headers.WHOLE_CONFIG + "".join(f".targets[{place}]" for place in places)
+    return headers.WHOLE_CONFIG if len(targets) != 1 else _named_place(targets[0].path)
+
+
+def _named_place(path: str) -> str:
+    return headers.WHOLE_CONFIG + "".join(f".targets[{place}]" for place in path.split(".")[1::2])
 
 
 class _Builder:
@@ -213,8 +218,10 @@ class _Builder:
         chosen: VirtualKey | Brought | None,
         default: Node | None = None,
         named_in: str | None = None,
+        *,
+        live: bool = False,
     ) -> None:
-        self._named_in = named_in
+        self._named_in, self._live = named_in, live
         self._config, self._caller, self._own, self._chosen, self._default = config, caller, own, chosen, default
         self._targets: list[StoredTarget] = []
         self._names: Names | None = None
@@ -243,7 +250,7 @@ class _Builder:
 
     def _rule(self, node: Node) -> Rule:
         if node.mode is None:
-            return self._leaf(node.settings)
+            return self._leaf(node)
         children = node.live_children()
         if node.mode == LOADBALANCE:
             return Share(tuple(each.weight for each in children), tuple(map(self._rule, children)))
@@ -277,7 +284,8 @@ class _Builder:
             node.settings.strict,
         )
 
-    def _leaf(self, settings: TargetSettings) -> Rule:
+    def _leaf(self, node: Node) -> Rule:
+        settings, live = node.settings, self._told(node)
         account = settings.account or self._chosen
         if isinstance(account, Slug):
             account = self._virtual_key(account.slug)
@@ -302,10 +310,15 @@ class _Builder:
                 settings.strict_params,
                 otherwise,
                 settings.direct,
+                live,
             )
         if slug is not None and not self._known(slug):
             model = settings.model
-        return To(self._place(self._target(account, settings, model)))
+        target = self._target(account, settings, model)
+        return To(self._place(msgspec.structs.replace(target, live=live) if live else target))
+
+    def _told(self, node: Node) -> Live | None:
+        return Live(_named_place(node.path), node.settings.retry, node.settings.timeout) if self._live else None
 
     def _target(self, account: VirtualKey | Brought, settings: TargetSettings, model: str | None) -> StoredTarget:
         return stored(account, settings, model, drop=self._config.drop_params)

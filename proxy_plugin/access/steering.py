@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from multidict import CIMultiDict, MultiMapping
 from pydantic import ValidationError
 
-from proxy_plugin.access import headers
+from proxy_plugin.access import headers, litellm_words
 from proxy_plugin.access.callers import API_KEY
 from proxy_plugin.access.headers import CONFIG, CUSTOM_HOST, METADATA, PREFIX, PROVIDER, VIRTUAL_KEY, RequestHeaders
 from proxy_plugin.config import VirtualKey
@@ -24,23 +24,25 @@ from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.ground.masking import secrets_in
 from proxy_plugin.routing import words
 
+_UNSAID = litellm_words.Words()
+_NOTHING: MultiMapping[str] = CIMultiDict()
 OPTIONS, PROVIDER_OPTIONS, MODEL, ROLE = "portkey_options", "provider_options", "model", "role_arn"
 _CREDENTIALS = {  # what fields of a create are called among credentials
     ROLE: f"{PREFIX}aws-batch-role-arn",
     "output_data_config": f"{PREFIX}output-data-config",
 }
 _FIELDS = {header: name for name, header in _CREDENTIALS.items()}
-MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model", "x-litellm-model")
-_LITELLMS = {"custom-llm-provider"}  # with x-litellm-model all headers that steer a create at LiteLLM (1.110)
+MODEL_HEADERS = (f"{PREFIX}provider-model", f"{PREFIX}aws-bedrock-model", litellm_words.MODEL_HEADER)
 ENDPOINT_HEADER = f"{PREFIX}provider-batch-endpoint"
 _SERVED = {API_KEY, CONFIG, CUSTOM_HOST, METADATA, PROVIDER, VIRTUAL_KEY, headers.TRACE_ID, headers.TIMEOUT}
-_SERVED |= {f"{PREFIX}forward-headers", ENDPOINT_HEADER, *MODEL_HEADERS}
+_SERVED |= {f"{PREFIX}forward-headers", ENDPOINT_HEADER, *MODEL_HEADERS, litellm_words.PROVIDER_HEADER}
 _ONE_VALUE = {METADATA, f"{PREFIX}forward-headers"}
 _PASSED_OVER = {  # steer nothing: section 2 of Portkey's surface, 2026-11-21
     *("sensitive-headers", "model-type", "provider-file-name", "aws-s3-object-key"),
     *("default-input-guardrails", "default-output-guardrails"),
 }
 _ACTING = {OPTIONS, PROVIDER_OPTIONS, MODEL, *_CREDENTIALS}
+_ACTING |= {litellm_words.PROVIDER, litellm_words.TARGETS}
 _ACTING |= {"instance_config"}  # of Vertex jobs: what their rows look like, which steers nothing
 MAX_FIELDS = 256  # of a request, with those of the objects that hold headers
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -51,11 +53,15 @@ _WAYS = (
 
 
 class Steered(NamedTuple):
-    """`sent` are the headers with `portkey_options` among them, `model` is for all lines, `None` for their own."""
+    """`sent` are the headers with `portkey_options` among them, `model` is for all lines, `None` for their own.
+
+    `provider` is that of LiteLLM's words, which choose an account.
+    """
 
     headers: RequestHeaders
     sent: MultiMapping[str]
     model: str | None = None
+    provider: str | None = None
     options: Mapping[str, str] = {}  # the headers of `sent` that stood in the body -> what they are called there
 
     def where(self, param: str | None) -> str | None:
@@ -67,11 +73,14 @@ def asked(
     known: RequestHeaders,
     sent: MultiMapping[str],
     body: Mapping[str, Any],
-    query: Iterable[str] = (),
+    query: MultiMapping[str] = _NOTHING,
     *,
+    file: litellm_words.Words = _UNSAID,
     retry: bool = False,
 ) -> Steered:
     """Return what a request for a batch asks for. `known` is what was read of the headers `sent`.
+
+    `file` is what was said with the upload of its file.
 
     Raises BadRequest for each word that steers and is not served, and for two that contradict each other. A retry takes
     no model: its lines have theirs.
@@ -81,7 +90,7 @@ def asked(
     for name in (*_steering(body, ""), *_steering(nested, f"{PROVIDER_OPTIONS}.")):
         raise unknown(name)
     for name in query:
-        if words.steers(name):
+        if words.steers(name) and name not in litellm_words.FIELDS:
             raise unknown(name)
     options, own = _options(body, sent), _credentials(body, nested)
     called = {header: f"{OPTIONS}.{header}" for header in options} | {header: _FIELDS[header] for header in own}
@@ -89,10 +98,11 @@ def asked(
     merged = _merged(known, sent, options)
     _check_endpoint(body.get("endpoint"), merged.get(ENDPOINT_HEADER))
     read = known if merged is sent else _read(known, merged, options)
-    model = _model(read, [(MODEL, body), (f"{PROVIDER_OPTIONS}.{MODEL}", nested)], merged)
+    model = _model(read, body, nested, query, merged, file)
     if retry and model is not None:
         raise BadRequest(f"'{MODEL}' does not go with a retry: its lines keep their models.", param=MODEL)
-    return Steered(read, merged, model, called)
+    provider = litellm_words.provider_in(body, query, merged, file.provider)
+    return Steered(read, merged, model, provider, called)
 
 
 def _check_count(*given: Mapping[str, Any]) -> None:
@@ -123,8 +133,6 @@ def check_headers(sent: MultiMapping[str], lent: Iterable[VirtualKey], brought: 
             fields.add(_header(field))
             _check_field(sent, key, field)
     for name in map(str.lower, sent):
-        if name in _LITELLMS:
-            raise unknown(name)
         rest = name.removeprefix(PREFIX)
         if rest == name or name in _SERVED or name in fields or rest in _PASSED_OVER or words.of_an_account(rest):
             continue  # SDKs send the fields of all accounts they know; those of the one that runs are checked above
@@ -253,18 +261,28 @@ def _check_endpoint(endpoint: object, header: str | None) -> None:
         )
 
 
-def _model(read: RequestHeaders, told_in: list[tuple[str, Mapping[str, Any]]], sent: MultiMapping[str]) -> str | None:
+def _model(
+    read: RequestHeaders,
+    body: Mapping[str, Any],
+    nested: Mapping[str, Any],
+    query: MultiMapping[str],
+    sent: MultiMapping[str],
+    file: litellm_words.Words,
+) -> str | None:
     """Return the model for all lines. Raises BadRequest for two, for one beside a config, for another account's."""
-    found = [(path, holder.get(MODEL)) for path, holder in told_in] + [(name, sent.get(name)) for name in MODEL_HEADERS]
-    told = [(path, value) for path, value in found if value not in (None, "")]
-    if not told:
+    found = [(MODEL, body.get(MODEL)), (f"{PROVIDER_OPTIONS}.{MODEL}", nested.get(MODEL))]
+    found += [(name, value) for name in MODEL_HEADERS for value in sent.getall(name, [])]
+    found += [(MODEL, value) for value in query.getall(MODEL, [])]
+    told = list(litellm_words.texts(found))
+    told += litellm_words.targets_in(body, query)
+    told += [("input_file_id", file.models)] if file.models else []
+    models = litellm_words.common(told)
+    if not models:
         return None
-    path, model = told[0]
-    if not isinstance(model, str):
-        raise BadRequest(f"Invalid type for '{path}': expected a string.", param=path, code="invalid_type")
-    for other, value in told[1:]:
-        if value != model:
-            raise BadRequest(f"'{path}' and '{other}' name different models; name one.", param=other)
+    if len(models) > 1:
+        message = f"'{told[0][0]}' names {len(models)} models, and a batch runs as one; name it as '{MODEL}'."
+        raise BadRequest(message, param=told[0][0])
+    path, model = told[0][0], models[0]
     if read.config is not None:
         raise BadRequest(f"'{path}' does not go with {CONFIG}; write 'override_params.model' there.", param=path)
     slug = headers.slug_in(model)

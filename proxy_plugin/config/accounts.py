@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ _HOST = "custom_host"
 
 Resolve = Callable[[object, str], tuple[Any, dict[str, str]]]  # (value, its path) -> resolved, {path: what is missing}
 Made = tuple[Credentials | None, str]  # or why there are none
+_WHOLE = "credentials"  # what is wrong with an account as a whole
 
 
 class EntryAccounts:
@@ -45,14 +46,20 @@ class EntryAccounts:
         """Tell whether the environment has what proves an account of a provider."""
         return any(self._whole(proof) for proof in catalog.environment(provider).proofs)
 
+    def stands_alone(self, adapter: BatchProvider) -> bool:
+        """Tell whether the environment means an account: it proves one, or names a bucket for its files."""
+        gaps = filled({}, adapter.credentials, self._resolve)
+        return self.proves(adapter.capabilities.provider) or any("bucket" in name for name in gaps)
+
     def _proven(self, adapter: BatchProvider, settings: Mapping[str, Any], environment: Environment) -> Made:
-        made = _made(adapter, settings)
+        settings = dict(_of_one_proof(settings, environment))
+        made = _made(adapter, settings, environment)
         if made[0] is not None or any(name in settings for proof in environment.proofs for name in proof):
             return made
         for proof in environment.proofs:
             if self._whole(proof):
-                return _made(adapter, {**settings, **self._found(proof)})
-        return None, f"{made[1]}{_remedy(environment)}"
+                return _made(adapter, {**settings, **self._found(proof)}, environment)
+        return made
 
     def _whole(self, proof: Mapping[str, tuple[str, ...]]) -> bool:
         return len(self._found(proof)) == len(proof)
@@ -91,18 +98,49 @@ def _given(adapter: BatchProvider, params: Mapping[str, Any]) -> Iterator[tuple[
     yield from ((name, value) for name, value in said.items() if name in fields)
 
 
-def _made(adapter: BatchProvider, settings: Mapping[str, Any]) -> Made:
+def _of_one_proof(settings: Mapping[str, Any], environment: Environment) -> Iterator[tuple[str, Any]]:
+    """Yield settings without other proofs than the first that is said: as in LiteLLM a key goes before a token."""
+    said = [proof for proof in environment.proofs if not proof.keys().isdisjoint(settings)]
+    others = {name for proof in said[1:] for name in proof} - (said[0].keys() if said else set())
+    yield from ((name, value) for name, value in settings.items() if name not in others)
+
+
+def _made(adapter: BatchProvider, settings: Mapping[str, Any], environment: Environment) -> Made:
     try:
         credentials = adapter.credentials.model_validate(settings)
     except ValidationError as error:  # its texts may quote what they refuse: the names are enough
-        names = {".".join(map(str, fault["loc"])) or "credentials" for fault in error.errors(include_input=False)}
-        return None, f"{', '.join(sorted(names))} missing or unusable"
+        names = sorted({".".join(map(str, fault["loc"])) or _WHOLE for fault in error.errors(include_input=False)})
+        return None, _lacks(adapter, environment, names, settings)
     wrong = [f"{name} {what}" for name, what in credential_problems(credentials)]
     return (None, ", ".join(wrong)) if wrong else (credentials, "")
 
 
-def _remedy(environment: Environment) -> str:
-    if not environment.proofs:
+def _lacks(adapter: BatchProvider, environment: Environment, names: Sequence[str], settings: Container[str]) -> str:
+    """Return what is wrong with an account, and the remedy for what nobody has said."""
+    said = [name for name in names if name in settings]
+    lacking = [name for name in names if name not in settings]
+    told = []
+    if lacking:
+        remedy = _remedy(adapter, environment, lacking, settings)
+        told.append(f"{', '.join(lacking)} missing or unusable{remedy}")
+    if said:
+        told.append(f"{', '.join(said)} unusable as written")
+    return "; ".join(told)
+
+
+def _remedy(adapter: BatchProvider, environment: Environment, names: Iterable[str], settings: Container[str]) -> str:
+    """Return what to set or to write for what an account lacks, in LiteLLM's words.
+
+    Where its credentials do not fit together, that is what proves it, and where it is, as far as `settings` lack them.
+    """
+    proof = environment.proofs[0] if environment.proofs else {}
+    variables = {**adapter.credentials.gaps, **environment.others, **proof}
+    theirs = {_HOST: "api_base"} | {ours: their for their, ours in adapter.capabilities.litellm.items()}
+    proven = any(name in settings for each in environment.proofs for name in each)
+    whole = [name for name in (*([] if proven else [*proof][:1]), _HOST) if name not in settings]
+    wanted = dict.fromkeys(each for name in names for each in (whole if name == _WHOLE else [name]))
+    told = [(theirs.get(name, name), " or ".join(variables[name])) for name in wanted if name in variables]
+    if not told:
         return ""
-    field, names = next(iter(environment.proofs[0].items()))
-    return f"; set {' or '.join(names)}, or write {field}: {REFERENCE}NAME"
+    written = ", ".join(f"{name}: {REFERENCE}NAME" for name, _ in told)
+    return f"; set {', and '.join(texts for _, texts in told)}, or write {written}"

@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from proxy_plugin.config import connections
+from proxy_plugin.config import answering, connections, inside, webhooks
+from proxy_plugin.config.bounds import DirectLimits
 from proxy_plugin.config.model_list import DISABLED, NO_LANE, RETIRED
-from proxy_plugin.config.sections import ApiKey, Config, DirectLimits, ModelEntry, Options, VirtualKey
+from proxy_plugin.config.sections import (
+    LITELLM,
+    ApiKey,
+    Config,
+    KeyOfLiteLLM,
+    ModelEntry,
+    Options,
+    VirtualKey,
+)
+from proxy_plugin.config.stores import checks
 from proxy_plugin.ground.masking import Masker, secrets_in
 from proxy_plugin.providers import catalog, matrix
 from proxy_plugin.providers.base import InputMode
@@ -30,13 +40,13 @@ def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
     lines = [
         f"server    http://{host}:{server.port}",
         f"upstream  {mask(server.upstream or 'none')}",
+        f"calls     {mask(answering.described(config))}",
+        *([f"inside    {inside.described(config)}"] if config.inside else []),
         f"data dir  {config.storage.data_dir}",
+        *([f"storage   {mask(_storage(config, live))}"] if config.storage.shared else []),
         f"clients   {connections.described(config)}",
         "callers",
-        *(
-            [_caller(key) for key in config.api_keys]
-            or ["  everybody on this machine  workspace default; virtual keys *"]
-        ),
+        *([*_callers(config), *map(mask, _of_litellm(config))] or [_EVERYBODY]),
         "virtual keys",
         *[f"  {slug}  {_state(slug, live)}: {_described(key, mask)}" for slug, key in config.virtual_keys.items()],
         *[f"  {slug}  disabled: {mask(reason)}" for slug, reason in config.disabled.items()],
@@ -44,6 +54,8 @@ def render_check(config: Config, live: Mapping[str, str] | None = None) -> str:
         *_section("models", (f"  {each.name}  {_model(each)}" for each in config.models)),
         *(["  " + mask(_counted(config))] if config.models else []),
         *_section("configs", (f"  {name}  {described(raw)}" for name, raw in config.configs.items())),
+        *_section("webhooks", map(mask, webhooks.described(config))),
+        *_section("spend", (f"  {each}" for each in config.spend)),
         *_section("not read", (f"  {each}" for each in config.unread)),
         *_section("warnings", (f"  {mask(warning)}" for warning in config.warnings)),
     ]
@@ -66,10 +78,21 @@ def check_facts(config: Config, live: Mapping[str, str] | None = None) -> dict[s
     return {
         "ok": not config.disabled and not any(asked.values()),
         "virtual_keys": keys,
+        "calls": mask(answering.described(config)),
         "models": {"can_run_batches": able, "of": of, "reasons": [mask(each) for each in reasons]},
+        "storage": mask(_storage(config, live)),
+        "spend": list(config.spend),
+        "inside": config.inside and config.server.upstream is None,
         "not_read": list(config.unread),
         "warnings": [mask(warning) for warning in config.warnings],
     }
+
+
+def _storage(config: Config, live: Mapping[str, str] | None) -> str:
+    asked = [name for name in (checks.DATABASE, checks.STORE) if name in (live or ())]
+    found = [f"{name.strip('()')} {_state(name, live)}" for name in asked]
+    apart = (live or {}).get(checks.CLOCK)
+    return "; ".join([checks.described(config.storage), *found, *([apart] if apart else [])])
 
 
 def _state(slug: str, live: Mapping[str, str] | None) -> str:
@@ -82,7 +105,8 @@ def _described(key: VirtualKey, mask: Callable[[str], str]) -> str:
     capabilities = catalog.load(key.provider).capabilities
     endpoints = [value for name, value in key.credentials if name.endswith("_endpoint_url") and value is not None]
     hosts = ", ".join(endpoints) or capabilities.host(key.credentials)
-    chosen = [name for name in Options.model_fields if name in key.model_fields_set]
+    said = key.model_fields_set
+    chosen = [name for name in Options.model_fields if name in said and getattr(key, name) is not None]
     if capabilities.input_mode is InputMode.DIRECT:
         hosts = f"{hosts or 'its own host'}, direct at full price"
         hosts += f" ({missing})" if (missing := catalog.lacking(key.provider)) else ""
@@ -108,10 +132,33 @@ def _lanes(used: Iterable[str]) -> Iterator[str]:
         yield from (f"    {each}" for each in caveats)
 
 
-def _caller(key: ApiKey) -> str:
-    models = f"; models {_shown(key.models)}" if key.models else ""
-    default = f"; default {key.default}" if key.default else ""
-    return f"  {key.name}  workspace {key.workspace}; virtual keys {_shown(key.virtual_keys)}{models}{default}"
+def _callers(config: Config) -> Iterator[str]:
+    for key in config.api_keys:
+        passed_on = ""
+        if config.server.upstream is not None and (key.forward or key.upstream_key is not None):
+            passed_on = f"; {'passed on to the upstream' if key.forward else 'the upstream gets its upstream_key'}"
+        yield f"  {key.name}  {_may(key, key.workspace)}{passed_on}"
+
+
+def _of_litellm(config: Config) -> Iterator[str]:
+    """Yield whom keys of LiteLLM's name, where they are asked for."""
+    if config.auth != LITELLM:
+        return
+    asked = (
+        "checked by LiteLLM itself, which this gateway is inside of" if config.inside else "nobody can be asked of them"
+    )
+    if config.server.upstream is not None:
+        kept = f"kept {config.litellm_keys.cache_seconds:g} s, passed on to the upstream"
+        asked = f"asked of {config.server.upstream}, {kept}"
+    yield f"  keys of LiteLLM  {asked}"
+    for path, entry in config.litellm_keys.entries():
+        yield f"    {path}  {_may(entry, entry.workspace or 'of its own')}"
+
+
+def _may(entry: ApiKey | KeyOfLiteLLM, workspace: str) -> str:
+    models = f"; models {_shown(entry.models)}" if entry.models else ""
+    default = f"; default {entry.default}" if entry.default else ""
+    return f"workspace {workspace}; virtual keys {_shown(entry.virtual_keys)}{models}{default}"
 
 
 def runnable(config: Config) -> tuple[int, int, list[str]]:

@@ -17,10 +17,11 @@ _READ: dict[str, set[str] | None] = {  # section -> what of it is read; None: al
     "environment_variables": None,
     "credential_list": None,
     "files_settings": None,
-    "litellm_settings": {"drop_params"},
+    "litellm_settings": {"drop_params"},  # and our plugin in `callbacks`
     "general_settings": {"master_key"},
     "router_settings": {"model_group_alias", "weights"},
 }
+PLUGIN = "proxy_plugin.litellm_callback.plugin"
 SHUFFLE = "simple-shuffle"  # LiteLLM's default strategy, which is how lines are spread here
 
 
@@ -43,6 +44,7 @@ class LiteLLM:
     files: tuple[object, ...] = field(default=(), repr=False)
     master_key: object = field(default=None, repr=False)
     drop_params: bool = False
+    callbacks: list[object] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
 
@@ -51,6 +53,7 @@ def read_litellm(mapping: Mapping[str, Any], environ: Mapping[str, str], ours: s
     lent = _variables(mapping.get("environment_variables"), environ)
     router, general = _mapping(mapping.get("router_settings")), _mapping(mapping.get("general_settings"))
     files = mapping.get("files_settings")
+    settings = _mapping(mapping.get("litellm_settings"))
     found = LiteLLM(
         environ={**environ, **lent},
         lent=lent,
@@ -59,7 +62,8 @@ def read_litellm(mapping: Mapping[str, Any], environ: Mapping[str, str], ours: s
         weights={str(name): dict(_numbers(each)) for name, each in _mapping(router.get("weights")).items()},
         files=tuple(files) if isinstance(files, list | tuple) else (),
         master_key=general.get("master_key"),
-        drop_params=_mapping(mapping.get("litellm_settings")).get("drop_params") is True,
+        drop_params=settings.get("drop_params") is True,
+        callbacks=_callbacks(settings),
         unread=list(_unread(mapping, ours)),
     )
     if found.master_key is None and (general or mapping.get("model_list")):  # as `load_config` does
@@ -83,10 +87,17 @@ def _unread(mapping: Mapping[str, Any], ours: str) -> Iterator[str]:
         names = [str(name) for name in said if name not in known] if known and isinstance(said, Mapping) else []
         if section == "router_settings" and _mapping(said).get("routing_strategy") == SHUFFLE:
             names.remove("routing_strategy")
+        if section == "litellm_settings" and _callbacks(said) == [PLUGIN]:
+            names.remove("callbacks")
         if names:
             yield f"{section}: {', '.join(names)}"
         elif not known:
             yield str(section)
+
+
+def _callbacks(settings: object) -> list[object]:
+    said = _mapping(settings).get("callbacks")
+    return list(said) if isinstance(said, list | tuple) else [said]
 
 
 def _variables(raw: object, environ: Mapping[str, str]) -> dict[str, str]:

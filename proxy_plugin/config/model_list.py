@@ -8,7 +8,8 @@ running batch are found again by it.
 The list is LiteLLM's: nothing in it stops the start. An entry that cannot be used says so in a warning, but for those
 whose provider nobody knows and that have no name like one; the lines that name it are rejected. An entry whose provider
 has no lane of batches is served by ordinary calls. `retired: true` in its `model_info` is that of a virtual key.
-`files_settings` are accounts, too: `files-<provider>`.
+`files_settings` are accounts, too: `files-<provider>`. So is what the environment proves of a provider of which nobody
+has written an account for all its models, `env-<provider>`: LiteLLM takes it where a request names the provider alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import count
@@ -30,13 +31,14 @@ from proxy_plugin.ground.masking import REFERENCE
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 
-PREFIX, FILES = "model-", "files-"
+PREFIX, FILES, ENVIRONMENT = "model-", "files-", "env-"
 NO_LANE, DISABLED, RETIRED = "no_batch_lane", "virtual_key_disabled", "virtual_key_retired"
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9._]+")
 _NAME_KEPT = 48  # characters of the name in a slug
 # Parameters that say where a call goes, or how often, and not what is in it.
 _READ = frozenset(
     {"model", "custom_llm_provider", "litellm_credential_name", "drop_params", "weight", "rpm", "tpm", "order"}
+    | {"mock_response"}
 )
 
 
@@ -51,8 +53,14 @@ class Models:
     unread: list[str] = field(default_factory=list)
 
 
-def read_models(entries: Sequence[object], accounts: EntryAccounts, litellm: LiteLLM, taken: Iterable[str]) -> Models:
-    """Read the list as it was written. `taken` are the slugs of the configured virtual keys."""
+def read_models(
+    entries: Sequence[object],
+    accounts: EntryAccounts,
+    litellm: LiteLLM,
+    taken: Iterable[str],
+    have: Iterable[str] = (),
+) -> Models:
+    """Read the list as it was written. `taken` are the slugs of the configured virtual keys, `have` their providers."""
     reading = _Reading(accounts, litellm, set(taken))
     found = reading.found
     for index, entry in enumerate(entries):
@@ -61,12 +69,19 @@ def read_models(entries: Sequence[object], accounts: EntryAccounts, litellm: Lit
         reading.file_account(entry, f"files_settings.{index}")
     found.entries = list(weighted(found.entries, reading.measures, litellm.weights))
     reading.everything()
+    if entries or litellm.files or litellm.master_key is not None:
+        reading.environment(set(have))
     for name, alias in litellm.aliases.items():
         if not entries_of(found.entries, alias.model):
             found.warnings.append(f"router_settings.model_group_alias: {name[:64]} stands for no name in model_list")
     found.entries = list(with_aliases(found.entries, litellm.aliases))
     found.unread = list(unread_parameters(reading.read))
     return found
+
+
+def unplaced(virtual_keys: Container[str]) -> str | None:
+    """Return the account that LiteLLM takes where a request names no place, None where there is none such."""
+    return next((slug for kind in (FILES, ENVIRONMENT) if (slug := kind + catalog.LITELLMS_OWN) in virtual_keys), None)
 
 
 class _Reading:
@@ -119,10 +134,22 @@ class _Reading:
                 continue
             slug = self._free(f"{PREFIX}any-{provider}")
             account = self._account(ModelEntry("*", "*", provider), adapter, {}, {}, "model_list: *", slug)
-            names = everything(provider, adapter.capabilities.model_patterns)
+            patterns = (*catalog.PLAIN.get(provider, ()), *adapter.capabilities.model_patterns)
+            names = everything(provider, patterns)
             made += [replace(account, name=name, model=model, of="*") for name, model in names if name not in known]
         if star is not None and made:
             self.found.entries = [*(each for each in self.found.entries if each is not star), *made]
+
+    def environment(self, have: set[str]) -> None:
+        """Make an account of each provider that the environment has one of, and nobody a whole one."""
+        whole = {key.provider for key in self.found.virtual_keys.values() if key.models in (None, ("*",))}
+        for provider in catalog.names():
+            adapter = None if provider in have | whole else _adapter(provider)
+            if adapter is None or not self._accounts.stands_alone(adapter):
+                continue
+            if self._accounts.read(adapter, {}, "")[0] is not None:
+                slug = self._free(ENVIRONMENT + provider)
+                self._account(ModelEntry("", "*", provider), adapter, {}, {}, "environment", slug)
 
     def _with_credential(self, params: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         """Return parameters with those of the credential that they name, which are weaker, as in LiteLLM."""
@@ -150,7 +177,8 @@ class _Reading:
             self.found.warnings.append(f"{path}: {why}, so batches cannot use this model")
             return replace(entry, slug=slug, closed=DISABLED)
         drop, models = params.get("drop_params"), (entry.model,) if entry.model != "*" or entry.name else None
-        key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=models)
+        mock = params.get("mock_response")
+        key = VirtualKey(slug=slug, provider=entry.provider, credentials=credentials, models=models, mock_response=mock)
         if isinstance(drop, bool):
             key = key.model_copy(update={"drop_params": drop})
         if _info(raw).get("retired") is True:
@@ -195,6 +223,9 @@ def _provider(params: Mapping[str, Any], model: str) -> tuple[str | None, str]:
     prefix, slash, rest = model.partition("/")
     if slash:
         return catalog.canonical(prefix), rest
+    plain = catalog.of_plain(model)
+    if plain is not None and _adapter(plain) is not None:
+        return plain, model
     return next((name for name in catalog.names() if _knows(name, model)), None), model
 
 

@@ -10,37 +10,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
+from proxy_plugin.config import caller_checks, inside, spend_notes
 from proxy_plugin.config.accounts import EntryAccounts, filled
+from proxy_plugin.config.bounds import AloneSettings, CacheSettings, Connections, EngineSettings, Limits
 from proxy_plugin.config.includes import read_included
-from proxy_plugin.config.litellm_file import LiteLLM, read_litellm
-from proxy_plugin.config.model_list import Models, read_models
+from proxy_plugin.config.kinds import SLUG, Settings
+from proxy_plugin.config.litellm_file import PLUGIN, LiteLLM, read_litellm
+from proxy_plugin.config.model_list import Models, read_models, unplaced
 from proxy_plugin.config.references import ABSENT, misspelt, misspelt_keys, replaced
 from proxy_plugin.config.sections import (
+    KEYS,
+    LITELLM,
     OWN_KEY_PREFIX,
-    SLUG,
     ApiKey,
-    CacheSettings,
+    Auth,
     Config,
-    Connections,
-    EngineSettings,
-    Limits,
+    LiteLLMKeys,
     Options,
     Secrets,
     Server,
-    Settings,
     Storage,
     VirtualKey,
     credential_problems,
 )
+from proxy_plugin.config.stores import checks
+from proxy_plugin.config.webhooks import Webhook, twins
 from proxy_plugin.ground.environment import lent
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.ground.masking import Masker
@@ -48,7 +50,7 @@ from proxy_plugin.providers import catalog
 from proxy_plugin.providers.base import BatchProvider
 from proxy_plugin.routing import condition_bounds, portkey_config
 from proxy_plugin.routing.config_text import Invalid
-from proxy_plugin.routing.config_tree import NamedAccount, OwnAccount, Slug
+from proxy_plugin.routing.config_tree import OwnAccount, Slug
 from proxy_plugin.routing.patterns import refusals
 
 SECTION, MASTER = "proxy_plugin", "general_settings.master_key"
@@ -81,38 +83,53 @@ class _Parse:
     litellm: LiteLLM = field(repr=False)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    master: SecretStr | None = field(default=None, repr=False)
 
     def config(self, mapping: Mapping[str, Any]) -> Config:
         section = self._section(mapping)
         self.problems += misspelt_keys(mapping.get("environment_variables"), "environment_variables")
         disabled: dict[str, str] = {}
-        parts: dict[str, Any] = {name: self._settings(model, section, name) for name, model in _SECTIONS.items()}
-        parts["api_keys"] = self._with_master(tuple(self._api_keys(section.get("api_keys"))))
+        parts: dict[str, Any] = {name: self._settings(model, section, name) for name, model in SECTIONS.items()}
+        parts["auth"] = auth = self._auth(section)
+        parts["api_keys"] = self._with_master(tuple(self._api_keys(section.get("api_keys"))), auth)
+        parts["master_key"], known = self.master, self.master is not None
+        parts["spend"] = tuple(spend_notes.notes(mapping, self.litellm.environ, SECTION, master=known))
+        parts["webhooks"] = self._webhooks(section)
         parts["virtual_keys"] = dict(self._virtual_keys(section.get("virtual_keys"), disabled))
         parts["model_list"] = tuple(self._list(mapping.get("model_list"), "model_list"))
-        models = self._models(parts["model_list"], {*parts["virtual_keys"], *disabled})
+        models = self._models(parts["model_list"], parts["virtual_keys"], disabled)
         parts["models"] = tuple(models.entries)
         parts["drop_params"] = self.litellm.drop_params
+        parts |= self._inside(section, parts["server"], parts["storage"])
         parts["unread"] = (*self.litellm.unread, *models.unread)
         parts["virtual_keys"] |= models.virtual_keys
         disabled |= models.disabled
+        parts["api_keys"] = tuple(_as_litellm(key, parts["virtual_keys"]) for key in parts["api_keys"])
         slugs = {*parts["virtual_keys"], *disabled, *self._names(section)}
         parts["configs"] = dict(self._configs(section.get("configs"), slugs))
-        self._check_api_keys(parts["api_keys"], slugs)
-        self._check_defaults(parts["api_keys"], slugs, parts["configs"])
+        self._check_callers(parts, slugs, parts["configs"])
+        self.problems += checks.problems(SECTION, parts)
+        self.warnings += checks.warnings(SECTION, parts)
         if self.problems:
             raise ConfigError("\n".join(self.problems))
         return Config(**parts, disabled=disabled, warnings=tuple(self.warnings))
 
     def _section(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
         if SECTION not in mapping:
-            near = _suggestion(SECTION, [str(name) for name in mapping])
-            self.warnings.append(f"{SECTION}: there is no such section, so no virtual key is configured{near}")
+            told = caller_checks.no_section(SECTION, mapping.get("model_list"))
+            self.warnings.append(told + _suggestion(SECTION, [*map(str, mapping)]))
         section = self._mapping(mapping.get(SECTION), SECTION)
-        known = {*_SECTIONS, "api_keys", "virtual_keys", "configs"}
-        self.problems += [f"{name}: belongs below {SECTION}, as {SECTION}.{name}" for name in mapping if name in known]
-        self.problems += [_unknown(f"{SECTION}.{name}", str(name), known) for name in section if name not in known]
+        self.problems += [f"{name}: belongs below {SECTION}, as {SECTION}.{name}" for name in mapping if name in KNOWN]
+        self.problems += [_unknown(f"{SECTION}.{name}", str(name), KNOWN) for name in section if name not in KNOWN]
         return section
+
+    def _inside(self, section: Mapping[str, Any], server: Server | None, storage: Storage | None) -> dict[str, bool]:
+        said, callbacks = section.get("all_batches"), self.litellm.callbacks
+        if said not in (None, True, False):
+            self.problems.append(f"{SECTION}.all_batches: must be true or false")
+        data_dir = None if storage is None else storage.data_dir
+        self.warnings += inside.doubts(callbacks, server, data_dir, all_batches=said is True)
+        return {"inside": PLUGIN in callbacks, "all_batches": said is True}
 
     @staticmethod
     def _names(section: Mapping[str, Any]) -> set[str]:
@@ -140,56 +157,54 @@ class _Parse:
         if dropped and not kept:
             self.problems += [*dropped, f"{SECTION}.api_keys: no key is left; access is never opened for lack of keys"]
 
-    def _with_master(self, api_keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
-        """Return the keys, with LiteLLM's master key: where the proxy is closed, the batch API is not open."""
+    def _with_master(self, api_keys: tuple[ApiKey, ...], auth: Auth) -> tuple[ApiKey, ...]:
+        """Return the keys, with LiteLLM's master key: where the proxy is closed, the batch API is not open.
+
+        Its workspace is that of all keys, if they have one; not where keys of LiteLLM's have workspaces of their own.
+        """
         if self.litellm.master_key is None:
             return api_keys
         value, missing = self._resolved(self.litellm.master_key, MASTER)
         workspaces = {key.workspace for key in api_keys}
-        entry = {"name": MASTER, "key": value, "forward": True, "workspace": "default"}
-        if len(workspaces) == 1:
+        entry = {"name": MASTER, "key": value, "forward": True, "workspace": "default", "operator": True}
+        if len(workspaces) == 1 and auth == KEYS:
             entry["workspace"] = workspaces.pop()
         for why in missing.values():
             told = f"{MASTER}: {why}"
             self.warnings.append(f"{told}, so it opens nothing here")
-            if not api_keys:
+            if not api_keys and auth == KEYS:
                 self.problems.append(f"{told}; access is never opened for lack of keys")
         master = None if missing else self._checked(ApiKey, entry, MASTER, missing)
         if master is None:
             return api_keys
-        same = tuple(key.model_copy(update={"forward": True}) for key in api_keys if key.digest() == master.digest())
+        self.master = master.key
+        known = {"forward": True, "upstream_key": None}
+        same = tuple(key.model_copy(update=known) for key in api_keys if key.digest() == master.digest())
         return (*(key for key in api_keys if key.digest() != master.digest()), *(same or (master,)))
 
-    def _check_api_keys(self, api_keys: tuple[ApiKey, ...], slugs: Iterable[str]) -> None:
-        path = f"{SECTION}.api_keys"
-        for what, values in (("name", [key.name for key in api_keys]), ("key", [key.digest() for key in api_keys])):
-            if len(set(values)) < len(values):
-                self.problems.append(f"{path}: two entries have the same {what}")
-        for key in api_keys:
-            idle = [pattern for pattern in key.virtual_keys if pattern != "*" and not _matches(pattern, slugs)]
-            self.warnings += [f"{path}: {key.name}: {pattern} matches no virtual key" for pattern in idle]
-
-    def _check_defaults(
-        self, api_keys: tuple[ApiKey, ...], slugs: set[str], configs: Mapping[str, Mapping[str, Any]]
+    def _check_callers(
+        self, parts: Mapping[str, Any], slugs: set[str], configs: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Find defaults that name nothing, or what their caller may not use or bring."""
-        for key in api_keys:
-            where = f"{SECTION}.api_keys: {key.name}: default"
-            if key.default is None:
-                continue
-            if key.default not in slugs and key.default not in configs:
-                near = _suggestion(key.default, [*slugs, *configs])
-                self.problems.append(f"{where}: unknown virtual key or config{near}")
-                continue
-            accounts = _accounts_of(configs[key.default]) if key.default in configs else [Slug(key.default)]
-            named = sorted({each.slug for each in accounts if isinstance(each, Slug)})
-            self.problems += [
-                f"{where}: virtual_keys of this API key does not allow {slug}"
-                for slug in named
-                if not any(_matches(pattern, [slug]) for pattern in key.virtual_keys)
-            ]
-            if any(isinstance(each, OwnAccount) for each in accounts):
-                self.problems.append(f"{where}: the config brings a key; make a virtual key of it")
+        keys, server = parts["api_keys"], parts["server"] or Server()
+        entries = caller_checks.named(SECTION, keys, parts["litellm_keys"] or LiteLLMKeys())
+        self.problems += caller_checks.twins(f"{SECTION}.api_keys", keys)
+        self.warnings += [*caller_checks.idle(entries, slugs), *caller_checks.published(SECTION, keys, MASTER)]
+        self.problems += caller_checks.wrong_defaults(entries, slugs, configs)
+        self.warnings += caller_checks.unasked(SECTION, parts["auth"], server, keys, inside=parts["inside"])
+
+    def _auth(self, section: Mapping[str, Any]) -> Auth:
+        said = section.get("auth")
+        if said not in (None, KEYS, LITELLM):
+            self.problems.append(f"{SECTION}.auth: must be {KEYS} or {LITELLM}")
+        return LITELLM if said == LITELLM else KEYS
+
+    def _webhooks(self, section: Mapping[str, Any]) -> tuple[Webhook, ...]:
+        path = f"{SECTION}.webhooks"
+        found, missing = self._required(section.get("webhooks"), path)
+        entries = [(f"{path}.{n}", each) for n, each in enumerate(self._list(found, path))]
+        checked = [self._checked(Webhook, self._mapping(each, where), where, missing) for where, each in entries]
+        self.problems += twins(path, checked)
+        return tuple(each for each in checked if each is not None)
 
     def _virtual_keys(self, raw: object, disabled: dict[str, str]) -> Iterator[tuple[str, VirtualKey]]:
         for slug, entry in self._mapping(raw, f"{SECTION}.virtual_keys").items():
@@ -247,8 +262,11 @@ class _Parse:
             self.problems.append(f"{path}: its adapter cannot be loaded ({type(error).__name__})")
         return None
 
-    def _models(self, entries: tuple[object, ...], taken: Iterable[str]) -> Models:
-        models = read_models(entries, EntryAccounts(self._resolved, self.litellm.environ), self.litellm, taken)
+    def _models(
+        self, entries: tuple[object, ...], keys: Mapping[str, VirtualKey], disabled: Mapping[str, str]
+    ) -> Models:
+        accounts, have = EntryAccounts(self._resolved, self.litellm.environ), [key.provider for key in keys.values()]
+        models = read_models(entries, accounts, self.litellm, {*keys, *disabled}, have)
         self.warnings += models.warnings
         return models
 
@@ -340,7 +358,7 @@ class _Parse:
         return list(raw) if isinstance(raw, list | tuple) else []
 
 
-_SECTIONS: dict[str, type[Settings]] = {
+SECTIONS: dict[str, type[Settings]] = {
     "server": Server,
     "storage": Storage,
     "engine": EngineSettings,
@@ -348,7 +366,12 @@ _SECTIONS: dict[str, type[Settings]] = {
     "secrets": Secrets,
     "cache": CacheSettings,
     "connections": Connections,
+    "alone": AloneSettings,
+    "litellm_keys": LiteLLMKeys,
 }
+# Sections with many of a kind.
+MANY: dict[str, type[Settings]] = {"api_keys": ApiKey, "virtual_keys": Options, "webhooks": Webhook}
+KNOWN = frozenset({*SECTIONS, *MANY, "all_batches", "auth", "configs"})
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -359,16 +382,9 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _accounts_of(raw: Mapping[str, Any]) -> list[NamedAccount | None]:
-    """Return the accounts that lines of a saved config can come to; none for one that has problems of its own."""
-    try:
-        return [each.settings.account for each in portkey_config.read(raw).targets()]
-    except Invalid:
-        return []
-
-
-def _matches(pattern: str, slugs: Iterable[str]) -> bool:
-    return any(fnmatchcase(slug, pattern) for slug in slugs)
+def _as_litellm(key: ApiKey, virtual_keys: Container[str]) -> ApiKey:
+    """Return a key; the master key with the account that LiteLLM takes where nothing is said."""
+    return key.model_copy(update={"default": unplaced(virtual_keys)}) if key.name == MASTER else key
 
 
 def _is_slug(name: object) -> TypeGuard[str]:

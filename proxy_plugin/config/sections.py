@@ -2,78 +2,110 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 
+from proxy_plugin.config.bounds import (
+    SHARE_OF_ONE,
+    SHARE_OF_SEVERAL,
+    AloneSettings,
+    CacheSettings,
+    Connections,
+    DirectLimits,
+    EngineSettings,
+    Limits,
+)
+from proxy_plugin.config.kinds import BaseUrl, Folder, HostEntry, Positive, Settings, Slug, VirtualKeyGlobs, base_url
+from proxy_plugin.config.stores.kinds import BlobUrl, DatabaseUrl, OptionName, OptionValue, hidden
+from proxy_plugin.config.webhooks import Webhook
 from proxy_plugin.ground.fingerprints import digest
-from proxy_plugin.ground.meter import Allowance
 from proxy_plugin.providers.base import Credentials
 
-SLUG = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OWN_KEY_PREFIX = "byok-"  # slugs of accounts that callers bring themselves
+KEYS: Literal["keys"] = "keys"  # whose keys callers have: `auth`
+LITELLM: Literal["litellm"] = "litellm"
+Auth = Literal["keys", "litellm"]
 UNNAMED = "(other)"  # no workspace and no virtual key can be called so
 
 
-def base_url(text: str) -> str:
-    """Refuse what is no base URL, and a password in it: it would be shown and logged."""
-    try:
-        url = urlsplit(text)
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("must be an absolute http or https URL")
-    if "@" in url.netloc or url.query or url.fragment:
-        raise ValueError("may not hold a user name, a password, a query or a fragment")
-    return text
-
-
-BaseUrl = Annotated[str, AfterValidator(base_url)]
-Slug = Annotated[str, Field(pattern=rf"^{SLUG.pattern}$")]
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-HostEntry = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.:\[\]_-]+$")]
-
-
-class Settings(BaseModel):
-    """Base of all sections: a misspelt setting is an error, and errors never show what was set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 class Server(Settings):
-    """Where the gateway listens and how it reaches other hosts. Port 0 takes any free one."""
+    """Where the gateway listens and how it reaches other hosts."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address to listen on. Without any key of callers it must be one of loopback. Example: 0.0.0.0"""
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    """The port to listen on; 0 takes any free one, which the log names."""
     upstream: BaseUrl | None = None
-    upstream_host: Literal["client", "upstream"] = "client"  # whose name it is asked by: `Host`
+    """Base URL of the proxy that gets every request which is not ours. Example: http://127.0.0.1:4000"""
+    upstream_host: Literal["client", "upstream"] = "client"
+    """Whose name the upstream is asked by in `Host`: the one that the client sent, or its own."""
     custom_hosts: tuple[HostEntry, ...] = ()
-    media_hosts: tuple[HostEntry, ...] = ()  # pictures may come from these although they are private
-    metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # without one /metrics names no tenant
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None  # of `proxy-plugin serve`: a port of its own
-    outgoing_proxy: SecretStr | None = None  # proxy URLs often hold a password
+    """Private hosts that accounts which callers bring may name: `host`, `host:port`, `*.domain`. Example:
+    [llm.corp.example]
+    """
+    media_hosts: tuple[HostEntry, ...] = ()
+    """Private hosts that pictures may be fetched from; every caller can then read them. Example:
+    ["*.pictures.example"]
+    """
+    webhooks_hosts: tuple[HostEntry, ...] = ()
+    """Private hosts that webhooks may go to: `host`, `host:port`, `*.domain`. Example: [hooks.corp.example]"""
+    metrics_key: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """What `/metrics` asks for as a bearer token; without one it names no tenant. Example: os.environ/METRICS_KEY"""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """A port of its own for `/metrics`, `/healthz` and `/readyz` of `proxy-plugin serve`. Example: 9787"""
+    outgoing_proxy: SecretStr | None = None
+    """The proxy through which providers are called; its URL may hold a password. Example: http://proxy.example:3128"""
     ca_bundle: FilePath | None = None
-
-
-def _not_served(value: object) -> object:
-    if value is not None:
-        raise ValueError("this version cannot serve a storage URL; it keeps everything in data_dir. Set it to null")
-    return value
+    """A PEM file with the authorities to trust, in the place of the system's. Example:
+    /etc/ssl/certs/ca-certificates.crt
+    """
 
 
 class Storage(Settings):
-    """Where durable things are. A relative `data_dir` starts at the working directory."""
+    """Where durable things are: all in `data_dir`, or in a database and an object store that replicas share."""
 
-    data_dir: Path = Path("./var")
-    database_url: Annotated[SecretStr | None, AfterValidator(_not_served)] = None
-    blob_url: Annotated[SecretStr | None, AfterValidator(_not_served)] = None
+    data_dir: Folder = Path("./var")
+    """The folder that holds everything; one gateway owns it. With a `database_url` it is scratch. A relative one starts
+    at the working directory.
+    """
+    database_url: DatabaseUrl | None = None
+    """PostgreSQL, for any number of equal gateways; none: SQLite in `data_dir`. Example:
+    postgresql://gateway@db.internal/gateway
+    """
+    blob_url: BlobUrl | None = None
+    """Where files are, with a `database_url`: `s3://`, `gs://` or `az://` with bucket and prefix, or `file:///` on one
+    machine. Example: s3://batches/gateway
+    """
+    blob_options: Annotated[Mapping[OptionName, OptionValue], BeforeValidator(hidden)] = {}
+    """What the store wants beside its URL: keys, region, endpoint, encryption. Example: {region: eu-central-1}"""
+    cache_bytes: Positive = 16 * 2**30
+    """Of copies of the store's files in `data_dir`, which workers work on; the oldest go first."""
+    replica: Slug | None = None
+    """How this gateway is called among its equals, with a random end; none: by the host's name. Example:
+    os.environ/POD_NAME
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether this is the form with replicas: state in a database that they share."""
+        return self.database_url is not None
+
+    @property
+    def database(self) -> str | None:
+        """The URL of the database in the clear, None for SQLite in `data_dir`."""
+        return None if self.database_url is None else self.database_url.get_secret_value()
+
+    def store_options(self) -> dict[str, str]:
+        """Return `blob_options` as texts, secrets in the clear."""
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in self.blob_options.items()
+        }
 
 
 def _without_at(value: object) -> object:
@@ -84,14 +116,25 @@ class ApiKey(Settings):
     """One key of this gateway, given clear or as the hex SHA-256 of it."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
+    """How logs call whoever has this key. Example: dev"""
     key: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """The key itself; give this one or `key_sha256`. Example: os.environ/PORTKEY_API_KEY"""
     key_sha256: Annotated[str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", repr=False)] = None
+    """The SHA-256 of the key in hex. Example: f2d81a260dea8a100dd517984e53c56a7523d96942a834b9cdc249bd4e8c7aa9"""
     workspace: Slug = "default"
-    virtual_keys: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._*?\[\]!-]{1,64}$")], ...] = ("*",)
-    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # globs of models, names, or @slug/model
-    forward: bool = False  # the upstream knows it, too: it is passed on
-    # A virtual key or a saved config, for work that neither headers nor lines place.
+    """Whose files and batches this key sees: those of one workspace alone. Example: research"""
+    virtual_keys: VirtualKeyGlobs = ("*",)
+    """Globs of the virtual keys that it may use. Example: ["openai-*"]"""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Globs of the models that it may use, as names or as `@slug/model`; none: all. Example: ["gpt-4.1-*"]"""
+    operator: bool = False
+    """Whether it may see what all workspaces have, in sums: the dashboard's operator view, `GET /v1/operator`."""
+    forward: bool = False
+    """Whether the upstream knows this key, too, so that it is passed on."""
+    upstream_key: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """The upstream's key of whoever has this one: what is passed on has it. Example: os.environ/UPSTREAM_KEY"""
     default: Annotated[Slug | None, BeforeValidator(_without_at)] = None
+    """A virtual key or a saved config, for work that neither headers nor lines place. Example: openai-prod"""
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the key."""
@@ -101,36 +144,80 @@ class ApiKey(Settings):
     def _one_key(self) -> ApiKey:
         if (self.key is None) == (self.key_sha256 is None):
             raise ValueError("set either key or key_sha256")
+        if self.forward and self.upstream_key is not None:
+            raise ValueError("set either forward or upstream_key")
         return self
 
 
-class DirectLimits(Settings):
-    """What the ordinary calls of a virtual key may be. None: no limit is known."""
+class KeyOfLiteLLM(Settings):
+    """What the keys of one team of LiteLLM's, or one key of it, may do here."""
 
-    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 16
-    requests_per_minute: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    retries: Annotated[int, Field(ge=0, le=100)] = 5  # of one line, after errors of the provider's own
-    timeout_seconds: Seconds = 600  # of one call
+    workspace: Slug | None = None
+    """Whose files and batches these keys see; none: `team-ID`, or one of the key's own. Example: research"""
+    virtual_keys: VirtualKeyGlobs = ("*",)
+    """Globs of the virtual keys that they may use. Example: ["openai-*"]"""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Globs of models; none: those that LiteLLM allows the key. Example: ["gpt-4.1-*"]"""
+    default: Annotated[Slug | None, BeforeValidator(_without_at)] = None
+    """A virtual key or a saved config, for work that neither headers nor lines place. Example: openai-prod"""
+
+
+class LiteLLMKeys(Settings):
+    """Whom LiteLLM's keys name here: `keys` by alias or SHA-256, else `teams` by id or alias, else `default`."""
+
+    cache_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    """For how long counts what the upstream said of a key."""
+    refused_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
+    """For how long a refusal counts."""
+    stale_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
+    """For how much longer a known key goes on while the upstream does not answer."""
+    at_once: Annotated[int, Field(ge=1, le=1_000)] = 16
+    """Questions that the upstream is asked at the same time."""
+    teams: Mapping[str, KeyOfLiteLLM] = {}
+    """By a team's id or alias: what its keys may do. Example: {research: {workspace: research}}"""
+    keys: Mapping[str, KeyOfLiteLLM] = {}
+    """By a key's alias or SHA-256: what it may do. Example: {nightly: {default: openai-prod}}"""
+    default: KeyOfLiteLLM = KeyOfLiteLLM()
+    """What all other keys may do. Example: {virtual_keys: ["openai-*"]}"""
+
+    def entries(self) -> Iterator[tuple[str, KeyOfLiteLLM]]:
+        """Yield (path, entry) of all that is said of keys."""
+        yield from ((f"teams.{name}", each) for name, each in self.teams.items())
+        yield from ((f"keys.{name}", each) for name, each in self.keys.items())
+        yield "default", self.default
 
 
 class Options(Settings):
     """What the operator says about a virtual key beyond its credentials. None: the lane's own value."""
 
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Globs of the models that this account runs; none: all. Example: ["gpt-4.1-*"]"""
     max_lines_per_job: Positive | None = None
+    """Lines of one native job, where less than the lane's own limit is wanted. Example: 10000"""
     max_bytes_per_job: Positive | None = None
+    """Bytes of one native job, where less than the lane's own limit is wanted. Example: 100000000"""
     min_lines_per_job: Positive | None = None
+    """A job of fewer lines is not sent: its rows have the code `too_few_lines`. Example: 100"""
     max_jobs_in_flight: Positive | None = None
+    """Native jobs of this account at the same time; parts wait for a place. Example: 20"""
     max_lines_queued: Positive | None = None
+    """Lines in native jobs of this account at the same time. Example: 500000"""
     settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """For how long a job that is not in the provider's list is doubted; none: as the lane says. Example: 1800"""
     on_unknown: Literal["wait", "resend"] = "wait"
-    drop_params: bool | None = None  # leave out what the lane cannot honour, where the config of a batch says nothing
-    strict_params: bool | None = None  # leave out not even what only hints
-    # Ordinary calls at full price: where no native job can be, or always; "never", whatever the config of a batch says.
+    """On a lane without labels: wait for a create in doubt, or send it again at the risk of paying twice."""
+    drop_params: bool | None = None
+    """Leave out what the lane cannot honour, and record it, where the config of a batch says nothing. Example: true"""
+    strict_params: bool | None = None
+    """Refuse even parameters that only hint, where the lane has no place for them. Example: true"""
     direct_calls: Literal["never", "allowed", "always"] | None = None
+    """Ordinary calls at full price: where no native job can be, or always; `never` overrides any config. Example:
+    allowed
+    """
     direct_limits: DirectLimits = DirectLimits()
+    """What these calls may be. Example: {concurrency: 8, requests_per_minute: 500}"""
     retired: bool = False
+    """No new batches; those that it has are finished."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Options:
@@ -145,100 +232,14 @@ class VirtualKey(Options):
     slug: str
     provider: str
     credentials: Credentials = Field(repr=False)
-
-
-class EngineSettings(Settings):
-    """The background engine. `workers` None: chosen by the number of cores.
-
-    What a worker may do at a time is bounded in seconds of CPU: so many, and more for each megabyte that it reads. A
-    task that needs more fails its batch, a line that does becomes an error row. Of tens of shapes of lines the slowest
-    takes 0.5 s a megabyte [measured, 2 GHz].
-    """
-
-    poll_seconds_first: Seconds = 5
-    poll_seconds_max: Seconds = 300
-    workers: Positive | None = None
-    direct_workers: Positive = 1  # processes that make ordinary calls; each answers one virtual key's lines at a time
-    task_seconds: Seconds = 60
-    task_seconds_per_mb: Seconds = 3
-    line_seconds: Seconds = 5
-    line_seconds_per_mb: Seconds = 2
-
-    @property
-    def allowance(self) -> Allowance:
-        """What the translation of one line may take."""
-        return Allowance(self.line_seconds, self.line_seconds_per_mb)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> EngineSettings:
-        if self.poll_seconds_first > self.poll_seconds_max:
-            raise ValueError("poll_seconds_first is above poll_seconds_max")
-        return self
-
-
-SHARE_OF_SEVERAL, SHARE_OF_ONE = 0.33, 0.6  # of the disk; results may take half as much again, and need room to end
-
-
-class Limits(Settings):
-    """What one request, one workspace and the disk may bear. `max_uploads` run at the same time.
-
-    A workspace takes `max_workspace_bytes` of new work, and never more than `max_workspace_share` of the disk; with the
-    results of what is paid for it may have half as much again, so the default leaves half of the disk to others. 64 GiB
-    are 32 files of the largest size. 10,000 open batches are five hours of what OpenAI lets a project create, and
-    100,000 files are ten for each of them.
-    """
-
-    max_file_bytes: Positive = 2 * 2**30
-    max_line_bytes: Positive = 16 * 2**20
-    max_lines: Positive = 5_000_000
-    max_inline_bytes: Annotated[int, Field(ge=2**20)] = 16 * 2**20  # of a create with its `requests`
-    max_workspace_bytes: Positive = 64 * 2**30
-    max_workspace_share: Annotated[float, Field(gt=0, le=1)] | None = None  # of the disk; None: 0.33, alone 0.6
-    max_workspace_files: Positive = 100_000  # kept here, parts of uploads included
-    max_workspace_uploads: Positive | None = None  # that run at the same time; None: three quarters of max_uploads
-    max_open_batches: Positive = 10_000  # of one workspace
-    max_uploads: Positive = 100
-    disk_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
-    max_media_files: Positive = 10_000  # pictures that are fetched for one batch
-    max_media_bytes: Positive = 12 * 2**20  # of one picture; as base64 it is max_line_bytes long
-    max_media_total_bytes: Positive = 2**30  # of all pictures of one batch
-    max_media_seconds: Positive = 30  # until a picture has come
-    max_plans: Positive = 16  # of one workspace at a time, those that wait for their turn included
-    max_jobs_per_batch: Annotated[int, Field(ge=1, le=5_000)] = 500  # native jobs that one batch may be split into
-
-    @property
-    def uploads_of_one(self) -> int:
-        """How many uploads of one workspace run at the same time."""
-        return self.max_workspace_uploads or -(-self.max_uploads * 3 // 4)
-
-
-class CacheSettings(Settings):
-    """Answers that are kept for batches whose config asks for them. `dir` None: `cache` in data_dir.
-
-    `max_bytes` 0: none are kept. The oldest go where there is no more room, and each goes after `max_age` seconds.
-    """
-
-    dir: Path | None = None
-    max_bytes: Annotated[int, Field(ge=0)] = 2**30
-    max_age: Seconds = 30 * 86_400
+    mock_response: Any = Field(default=None, repr=False)  # LiteLLM's, of an entry of the list: ordinary calls get it
 
 
 class Secrets(Settings):
     """Keys of the gateway itself."""
 
     seal_key: SecretStr | None = None
-
-
-class Connections(Settings):
-    """What a connection may cost. "serve": only where the server is the gateway's own, that of `proxy-plugin serve`."""
-
-    max_open: Positive | None = None  # serve: at the same time; None: by the number of files the process may open
-    max_requests_per_workspace: Positive = 200  # that run at the same time
-    head_seconds: Seconds = 15  # serve: until the first byte of a request, and from there until its head is whole
-    max_head_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024  # serve: the request line and all headers together
-    keepalive_seconds: Seconds = 75  # serve: between two requests of one connection
-    min_bytes_per_second: Annotated[int, Field(ge=0)] = 1024  # over a minute, of bodies; serve: of answers, too
-    max_body_seconds: Seconds = 3600  # until the body of a request has come
+    """Seals provider keys that callers bring, so that their batches outlive a restart. Example: os.environ/SEAL_KEY"""
 
 
 def credential_problems(credentials: Credentials) -> Iterator[tuple[str, str]]:
@@ -280,6 +281,9 @@ class Config:
     server: Server = field(default_factory=Server)
     storage: Storage = field(default_factory=Storage)
     api_keys: tuple[ApiKey, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    auth: Auth = KEYS
+    litellm_keys: LiteLLMKeys = field(default_factory=LiteLLMKeys)
     virtual_keys: Mapping[str, VirtualKey] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
@@ -288,23 +292,33 @@ class Config:
     secrets: Secrets = field(default_factory=Secrets)
     cache: CacheSettings = field(default_factory=CacheSettings)
     connections: Connections = field(default_factory=Connections)
+    alone: AloneSettings = field(default_factory=AloneSettings)
     model_list: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)  # as it was written
     models: tuple[ModelEntry, ...] = ()
     drop_params: bool = False  # of all accounts that say nothing themselves: `litellm_settings.drop_params`
+    all_batches: bool = False  # of LiteLLM's plugin: it takes files and batches without our headers, too
+    inside: bool = False  # LiteLLM's `callbacks` name the plugin
+    vouched: bool = False  # LiteLLM says who calls, over a private socket
     warnings: tuple[str, ...] = ()
+    master_key: SecretStr | None = field(default=None, repr=False)  # LiteLLM's: `general_settings.master_key`
+    spend: tuple[str, ...] = ()  # what `check` says of the way that costs take to LiteLLM
     unread: tuple[str, ...] = ()  # what LiteLLM's sections say and this gateway does not read
     files: tuple[Path, ...] = ()  # that it was read from
 
     @property
     def shared(self) -> bool:
         """Whether there may be several workspaces; without keys of the gateway's own, every caller is one."""
-        return len({key.workspace for key in self.api_keys}) != 1
+        return self.vouched or self.auth == LITELLM or len({key.workspace for key in self.api_keys}) != 1
 
     def label(self, workspace: str) -> str:
         """Return how figures name a workspace: one that is not configured is made of a caller's key."""
-        return workspace if workspace in {"default", *(key.workspace for key in self.api_keys)} else UNNAMED
+        of_litellm = (entry.workspace for _, entry in self.litellm_keys.entries())
+        named = {"default", *(key.workspace for key in self.api_keys), *of_litellm}
+        return workspace if workspace in named else UNNAMED
 
     @property
     def workspace_share(self) -> float:
-        """The part of the disk that one workspace may fill."""
+        """The part of the disk that one workspace may fill; a store has no size, and `data_dir` is scratch then."""
+        if self.storage.blob_url is not None:
+            return math.inf
         return self.limits.max_workspace_share or (SHARE_OF_SEVERAL if self.shared else SHARE_OF_ONE)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw
 
-from proxy_plugin.routing.route import Cache, Changes, Rescue
+from proxy_plugin.routing.route import NO_RETRY, Cache, Changes, Rescue, Retry
 
 SINGLE, LOADBALANCE, CONDITIONAL, FALLBACK = MODES = ("single", "loadbalance", "conditional", "fallback")
 
@@ -49,6 +49,8 @@ class TargetSettings:
     remove: tuple[str, ...] = ()
     said: Mapping[str, str] = field(default_factory=dict, repr=False)  # other texts of a target that brings no key
     direct: str | None = None  # of route.DIRECT_CALLS; None: as the account has it
+    retry: Retry = NO_RETRY  # of calls that are answered at once, as is the next
+    timeout: float | None = None  # seconds
 
     @property
     def changes(self) -> Changes:

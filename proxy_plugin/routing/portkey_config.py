@@ -5,7 +5,7 @@ we do not know are let pass, as Portkey lets them, but for those that steer (`wo
 they would send lines elsewhere than was meant.
 
 What children inherit: `override_params` and `default_params` key by key, `drop_params`, `strict_params`, `fetch_media`,
-`strict`, `on_deadline`, `direct` and the account, each until a child sets its own.
+`strict`, `on_deadline`, `direct`, `retry`, `request_timeout` and the account, each until a child sets its own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from proxy_plugin.routing.config_tree import (
     Slug,
     TargetSettings,
 )
+from proxy_plugin.routing.retries import retry_in, timeout_in
 from proxy_plugin.routing.route import ALLOWED, ALWAYS, NEVER, NOT_SLUGS
 from proxy_plugin.routing.suggestions import Suggestions
 from proxy_plugin.routing.whole_batch import TOP_KEYS, WholeReader, says_nothing, status_codes
@@ -224,6 +225,8 @@ class _Reader:
             remove=remove,
             said=self._beside(raw, account, above),
             direct=self._direct(raw, path, above),
+            retry=retry_in(raw.get("retry"), _below(path, "retry"), self._say) or above.retry,
+            timeout=timeout_in(raw.get("request_timeout"), _below(path, "request_timeout"), self._say) or above.timeout,
         )
 
     def _account(self, raw: Mapping[str, Any], path: str) -> tuple[NamedAccount | None, str | None]:

@@ -42,6 +42,28 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_CHANGES = Changes()
 
 
+class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often an ordinary call is made again at the same target, and after which HTTP statuses; none: the usual."""
+
+    attempts: int = 0
+    codes: tuple[int, ...] = ()
+    obeys_retry_after: bool = False
+
+
+NO_RETRY = Retry()
+
+
+class Live(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a config says of a target, or of lines that name theirs, for calls that are answered at once.
+
+    `option` is Portkey's name of its place: `config`, or `config.targets[1]`. `timeout` in seconds.
+    """
+
+    option: str
+    retry: Retry = NO_RETRY
+    timeout: float | None = None
+
+
 class StoredTarget(msgspec.Struct, frozen=True):
     """One account as the split needs it. Limits are the operator's, None where the lane's own count."""
 
@@ -59,6 +81,7 @@ class StoredTarget(msgspec.Struct, frozen=True):
     byok: Own | msgspec.UnsetType = msgspec.UNSET
     strict_params: bool | msgspec.UnsetType = msgspec.UNSET  # leave out not even what only hints
     direct: str | msgspec.UnsetType = msgspec.UNSET  # ALLOWED where no job can be, ALWAYS, NEVER whatever a config says
+    live: Live | msgspec.UnsetType = msgspec.UNSET  # of routes that are not stored: calls that are answered at once
 
 
 class To(msgspec.Struct, frozen=True, tag="to"):
@@ -104,6 +127,7 @@ class ByLine(msgspec.Struct, frozen=True, omit_defaults=True, tag="line"):
     strict_params: bool | None = None
     otherwise: Rule | None = None
     direct: str | None = None  # of DIRECT_CALLS; None: as the target has it
+    live: Live | None = None
 
 
 class Fallback(msgspec.Struct, frozen=True, omit_defaults=True, tag="fallback"):

@@ -74,12 +74,23 @@ def test_an_unknown_key_is_refused_in_portkeys_words(pair: tuple[str, str]) -> N
         (("Authorization", f"Basic {KEY}"),),
         (("Authorization", KEY),),
         (("Authorization", "Bearer OPENAI_API_KEY"),),
-        (("x-api-key", KEY),),
+        (("x-api-key", UNKNOWN),),
     ],
 )
 def test_a_missing_key_is_answered_with_where_to_put_it(pairs: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(Unauthenticated, match=r"x-portkey-api-key: KEY.*Authorization: Bearer KEY"):
         CALLERS.authenticate(headers(*pairs), "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "api-key", "x-litellm-api-key"])
+def test_a_key_of_ours_names_its_caller_where_clients_of_other_providers_put_it(name: str) -> None:
+    caller = CALLERS.authenticate(headers((name, KEY)), None)
+    assert (caller.name, caller.credential_in) == ("alpha", name)
+    assert name in caller.private_headers, "it is no provider's key"
+    beside = CALLERS.authenticate(headers((name, KEY), ("Authorization", "Bearer sk-of-the-provider")), None)
+    assert (beside.name, "authorization" in beside.private_headers) == ("alpha", False)
+    with pytest.raises(Unauthenticated, match="Invalid API Key"):
+        CALLERS.authenticate(headers((name, KEY), ("x-portkey-api-key", UNKNOWN)), None)
 
 
 def test_two_different_keys_in_one_header_are_refused() -> None:

@@ -211,3 +211,25 @@ def test_no_key_of_the_gateway_is_passed_on(callers: Callers, pairs: dict[str, s
 def test_repeated_headers_survive() -> None:
     sent = CIMultiDict([("Cookie", "a"), ("Cookie", "b"), ("x-portkey-api-key", "k")])
     assert strip_credentials(sent, CALLER).getall("cookie") == ["a", "b"]
+
+
+W3C = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("sent", "trace_id"),
+    [
+        ({"traceparent": f"00-{W3C}-00f067aa0ba902b7-01"}, W3C),
+        ({"traceparent": f"01-{W3C}-00f067aa0ba902b7-01-more"}, W3C),
+        ({"traceparent": f"00-{W3C}-00f067aa0ba902b7-01", "x-portkey-trace-id": "mine"}, "mine"),
+    ],
+)
+def test_the_trace_of_a_w3c_parent_is_the_callers(sent: dict[str, str], trace_id: str) -> None:
+    assert read(CIMultiDict(sent)).trace_id == trace_id
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "x", f"ff-{W3C}-00f067aa0ba902b7-01", f"00-{'0' * 32}-00f067aa0ba902b7-01", f"00-{W3C.upper()}-0-01"]
+)
+def test_a_parent_that_is_none_gives_a_new_trace(sent: str) -> None:
+    assert uuid.UUID(read(CIMultiDict({"traceparent": sent})).trace_id).version == 4

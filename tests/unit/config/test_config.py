@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from proxy_plugin.config import Config, Server, connections, load, parse, render_check
+from proxy_plugin.config.litellm_file import PLUGIN
 from proxy_plugin.config.yaml_document import read_yaml
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.providers.matrix import described
@@ -168,11 +169,6 @@ def test_an_unknown_setting_is_named_by_its_path_with_the_likely_one() -> None:
             {"engine": {"poll_seconds_first": 9, "poll_seconds_max": 8}},
             "proxy_plugin.engine: poll_seconds_first is above poll_seconds_max",
         ),
-        (
-            {"storage": {"database_url": f"postgresql://u:{SECRET}@h/d"}},
-            "proxy_plugin.storage.database_url: this version",
-        ),
-        ({"storage": {"blob_url": "s3://b"}}, "proxy_plugin.storage.blob_url: this version cannot serve"),
         ({"server": {"upstream": f"http://u:{SECRET}@h"}}, "proxy_plugin.server.upstream: may not hold a user name"),
         ({"server": {"upstream": f"{SECRET}.example"}}, "proxy_plugin.server.upstream: must be an absolute http"),
         ({"server": {"upstream": f"http://[{SECRET}"}}, "proxy_plugin.server.upstream: must be an absolute http"),
@@ -226,6 +222,13 @@ def test_a_provider_that_only_litellm_knows_is_a_virtual_key_under_litellms_name
 def test_an_adapter_that_cannot_be_imported_stops_the_start_by_name() -> None:
     (line,) = problems(section(virtual_keys={"a": {"provider": "broken-ai"}}))
     assert line == "proxy_plugin.virtual_keys.a.provider: its adapter cannot be loaded (AttributeError)"
+
+
+def test_a_folder_of_an_empty_variable_is_none() -> None:
+    """A `Path` of nothing is the working directory, which would be filled."""
+    sections = {"storage": {"data_dir": "os.environ/DIR"}, "cache": {"dir": ""}}
+    found = problems(section(**sections), {"DIR": ""})
+    assert [each.partition(" ")[0] for each in found] == ["proxy_plugin.storage.data_dir:", "proxy_plugin.cache.dir:"]
 
 
 def test_variables_are_read_everywhere_and_stripped() -> None:
@@ -395,6 +398,10 @@ def test_check_shows_callers_accounts_and_warnings() -> None:
     assert render_check(full_config()).splitlines() == [
         "server    http://127.0.0.1:8787",
         "upstream  none",
+        (
+            "calls     chat, completions, embeddings and responses by 0 of 2 virtual keys, "
+            "because acme-ai: Acme has no ordinary calls here."
+        ),
         "data dir  var",
         f"clients   {connections.described(full_config())}",
         "callers",
@@ -475,13 +482,71 @@ def test_an_empty_file_is_a_configuration_without_virtual_keys(tmp_path: Path) -
 
 
 def test_the_shipped_file_works_with_its_two_variables() -> None:
-    config = load(REPOSITORY / "config.yaml", {"PORTKEY_API_KEY": "pk", "OPENAI_API_KEY": SECRET})
-    assert list(config.virtual_keys) == ["openai-prod"]
-    assert (config.warnings, config.disabled) == ((), {})
+    config = load(REPOSITORY / "config.yaml", {"LITELLM_MASTER_KEY": "sk-master", "OPENAI_API_KEY": SECRET})
+    assert list(config.virtual_keys) == ["openai-prod", "model-gpt-4.1-nano"]
+    assert (config.warnings, config.disabled, config.unread) == ((), {}, ())
+    assert (config.inside, config.all_batches) == (True, False)
 
 
 def test_the_shipped_file_without_a_provider_key_warns_and_without_a_caller_key_stops() -> None:
-    config = load(REPOSITORY / "config.yaml", {"PORTKEY_API_KEY": "pk"})
-    assert config.disabled == {"openai-prod": "environment variable OPENAI_API_KEY is not set"}
-    with pytest.raises(ConfigError, match=r"proxy_plugin\.api_keys\.0\.key: environment variable PORTKEY_API_KEY"):
+    config = load(REPOSITORY / "config.yaml", {"LITELLM_MASTER_KEY": "sk-master"})
+    assert config.disabled == dict.fromkeys(
+        ("openai-prod", "model-gpt-4.1-nano"), "environment variable OPENAI_API_KEY is not set"
+    )
+    with pytest.raises(ConfigError, match=r"general_settings\.master_key: environment variable LITELLM_MASTER_KEY"):
         load(REPOSITORY / "config.yaml", {"OPENAI_API_KEY": SECRET})
+
+
+@pytest.mark.parametrize("said", [None, False, True])
+def test_the_plugin_may_take_all_batches(said: bool | None) -> None:
+    assert parse({"proxy_plugin": {"all_batches": said}}, {}).all_batches is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "ours", "warning"),
+    [
+        (["proxy_plugin.litellm_callback"], {}, "litellm_settings.callbacks: LiteLLM will find no callback"),
+        ([], {"all_batches": True}, "proxy_plugin.all_batches: means nothing unless"),
+        ([PLUGIN], {"all_batches": True, "server": {"upstream": "http://x"}}, "means nothing in front of an upstream"),
+        ([PLUGIN], {"storage": {"data_dir": "/" + "x" * 94}}, "proxy_plugin.storage.data_dir: too long for the socket"),
+        ([PLUGIN], {"all_batches": True, "storage": {"data_dir": "/" + "x" * 93}}, None),
+    ],
+)
+def test_what_would_do_nothing_inside_litellm_is_told(
+    callbacks: list[str], ours: dict[str, Any], warning: str | None
+) -> None:
+    config = parse({"litellm_settings": {"callbacks": callbacks}, "proxy_plugin": ours}, {})
+    assert len(config.warnings) == (0 if warning is None else 1)
+    assert warning is None or warning in config.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "ours", "told"),
+    [
+        ([PLUGIN], {"server": {"upstream": "http://x"}}, "inside    no: there is an upstream"),
+        ([PLUGIN], {"storage": {"data_dir": "/d"}}, "requests with an x-portkey- header to /d/gateway.sock"),
+        ([PLUGIN], {"storage": {"data_dir": "/d"}, "all_batches": True}, "hands every request to /d/gateway.sock"),
+    ],
+)
+def test_check_says_what_the_plugin_does(callbacks: list[str], ours: dict[str, Any], told: str) -> None:
+    config = parse({"litellm_settings": {"callbacks": callbacks}, "proxy_plugin": ours}, {})
+    assert told in render_check(config)
+
+
+def test_all_batches_is_a_switch() -> None:
+    with pytest.raises(ConfigError, match=r"proxy_plugin\.all_batches: must be true or false"):
+        parse({"proxy_plugin": {"all_batches": "yes"}}, {})
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "inside", "unread"),
+    [
+        (["proxy_plugin.litellm_callback.plugin"], True, ()),
+        ("proxy_plugin.litellm_callback.plugin", True, ()),
+        (["prometheus", "proxy_plugin.litellm_callback.plugin"], True, ("litellm_settings: callbacks",)),
+        (["prometheus"], False, ("litellm_settings: callbacks",)),
+    ],
+)
+def test_the_plugin_in_litellms_callbacks_is_seen(callbacks: object, inside: bool, unread: tuple[str, ...]) -> None:
+    config = parse({"litellm_settings": {"callbacks": callbacks}, "proxy_plugin": {}}, {})
+    assert (config.inside, config.unread) == (inside, unread)

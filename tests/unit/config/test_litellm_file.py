@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from proxy_plugin.access.callers import Callers
+from proxy_plugin.access.callers import Callers, require_loopback
 from proxy_plugin.config import Config, load, parse, render_check
 from proxy_plugin.config.check import check_facts, runnable
 from proxy_plugin.ground.errors import ConfigError, Unauthenticated
@@ -64,6 +64,62 @@ def test_without_the_keys_check_says_what_to_set() -> None:
     )
     assert open_names(config) >= {"gpt-4o", "claude-sonnet", "gemini-flash"}
     assert "x-ai lacks something (api_key missing or unusable; set XAI_API_KEY" in render_check(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        *(("anthropic.claude-3-haiku-20240307-v1:0", "bedrock"), ("us.amazon.nova-lite-v1:0", "bedrock")),
+        *(("gemini-2.5-flash", "vertex-ai"), ("text-embedding-005", "vertex-ai"), ("text-embedding-3-small", "openai")),
+        *(("command-r-08-2024", "cohere"), ("embed-english-v3.0", "cohere"), ("jamba-large-1.7", "ai21_chat")),
+        *(("whisper-1", "openai"), ("dall-e-3", "openai"), ("davinci-002", "openai"), ("o3-mini", "openai")),
+        *(("claude-sonnet-4-5", "anthropic"), ("text-completion-openai/gpt-3.5-turbo-instruct", "openai")),
+        *(("vertex_ai_beta/gemini-2.5-flash", "vertex-ai"), ("deepseek-chat", None)),
+    ],
+)
+def test_a_model_is_whose_litellm_takes_it_to_be(model: str, provider: str | None) -> None:
+    [found] = parse({"model_list": [entry("m", model)]}, {}).models
+    assert found.provider == provider
+
+
+@pytest.mark.parametrize(
+    ("model", "environ", "remedy"),
+    [
+        ("fireworks_ai/accounts/a/models/b", {"FIREWORKS_API_KEY": "k"}, "set FIREWORKS_ACCOUNT_ID, or write fire"),
+        ("vertex_ai/gemini-2.5-flash", {"VERTEXAI_PROJECT": "p"}, "set GCS_BUCKET_NAME, or write gcs_bucket_name: "),
+        ("azure/gpt-4o", {"AZURE_API_KEY": "k"}, "set AZURE_API_BASE, or write api_base: os.environ/NAME"),
+        ("azure/gpt-4o", {}, "set AZURE_OPENAI_API_KEY or AZURE_API_KEY, and AZURE_API_BASE, or write api_key: "),
+    ],
+)
+def test_what_an_account_lacks_is_told_in_litellms_words(model: str, environ: dict[str, str], remedy: str) -> None:
+    assert remedy in parse({"model_list": [entry("m", model)]}, environ).disabled["model-m"]
+
+
+def test_what_is_said_and_cannot_be_used_is_told_from_what_is_not_said() -> None:
+    made = entry("m", "bedrock/anthropic.claude-v2", aws_role_name="no-arn", s3_bucket_name="B!", aws_region_name="r")
+    why = parse({"model_list": [made]}, {}).disabled["model-m"]
+    assert why.endswith("unusable as written")
+    assert "missing" not in why
+
+
+def test_a_key_goes_before_other_proofs_of_an_entry() -> None:
+    more = {"tenant_id": "t", "client_id": "c", "client_secret": "s", "azure_ad_token": "a"}
+    made = entry("m", "azure/gpt-4o", api_base="https://mine.openai.azure.com", **more)
+    both = entry("n", "azure/gpt-4o", api_base="https://mine.openai.azure.com", api_key="k", **more)
+    config = parse({"model_list": [made, both]}, {})
+    assert config.disabled == {}
+    assert (told(config, "model-m")["azure_ad_token"], told(config, "model-m")["azure_entra_client_secret"]) == (
+        "a",
+        None,
+    )
+    assert (told(config, "model-n")["api_key"], told(config, "model-n")["azure_ad_token"]) == ("k", None)
+
+
+def test_a_key_that_everybody_knows_is_a_warning() -> None:
+    said = {"model_list": [entry("m", "openai/gpt-4o")], "general_settings": {"master_key": "sk-1234"}}
+    no_section, *_, known = sorted(parse(said, {}).warnings, reverse=True)
+    assert no_section == "proxy_plugin: there is no such section, so its defaults hold"
+    assert known.startswith("general_settings.master_key: everybody knows this key, so LiteLLM does not start with it;")
 
 
 def test_every_model_with_a_lane_is_enabled_by_includes_and_environment_variables() -> None:
@@ -202,6 +258,89 @@ def test_the_master_key_stands_in_litellms_variable_where_the_file_has_none() ->
     [key] = parse({"model_list": [entry("m", "ollama/x")], "proxy_plugin": {}}, environ).api_keys
     assert (key.name, key.forward, key.workspace) == ("general_settings.master_key", True, "default")
     assert parse({"proxy_plugin": {}}, environ).api_keys == ()
+
+
+def test_keys_of_litellms_are_told_and_checked() -> None:
+    said = {
+        "auth": "litellm",
+        "server": {"upstream": "http://127.0.0.1:4000"},
+        "api_keys": [{"name": "mine", "key": "k", "workspace": "team", "upstream_key": "sk-behind"}],
+        "virtual_keys": {"lane": {"provider": "openai", "api_key": "sk-x"}},
+        "litellm_keys": {
+            "teams": {"red": {"workspace": "reds", "virtual_keys": ["red-*"]}},
+            "default": {"default": "lane"},
+        },
+    }
+    config = parse({"general_settings": {"master_key": MASTER}, "proxy_plugin": said}, {})
+    shown = render_check(config).splitlines()
+    at = shown.index("callers")
+    assert shown[at + 1 : at + 6] == [
+        "  mine  workspace team; virtual keys *; the upstream gets its upstream_key",
+        "  general_settings.master_key  workspace default; virtual keys *; passed on to the upstream",
+        "  keys of LiteLLM  asked of http://127.0.0.1:4000, kept 30 s, passed on to the upstream",
+        "    teams.red  workspace reds; virtual keys red-*",
+        "    default  workspace of its own; virtual keys *; default lane",
+    ]
+    assert config.warnings == ("proxy_plugin.litellm_keys.teams.red: red-* matches no virtual key",)
+    assert "sk-behind" not in f"{config}{shown}"
+    assert (config.shared, config.label("reds"), config.label("team-x")) == (True, "reds", "(other)")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"auth": "litellms"}, "proxy_plugin.auth: must be keys or litellm"),
+        (
+            {"litellm_keys": {"keys": {"a": {"default": "nobody"}}}},
+            "proxy_plugin.litellm_keys.keys.a: default: unknown virtual key or config",
+        ),
+        (
+            {"litellm_keys": {"default": {"default": "lane", "virtual_keys": ["x*"]}}},
+            "proxy_plugin.litellm_keys.default: default: virtual_keys of this entry does not allow lane",
+        ),
+        (
+            {"api_keys": [{"name": "a", "key": "k", "forward": True, "upstream_key": "sk-secret"}]},
+            "proxy_plugin.api_keys.0: set either forward or upstream_key",
+        ),
+        ({"litellm_keys": {"team": {}}}, "proxy_plugin.litellm_keys.team: unknown setting; did you mean teams?"),
+    ],
+)
+def test_what_is_wrong_with_keys_of_litellms(said: dict[str, Any], problem: str) -> None:
+    keys = {"lane": {"provider": "openai", "api_key": "sk-x"}}
+    with pytest.raises(ConfigError) as caught:
+        parse({"proxy_plugin": {"virtual_keys": keys} | said}, {})
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(("keys", "known"), [([], "nobody is"), ([{"name": "a", "key": "k"}], "only keys that stand")])
+def test_without_an_upstream_nobody_is_asked(keys: list[dict[str, str]], known: str) -> None:
+    [warning] = parse({"proxy_plugin": {"auth": "litellm", "api_keys": keys}}, {}).warnings
+    said = "proxy_plugin.auth: LiteLLM's keys are asked of server.upstream, which is not set, so "
+    assert warning.startswith(said + known)
+
+
+def test_inside_litellm_it_says_itself_who_calls() -> None:
+    plugin = {"litellm_settings": {"callbacks": ["proxy_plugin.litellm_callback.plugin"]}}
+    config = parse({"general_settings": {"master_key": MASTER}, **plugin, "proxy_plugin": {"auth": "litellm"}}, {})
+    assert config.warnings == ()
+    assert "keys of LiteLLM  checked by LiteLLM itself" in render_check(config)
+
+
+def test_a_missing_master_key_stops_nothing_where_litellm_is_asked() -> None:
+    said = {"general_settings": {"master_key": "os.environ/NOT_THERE"}}
+    config = parse({**said, "proxy_plugin": {"auth": "litellm", "server": {"upstream": "http://127.0.0.1:4000"}}}, {})
+    assert config.api_keys == ()
+    require_loopback(config, "0.0.0.0")
+
+
+def test_work_without_a_place_goes_where_litellm_would_take_it() -> None:
+    said = {"model_list": [entry("m", "ollama/x")], "general_settings": {"master_key": MASTER}}
+    assert parse(said, {}).api_keys[0].default is None
+    found = parse(said, {"OPENAI_API_KEY": "sk-e"})
+    assert found.api_keys[0].default == "env-openai"
+    assert "  env-openai  enabled: openai at https://api.openai.com/v1\n" in render_check(found)
+    said["files_settings"] = [{"custom_llm_provider": "openai", "api_key": "sk-f"}]
+    assert parse(said, {"OPENAI_API_KEY": "sk-e"}).api_keys[0].default == "files-openai"
 
 
 def test_a_master_key_that_cannot_be_had_opens_nothing() -> None:

@@ -66,7 +66,7 @@ def test_an_entry_of_vertex_is_an_account_with_a_bucket(credentials: object) -> 
 def test_an_entry_of_vertex_may_have_its_place_in_the_environment() -> None:
     place = {"VERTEXAI_PROJECT": "p", "VERTEX_LOCATION": "us-east5", "GCS_BUCKET_NAME": "theirs"}
     made = entry("m", "vertex_ai/gemini-2.5-flash", **VERTEX)
-    [key] = parse({"model_list": [made], "proxy_plugin": {}}, place).virtual_keys.values()
+    key = parse({"model_list": [made], "proxy_plugin": {}}, place).virtual_keys["model-m"]
     told = key.credentials.model_dump()
     assert [told[f"vertex_{name}"] for name in ("project_id", "region", "storage_bucket_name")] == [
         *("p", "us-east5", "theirs")
@@ -239,13 +239,13 @@ def test_a_custom_host_of_an_entry_is_stronger_and_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("params", "why"),
     [
-        ({"api_base": 5}, "custom_host missing or unusable"),
+        ({"api_base": 5}, "custom_host unusable as written"),
         ({"api_base": "os.environ/NOT_THERE"}, "environment variable NOT_THERE is not set"),
         ({"api_key": None}, "api_key missing or unusable"),
         ({"api_key": "os.environ/NOT_THERE"}, "environment variable NOT_THERE is not set"),
-        ({"api_base": f"https://u:{SECRET}@h"}, "custom_host missing or unusable"),
-        ({"openai_project": 5}, "openai_project missing or unusable"),
-        ({"organization": ["org-1", "org-2"]}, "openai_organization missing or unusable"),
+        ({"api_base": f"https://u:{SECRET}@h"}, "custom_host unusable as written"),
+        ({"openai_project": 5}, "openai_project unusable as written"),
+        ({"organization": ["org-1", "org-2"]}, "openai_organization unusable as written"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_a_warning(params: dict[str, Any], why: str) -> None:
