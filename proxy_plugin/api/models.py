@@ -31,7 +31,7 @@ def reachable(config: Config, caller: Caller) -> dict[str, str]:
     Patterns name no model, and a retired or disabled account takes no new work: neither is listed. A name whose
     provider has no batch lane is listed where an upstream can serve it.
     """
-    permitted = next((key.models for key in config.api_keys if key.name == caller.name), None)
+    permitted = caller.models
     return {
         each.id: each.provider
         for each in (*_allow_listed(config, caller), *_named(config, caller))

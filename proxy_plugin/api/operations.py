@@ -6,22 +6,28 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from proxy_plugin import __version__
 from proxy_plugin.config import OWN_KEY_PREFIX
+from proxy_plugin.config.sections import UNNAMED
 from proxy_plugin.gateway import GATEWAY, Gateway
+from proxy_plugin.ground import logs
 from proxy_plugin.ground.clock import Clock
 from proxy_plugin.ground.errors import NotFound, Unauthenticated
 from proxy_plugin.ground.fingerprints import same
+from proxy_plugin.ground.observing.figures import Samples, family, histogram
+from proxy_plugin.ground.observing.timings import Timings
 from proxy_plugin.storage import states
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.registry import Registry
 from proxy_plugin.storage.tables import batches, clearings, kept, parts, rescues, spending, submissions, waits
 from proxy_plugin.storage.tables.kept import KeptTotal
@@ -29,8 +35,11 @@ from proxy_plugin.storage.tables.spending import Total
 from proxy_plugin.storage.tables.waits import Waiting
 from proxy_plugin.web.answers import error_answer, json_answer
 
+LOG = logging.getLogger("proxy_plugin")
+PAST_WINDOW = 3600.0  # seconds that the end of a window may take: jobs are cancelled and their results fetched
 COUNTS_KEPT = 2.0  # seconds; counting reads whole tables, and anybody may ask
-Samples = Iterable[tuple[Mapping[str, str], float]]
+ANSWERED_IN = 2.0  # seconds that the database, and the store, have to answer; less than a probe usually waits
+LOOK_KEPT = 1.0  # seconds; anybody may ask, and each look is a request to both
 OfMany = Callable[[Iterable[float]], float]
 _TENANTS = frozenset({"virtual_key", "workspace"})
 
@@ -57,23 +66,45 @@ class Counts:
     uncleared: list[tuple[str, str, int]]
     kept: list[KeptTotal]
     rescued: dict[str, int]
+    past_window: int
 
 
 @dataclass(slots=True)
 class Operations:
-    """Whether the gateway has started, and its latest counts."""
+    """Whether the gateway has started, what it cannot reach, and its latest counts."""
 
     started: bool = False
+    away: str | None = None  # what does not answer, as it was last seen
+    _looked_at: float = float("-inf")
+    _looks: asyncio.Lock = field(default_factory=asyncio.Lock)
     _counts: Counts | None = None
     _counted_at: float = 0.0
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def look(self, gateway: Gateway) -> None:
+        """See whether the database and the store answer, at most once a second. One gateway of its own has both."""
+        async with self._looks:
+            now = gateway.clock.monotonic()
+            if self.started and now - self._looked_at > LOOK_KEPT:
+                asked = {"database": gateway.registry.away, "object store": gateway.blobs.away}
+                reasons = await asyncio.gather(*map(_why_away, asked.values()))
+                self._note({what: why for what, why in zip(asked, reasons, strict=True) if why is not None})
+                self._looked_at = now
+
+    def _note(self, away: dict[str, str]) -> None:
+        """Remember what is away, and log why when that changes: reasons name hosts, and anybody may ask."""
+        found = "; ".join(f"{what} away" for what in away) or None
+        if found != self.away:
+            level = logging.WARNING if away else logging.INFO
+            logs.event(LOG, "storage_away" if away else "storage_back", level=level, **_words(away))
+        self.away = found
 
     async def counts(self, registry: Registry, clock: Clock) -> Counts:
         """Return counts that are at most two seconds old."""
         async with self._one_at_a_time:
             now = clock.monotonic()
             if self._counts is None or now - self._counted_at > COUNTS_KEPT:
-                self._counts, self._counted_at = await registry.scan(_count), now
+                self._counts, self._counted_at = await registry.scan(_count, clock.now()), now
             return self._counts
 
 
@@ -81,7 +112,7 @@ OPERATIONS = web.AppKey("proxy_plugin.operations", Operations)
 ALONE = web.AppKey("proxy_plugin.operations_alone", bool)  # set where nothing but these routes is served
 
 
-def _count(conn: Connection) -> Counts:
+def _count(conn: Connection, now: float) -> Counts:
     guesses = submissions.guesses(conn)
     return Counts(
         batches=dict.fromkeys(states.BATCH, 0) | batches.by_state(conn),
@@ -94,7 +125,23 @@ def _count(conn: Connection) -> Counts:
         uncleared=clearings.totals(conn),
         kept=kept.totals(conn),
         rescued=rescues.totals(conn),
+        past_window=batches.past_window(conn, now - PAST_WINDOW),
     )
+
+
+async def _why_away(ask: Callable[[], Awaitable[str | None]]) -> str | None:
+    """Return why something is away, None where it answers in time."""
+    try:
+        async with asyncio.timeout(ANSWERED_IN):
+            return await ask()
+    except TimeoutError:
+        return f"no answer within {ANSWERED_IN:g} s"
+    except (StorageError, OSError) as error:
+        return str(error) or type(error).__name__
+
+
+def _words(away: Mapping[str, str]) -> dict[str, Any]:
+    return {what.replace(" ", "_"): why for what, why in away.items()}
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -105,15 +152,20 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """`GET /readyz`: 200 while new work is taken, else 503 with the reason."""
-    reason = _not_ready(request.app[OPERATIONS], request.app[GATEWAY])
+    operations, gateway = request.app[OPERATIONS], request.app[GATEWAY]
+    await operations.look(gateway)
+    reason = not_ready(operations, gateway)
     return json_answer({"status": reason or "ready"}, 503 if reason else 200)
 
 
-def _not_ready(operations: Operations, gateway: Gateway) -> str | None:
+def not_ready(operations: Operations, gateway: Gateway) -> str | None:
+    """Return why no new work is taken, None while it is."""
     if not operations.started:
         return "starting"
     if gateway.traffic.stopping:
         return "stopping"
+    if operations.away is not None:
+        return operations.away
     if gateway.registry.full or gateway.room.disk_full:
         return "disk full"
     return "too many uploads" if gateway.traffic.uploads >= gateway.config.limits.max_uploads else None
@@ -128,63 +180,69 @@ async def metrics(request: web.Request) -> web.Response:
     key = server.metrics_key
     if key is not None and not same(request.headers.get("Authorization", ""), f"Bearer {key.get_secret_value()}"):
         return error_answer(Unauthenticated("Send the metrics key of this gateway as 'Authorization: Bearer KEY'."))
-    counts = await operations.counts(gateway.registry, gateway.clock)
-    disk = await asyncio.to_thread(shutil.disk_usage, gateway.data_dir)
+    await operations.look(gateway)
+    counts = None
+    with suppress(StorageError):  # without its database a gateway still tells of itself
+        counts = None if operations.away else await operations.counts(gateway.registry, gateway.clock)
+    disk = await asyncio.to_thread(gateway.blobs.space.disk)
     text = "".join(_lines(gateway, operations, counts, disk.free, _named if key else _nameless))
     return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def _lines(gateway: Gateway, operations: Operations, counts: Counts, free: int, shown: Shown) -> Iterator[str]:
-    ready = _not_ready(operations, gateway) is None
-    yield _gauge("info", "The version that runs.", [({"version": __version__}, 1)])
-    yield _gauge("ready", "1 while new work is taken.", [({}, ready)])
-    yield _gauge("batches", "Batches by state.", _by("state", counts.batches))
-    yield _gauge("parts", "Parts, each one native job, by state.", _by("state", counts.parts))
-    yield _gauge(
-        "unresolved_submissions", "Creates whose outcome is unknown.", shown(_by("virtual_key", counts.unresolved))
-    )
-    for column, name, about in _WAITING:
-        yield _gauge(name, about, shown(_waiting(counts.waiting, column), _of_many(column)))
+def _lines(gateway: Gateway, operations: Operations, counts: Counts | None, free: int, shown: Shown) -> Iterator[str]:
+    ready = not_ready(operations, gateway) is None
+    yield family("info", [({"version": __version__}, 1)])
+    yield family("ready", [({}, ready)])
+    if counts is not None:
+        yield from _counted(gateway, counts, shown)
+    yield family("uploads_running", [({}, gateway.traffic.uploads)])
+    yield family("disk_free_bytes", [({}, free)])
+    yield family("disk_reserve_bytes", [({}, gateway.config.limits.disk_reserve_bytes)])
+    yield from _timed(gateway.timings, shown)
+
+
+def _counted(gateway: Gateway, counts: Counts, shown: Shown) -> Iterator[str]:
+    """Yield what the tables say: the same at each of several replicas."""
+    yield family("batches", _by("state", counts.batches))
+    yield family("parts", _by("state", counts.parts))
+    yield family("batches_past_window", [({}, counts.past_window)])
+    yield family("unresolved_submissions", shown(_by("virtual_key", counts.unresolved)))
+    for column, name in _WAITING:
+        yield family(name, shown(_waiting(counts.waiting, column), _of_many(column)))
     none = dict.fromkeys(gateway.config.virtual_keys, 0)
-    resent, doubled = none | counts.resent, none | counts.doubled
-    resent_by, doubled_by = shown(_by("virtual_key", resent)), shown(_by("virtual_key", doubled))
-    yield _counter("resent_on_a_guess_total", "Parts sent again without a proof.", resent_by)
-    yield _counter("doubled_jobs_total", "Jobs made twice by such a guess.", doubled_by)
-    rescued = shown(_by("virtual_key", none | counts.rescued))
-    yield _counter("rescued_lines_total", "Lines that failed elsewhere and went on to this virtual key.", rescued)
-    about = "Ended parts whose objects in a bucket are to be deleted (due), or were given up (left)."
-    yield _gauge("uncleared_parts", about, shown(_uncleared(counts.uncleared)))
-    for column, name, about in _SPENT:
-        yield _counter(name, about, shown(_spent(counts.spent, column)))
-    for column, name, about in _KEPT:
-        yield _counter(name, about, shown([({"workspace": n.workspace}, getattr(n, column)) for n in counts.kept]))
-    yield _gauge("uploads_running", "Uploads that are being received.", [({}, gateway.traffic.uploads)])
-    yield _gauge("disk_free_bytes", "Free bytes where data_dir is.", [({}, free)])
+    yield family("resent_on_a_guess_total", shown(_by("virtual_key", none | counts.resent)))
+    yield family("doubled_jobs_total", shown(_by("virtual_key", none | counts.doubled)))
+    yield family("rescued_lines_total", shown(_by("virtual_key", none | counts.rescued)))
+    yield family("uncleared_parts", shown(_uncleared(counts.uncleared)))
+    for column, name in _SPENT:
+        yield family(name, shown(_spent(counts.spent, column)))
+    for column, name in _KEPT:
+        yield family(name, shown([({"workspace": n.workspace}, getattr(n, column)) for n in counts.kept]))
+
+
+def _timed(timings: Timings, shown: Shown) -> Iterator[str]:
+    for each in (timings.requests, timings.steps, timings.provider_steps, timings.batches):
+        yield histogram(each.figure.name, {piece: shown(samples) for piece, samples in each.pieces().items()})
 
 
 _SPENT = (  # by workspace and virtual key alone: names of models may be the caller's own, and there is no end of those
-    ("cost", "cost_usd_total", "US dollars at batch prices that the answers of ended batches cost."),
-    ("lines", "answered_lines_total", "Answered lines of ended batches."),
-    ("unpriced", "cost_unknown_lines_total", "Of these, lines whose cost is not known, and not in the dollars."),
-    ("input_tokens", "input_tokens_total", "Tokens that the answered lines of ended batches sent."),
-    ("cached_tokens", "cached_input_tokens_total", "Of these, tokens that were read from a provider's cache."),
-    ("output_tokens", "output_tokens_total", "Tokens that the answers of ended batches consist of."),
+    ("cost", "cost_usd_total"),
+    ("lines", "answered_lines_total"),
+    ("unpriced", "cost_unknown_lines_total"),
+    ("input_tokens", "input_tokens_total"),
+    ("cached_tokens", "cached_input_tokens_total"),
+    ("output_tokens", "output_tokens_total"),
 )
 
 
-_KEPT = (
-    ("hits", "cache_hits_total", "Lines that were given a kept answer."),
-    ("misses", "cache_misses_total", "Lines that were looked up among the kept answers in vain."),
-    ("bytes", "cache_hit_bytes_total", "Bytes of the kept answers that were given."),
-)
+_KEPT = (("hits", "cache_hits_total"), ("misses", "cache_misses_total"), ("bytes", "cache_hit_bytes_total"))
 
 
 _WAITING = (  # not the provider's sentences: they may name an account, and there is no end of them
-    ("waiting", "waiting", "Parts, and batches as a whole, that wait, by reason and the provider's code."),
-    ("since", "waiting_since_seconds", "Since when the first of them waits, Unix seconds."),
-    ("next_at", "waiting_next_try_seconds", "When the next of them is tried again, Unix seconds."),
+    ("waiting", "waiting"),
+    ("since", "waiting_since_seconds"),
+    ("next_at", "waiting_next_try_seconds"),
 )
-UNNAMED = "(other)"  # keys that callers brought: there is no end of those, and of the codes of their hosts
 
 
 def _waiting(totals: Iterable[Waiting], column: str) -> Samples:
@@ -226,28 +284,6 @@ def _spent(totals: Iterable[Total], column: str) -> Samples:
 
 def _by(label: str, counts: Mapping[str, int]) -> Samples:
     return [({label: name}, count) for name, count in counts.items()]
-
-
-def _gauge(name: str, about: str, samples: Samples) -> str:
-    return _family("gauge", name, about, samples)
-
-
-def _counter(name: str, about: str, samples: Samples) -> str:
-    """Counted from the registry, so a restart does not begin again at 0."""
-    return _family("counter", name, about, samples)
-
-
-def _family(kind: str, name: str, about: str, samples: Samples) -> str:
-    lines = [f"# HELP proxy_plugin_{name} {about}", f"# TYPE proxy_plugin_{name} {kind}"]
-    for labels, value in samples:
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-        number = f"{value:d}" if isinstance(value, int) else repr(value)
-        lines.append(f"proxy_plugin_{name}{{{inside}}} {number}" if inside else f"proxy_plugin_{name} {number}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 ROUTES = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from enum import Enum
 from typing import Any, ClassVar
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 from yarl import URL
 
-from proxy_plugin.access.callers import API_KEY, CREDENTIAL_HEADERS, Callers
+from proxy_plugin.access.callers import API_KEY, CREDENTIAL_HEADERS, Caller, Callers
 from proxy_plugin.access.headers import strip_credentials
 from proxy_plugin.config import Server
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import BadRequest, GatewayError
+from proxy_plugin.providers.http.ahead import Ahead, Connector
+from proxy_plugin.providers.http.connections import follow_nowhere
 from proxy_plugin.web import websockets
 from proxy_plugin.web.content_encoding import unpacked_by_server
-from proxy_plugin.web.pace import BodyLate, pace_of
+from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.pace import pace_of
 
 LOG = logging.getLogger("proxy_plugin.upstream")
 CONNECT_SECONDS = 10.0
@@ -70,11 +74,20 @@ class ClientGone(ConnectionError):
     """Nobody waits for the answer any more."""
 
 
+class _Kind(Enum):
+    """What a connection is for."""
+
+    KEPT = "requests without a body, one after the other"
+    FRESH = "one request with a body"
+    WEBSOCKET = "one websocket"
+
+
 class Upstream:
     """The application behind the gateway, at one base URL. Made anywhere, first used on the event loop, closed there.
 
     Nothing is buffered, redirects are passed back, and no total time is set: answers may stream for hours. Requests
-    with a body get a fresh connection, because aiohttp cannot repeat a streamed body that met a stale one.
+    with a body get a connection that no other had: one that met a stale one could not be repeated, as it may have been
+    paid for. While they follow each other closely it is opened before they come.
     """
 
     def __init__(self, server: Server, callers: Callers) -> None:
@@ -82,26 +95,18 @@ class Upstream:
         self._keeps_host = server.upstream_host == "client"
         self._callers = callers
         self._ca_bundle = server.ca_bundle
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._sessions: dict[_Kind, aiohttp.ClientSession] = {}
+        self._connectors: dict[_Kind, Connector] = {}
+        self._ahead: Ahead | None = None
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """Stream a request there and its answer back. Raises UpstreamFailed if there is no answer."""
         if websockets.is_asked(request):
             return await self._websocket(request)
-        call = asyncio.create_task(self._call(request))
-        try:
-            answer = await _while_client_waits(request, call)
-        except ClientGone:
-            raise
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if isinstance(error.__cause__, BodyLate):  # not the upstream's fault, but the client's
-                raise error.__cause__ from None
-            raise _failed(error) from error
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        async with answer:
-            return await _stream_back(request, answer)
+        answer = await relayed(request, self._call(request), _failed)
+        if request.body_exists and self._ahead is not None:
+            self._ahead.call_ended(self._connectors[_Kind.FRESH])
+        return answer
 
     async def models(self, request: web.Request) -> list[dict[str, Any]]:
         """Return the models that it lists for this caller; none where it refuses, or fails, which is logged."""
@@ -110,7 +115,7 @@ class Upstream:
         headers.popall(hdrs.IF_NONE_MATCH, None)
         try:
             async with asyncio.timeout(MODELS_SECONDS):
-                asked = self._session(fresh=False).get(self._url(request), headers=headers, allow_redirects=False)
+                asked = self._session(_Kind.KEPT).get(self._url(request), headers=headers, allow_redirects=False)
                 async with asked as answer:
                     if answer.status == web.HTTPOk.status_code:
                         return await _listed(answer)
@@ -122,23 +127,25 @@ class Upstream:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._ahead is not None:
+            await self._ahead.close()
         while self._sessions:
             await self._sessions.popitem()[1].close()
 
     async def _call(self, request: web.Request) -> aiohttp.ClientResponse:
         has_body = request.body_exists
-        return await self._session(fresh=has_body).request(
+        return await self._session(_Kind.FRESH if has_body else _Kind.KEPT).request(
             request.method,
             self._url(request),
             headers=self._headers(request),
-            data=_body(request) if has_body else None,
+            data=await _sent(request) if has_body else None,
             allow_redirects=False,
         )
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         headers, protocols = websockets.handshake(self._headers(request))
         try:
-            behind = await self._session(fresh=True).ws_connect(
+            behind = await self._session(_Kind.WEBSOCKET).ws_connect(
                 self._url(request), headers=headers, protocols=protocols, max_msg_size=websockets.MOST_BYTES
             )
         except aiohttp.WSServerHandshakeError as error:
@@ -164,17 +171,40 @@ class Upstream:
             kept[hdrs.X_FORWARDED_FOR] = ", ".join([*kept.popall(hdrs.X_FORWARDED_FOR, []), request.remote])
         return kept
 
-    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
-        if fresh not in self._sessions:
+    def _session(self, kind: _Kind) -> aiohttp.ClientSession:
+        if kind not in self._sessions:
+            self._ahead = self._ahead or Ahead(URL(self._base))
             tls = ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
-            self._sessions[fresh] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=fresh, ssl=tls),
+            trace = aiohttp.TraceConfig()
+            trace.on_request_redirect.append(follow_nowhere)
+            self._connectors[kind] = Connector(self._ahead, force_close=kind is not _Kind.KEPT, tls=tls)
+            self._sessions[kind] = aiohttp.ClientSession(
+                connector=self._connectors[kind],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=_ADDED_BY_AIOHTTP,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                trace_configs=[trace] if kind is _Kind.WEBSOCKET else None,  # calls follow none by themselves
             )
-        return self._sessions[fresh]
+        return self._sessions[kind]
+
+
+async def relayed(
+    request: web.Request,
+    begun: Coroutine[Any, Any, aiohttp.ClientResponse],
+    failed: Callable[[BaseException], GatewayError],
+) -> web.StreamResponse:
+    """Stream an answer back while the client waits. Raises what `failed` makes of an error if there is none."""
+    try:
+        answer = await _while_client_waits(request, begun)
+    except ClientGone:
+        raise
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        if isinstance(error.__cause__, GatewayError):  # not the other side's fault, but the client's body's
+            raise error.__cause__ from None
+        raise failed(error) from error
+    async with answer:
+        return await _stream_back(request, answer)
 
 
 def _failed(error: BaseException) -> UpstreamFailed:
@@ -197,18 +227,18 @@ async def _listed(answer: aiohttp.ClientResponse) -> list[dict[str, Any]]:
 
 
 class _Watch:
-    """Ends an answer whose client has gone, within half a second: its next piece may be long in coming."""
+    """Does something when the client has gone, within half a second: what it waits for may be long in coming."""
 
-    def __init__(self, request: web.Request, answer: aiohttp.ClientResponse) -> None:
+    def __init__(self, request: web.Request, end: Callable[[], None]) -> None:
         self.gone = False
-        self._request, self._answer = request, answer
+        self._request, self._end = request, end
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         if self._request.transport is None:
             self.gone = True
-            self._answer.close()
+            self._end()
         else:
             self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
@@ -218,16 +248,32 @@ class _Watch:
 
 
 async def _while_client_waits(
-    request: web.Request, call: asyncio.Task[aiohttp.ClientResponse]
+    request: web.Request, call: Coroutine[Any, Any, aiohttp.ClientResponse]
 ) -> aiohttp.ClientResponse:
-    """Return the answer; a client that hangs up meanwhile ends the call, so that nobody pays for an unread answer."""
-    while not call.done():
-        await asyncio.wait({call}, timeout=LOOK_SECONDS)
-        if request.transport is None and not call.done():
-            call.cancel()
-            await asyncio.wait({call})
-            raise ClientGone
-    return call.result()
+    """Return the answer; a client that hangs up meanwhile ends the call, so that nobody pays for an unread answer.
+
+    In the task that asks: one of its own would cost a turn of the event loop, and be one more to end.
+    """
+    limit = asyncio.timeout(None)
+    watch = _Watch(request, lambda: limit.reschedule(0.0))
+    try:
+        async with limit:
+            return await call
+    except TimeoutError:
+        if limit.expired():
+            raise ClientGone from None
+        raise
+    finally:
+        watch.end()
+
+
+async def _sent(request: web.Request) -> bytes | AsyncIterator[bytes]:
+    """Return the body as it comes, or at once if it has come: then it leaves in one packet with the headers."""
+    if not request.content.is_eof():
+        await asyncio.sleep(0)  # most clients send it right behind their headers
+    if request.content.at_eof() or not request.content.is_eof():
+        return _body(request)
+    return await request.content.read()
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
@@ -236,12 +282,19 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
+class _WithFirstPiece(web.StreamResponse):
+    """An answer of which a piece is there already: both leave in one packet. Else the head leaves alone, at once."""
+
+    _send_headers_immediately = False
+
+
 async def _stream_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     """Copy the answer. One that breaks off is broken off here too, so that nobody takes half of it for the whole."""
     kept = _end_to_end(answer.headers)
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
+    kind = _WithFirstPiece if answer.content.total_bytes else web.StreamResponse
+    response = kind(status=answer.status, reason=answer.reason, headers=kept)
     await response.prepare(request)
-    watch = _Watch(request, answer)
+    watch = _Watch(request, answer.close)
     try:
         async for chunk in answer.content.iter_any():
             await response.write(chunk)
@@ -250,6 +303,7 @@ async def _stream_back(request: web.Request, answer: aiohttp.ClientResponse) -> 
             raise ClientGone from None
         logs.event(LOG, "upstream_broke_off", level=logging.WARNING, error=error)
         if request.transport is not None:
+            await response.write(b"")  # the head at least, so that nobody takes it for a request that was not answered
             request.transport.abort()
     finally:
         watch.end()
@@ -296,23 +350,34 @@ def _without_our_keys(request: web.Request, callers: Callers) -> CIMultiDict[str
     """Look at each header on its own too: a wrong key in one must not carry a right one in another to the outside."""
     kept = CIMultiDict(request.headers)
     with suppress(GatewayError):  # nobody of ours: the application behind has its own callers
-        caller = callers.authenticate(request.headers, request.remote)
+        caller = request.get(CALLER) or callers.authenticate(request.headers, request.remote)
         kept = strip_credentials(kept, caller)
         if caller.forwards and caller.credential_in == API_KEY:  # the application behind looks for it elsewhere
             kept[hdrs.AUTHORIZATION] = f"Bearer {request.headers[API_KEY].strip()}"
-    ours = {
-        name
-        for name in CREDENTIAL_HEADERS
-        if any(_is_ours(value, callers, request.remote) for value in kept.getall(name, []))
-    }
-    return callers.keys.without(CIMultiDict(_except(kept, ours)) if ours else kept)
+    ours = {name for name, _ in _ours(kept, callers, request.remote)}
+    kept = callers.keys.without(CIMultiDict(_except(kept, ours)) if ours else kept)
+    if callers.lend:
+        held = (caller.upstream_key for _, caller in _ours(request.headers, callers, request.remote))
+        if (lent := next((key for key in held if key is not None), None)) is not None:
+            kept.setdefault(hdrs.AUTHORIZATION, f"Bearer {lent.get_secret_value()}")
+    return _as_litellm_reads(kept) if callers.of_litellm else kept
 
 
-def _is_ours(value: str, callers: Callers, remote: str | None) -> bool:
-    scheme, _, token = value.strip().partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else value.strip()
-    try:
-        caller = callers.authenticate(CIMultiDict({API_KEY: key}), remote)
-    except GatewayError:
-        return False
-    return caller.credential_in is not None and not caller.forwards
+def _ours(headers: MultiMapping[str], callers: Callers, remote: str | None) -> Iterator[tuple[str, Caller]]:
+    """Yield (header, whose it is) of each key of ours that may not be passed on."""
+    for name in CREDENTIAL_HEADERS:
+        for value in headers.getall(name, []):
+            scheme, _, token = value.strip().partition(" ")
+            key = token.strip() if scheme.lower() == "bearer" else value.strip()
+            with suppress(GatewayError):
+                caller = callers.authenticate(CIMultiDict({API_KEY: key}), remote)
+                if caller.credential_in is not None and not caller.forwards:
+                    yield name, caller
+
+
+def _as_litellm_reads(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Put a key of LiteLLM's where it looks for keys: Portkey's clients have it in a header of their own."""
+    keys = headers.popall(API_KEY, [])
+    if keys and keys[0].strip():
+        headers[hdrs.AUTHORIZATION] = f"Bearer {keys[0].strip()}"
+    return headers

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from proxy_plugin.access.callers import Caller
 from proxy_plugin.access.headers import VIRTUAL_KEY, RequestHeaders
+from proxy_plugin.access.litellm_words import account, accounts
 from proxy_plugin.config import Config
-from proxy_plugin.config.model_list import FILES
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.providers import catalog
 
@@ -44,27 +44,7 @@ def placed(asked: RequestHeaders, named: str | None, config: Config, caller: Cal
             )
     if not asked.names_nothing:
         return asked
-    slugs = _accounts(provider, config, caller)
-    if len(slugs) == 1:
-        return replace(asked, slug=slugs[0])
-    if needed:
-        raise BadRequest(_which(named, slugs), param=VIRTUAL_KEY)
+    slugs = accounts(provider, config, caller)
+    if len(slugs) == 1 or needed:
+        return replace(asked, slug=account(named, config, caller, where="the path", param=VIRTUAL_KEY))
     return asked
-
-
-def _accounts(provider: str, config: Config, caller: Caller) -> list[str]:
-    """Return the accounts that may be meant: that of `files_settings`, or those that no model of the list has made."""
-    made = {each.slug for each in config.models}
-    found = [
-        slug
-        for slug, key in config.virtual_keys.items()
-        if key.provider == provider and not key.retired and caller.allows(slug)
-    ]
-    own = FILES + provider
-    return [own] if own in found else [slug for slug in found if slug not in made] or found
-
-
-def _which(named: str, slugs: list[str]) -> str:
-    if not slugs:
-        return f"This API key has no account at {named}, which the path names."
-    return f"This API key has several accounts at {named}: send '{VIRTUAL_KEY}: slug' with one of {', '.join(slugs)}."

@@ -21,8 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from proxy_plugin.config import Config
+from proxy_plugin.config.bounds import Connections
 from proxy_plugin.config.connections import most_open
-from proxy_plugin.config.sections import Connections
 from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.ground.sparing import Sparing

@@ -14,15 +14,16 @@ import orjson
 from aiohttp import web
 from multidict import MultiMapping
 
-from proxy_plugin.access import headers, steering
+from proxy_plugin.access import headers, litellm_words, steering
 from proxy_plugin.access.resolve import Resolved, resolve
 from proxy_plugin.api.batches.objects import shown
 from proxy_plugin.api.batches.replies import REPLIES
 from proxy_plugin.api.batches.wanted import HURRIED, WINDOWS, Wanted, idempotency_key, in_time, wanted_in
-from proxy_plugin.api.ids import no_input_file
+from proxy_plugin.api.batches.webhook import webhook_of
+from proxy_plugin.api.ids import no_input_file, said_of_file
 from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground import failpoints, logs
-from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch, TooManyRequests
+from proxy_plugin.ground.errors import GatewayError, IdempotencyMismatch, NotFound, TooManyRequests
 from proxy_plugin.routing.endpoints import takes_native
 from proxy_plugin.routing.route import decode_route, encode_route
 from proxy_plugin.storage.connection import Connection
@@ -39,8 +40,14 @@ LOG = logging.getLogger("proxy_plugin.batches")
 async def create_of(request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
     """Create a batch of an uploaded file: one durable row, decided and checked in one transaction, then the answer."""
     resolved = await resolved_route(request, body)
-    row = new_row(request, wanted_in(body), resolved)
-    return await conclude(request, row, resolved, _store, request, row)
+    wanted = wanted_in(body)
+    row = new_row(request, wanted, resolved)
+    try:
+        return await conclude(request, row, resolved, _store, request, row, wanted, resolved)
+    except NotFound as error:
+        if error.param == "input_file_id":  # as the client has it: it may be one that LiteLLM encoded
+            raise no_input_file(body["input_file_id"]) from None
+        raise
 
 
 async def resolved_route(
@@ -53,8 +60,14 @@ async def resolved_route(
     Raises BadRequest, Forbidden, TooManyRequests.
     """
     gateway, caller = request.app[GATEWAY], request[CALLER]
-    steered = steering.asked(request[HEADERS], request.headers if given is None else given, body, request.query)
-    asked, sent, model, _ = steered
+    file = await said_of_file(request, body.get("input_file_id"))
+    sent = request.headers if given is None else given
+    steered = steering.asked(request[HEADERS], sent, body, request.query, file=file)
+    sent = steered.sent
+    said = litellm_words.naming(body, request.query, request.headers)
+    asked, model = litellm_words.placed(
+        steered.headers, steered.provider, steered.model, gateway.config, caller, said=said
+    )
     request[HEADERS] = asked
     try:
         resolved = await resolve(gateway.config, gateway.own_keys, asked, caller, sent, model)
@@ -102,7 +115,7 @@ async def _told(gateway: Gateway, storing: Awaitable[BatchRow]) -> BatchRow:
     return stored
 
 
-async def _store(request: web.Request, row: BatchRow) -> BatchRow:
+async def _store(request: web.Request, row: BatchRow, wanted: Wanted, resolved: Resolved) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
     most, now = gateway.config.limits.max_open_batches, gateway.clock.now()
     try:
@@ -110,9 +123,31 @@ async def _store(request: web.Request, row: BatchRow) -> BatchRow:
     except holdings.TooManyBatches:
         raise too_many_batches(most) from None
     except batches.KeyReused:
-        raise key_reused() from None
+        return await _of_the_same_bytes(request, row, wanted, resolved)
     except ConstraintError:  # the file never was; one that is gone may still be that of an earlier batch
         raise no_input_file(row.input_file_id) from None
+
+
+async def _of_the_same_bytes(request: web.Request, row: BatchRow, wanted: Wanted, resolved: Resolved) -> BatchRow:
+    """Return the first batch of an Idempotency-Key where all that differs is the upload, and that has the same bytes.
+
+    A script that failed half-way and is run again uploads its file again. Raises IdempotencyMismatch for what differs.
+    """
+    gateway = request.app[GATEWAY]
+    first = await gateway.registry.read(_first, row, gateway.clock.now())
+    if first is None:
+        raise key_reused() from None
+    again = new_row(request, msgspec.structs.replace(wanted, input_file_id=first.input_file_id), resolved)
+    if again.request_hash != first.request_hash:
+        raise key_reused() from None
+    return first
+
+
+def _first(conn: Connection, row: BatchRow, now: float) -> BatchRow | None:
+    first = batches.keyed(conn, row)
+    visible = files.visible(conn, row.workspace, row.input_file_id, now) is not None
+    same = first is not None and visible and files.same_bytes(conn, first.input_file_id, row.input_file_id)
+    return first if same else None
 
 
 def _insert(conn: Connection, row: BatchRow, now: float, *, is_retry: bool, most: int) -> BatchRow:
@@ -147,6 +182,7 @@ def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRo
         resolved = resolved._replace(route=encode_route(route))
     resolved = _answering(resolved, native=asked.native_answers and takes_native(wanted.endpoint))
     now, batch_id = int(gateway.clock.now()), f"batch_{secrets.token_hex(16)}"
+    webhook = webhook_of(request, wanted.metadata)
     return BatchRow(
         id=batch_id,
         workspace=caller.workspace,
@@ -158,13 +194,15 @@ def new_row(request: web.Request, wanted: Wanted, resolved: Resolved) -> BatchRo
         output_expires_after=wanted.output_expires_after,
         route=resolved.route,
         sealed=gateway.own_keys.sealed(batch_id, resolved.brought),
-        request_hash=_request_hash(caller.name, wanted, resolved.same),
+        request_hash=_request_hash(caller.name, wanted, resolved.same, webhook),
         idempotency_key=idempotency_key(asked),
         trace_id=asked.trace_id,
         state="validating",
         created_at=now,
         expires_at=now + WINDOWS[wanted.completion_window],
         due_at=0.0,
+        webhook=webhook,
+        identity=None if caller.identity is None else msgspec.json.encode(caller.identity).decode(),
     )
 
 
@@ -176,6 +214,7 @@ def _answering(resolved: Resolved, *, native: bool) -> Resolved:
     return resolved._replace(route=encode_route(route), same=[*resolved.same, "native answers"])
 
 
-def _request_hash(caller: str, wanted: Wanted, slugs: list[str]) -> str:
+def _request_hash(caller: str, wanted: Wanted, slugs: list[str], webhook: str | None) -> str:
     known = {"caller": caller, "body": msgspec.structs.asdict(wanted), "slugs": slugs}
+    known |= {} if webhook is None else {"webhook": webhook}
     return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -10,6 +10,8 @@ from aiohttp import web
 from proxy_plugin.api.batches.waits import x_status
 from proxy_plugin.costs.tally import Spent, total, usage_object
 from proxy_plugin.lines.collect import WHY_NOT_RUN
+from proxy_plugin.lines.ways import half
+from proxy_plugin.providers.catalog import UnknownProvider
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.states import PART_FAILED
 from proxy_plugin.storage.tables import jobs
@@ -36,12 +38,14 @@ def of_batches(conn: Connection, batch_ids: Iterable[str]) -> dict[str, dict[str
     """Return what is added to each batch: `jobs` by the order of their parts, and what all of them `cost`.
 
     The cost, US dollars at batch prices, is that of the answered lines whose price is known, and absent where none is;
-    `cost_unknown_lines` says of how many answered lines it is not. A Batch without `include` has neither, because
-    OpenAI's has no such field and a client may be strict.
+    `cost_unknown_lines` says of how many answered lines it is not; `live_cost` is what ordinary calls would have
+    cost. A Batch without `include` has none of them, because OpenAI's has no such fields and a client may be strict.
     """
     found = jobs.of_batches(conn, batch_ids)
     return {
-        batch_id: {"jobs": [job_object(job) for job in mine], **_cost([each for job in mine for each in job.spent])}
+        batch_id: {"jobs": [job_object(job) for job in mine]}
+        | _cost([each for job in mine for each in job.spent])
+        | _live_of_all(mine)
         for batch_id, mine in found.items()
     }
 
@@ -77,8 +81,27 @@ def job_object(job: Job) -> dict[str, Any]:
         "usage": _usage(job),
         "models": _models(job),
         **_cost(job.spent),
+        "live_cost": _live_cost(job),
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _live_cost(job: Job) -> float | None:
+    """Return what the same tokens cost by ordinary calls: the cost without what the lane takes off the list's price."""
+    cost = total(job.spent).cost
+    if cost is None:
+        return None
+    try:
+        return cost / (1 - half(job.part.provider, job.part.way).capabilities.discount)
+    except (UnknownProvider, ImportError):  # the adapter was removed since
+        return None
+
+
+def _live_of_all(jobs_: list[Job]) -> dict[str, float]:
+    """Return `live_cost` of a batch, absent where that of one of its jobs with a cost is not known."""
+    found = [_live_cost(job) for job in jobs_ if total(job.spent).cost is not None]
+    known = [each for each in found if each is not None]
+    return {"live_cost": sum(known)} if known and len(known) == len(found) else {}
 
 
 def _counts(job: Job) -> dict[str, int]:

@@ -16,11 +16,12 @@ import msgspec
 
 from proxy_plugin.api.batches.create import key_reused, too_many_batches
 from proxy_plugin.api.files.form import KEPT_SECONDS, PURPOSE
-from proxy_plugin.api.files.room import Store, too_many_files
-from proxy_plugin.config.sections import Limits
+from proxy_plugin.api.files.room import Store, named, too_many_files
+from proxy_plugin.config.bounds import Limits
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import FileFacts
 from proxy_plugin.storage.connection import Connection
+from proxy_plugin.storage.errors import DatabaseAway
 from proxy_plugin.storage.tables import batches, files, holdings
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -69,14 +70,18 @@ async def keep(store: Store, made: Made, row: BatchRow, *, is_retry: bool, place
 
     Not to be cancelled: rows that are being committed need their blob.
     """
-    stored = None
     try:
         await store.blobs.write(store.blobs.adopt, made.temp, made.row.id)
+        await store.blobs.publish(made.row.id)
         failpoints.passing(f"{place}.adopted")
-        stored = await store.registry.write(_insert, made, row, store.limits, is_retry=is_retry)
-    finally:
-        if stored is None or stored.id != row.id:
-            await store.blobs.write(store.blobs.remove, made.row.id)
+        stored = await named(store, _insert, made, row, store.limits, is_retry=is_retry)
+    except DatabaseAway:  # which may find later that it has both rows
+        raise
+    except BaseException:
+        await store.blobs.discard(made.row.id)
+        raise
+    if stored.id != row.id:
+        await store.blobs.discard(made.row.id)
     failpoints.passing(f"{place}.stored")
     return stored
 

@@ -7,7 +7,6 @@ loop knows how long it is. It is kept as long as the batch's output or error fil
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +19,12 @@ from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground.errors import Conflict, NotFound
 from proxy_plugin.routing.route import may_go_on
 from proxy_plugin.storage import states
-from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.web.queries import integer, one_of
 
 if TYPE_CHECKING:
-    from proxy_plugin.storage.blobs import Blobs
+    from proxy_plugin.storage.batch_folders import BatchFolders
+    from proxy_plugin.storage.blobs import Blobs, Source
 
 FILTERS = ("outcome", "provider", "virtual_key", "model", "code")
 BLOCK_BYTES = 128 * 1024  # a client that does not read holds two of them
@@ -36,7 +35,7 @@ _LINE = b'{"line":'  # what every line of a ledger begins with
 _NO_END = b'"counts":false'  # of a try behind which another one counts; within a JSON text its quotes had backslashes
 
 
-class _Told(msgspec.Struct, frozen=True, gc=False):
+class LineFacts(msgspec.Struct, frozen=True, gc=False):
     """What a ledger line can be chosen by."""
 
     outcome: str
@@ -68,18 +67,19 @@ class Selection(msgspec.Struct, frozen=True):
             return False
         if not self.filters:
             return True
-        told = _told(line)
+        told = told_by(line)
         return all(getattr(told, name) in values for name, values in self.filters.items())
 
 
-_quick = msgspec.json.Decoder(_Told).decode
+_quick = msgspec.json.Decoder(LineFacts).decode
 
 
-def _told(line: bytes) -> _Told:
+def told_by(line: bytes) -> LineFacts:
+    """Return what a line of a ledger can be chosen by."""
     try:
         return _quick(line)
     except msgspec.DecodeError:  # an id with half a surrogate pair, which only the standard library takes
-        return msgspec.convert(json.loads(line), _Told)
+        return msgspec.convert(json.loads(line), LineFacts)
 
 
 async def lines(request: web.Request) -> web.StreamResponse:
@@ -92,11 +92,11 @@ async def lines(request: web.Request) -> web.StreamResponse:
         selection = msgspec.structs.replace(selection, attempts=True)
     require_ended(batch, "The lines of a batch are told when it has ended")
     gateway = request.app[GATEWAY]
-    source = await gateway.blobs.read(_open_ledger, BatchFolders(gateway.data_dir).ledger(batch.id), batch)
+    source = await gateway.blobs.read(open_ledger, gateway.folders, batch)
     try:
         return await _send(request, gateway.blobs, Chosen(source, selection), selection)
     finally:
-        await gateway.blobs.read(os.close, source)
+        await gateway.blobs.read(source.close)
 
 
 def require_ended(batch: BatchRow, what: str) -> None:
@@ -106,10 +106,15 @@ def require_ended(batch: BatchRow, what: str) -> None:
         raise Conflict(f"{what}; this one is '{status}'. Ask again later, or cancel it.", code="batch_not_ended")
 
 
-def _open_ledger(path: Path, batch: BatchRow) -> int:
-    """Return a descriptor of an ended batch's ledger. Raises Conflict if there never was one, NotFound if it went."""
+def ledger_of(folders: BatchFolders, batch: BatchRow) -> Path:
+    """Return the path of an ended batch's ledger."""
+    return folders.ledger(batch.id, batch.output_file_id or batch.error_file_id)
+
+
+def open_ledger(folders: BatchFolders, batch: BatchRow) -> Source:
+    """Return an ended batch's ledger, open. Raises Conflict if there never was one, NotFound if it went, StoreAway."""
     with suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return folders.open(ledger_of(folders, batch))
     if batch.output_file_id is None and batch.error_file_id is None:
         raise Conflict("This batch failed before any line was sent; its 'errors' say why.", code="no_lines")
     raise NotFound("The records of this batch's lines were removed with its output and error files.")
@@ -149,8 +154,8 @@ def _number(request: web.Request, name: str) -> int | None:
 class Chosen:
     """The wanted lines of a ledger, a block at a time. Its methods block."""
 
-    def __init__(self, source: int, selection: Selection) -> None:
-        self.size = os.fstat(source).st_size
+    def __init__(self, source: Source, selection: Selection) -> None:
+        self.size = source.size
         self._source, self._selection = source, selection
         self._left = selection.limit
         self._offset: int | None = None
@@ -174,10 +179,10 @@ class Chosen:
 
     def _whole_lines(self, offset: int) -> bytes:
         """Return a block without the line that it cuts, or one line that is longer than a block."""
-        data = os.pread(self._source, BLOCK_BYTES, offset)
+        data = self._source.pread(BLOCK_BYTES, offset)
         end = data.rfind(b"\n") + 1
         while not end:
-            more = os.pread(self._source, BLOCK_BYTES, offset + len(data))
+            more = self._source.pread(BLOCK_BYTES, offset + len(data))
             if not more:
                 raise ValueError("the ledger ends within a line")
             end = len(data) + more.find(b"\n") + 1 if b"\n" in more else 0
@@ -201,12 +206,12 @@ class Chosen:
         """Return where the first line at or behind a byte begins."""
         at = offset - 1
         while 0 <= at < self.size:
-            data = os.pread(self._source, 4096, at)
+            data = self._source.pread(4096, at)
             if b"\n" in data:
                 return at + data.index(b"\n") + 1
             at += len(data)
         return 0 if at < 0 else self.size
 
     def _number_at(self, begin: int) -> int:
-        head = os.pread(self._source, 32, begin)
+        head = self._source.pread(32, begin)
         return int(head.removeprefix(_LINE).split(b",", 1)[0])

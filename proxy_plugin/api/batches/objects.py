@@ -7,12 +7,15 @@ from typing import Any
 import orjson
 
 from proxy_plugin.access.own_keys import NEEDED
+from proxy_plugin.api.batches import jobs
 from proxy_plugin.api.batches.waits import disk_full, x_status
 from proxy_plugin.gateway import Gateway
+from proxy_plugin.routing.route import may_go_on
 from proxy_plugin.storage import states
+from proxy_plugin.storage.tables import rescues
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.rescues import Rescued
-from proxy_plugin.storage.tables.waits import WaitRow
+from proxy_plugin.storage.tables.waits import WaitRow, foremost
 
 _TIMES = (
     "in_progress_at",
@@ -28,6 +31,20 @@ _TIMES = (
 # reads it without asking finds it. `model` and `usage` are not in the example: they are left out while there is none.
 _NULLABLE = frozenset({*_TIMES, "errors", "output_file_id", "error_file_id", "metadata"})
 _UNPLACED = {"code": None, "message": None, "param": None, "line": None}  # what an error of no field and no line has
+
+
+async def described(gateway: Gateway, rows: list[BatchRow], *, with_jobs: bool) -> list[dict[str, Any]]:
+    """Return batches as they are shown, with what they wait for; `with_jobs` their native jobs and costs, too."""
+    live = [row.id for row in rows if row.state not in states.BATCH_ENDS]
+    found_waits = await gateway.registry.read(foremost, live) if live else {}
+    onward = [row.id for row in rows if may_go_on(row.route)]
+    rescued = await gateway.registry.read(rescues.of_batches, onward) if onward else {}
+    shown_rows = [shown(gateway, row, found_waits.get(row.id)) | went_on(rescued.get(row.id)) for row in rows]
+    if with_jobs:  # by a thread: a page of batches may have thousands
+        found = await gateway.registry.scan(jobs.of_batches, [row.id for row in rows])
+        for batch in shown_rows:
+            batch.update(found[batch["id"]])
+    return shown_rows
 
 
 def shown(gateway: Gateway, row: BatchRow, wait: WaitRow | None = None) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
@@ -15,6 +14,7 @@ from proxy_plugin.api.batches.so_far import SO_FAR
 from proxy_plugin.gateway import GATEWAY
 from proxy_plugin.ground.errors import Unavailable
 from proxy_plugin.storage import states
+from proxy_plugin.storage.blobs import LocalSource, Source
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.tables import files
 from proxy_plugin.web.keys import CALLER
@@ -47,10 +47,10 @@ async def _sources(request: web.Request, batch: BatchRow) -> list[Source] | None
     gateway = request.app[GATEWAY]
     if batch.state in states.BATCH_ENDS:
         kept = await gateway.registry.read(_kept_results, batch, gateway.clock.now())
-        return await gateway.blobs.read(_open_existing, [gateway.blobs.path(file_id) for file_id in kept])
+        return await gateway.blobs.read(_open_existing, [partial(gateway.blobs.open, file_id) for file_id in kept])
     with suppress(FileNotFoundError):  # its working files are gone
         async with request.app[SO_FAR].file(gateway, batch) as path:
-            return await gateway.blobs.read(_open_existing, [path] if path is not None else [])
+            return await gateway.blobs.read(_open_existing, [partial(LocalSource, path)] if path is not None else [])
     return None
 
 
@@ -84,31 +84,23 @@ def _response(batch: BatchRow) -> web.StreamResponse:
     )
 
 
-class Source(NamedTuple):
-    """An open file of rows; it outlives its name."""
-
-    descriptor: int
-    size: int
-
-
 def _kept_results(conn: Connection, batch: BatchRow, now: float) -> list[str]:
     """Return the files of an ended batch that were neither deleted nor have expired."""
     named = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id is not None]
     return [file_id for file_id in named if files.visible(conn, batch.workspace, file_id, now) is not None]
 
 
-def _open_existing(paths: Iterable[Path]) -> list[Source]:
+def _open_existing(ways: Iterable[Callable[[], Source]]) -> list[Source]:
     found = []
-    for path in paths:
+    for way in ways:
         with suppress(FileNotFoundError):  # deleted this moment
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            found.append(Source(descriptor, os.fstat(descriptor).st_size))
+            found.append(way())
     return found
 
 
 def _close(sources: Iterable[Source]) -> None:
     for source in sources:
-        os.close(source.descriptor)
+        source.close()
 
 
 def blocks(sources: list[Source]) -> Iterator[bytes]:
@@ -116,7 +108,7 @@ def blocks(sources: list[Source]) -> Iterator[bytes]:
     block = bytearray()
     for source, begin, end in _extents(sources):
         for offset in range(begin, end, BLOCK_BYTES):
-            block += os.pread(source.descriptor, min(BLOCK_BYTES, end - offset), offset)
+            block += source.pread(min(BLOCK_BYTES, end - offset), offset)
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)
                 block.clear()
@@ -164,6 +156,6 @@ class _Rows:
         return int(self._window[begin : begin + _ORDINAL_LENGTH], 36)
 
     def _read(self, offset: int) -> None:
-        self._window, self._base = os.pread(self.source.descriptor, BLOCK_BYTES, offset), offset
+        self._window, self._base = self.source.pread(BLOCK_BYTES, offset), offset
         if not self._window:
             raise ValueError("a result file ends within a row")

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from proxy_plugin.access import headers
+from proxy_plugin.api import ids
 from proxy_plugin.api.batches.create import resolved_route
 from proxy_plugin.api.batches.inline import FILE, FILENAME, Inline, sent, written
 from proxy_plugin.api.batches.keeping import file_row
@@ -134,6 +135,16 @@ async def plan(request: web.Request) -> web.Response:
     )
 
 
+async def plan_again(request: web.Request) -> web.Response:
+    """GET /batches/{batch_id}/plan: what the file of a batch comes to by the route that is stored with it."""
+    batch = await ids.visible_batch(request)
+    wanted = Wanted(batch.input_file_id, batch.endpoint, batch.completion_window, None, None)
+    asked = _Asked(wanted, decode_route(batch.route), batch.workspace, None)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(request.app[PLANS].counted(batch.workspace))
+        return json_answer(await _while_there(request, _made(request.app, asked, stack)))
+
+
 async def _made(app: web.Application, asked: _Asked, stack: AsyncExitStack) -> dict[str, Any]:
     gateway, endpoint = app[GATEWAY], asked.wanted.endpoint
     if asked.inline is None:
@@ -146,7 +157,10 @@ async def _made(app: web.Application, asked: _Asked, stack: AsyncExitStack) -> d
     figures = None
     if facts is not None and facts.lines and not lane_faults(endpoint, asked.route):
         async with app[PLANS].turn(asked.workspace):
-            figures = await _counted(gateway, asked, lines.row.bytes, _job(gateway, asked, lines, facts))
+            with gateway.blobs.held():  # not by `stack`, which another task leaves
+                if asked.inline is None:
+                    await _at_hand(gateway, lines.row)
+                figures = await _counted(gateway, asked, lines.row.bytes, _job(gateway, asked, lines, facts))
     return plan_object(Found(endpoint, facts, tuple(faults), figures))
 
 
@@ -203,6 +217,13 @@ def _job(gateway: Gateway, asked: _Asked, lines: _Lines, facts: Facts) -> PlanJo
         repeated=frozenset(repeated),
         attempts=attempts(asked.route),
     )
+
+
+async def _at_hand(gateway: Gateway, row: FileRow) -> None:
+    try:
+        await gateway.blobs.present_with_index(row.id)
+    except FileNotFoundError:  # deleted, or expired, since it was looked up
+        raise no_input_file(row.id) from None
 
 
 async def _counted(gateway: Gateway, asked: _Asked, size: int, job: PlanJob) -> Figures:

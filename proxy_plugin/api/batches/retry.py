@@ -35,7 +35,7 @@ from proxy_plugin.answers.keys import REPEATS
 from proxy_plugin.api import ids
 from proxy_plugin.api.batches.create import conclude, new_row, resolved_route
 from proxy_plugin.api.batches.keeping import Made, file_row, keep, told
-from proxy_plugin.api.batches.lines import require_ended
+from proxy_plugin.api.batches.lines import ledger_of, require_ended
 from proxy_plugin.api.batches.retry_lines import ChosenLines, check, chosen_in
 from proxy_plugin.api.batches.wanted import Wanted, expiry, metadata
 from proxy_plugin.api.files.form import NAME_CHARACTERS
@@ -47,7 +47,6 @@ from proxy_plugin.ground.errors import BadRequest, Conflict, GatewayError, Unava
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.sources.failed_lines import FailedLines, Together, copy, measure, repeats_of
 from proxy_plugin.routing.route import EVERYTHING, Route, decode_route, encode_route
-from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.connection import Connection
 from proxy_plugin.storage.room import Claim
 from proxy_plugin.storage.space import to_the_end
@@ -102,9 +101,10 @@ async def _resolved(request: web.Request, original: BatchRow, body: dict[str, An
 async def _resolved_by(
     request: web.Request, original: BatchRow, body: dict[str, Any], given: MultiMapping[str]
 ) -> Resolved:
-    asked, sent, _, _ = steering.asked(request[HEADERS], given, body, request.query, retry=True)
-    route = decode_route(original.route)
-    if any(each is not None for each in asked.target) or route.is_open:  # what lines may name is as it is now
+    found = steering.asked(request[HEADERS], given, body, request.query, retry=True)
+    asked, sent, route = found.headers, found.sent, decode_route(original.route)
+    chosen = any(each is not None for each in (*asked.target, found.provider))
+    if chosen or route.is_open:  # what lines may name is as it is now
         return _with_places(await resolved_route(request, body, given), route)
     if stored_target(original) is not None:
         raise _key_needed()
@@ -184,7 +184,7 @@ def _wanted(original: BatchRow, body: dict[str, Any], choice: ChosenLines) -> Wa
 
 async def _store(request: web.Request, original: BatchRow, row: BatchRow, choice: ChosenLines) -> BatchRow:
     gateway, is_retry = request.app[GATEWAY], request[HEADERS].retry_count > 0
-    with told():
+    with told(), gateway.blobs.held():
         earlier = await gateway.registry.read(batches.earlier, row, is_retry=is_retry)
         return earlier or await _copied(gateway, original, row, choice, is_retry=is_retry)
 
@@ -193,18 +193,20 @@ async def _copied(
     gateway: Gateway, original: BatchRow, row: BatchRow, choice: ChosenLines, *, is_retry: bool
 ) -> BatchRow:
     """Copy the failed lines and store file and batch. Raises Conflict where they are gone, NoSpace."""
-    store, temp, folders = store_of(gateway), gateway.blobs.temp_path(), BatchFolders(gateway.data_dir)
+    store, temp, ledger = store_of(gateway), gateway.blobs.temp_path(), ledger_of(gateway.folders, original)
     source = await _source(store, original)
     failed = FailedLines(
         source=str(gateway.blobs.path(source.id)),
         index=str(gateway.blobs.index_path(source.id)),
-        ledger=str(folders.ledger(original.id)),
+        ledger=str(ledger),
         elsewhere=decode_route(row.route).targets != decode_route(original.route).targets,
         max_line_bytes=gateway.config.limits.max_line_bytes,
         numbers=choice.numbers,
         outcomes=choice.outcomes,
     )
     try:
+        await gateway.blobs.present_with_index(source.id)
+        await gateway.folders.present_file(ledger)
         terms = gateway.terms(row.workspace, source.bytes)
         size = await gateway.workers.run(terms, measure, failed)
         check(choice, size)
@@ -232,14 +234,16 @@ async def _kept(
     gateway: Gateway, store: Store, made: Made, row: BatchRow, repeats: Path | None, *, is_retry: bool
 ) -> BatchRow:
     """Keep the batch; before it what is known of equal lines is put into its folder, and goes if it is not kept."""
-    stored, folders = None, BatchFolders(gateway.data_dir)
+    stored, folders = None, gateway.folders
     if repeats is not None:
         await gateway.blobs.write(folders.adopt, row.id, repeats, REPEATS)
+        await folders.share(folders.folder(row.id) / REPEATS)
     try:
         stored = await keep(store, made, row, is_retry=is_retry, place="retry")
     finally:
         if repeats is not None and (stored is None or stored.id != row.id):
             await gateway.blobs.write(folders.remove, row.id)
+            await folders.drop_ended(row.id)
     return stored
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from proxy_plugin.engine.sharing.at_hand import for_merge
 from proxy_plugin.engine.worker_jobs import merge_bytes, merge_job
 from proxy_plugin.gateway import Gateway
 from proxy_plugin.ground.errors import Unavailable
 from proxy_plugin.ground.turns import Turns
 from proxy_plugin.ground.workers import OutOfBudget
 from proxy_plugin.lines.merge import merge_so_far
-from proxy_plugin.storage.batch_folders import BatchFolders
 from proxy_plugin.storage.room import ENDING, Claim
 from proxy_plugin.storage.states import PART_ENDS
 from proxy_plugin.storage.tables import files, parts, submissions
@@ -83,10 +83,13 @@ class SoFar:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _make(self, gateway: Gateway, batch: BatchRow, rows: list[PartRow]) -> Path:
-        async with self._turns.turn(batch.workspace):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._turns.turn(batch.workspace))
             path = gateway.blobs.temp_path()
             attempts = await gateway.registry.read(submissions.attempts, batch.id)
-            job = merge_job(gateway.blobs, BatchFolders(gateway.data_dir), batch, rows, attempts, path)
+            stack.enter_context(gateway.blobs.held())
+            job = merge_job(gateway.blobs, gateway.folders, batch, rows, attempts, path)
+            await for_merge(gateway.blobs, gateway.folders, batch, job)
             lines = batch.rejected + batch.cached + sum(row.lines for row in rows if row.n in job.fates)
             size = await gateway.blobs.read(merge_bytes, job, lines)
             source = await gateway.registry.read(files.get, batch.input_file_id)

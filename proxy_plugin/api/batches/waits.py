@@ -33,6 +33,7 @@ TEXTS: Mapping[str, str] = {  # {account}: whose provider account it is
     " keys, parts.",
     waits.PICTURES: "Pictures that its lines name are being fetched.",
     waits.WORKSPACE_FULL: "The workspace stores as much as it may; it goes on by itself when files are deleted.",
+    waits.STORE_AWAY: "The gateway's object store cannot be reached, or takes nothing now; it goes on by itself.",
     waits.DISK_FULL: "The gateway's disk is full; it goes on by itself when there is space.",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from proxy_plugin.access import headers
+from proxy_plugin.access import headers, litellm_words
 from proxy_plugin.ground import sentences
 from proxy_plugin.ground.errors import BadRequest
 from proxy_plugin.routing.endpoints import asked_endpoint
@@ -34,7 +34,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def wanted_in(body: Mapping[str, Any]) -> Wanted:
     """Return what a create's body wants. Raises BadRequest."""
     return Wanted(
-        input_file_id=_text(body, "input_file_id"),
+        input_file_id=litellm_words.opened(_text(body, "input_file_id"))[0],
         endpoint=endpoint_in(body),
         completion_window=_window(body),
         metadata=metadata(body.get("metadata")),

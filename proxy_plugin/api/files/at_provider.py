@@ -82,14 +82,14 @@ class _Reach(NamedTuple):
     title: str
 
 
-def precheck(request: web.Request, config: Config, purpose: str | None) -> None:
+def precheck(request: web.Request, asked: headers.RequestHeaders, config: Config, purpose: str | None) -> None:
     """Refuse by the headers alone what would be refused after the upload. Raises GatewayError.
 
     Own keys are looked at later: that may take a name lookup. So are large configs, whose reading takes a thread.
     """
-    if purpose not in PURPOSES or request[HEADERS].has_large_config:
+    if purpose not in PURPOSES or asked.has_large_config:
         return
-    account = one_account.named(config, request[HEADERS], request[CALLER])
+    account = one_account.named(config, asked, request[CALLER])
     if account is None:
         raise _no_target(purpose)
     if isinstance(account, VirtualKey):

@@ -9,13 +9,11 @@ who sends none of their headers and accepts nothing but JSON gets the string.
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -24,7 +22,7 @@ from aiohttp import hdrs, web
 
 from proxy_plugin.api.ids import no_such_file
 from proxy_plugin.ground.errors import GatewayError
-from proxy_plugin.storage.blobs import Blobs
+from proxy_plugin.storage.blobs import Blobs, Source
 from proxy_plugin.storage.tables.files import FileRow
 
 BLOCK_BYTES = 64 * 1024  # read and sent at once; a client that does not read holds two of them
@@ -52,12 +50,14 @@ class RangeNotSatisfiable(GatewayError):
 async def send(request: web.Request, blobs: Blobs, row: FileRow) -> web.StreamResponse:
     """Answer a GET or HEAD of a file's content. Raises NotFound, RangeNotSatisfiable, GatewayError.
 
+    Where the bytes are in a store alone they are read from there, a megabyte at a time, or less where many are read.
+
     Blocks are read by threads: `sendfile` would read from a slow disk on the event loop. The open file outlives its
     name, so a delete does not cut a running download. The JSON string has no ranges.
     """
     text = JsonText() if _json_asked_for(request) else None
     span = None if text else _span(request, row)
-    source = await blobs.read(_open, blobs.path(row.id), row)
+    source = await blobs.read(_open, blobs, row)
     try:
         response = _json_response() if text else _response(row, span)
         await response.prepare(request)
@@ -65,18 +65,20 @@ async def send(request: web.Request, blobs: Blobs, row: FileRow) -> web.StreamRe
             await _write(response, blobs, source, span or range(row.bytes), text)
         await response.write_eof()
     finally:
-        await blobs.read(os.close, source)  # a thread: the last close of a deleted file frees its blocks
+        await blobs.read(source.close)  # a thread: the last close of a deleted file frees its blocks
     return response
 
 
-async def _write(response: web.StreamResponse, blobs: Blobs, source: int, span: range, text: JsonText | None) -> None:
+async def _write(
+    response: web.StreamResponse, blobs: Blobs, source: Source, span: range, text: JsonText | None
+) -> None:
     for offset, count in _blocks(span):
         await response.write(await blobs.read(_read_block, source, offset, count, text))
     if text is not None:
         await response.write(text.end())
 
 
-def _read_block(source: int, offset: int, count: int, text: JsonText | None) -> bytes:
+def _read_block(source: Source, offset: int, count: int, text: JsonText | None) -> bytes:
     data = _read_exactly(source, offset, count)
     return data if text is None else text.feed(data)
 
@@ -144,14 +146,14 @@ def disposition(filename: str) -> str:
     return f'attachment; filename="{plain}"{exact}'
 
 
-def _open(path: Path, row: FileRow) -> int:
-    """Open a blob. Raises NotFound if it went this moment, GatewayError if it is not what was stored."""
+def _open(blobs: Blobs, row: FileRow) -> Source:
+    """Open a blob. Raises NotFound if it went this moment, GatewayError if it is not what was stored, StoreAway."""
     try:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        source = blobs.open(row.id)
     except FileNotFoundError:
         raise no_such_file(row.id) from None
-    if os.fstat(source).st_size != row.bytes:
-        os.close(source)
+    if source.size != row.bytes:
+        source.close()
         raise GatewayError("The stored file is damaged: its size is not what was stored.")
     return source
 
@@ -161,10 +163,10 @@ def _blocks(span: range) -> Iterator[tuple[int, int]]:
         yield offset, min(BLOCK_BYTES, span.stop - offset)
 
 
-def _read_exactly(source: int, offset: int, count: int) -> bytes:
-    data = os.pread(source, count, offset)
+def _read_exactly(source: Source, offset: int, count: int) -> bytes:
+    data = source.pread(count, offset)
     while len(data) < count:
-        more = os.pread(source, count - len(data), offset + len(data))
+        more = source.pread(count - len(data), offset + len(data))
         if not more:
             raise GatewayError("The stored file ended early.")
         data += more

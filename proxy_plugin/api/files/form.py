@@ -21,14 +21,18 @@ from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy_plugin.access import litellm_words
+from proxy_plugin.access.litellm_words import Words
 from proxy_plugin.api.files import at_provider
 from proxy_plugin.api.files.at_provider import Accounts
 from proxy_plugin.api.files.room import Store, require_files, require_turn
 from proxy_plugin.api.files.spool import Bound, Spool, keep, spooling
-from proxy_plugin.config.sections import Config, Limits
+from proxy_plugin.config.bounds import Limits
+from proxy_plugin.config.sections import Config
 from proxy_plugin.ground import sentences
 from proxy_plugin.ground.clock import Clock
 from proxy_plugin.ground.errors import BadRequest, GatewayError
@@ -37,7 +41,7 @@ from proxy_plugin.storage.space import to_the_end
 from proxy_plugin.storage.tables import files
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.web.content_encoding import is_gzip, unpacked_by_server, unpacking
-from proxy_plugin.web.keys import CALLER
+from proxy_plugin.web.keys import CALLER, HEADERS
 from proxy_plugin.web.multipart import Form, Malformed, Part, boundary_of
 from proxy_plugin.web.pace import pace_of
 from proxy_plugin.web.queries import integer, one_of
@@ -58,6 +62,7 @@ _FIELDS = {
     "expires_after.anchor": "anchor",  # Azure OpenAI's spelling
     "expires_after.seconds": "seconds",
     "expires_after": "expires_after",  # OpenAPI's default for an object in a form: JSON
+    **{name: name for name in litellm_words.FORM},
 }
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -98,12 +103,15 @@ async def receive(
     """
     await precheck(request, store)
     workspace = request[CALLER].workspace
-    async with spooling(store, workspace, _bound(store.limits), least_bytes(request)) as spool:
-        fields = Fields(FILE_FIELD, _FIELDS, partial(_check_early, request, accounts.config))
+    async with spooling(store, workspace, _bound(store.limits), least_bytes(request), new_id()) as spool:
+        fields = Fields(FILE_FIELD, _FIELDS, _check_early, partial(_check_place, request, accounts.config))
         await read_form(request, store.blobs, spool, fields, idle_seconds)
-        if fields.has_file and fields.values.get("purpose") in at_provider.PURPOSES:
+        words = _check_place(request, accounts.config, fields.values)
+        if fields.values.get("purpose") in at_provider.PURPOSES:
             return await at_provider.store(request, store, accounts, _for_provider(fields, spool))
         row = _row(store.clock, workspace, fields, spool)
+        if words.provider or words.models:
+            row = msgspec.structs.replace(row, wish=json.dumps(words._asdict()))
         await to_the_end(keep(store, spool, row.id, "ingest", files.insert_new, row, store.limits.max_workspace_files))
         return row
 
@@ -117,17 +125,21 @@ class Fields:
     """The small fields of a form, and the claimed name of its file once that part has begun.
 
     `file` is the name of the file's part, `known` our names by those of the fields that are read; `check` is given
-    what is read so far whenever a field has ended.
+    what is read so far whenever a field has ended, `before` when the file begins.
     """
 
     def __init__(
-        self, file: str, known: Mapping[str, str] | None = None, check: Callable[[dict[str, str]], None] | None = None
+        self,
+        file: str,
+        known: Mapping[str, str] | None = None,
+        check: Callable[[dict[str, str]], None] | None = None,
+        before: Callable[[dict[str, str]], object] | None = None,
     ) -> None:
         self.file = file
         self.filename: bytes | None = None
         self.has_file = False
         self.values: dict[str, str] = {}
-        self._known, self._check = known or {}, check
+        self._known, self._check, self._before = known or {}, check, before
         self._name: str | None = None  # ours, of the field that is being read
         self._value = bytearray()
 
@@ -137,6 +149,8 @@ class Fields:
             if self.has_file:
                 raise BadRequest(f"The form has more than one '{self.file}'; send one at a time.", param=self.file)
             self.has_file, self.filename = True, part.filename
+            if self._before is not None:
+                self._before(self.values)
         self._name = self._known.get(part.name)
         self._value.clear()
 
@@ -211,11 +225,17 @@ def _row(clock: Clock, workspace: str, fields: Fields, spool: Spool) -> FileRow:
     return file_row(clock, workspace, display_name(fields.filename), spool, kept)
 
 
+def new_id() -> str:
+    """Return the id of a file that is yet to come."""
+    return f"file-{secrets.token_hex(12)}"
+
+
 def file_row(clock: Clock, workspace: str, filename: str, spool: Spool, kept: int) -> FileRow:
     """Return the row of a spooled batch file, due for its scan, that is kept for `kept` seconds."""
     now = int(clock.now())
+    assert spool.name is not None
     return FileRow(
-        id=f"file-{secrets.token_hex(12)}",
+        id=spool.name,
         workspace=workspace,
         purpose=PURPOSE,
         filename=filename,
@@ -229,16 +249,31 @@ def file_row(clock: Clock, workspace: str, filename: str, spool: Spool, kept: in
 
 
 def _for_provider(fields: Fields, spool: Spool) -> at_provider.Upload:
-    kept = kept_seconds(fields.values) if set(fields.values) - {"purpose"} else None
+    kept = kept_seconds(fields.values) if set(fields.values) - {"purpose", *litellm_words.FORM} else None
     name, purpose = display_name(fields.filename), fields.values["purpose"]
     return at_provider.Upload(spool.path, spool.size, spool.sha256(), purpose, name, kept)
 
 
-def _check_early(request: web.Request, config: Config, values: dict[str, str]) -> None:
+def _check_early(values: dict[str, str]) -> None:
     """A purpose that is sent first and cannot be spares the client the upload."""
     if "purpose" in values:
         _check_purpose(values)
-        at_provider.precheck(request, config, values["purpose"])
+
+
+def _check_place(request: web.Request, config: Config, values: dict[str, str]) -> Words:
+    """Return what an upload says in LiteLLM's words of where it goes; a file for a provider takes the account from it.
+
+    Looked at when the file begins, with the fields before it, and at the end with all. Raises GatewayError.
+    """
+    words = litellm_words.read(values, request.query, request.headers)
+    if values.get("purpose") in at_provider.PURPOSES:
+        asked = litellm_words.one_account(request[HEADERS], words, config, request[CALLER])
+        at_provider.precheck(request, asked, config, values["purpose"])
+        request[HEADERS] = asked
+    elif words != Words():
+        said = litellm_words.naming(values, request.query, request.headers)
+        litellm_words.check(words, config, request[CALLER], one=True, said=said)
+    return words
 
 
 def _check_purpose(values: dict[str, str]) -> None:

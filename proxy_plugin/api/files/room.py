@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from proxy_plugin.ground.errors import TooManyRequests, Unavailable
 from proxy_plugin.storage.tables import holdings
 
 if TYPE_CHECKING:
-    from proxy_plugin.config.sections import Limits
+    from proxy_plugin.config.bounds import Limits
     from proxy_plugin.gateway import Traffic
     from proxy_plugin.ground.clock import Clock
     from proxy_plugin.storage.blobs import Blobs
+    from proxy_plugin.storage.connection import Connection
     from proxy_plugin.storage.registry import Registry
     from proxy_plugin.storage.room import Room
+
+P = ParamSpec("P")
+T = TypeVar("T")
+NAMED_WITHIN = 3600.0  # seconds from the end of an upload to the commit of its row, of the day that an orphan has
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,24 @@ class Store:
     limits: Limits
     traffic: Traffic
     room: Room
+
+
+async def named(store: Store, insert: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run the transaction that names a blob which has just been published. Raises Unavailable, and what it raises.
+
+    A store's bytes without a row go when they are a day old. A process may have been stopped since it published these,
+    so the transaction itself looks at the clock: what is not named soon is not named any more.
+    """
+    if store.blobs.tree is None:
+        return await store.registry.write(insert, *args, **kwargs)
+    until = store.clock.now() + NAMED_WITHIN
+
+    def in_time(conn: Connection) -> T:
+        if store.clock.now() > until:
+            raise Unavailable("The gateway was stopped while it stored the file; send it again.")
+        return insert(conn, *args, **kwargs)
+
+    return await store.registry.write(in_time)
 
 
 def require_turn(store: Store, workspace: str | None) -> None:

@@ -108,6 +108,7 @@ class _Page:
 async def list_files(request: web.Request) -> web.Response:
     """GET /files: the caller's files, newest first unless `order=asc`."""
     gateway = request.app[GATEWAY]
+    await ids.also_said(request)
     page = _page(request, gateway.clock.now())
     if page.limit <= SMALL_PAGE:
         body = await gateway.registry.read(_page_body, page)

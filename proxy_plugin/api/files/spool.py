@@ -13,23 +13,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from proxy_plugin.api.files.room import Store, require_turn, too_many_files
+from proxy_plugin.api.files.room import Store, named, require_turn, too_many_files
 from proxy_plugin.ground import failpoints
 from proxy_plugin.ground.durable import write_all
 from proxy_plugin.ground.errors import BadRequest, TooLarge
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.errors import RegistryFull
+from proxy_plugin.storage.errors import DatabaseAway, RegistryFull
 from proxy_plugin.storage.room import Claim, DiskFull
 from proxy_plugin.storage.space import is_full
 from proxy_plugin.storage.tables import holdings
 from proxy_plugin.web.multipart import Malformed
 
+if TYPE_CHECKING:
+    from proxy_plugin.storage.blobs.growing import GrowingObject
+
 P = ParamSpec("P")
 T = TypeVar("T")
 BLOCK_BYTES = 256 * 1024  # hashed and written at once by a thread
+FROM_BYTES = 10 * 2**20  # from which on a file is sent to the store as it comes: two of its pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,20 @@ class Bound:
 
 
 @asynccontextmanager
-async def spooling(store: Store, workspace: str | None, bound: Bound, least: int) -> AsyncIterator[Spool]:
+async def spooling(
+    store: Store, workspace: str | None, bound: Bound, least: int, name: str | None = None
+) -> AsyncIterator[Spool]:
     """Give room for the first of at least `least` bytes; leaving removes the temp file, unless it has become a blob.
 
     Without a workspace, for bytes that are here already, the room on the disk alone is claimed and no turn is asked. A
-    stop of the gateway waits until this is left. Raises NoSpace, what `require_turn` raises, TooManyRequests for a file
-    too many, and BadRequest for a form that was Malformed.
+    stop of the gateway waits until this is left. `name`: of the blob that it is to become. Raises NoSpace, what
+    `require_turn` raises, TooManyRequests for a file too many, and BadRequest for a form that was Malformed.
     """
     if workspace is not None:
         require_turn(store, workspace)  # here it counts: whoever asked earlier may have waited for the database since
     with _told(), _counted(store, workspace), Claim(store.room, workspace, announced=least) as claim:
         await claim.cover(min(least, 1))
-        spool = Spool(store.blobs, claim, bound)
+        spool = Spool(store.blobs, claim, bound, name)
         try:
             yield spool
         finally:
@@ -110,24 +116,33 @@ async def keep(
     Not to be cancelled: a row that is being committed needs its blob.
     """
     blobs = store.blobs
-    await blobs.write(spool.sync)
+    await spool.settle()
     try:
         await blobs.write(blobs.adopt, spool.path, name)
+        await blobs.publish(name)
         failpoints.passing(f"{place}.renamed")
-        kept = await store.registry.write(insert, *args, **kwargs)
+        kept = await named(store, insert, *args, **kwargs)
+    except DatabaseAway:  # which may find later that it has the row
+        raise
     except Exception:
-        await blobs.write(blobs.remove, name)
+        await blobs.discard(name)
         raise
     failpoints.passing(f"{place}.row")
     return kept
 
 
 class Spool:
-    """A temp file that exists from the first full block on."""
+    """A temp file that exists from the first full block on.
 
-    def __init__(self, blobs: Blobs, claim: Claim, bound: Bound) -> None:
+    Where replicas share bytes, a long one with the `name` of a blob is sent to the store while it comes.
+    """
+
+    def __init__(self, blobs: Blobs, claim: Claim, bound: Bound, name: str | None = None) -> None:
         self.path = blobs.temp_path()
         self.size = 0
+        self.name = name
+        self._growing: GrowingObject | None = None
+        self._asked = False
         self._blobs, self._claim, self._bound = blobs, claim, bound
         self._block = bytearray()
         self._hash = hashlib.sha256()
@@ -147,6 +162,23 @@ class Spool:
         block, self._block = self._block, bytearray()
         await self._blobs.write(self._write, block)
         self._claim.wrote(len(block))
+        if self._blobs.tree is not None:
+            self._grow()
+
+    def _grow(self) -> None:
+        """Let the store have what is written, from the first megabytes on. What it cannot take now it gets later."""
+        if self._growing is None and self.name is not None and self.size >= FROM_BYTES and not self._asked:
+            self._asked = True
+            self._growing = self._blobs.growing(self.name, self.path)
+        if self._growing is not None:
+            self._growing.grew(self._claim.written)
+
+    async def settle(self) -> None:
+        """Return when the bytes are durable, or ready to be published. Raises OSError."""
+        if self._blobs.tree is None:
+            await self._blobs.write(self.sync)
+        elif self._growing is not None and self.name is not None and await self._growing.finish():
+            self._blobs.streamed(self.name, self.path)
 
     def sync(self) -> None:
         """Return when the bytes are on the disk. Blocking."""
@@ -160,6 +192,8 @@ class Spool:
 
     async def discard(self) -> None:
         """Close the temp file and remove it if it still has its temporary name."""
+        if self._growing is not None:
+            await self._growing.give_up()
         await self._blobs.write(self._discard)
 
     def _write(self, block: bytearray) -> None:

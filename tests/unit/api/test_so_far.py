@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from proxy_plugin.api.batches.output import BLOCK_BYTES, Source, blocks
+from proxy_plugin.api.batches.output import BLOCK_BYTES, blocks
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.merge import merge_so_far
 from proxy_plugin.lines.verdicts import Fate
 from proxy_plugin.providers.base import native_id
+from proxy_plugin.storage.blobs import LocalSource, Source
 from tests.toy.toy_batch import TARGET, ToyBatch, chat
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -31,12 +31,12 @@ REFUSED = {"kind": "refused", "code": "no_such_engine", "message": "no", "status
 
 @contextmanager
 def opened(*paths: Path) -> Iterator[list[Source]]:
-    sources = [Source(os.open(path, os.O_RDONLY), path.stat().st_size) for path in paths]
+    sources: list[Source] = [LocalSource(path) for path in paths]
     try:
         yield sources
     finally:
         for source in sources:
-            os.close(source.descriptor)
+            source.close()
 
 
 def read(*paths: Path) -> bytes:
