@@ -9,7 +9,24 @@ from typing import Any
 from proxy_plugin.commands.display import Display, Row
 from proxy_plugin.commands.session import Session
 from proxy_plugin.commands.watching import counts, ended, unresolved, waits_for
-from proxy_plugin.commands.wording import JSON, ago, clean, count, mapping, moment, money, objects, plural, size, whole
+from proxy_plugin.commands.wording import (
+    JSON,
+    Cell,
+    ago,
+    clean,
+    count,
+    counted,
+    dated,
+    mapping,
+    moment,
+    money,
+    objects,
+    plural,
+    priced,
+    sized,
+    timed,
+    whole,
+)
 
 ERRORS_SHOWN = 50
 _JOBS = (
@@ -17,6 +34,10 @@ _JOBS = (
     *("tokens in", "tokens out", "cost"),
 )
 _TARGETS = ("virtual key", "provider", "model", "endpoint", "lines", "jobs", "size", "tokens in", "tokens out", "cost")
+_BATCHES = (
+    *("batch", "status", "file", "virtual key", "model", "lines", "completed", "failed", "cost", "jobs"),
+    *("unresolved", "waits for", "created", "age"),
+)
 _ENDED_AT = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 
 
@@ -41,13 +62,15 @@ def _facts(batch: JSON) -> Iterator[tuple[str, object]]:
     yield "status", batch.get("status")
     yield "endpoint", batch.get("endpoint")
     yield "lines", f"{count(total)}: {count(completed)} completed, {count(failed)} failed" if total else None
-    yield "created", _when(batch.get("created_at"), now)
-    yield "ended", next((_when(batch[name], now) for name in _ENDED_AT if batch.get(name)), None)
-    yield "expires", moment(batch.get("expires_at")) if not ended(batch) else None
+    yield "created", dated(batch.get("created_at"), now)
+    yield "ended", next((dated(batch[name], now) for name in _ENDED_AT if batch.get(name)), None)
+    yield "expires", timed(batch.get("expires_at")) if not ended(batch) else None
     yield from _wait_facts(batch, now)
     tokens = _tokens(batch)
     yield "tokens", f"{tokens[0]} in, {tokens[1]} out" if tokens[0] else None
-    yield "cost", _cost(batch)
+    yield "cost", priced(batch.get("cost"))
+    unknown = whole(batch.get("cost_unknown_lines"))
+    yield "lines without a price", counted(unknown) if unknown else None
     yield "input file", batch.get("input_file_id")
     yield "output file", batch.get("output_file_id")
     yield "error file", batch.get("error_file_id")
@@ -59,9 +82,9 @@ def _wait_facts(batch: JSON, now: float) -> Iterator[tuple[str, object]]:
     """Yield what the batch waits for, since when, and when it is tried again."""
     wait = mapping(batch.get("x_status"))
     yield "waits for", waits_for(batch) or None
-    yield "waits since", _when(wait.get("since"), now)
-    yield "next try", moment(wait.get("next_try_at"))
-    yield "gives up", moment(wait.get("gives_up_at"))
+    yield "waits since", dated(wait.get("since"), now)
+    yield "next try", timed(wait.get("next_try_at"))
+    yield "gives up", timed(wait.get("gives_up_at"))
     yield "why", wait.get("message")
 
 
@@ -69,8 +92,8 @@ def _when(value: object, now: float) -> str | None:
     return f"{moment(value)} ({ago(value, now)} ago)" if moment(value) else None
 
 
-def _since(job: JSON) -> str | None:
-    return _when(job.get("unresolved_since"), time.time())
+def _since(job: JSON) -> Cell:
+    return dated(job.get("unresolved_since"), time.time())
 
 
 def _tokens(found: JSON) -> tuple[str, str]:
@@ -79,6 +102,16 @@ def _tokens(found: JSON) -> tuple[str, str]:
     if not usage:
         return "", ""
     return count(whole(usage.get("input_tokens"))), count(whole(usage.get("output_tokens")))
+
+
+def _token_cells(found: JSON) -> list[Cell]:
+    usage = mapping(found.get("usage"))
+    numbers = [usage.get("input_tokens"), usage.get("output_tokens")]
+    return [Cell(shown, number) for shown, number in zip(_tokens(found), numbers, strict=True)]
+
+
+def _cost_cell(found: JSON) -> Cell:
+    return Cell(_cost(found), priced(found.get("cost")).plain)
 
 
 def _cost(found: JSON) -> str:
@@ -92,9 +125,9 @@ def _cost(found: JSON) -> str:
 def _job_row(job: JSON) -> Row:
     found = mapping(job.get("request_counts"))
     state = "OUTCOME UNKNOWN" if unresolved({"jobs": [job]}) else job.get("status")
-    numbers = [count(whole(found.get(name))) for name in ("total", "completed", "failed")]
+    numbers = [counted(whole(found.get(name))) for name in ("total", "completed", "failed")]
     named = [job.get(name) for name in ("part", "provider", "virtual_key", "model")]
-    cells = [*named, state, *numbers, job.get("job"), job.get("attempts"), *_tokens(job), _cost(job)]
+    cells = [*named, state, *numbers, job.get("job"), job.get("attempts"), *_token_cells(job), _cost_cell(job)]
     return Row(cells, alarms=bool(unresolved({"jobs": [job]})))
 
 
@@ -128,7 +161,16 @@ def _draw_guess(display: Display, job: JSON) -> None:
 def _draw_unresolved(session: Session, batches: Sequence[JSON]) -> None:
     """Say of every create whose answer was lost since when, what happens, and what the operator can do."""
     rows = [
-        Row((batch["id"], job.get("part"), job.get("virtual_key"), _since(job), job.get("note")), alarms=True)
+        Row(
+            (
+                batch["id"],
+                job.get("part"),
+                job.get("virtual_key"),
+                _since(job),
+                job.get("note"),
+            ),
+            alarms=True,
+        )
         for batch in batches
         for job in unresolved(batch)
     ]
@@ -169,7 +211,8 @@ def _draw_next(session: Session, batch: JSON) -> None:
     if not ended(batch):
         display.print(f"follow it:   {session.command('status', batch_id, '--watch')}")
         return
-    if batch.get("output_file_id") or batch.get("error_file_id"):
+    fetched = session.options.output is not None  # it is written after this
+    if not fetched and (batch.get("output_file_id") or batch.get("error_file_id")):
         display.print(f"get the output:   {session.command('output', batch_id, '--output', 'results.jsonl')}")
     if counts(batch)[2] and session.gateway.ours:
         display.print(f"see what failed:  {session.command('lines', batch_id, '--failed')}")
@@ -177,21 +220,36 @@ def _draw_next(session: Session, batch: JSON) -> None:
 
 
 def draw_batches(session: Session, batches: Sequence[JSON], *, empty: str) -> None:
-    """Show many batches, one in a row, and what is unresolved of them."""
-    if not batches:
-        session.display.say(empty)
-        return
-    heads = ("batch", "status", "lines", "completed", "failed", "jobs", "unresolved", "waits for", "created", "age")
-    session.display.table(None, heads, (_batch_row(batch) for batch in batches))
-    _draw_unresolved(session, batches)
+    """Show many batches, one in a row, and what is unresolved of them. `x_file`: the name of the input file."""
+    display = session.display
+    display.listing(_BATCHES, [_batch_row(batch) for batch in batches], empty=empty)
+    if display.terminal:
+        _draw_unresolved(session, batches)
+    elif unknown := sum(len(unresolved(batch)) for batch in batches):
+        display.say(f"UNRESOLVED: of {plural(unknown, 'job')} it is not known whether the provider accepted them")
 
 
 def _batch_row(batch: JSON) -> Row:
     unknown = len(unresolved(batch))
-    cells: list[Any] = [batch["id"], batch.get("status"), *map(count, counts(batch))]
-    cells += [len(objects(batch.get("jobs"))) or None, unknown or None, waits_for(batch)]
-    cells += [moment(batch.get("created_at")), ago(batch.get("created_at"), time.time())]
+    cells: list[Any] = [batch["id"], batch.get("status"), batch.get("x_file"), *_targets(batch)]
+    cells += [*map(counted, counts(batch)), _cost_cell(batch)]
+    cells += [len(objects(batch.get("jobs"))) or None, unknown or None, waits_for(batch), *_made(batch)]
     return Row(cells, alarms=unknown > 0)
+
+
+def _targets(batch: JSON) -> tuple[str, str]:
+    """Return by which accounts, and with which models, a batch runs."""
+    jobs = objects(batch.get("jobs"))
+    accounts = dict.fromkeys(clean(job.get("virtual_key")) for job in jobs if job.get("virtual_key"))
+    models = dict.fromkeys([clean(job.get("model")) for job in jobs if job.get("model")] or [clean(batch.get("model"))])
+    return ", ".join(accounts), ", ".join(models)
+
+
+def _made(batch: JSON) -> tuple[Cell, Cell]:
+    """Return when a batch was made, and how long ago."""
+    at, now = batch.get("created_at"), time.time()
+    age = ago(at, now)
+    return timed(at), Cell(age, max(0, int(now - at)) if age and at else None)
 
 
 def draw_plan(display: Display, plan: JSON) -> None:
@@ -201,13 +259,13 @@ def draw_plan(display: Display, plan: JSON) -> None:
         display.table("jobs that would be made", _TARGETS, (_target_row(target) for target in targets))
     refused = objects(plan.get("refused"))
     if refused:
-        rows = (Row((one.get("code"), one.get("param"), count(whole(one.get("lines"))))) for one in refused)
+        rows = (Row((one.get("code"), one.get("param"), counted(whole(one.get("lines"))))) for one in refused)
         display.table("why lines would be rejected", ("code", "param", "lines"), rows)
         if any(one.get("code") == "unsupported_parameter" for one in refused):
             display.print("--drop-params runs lines without the parameters that may be left out, and records them")
     dropped = objects(plan.get("dropped"))
     if dropped:
-        rows = (Row((one.get("param"), count(whole(one.get("lines"))))) for one in dropped)
+        rows = (Row((one.get("param"), counted(whole(one.get("lines"))))) for one in dropped)
         display.table("parameters that would be left out or changed", ("param", "lines"), rows)
     draw_errors(display, plan.get("errors"))
     for one in objects(plan.get("warnings")):
@@ -234,8 +292,8 @@ def draw_plan(display: Display, plan: JSON) -> None:
 def _target_row(target: JSON) -> Row:
     usage = mapping(target.get("estimated_usage"))
     named = [target.get(name) for name in ("virtual_key", "provider", "model", "endpoint")]
-    numbers = [count(whole(target.get(name))) for name in ("lines", "jobs")]
+    numbers = [counted(whole(target.get(name))) for name in ("lines", "jobs")]
     tokens = [
-        count(usage[name]) if type(usage.get(name)) is int else None for name in ("input_tokens", "output_tokens")
+        counted(usage[name]) if type(usage.get(name)) is int else None for name in ("input_tokens", "output_tokens")
     ]
-    return Row([*named, *numbers, size(whole(target.get("bytes"))), *tokens, money(target.get("estimated_cost"))])
+    return Row([*named, *numbers, sized(whole(target.get("bytes"))), *tokens, priced(target.get("estimated_cost"))])

@@ -22,6 +22,7 @@ RETRY_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between tries of a create w
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _ACCOUNT_CODES = ("invalid_virtual_key", "virtual_key_")
 _NO_ROUTE = (404, 405)
+_ANONYMOUS = ((None, None), (None, "not_found"))
 _NOT_OURS = "it is not a proxy-plugin gateway, or an older one"
 
 
@@ -56,7 +57,7 @@ class Remote:
 
     def delete_file(self, file_id: str) -> None:
         """Delete an uploaded file."""
-        self._transport.call("DELETE", f"/files/{_path(file_id)}")
+        self._transport.call("DELETE", f"/files/{quoted(file_id)}")
 
     def plan(self, body: JSON) -> JSON:
         """Return what a create would do. Raises Declined where `probe` found no such route."""
@@ -70,7 +71,7 @@ class Remote:
 
     def retry(self, batch_id: str, key: str, lines: list[int] | list[str]) -> JSON:
         """Create a batch of some lines of one, once: by number, by outcome, or all that failed."""
-        route = f"/batches/{_path(batch_id)}/retry"
+        route = f"/batches/{quoted(batch_id)}/retry"
         try:
             return self._once(route, {"lines": lines} if lines else {}, key, lambda: None)
         except Refused as refusal:
@@ -78,7 +79,7 @@ class Remote:
 
     def batch(self, batch_id: str) -> JSON:
         """Return a batch, with its jobs if the gateway tells of them."""
-        path = f"/batches/{_path(batch_id)}"
+        path = f"/batches/{quoted(batch_id)}"
         if self._shows_jobs:
             try:
                 found = _batch(self._transport.call("GET", f"{path}?include=jobs"))
@@ -92,35 +93,62 @@ class Remote:
         self._shows_jobs = False
         return found
 
-    def batches(self, limit: int | None) -> Iterator[JSON]:
-        """Yield batches, newest first, page by page."""
+    def batches(self, limit: int | None, *, with_jobs: bool = False) -> Iterator[JSON]:
+        """Yield batches, newest first, page by page; with their jobs if the gateway tells of them."""
+        query, begun = {"include": "jobs"} if with_jobs and self._shows_jobs else {}, False
+        try:
+            for batch in self.pages("/batches", limit, query):
+                begun = True
+                yield _batch(batch)
+        except Refused as refusal:
+            if not query or begun or refusal.status not in (400, *_NO_ROUTE):
+                raise
+            self._shows_jobs = False
+            yield from self.batches(limit)
+
+    def pages(self, path: str, limit: int | None, query: Mapping[str, str], page: int = PAGE) -> Iterator[JSON]:
+        """Yield the objects of a list, page by page."""
         left, after = limit, None
         while left is None or left > 0:
-            query = {"limit": min(PAGE, PAGE if left is None else left)} | ({"after": after} if after else {})
-            page = self._transport.call("GET", f"/batches?{urlencode(query)}")
-            found = [_batch(one) for one in objects(page.get("data"))]
+            size = {"limit": str(min(page, page if left is None else left))}
+            asked = size | dict(query) | ({"after": after} if after else {})
+            answer = self._transport.call("GET", f"{path}?{urlencode(asked)}")
+            found = objects(answer.get("data"))
             yield from found[:left]
             left = None if left is None else left - len(found)
-            if page.get("has_more") is not True or not found or found[-1]["id"] == after:
+            if answer.get("has_more") is not True or not found or found[-1].get("id") in (None, after):
                 return
             after = found[-1]["id"]
 
+    def call(self, method: str, path: str, body: object = None) -> JSON:
+        """Make one call and return the object that it answers."""
+        return self._transport.call(method, path, body)
+
+    def content(self, file_id: str) -> Iterator[bytes]:
+        """Yield the bytes of a file in blocks."""
+        return self._transport.download(f"/files/{quoted(file_id)}/content")
+
+    def needs(self, route: str, refusal: Refused) -> CommandError:
+        """Return what a refusal of a route means that only newer gateways of ours have."""
+        missing = refusal.status in _NO_ROUTE and (refusal.param, refusal.error_code) in _ANONYMOUS
+        return Declined(f"this gateway has no {route}: {_NOT_OURS}.") if missing else refusal
+
     def cancel(self, batch_id: str) -> JSON:
         """Ask for a batch to be cancelled."""
-        return _batch(self._transport.call("POST", f"/batches/{_path(batch_id)}/cancel", {}))
+        return _batch(self._transport.call("POST", f"/batches/{quoted(batch_id)}/cancel", {}))
 
     def lines(self, batch_id: str, query: list[tuple[str, str]]) -> Iterator[bytes]:
         """Yield blocks of the ledger, as JSON lines."""
         asked = f"?{urlencode(query)}" if query else ""
         try:
-            yield from self._transport.download(f"/batches/{_path(batch_id)}/lines{asked}")
+            yield from self._transport.download(f"/batches/{quoted(batch_id)}/lines{asked}")
         except Refused as refusal:
             raise self._lacks(refusal, batch_id, "show the lines of a batch") from None
 
     def output(self, batch_id: str) -> Iterator[bytes]:
         """Yield blocks of all rows; of the output and the error file where there is no route for both."""
         try:
-            yield from self._transport.download(f"/batches/{_path(batch_id)}/output")
+            yield from self._transport.download(f"/batches/{quoted(batch_id)}/output")
         except Refused as refusal:
             if refusal.status not in (400, *_NO_ROUTE):
                 raise
@@ -135,7 +163,7 @@ class Remote:
     def _contents(self, files: list[str]) -> Iterator[bytes]:
         for file_id in files:
             last = b"\n"
-            for block in self._transport.download(f"/files/{_path(file_id)}/content"):
+            for block in self._transport.download(f"/files/{quoted(file_id)}/content"):
                 yield block
                 last = block
             if not last.endswith(b"\n"):  # two files become one
@@ -187,7 +215,8 @@ class Remote:
         return refusal if self.ours and refusal.status == 400 else Declined(f"this gateway cannot {what}: {_NOT_OURS}.")
 
 
-def _path(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return an id as one step of a path."""
     return quote(text, safe="")
 
 

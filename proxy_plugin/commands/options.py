@@ -1,11 +1,27 @@
-"""The options of `proxy-plugin batch`. Only argparse is loaded, so that help and mistakes are answered at once."""
+"""The options of `proxy-plugin batch`, `files`, `models` and `webhooks`.
+
+Only argparse is loaded, so that help and mistakes are answered at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from proxy_plugin.commands.kinds import (
+    add_output,
+    completed_by_files,
+    moment,
+    names,
+    natural,
+    numbers,
+    outcomes,
+    positive,
+    statuses,
+)
+from proxy_plugin.commands.things import options as things
 
 CODES = """exit codes:
   0    done; the batch runs, or has completed without a failed line
@@ -16,17 +32,25 @@ CODES = """exit codes:
   130  Ctrl-C; a batch that was submitted goes on
   141  the reader of stdout went away
 """
+PROG = "proxy-plugin batch"
+OUTPUT = """output:
+  on a terminal     tables, upright where they are too wide for it
+  into a pipe       tab-separated values under a line of names, and no such line with --fields
+  --json            one JSON object a line; a list is as many lines as it has
+"""
 ENVIRONMENT = """environment:
   PROXY_PLUGIN_BASE_URL, PORTKEY_BASE_URL   the gateway, if --base-url does not name it
   PORTKEY_API_KEY                           the gateway's key
   PROXY_PLUGIN_PROVIDER_KEY                 with --provider NAME: your own key of that provider
   NO_COLOR                                  no colours on a terminal
+  .env                                      of the working directory, as `proxy-plugin init` writes it: its
+                                            PORTKEY_API_KEY, for the gateway on this machine that it names
 """
-FAILED = ("failed", "rejected", "refused", "cancelled", "expired", "missing")  # the outcomes of a ledger but one
 _DEFAULTS: dict[str, Any] = {
     "base_url": None,
     "api_key": None,
     "json": False,
+    "fields": (),
     "virtual_key": None,
     "provider": None,
     "config": None,
@@ -37,28 +61,38 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str], prog: str = PROG) -> argparse.Namespace:
     """Return the options of one command; ends the process with 2 for a mistake, as argparse does."""
-    return _parser().parse_args(arguments, argparse.Namespace(**_DEFAULTS))
+    return parser(prog).parse_args(arguments, argparse.Namespace(**_DEFAULTS))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(prog: str = PROG, *, add_help: bool = True) -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     gateway = _gateway_options()
     parser = argparse.ArgumentParser(
-        prog="proxy-plugin batch",
+        prog=prog,
         description="Submit, follow and fetch batches of a gateway, this project's or one that speaks like Portkey's.",
-        epilog=f"{CODES}\n{ENVIRONMENT}",
+        epilog=f"{CODES}\n{OUTPUT}\n{ENVIRONMENT}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[gateway],
+        add_help=add_help,
     )
-    commands = _Commands(parser.add_subparsers(dest="name", required=True, metavar="COMMAND"), gateway)
+    commands = _Commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"), gateway)
     _add_submit(commands)
     _add_plan(commands)
-    _add_status_and_list(commands)
+    _add_status_and_watch(commands)
+    _add_list(commands)
     _add_cancel_and_output(commands)
     _add_lines(commands)
     _add_retry(commands)
+    things.add(commands)
     return parser
+
+
+def of(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """Return the parser of one command below another's, for shells to complete."""
+    found = next(each.choices for each in parser._actions if isinstance(each.choices, dict))  # noqa: SLF001
+    return cast("argparse.ArgumentParser", found[name])
 
 
 class _Commands:
@@ -68,6 +102,7 @@ class _Commands:
         self._commands, self._gateway = commands, gateway
 
     def add(self, name: str, about: str, *, target: bool = True) -> argparse.ArgumentParser:
+        """Add a command; with the options that choose a provider's account, where `target`."""
         added: argparse.ArgumentParser = self._commands.add_parser(
             name,
             help=about,
@@ -80,6 +115,10 @@ class _Commands:
             _add_target(added)
         return added
 
+    def under(self, parser: argparse.ArgumentParser) -> _Commands:
+        """Return what adds the commands below one."""
+        return _Commands(parser.add_subparsers(dest="act", required=True, metavar="COMMAND"), self._gateway)
+
 
 def _gateway_options() -> argparse.ArgumentParser:
     """Return what may stand before and behind the command's name; hence no defaults here."""
@@ -89,7 +128,10 @@ def _gateway_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--api-key", metavar="KEY", help="its key; better in PORTKEY_API_KEY, which no process list shows"
     )
-    group.add_argument("--json", action="store_true", help="JSON on stdout, for scripts")
+    group.add_argument("--json", action="store_true", help="one JSON object a line on stdout, for scripts")
+    group.add_argument(
+        "--fields", type=names, metavar="NAME,NAME", help="only these, as in id,status,request_counts.failed"
+    )
     return options
 
 
@@ -108,7 +150,9 @@ def _add_submit(commands: _Commands) -> None:
     submit = commands.add("submit", "upload a file and make a batch of it")
     _add_file(submit)
     _add_watch(submit)
-    submit.add_argument("--output", type=Path, metavar="PATH", help="with --watch: where the results are written")
+    completed_by_files(
+        submit.add_argument("--output", type=Path, metavar="PATH", help="with --watch: where the results are written")
+    )
     _add_drop(submit)
     _add_key(submit)
 
@@ -120,13 +164,24 @@ def _add_plan(commands: _Commands) -> None:
     _add_drop(plan)
 
 
-def _add_status_and_list(commands: _Commands) -> None:
+def _add_status_and_watch(commands: _Commands) -> None:
     status = commands.add("status", "show a batch and its jobs, or what is unfinished and unresolved")
     status.add_argument("id", metavar="ID", nargs="?", help="a batch; without it, all that have not ended")
     _add_watch(status)
+    watched = commands.add("watch", "follow batches to their end")
+    watched.add_argument("ids", metavar="ID", nargs="*", help="batches; without any, all that have not ended")
+
+
+def _add_list(commands: _Commands) -> None:
     listed = commands.add("list", "list batches, newest first")
-    listed.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most so many (default 20)")
+    listed.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many (default 20)")
     listed.add_argument("--all", action="store_true", help="all there are")
+    listed.add_argument(
+        "--status", type=statuses, default=(), metavar="TEXT,TEXT", help="only those, as in failed,expired"
+    )
+    listed.add_argument(
+        "--since", type=moment, metavar="WHEN", help="only those made since, as in 90m, 12h, 7d or 2026-11-30"
+    )
 
 
 def _add_cancel_and_output(commands: _Commands) -> None:
@@ -135,7 +190,7 @@ def _add_cancel_and_output(commands: _Commands) -> None:
     cancel.add_argument("--wait", action="store_true", help="return when it has ended")
     output = commands.add("output", "fetch the rows of a batch, the failed ones too")
     _add_id(output)
-    output.add_argument("--output", type=Path, metavar="PATH", help="a file to write, or - for stdout (the default)")
+    add_output(output)
 
 
 def _add_lines(commands: _Commands) -> None:
@@ -152,8 +207,8 @@ def _add_lines(commands: _Commands) -> None:
     group.add_argument("--virtual-key", help="by which account", **_some("virtual_key"))
     group.add_argument("--model", help="with which model", **_some("model"))
     lines.add_argument("--attempts", action="store_true", help="also tries of lines that went on to another target")
-    lines.add_argument("--after", type=_natural, metavar="LINE", help="only lines behind this number")
-    lines.add_argument("--limit", type=_positive, metavar="N", help="at most so many")
+    lines.add_argument("--after", type=natural, metavar="LINE", help="only lines behind this number")
+    lines.add_argument("--limit", type=positive, metavar="N", help="at most so many")
 
 
 def _some(name: str) -> dict[str, Any]:
@@ -165,11 +220,11 @@ def _add_retry(commands: _Commands) -> None:
     _add_id(retry)
     group = retry.add_argument_group("which lines (default: all that failed)").add_mutually_exclusive_group()
     group.add_argument(
-        "--lines", type=_numbers, default=[], metavar="N,N", help="by number, as `lines` shows them, as in 3,7"
+        "--lines", type=numbers, default=[], metavar="N,N", help="by number, as `lines` shows them, as in 3,7"
     )
     group.add_argument(
         "--outcome",
-        type=_outcomes,
+        type=outcomes,
         default=[],
         dest="outcomes",
         metavar="TEXT,TEXT",
@@ -180,7 +235,10 @@ def _add_retry(commands: _Commands) -> None:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a JSONL file in OpenAI's batch format")
+    file = parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a JSONL file in OpenAI's batch format, also as .gz; - for stdin"
+    )
+    completed_by_files(file)
     parser.add_argument("--endpoint", metavar="PATH", help="the endpoint of all lines (default: the first line's url)")
     parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     parser.add_argument("--completion-window", metavar="TEXT", help="how long it may take (default 24h)")
@@ -198,7 +256,8 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--idempotency-key",
         metavar="TEXT",
-        help="a second request with the same key makes no second batch (default: a new one)",
+        help="a second request with the same key, and a file of the same bytes, makes no second batch"
+        " (default: a new key)",
     )
 
 
@@ -208,26 +267,3 @@ def _add_drop(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run lines without the parameters that their provider has not; what was left out is recorded",
     )
-
-
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise argparse.ArgumentTypeError("must be a whole number")
-    return int(text)
-
-
-def _numbers(text: str) -> list[int]:
-    return [_positive(each.strip()) for each in text.split(",")]
-
-
-def _outcomes(text: str) -> list[str]:
-    found = [each.strip() for each in text.split(",")]
-    if wrong := [each for each in found if each not in ("succeeded", *FAILED)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of succeeded, {', '.join(FAILED)}")
-    return found
-
-
-def _positive(text: str) -> int:
-    if not _natural(text):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return int(text)

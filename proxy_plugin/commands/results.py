@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from proxy_plugin.commands.options import FAILED
+from proxy_plugin.commands.display import Display
+from proxy_plugin.commands.kinds import FAILED
 from proxy_plugin.commands.problems import OK, Misuse, Unreachable, interrupted_says
 from proxy_plugin.commands.session import Session
 from proxy_plugin.commands.wording import clean, size
 
 STDOUT = Path("-")
 LINE_BYTES = 16 * 1024 * 1024
+_NAMES = ("line", "outcome", "code", "virtual_key", "model", "attempt", "job", "custom_id")
+_HEADS = ("line", "outcome", "code", "virtual key", "model", "try", "job", "custom_id")
+_WIDTH = 160  # of the columns
 _COLUMNS = "{:>9}  {:<10}  {:<24}  {:<20}  {:<28}  {:>3}  {:<36}  {}"
 
 
@@ -27,22 +32,24 @@ def output(session: Session) -> int:
     """Write all rows there are, byte for byte."""
     options = session.options
     check_target(options.output)
-    if options.output is not None and options.output != STDOUT:
-        save(session, options.id, options.output)
-        return OK
-    for block in session.gateway.output(options.id):
-        sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+    write(session, session.gateway.output(options.id), options.output, "the batch keeps its output.")
     return OK
 
 
-def save(session: Session, batch_id: str, path: Path) -> None:
-    """Write the rows to a file, which appears when it is whole. Raises Misuse if it cannot be written."""
-    total = 0
-    said = f"interrupted: {clean(path)} was not written; the batch keeps its output."
+def write(session: Session, blocks: Iterator[bytes], path: Path | None, kept: str) -> None:
+    """Write what comes to stdout, or to a file, which appears when it is whole.
+
+    Ctrl-C says what is `kept`. Raises Misuse for a file that cannot be written.
+    """
+    if path is None or path == STDOUT:
+        for block in blocks:
+            sys.stdout.buffer.write(block)
+            sys.stdout.buffer.flush()
+        return
+    total, said = 0, f"interrupted: {clean(path)} was not written; {kept}"
     try:
         with interrupted_says(said), session.display.bar("output") as show, _replacing(path) as file:
-            for block in session.gateway.output(batch_id):
+            for block in blocks:
                 file.write(block)
                 total += len(block)
                 show(total, 0, size(total))
@@ -83,13 +90,9 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines(session: Session) -> int:
-    """Show what became of every line, as a table or as the JSON lines themselves."""
-    options = session.options
-    found = _ledger(session.gateway.lines(options.id, _query(options)))
-    if session.display.as_json:
-        for line in found:
-            session.display.document(line)
-    else:
+    """Show what became of every line: a ledger may have millions, so each is shown as it comes."""
+    found = _ledger(session.gateway.lines(session.options.id, _query(session.options)))
+    if not session.display.documents(found):
         _draw(session, found)
     return OK
 
@@ -106,20 +109,28 @@ def _query(options: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def _draw(session: Session, found: Iterator[dict[str, Any]]) -> None:
-    """Print one row a line as they come: a ledger may have millions."""
-    heads = ("line", "outcome", "code", "virtual key", "model", "try", "job", "custom_id")
-    shown = 0
+    display, shown = session.display, 0
     for line in found:
-        if not shown:
-            session.display.print(_COLUMNS.format(*heads))
-        cells = (
-            line.get(name)
-            for name in ("line", "outcome", "code", "virtual_key", "model", "attempt", "job", "custom_id")
-        )
-        session.display.print(_COLUMNS.format(*(clean(cell) or "-" for cell in cells)))
+        cells = [line.get(name) for name in _NAMES]
+        if display.terminal:
+            _draw_one(display, cells, first=not shown)
+        else:
+            display.record(_HEADS, cells)
         shown += 1
     if not shown:
-        session.display.say("no line of the batch is like that")
+        display.say("no line of the batch is like that")
+
+
+def _draw_one(display: Display, cells: list[Any], *, first: bool) -> None:
+    """Print one row of columns that do not move; upright on a terminal that is too narrow for them."""
+    if shutil.get_terminal_size().columns < _WIDTH:
+        display.print(
+            "  ".join(f"{head} {clean(cell)}" for head, cell in zip(_HEADS, cells, strict=True) if clean(cell))
+        )
+        return
+    if first:
+        display.print(_COLUMNS.format(*_HEADS))
+    display.print(_COLUMNS.format(*(clean(cell) or "-" for cell in cells)))
 
 
 def _ledger(blocks: Iterator[bytes]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,9 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from proxy_plugin.commands import surroundings
 from proxy_plugin.commands.connection import Transport
 from proxy_plugin.commands.display import Display
 from proxy_plugin.commands.gateway import Remote
@@ -37,6 +39,7 @@ class Session:
 
 def opened(options: argparse.Namespace, display: Display, env: Mapping[str, str] = os.environ) -> Session:
     """Return the session for parsed options. Raises Misuse."""
+    env = surroundings.with_file(env, Path(surroundings.NAME), options.base_url, options.api_key)
     base_url = options.base_url or env.get("PROXY_PLUGIN_BASE_URL") or env.get("PORTKEY_BASE_URL") or BASE_URL
     return Session(options, display, Remote(Transport(base_url, _headers(options, env))))
 

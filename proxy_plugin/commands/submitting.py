@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from proxy_plugin.commands import results
-from proxy_plugin.commands.drawing import draw_batch, draw_plan
+from proxy_plugin.commands.drawing import draw_plan
 from proxy_plugin.commands.input_file import FileForm, InputFile
 from proxy_plugin.commands.problems import OK, UNFINISHED, CommandError, Declined, Misuse, Refused, interrupted_says
 from proxy_plugin.commands.session import Session, header
+from proxy_plugin.commands.showing import show
 from proxy_plugin.commands.watching import exit_code, watch
 from proxy_plugin.commands.wording import JSON, mapping, objects, size, whole
 
@@ -32,8 +33,18 @@ def submit(session: Session) -> int:
         session.gateway.probe()
         body["input_file_id"] = upload(session, file)
     batch = _created(session, body, key)
-    session.display.say(f"submitted {file.name} as {batch['id']}")
+    if _is_of_another_upload(session, batch, body["input_file_id"]):
+        _discard(session, body["input_file_id"])
+        session.display.say(f"an earlier submit with this --idempotency-key has made {batch['id']} of the same lines")
+    else:
+        session.display.say(f"submitted {file.name} as {batch['id']}")
     return _followed(session, batch, options.output)
+
+
+def _is_of_another_upload(session: Session, batch: JSON, file_id: str) -> bool:
+    """Tell whether the key was that of an earlier submit. Gateways of others may name a file in another way."""
+    keyed = session.gateway.ours is True and session.options.idempotency_key is not None
+    return keyed and batch.get("input_file_id") not in (None, file_id)
 
 
 def retry(session: Session) -> int:
@@ -63,9 +74,7 @@ def plan(session: Session) -> int:
                 _discard(session, body["input_file_id"])
     if options.keep:
         session.display.say(f"the upload is kept as {body['input_file_id']}")
-    if session.display.as_json:
-        session.display.document(planned)
-    else:
+    if not session.display.documents([planned]):
         draw_plan(session.display, planned)
     rejected = whole(mapping(planned.get("request_counts")).get("rejected"))
     return UNFINISHED if rejected or objects(mapping(planned.get("errors")).get("data")) else OK
@@ -115,8 +124,8 @@ def _created(session: Session, body: JSON, key: str) -> JSON:
         _discard(session, body["input_file_id"])
         if refusal.status == 422 and session.options.idempotency_key is not None:
             raise Declined(
-                f"{refusal} An earlier submit with this --idempotency-key has made its batch: "
-                f"`{session.command('list')}` shows it."
+                f"{refusal} An earlier submit with this --idempotency-key had other lines or options, and has made its "
+                f"batch: `{session.command('list')}` shows it."
             ) from None
         raise
 
@@ -134,10 +143,7 @@ def _discard(session: Session, file_id: str) -> None:
 def _followed(session: Session, batch: JSON, output: Path | None) -> int:
     if session.options.watch:
         batch = watch(session, batch)
-    if session.display.as_json:
-        session.display.document(batch)
-    else:
-        draw_batch(session, batch)
+    show(session, batch)
     if output is not None:
-        results.save(session, batch["id"], output)
+        results.write(session, session.gateway.output(batch["id"]), output, "the batch keeps its output.")
     return exit_code(batch)

@@ -1,8 +1,9 @@
-"""Following a batch to its end by asking for its status, with growing pauses; and what its end means for scripts."""
+"""Following batches to their ends by asking for their status, with growing pauses; what an end means for scripts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from proxy_plugin.commands.display import Show
 from proxy_plugin.commands.gateway import ENDS
@@ -46,45 +47,87 @@ def exit_code(batch: JSON) -> int:
 
 
 def watch(session: Session, batch: JSON) -> JSON:
-    """Follow a batch and return it as it ended. Raises Interrupted, which says how to come back, and CommandError."""
-    latest = batch
+    """Follow one batch; see `watch_all`."""
+    [found] = watch_all(session, [batch])
+    return found
+
+
+def watch_all(session: Session, batches: Sequence[JSON]) -> list[JSON]:
+    """Follow batches and return them as they ended.
+
+    Raises Interrupted, which says how to come back, and CommandError.
+    """
+    latest = list(batches)
+    labels = ["batch"] if len(latest) == 1 else [clean(batch["id"])[:14] for batch in latest]
     try:
-        with session.display.bar("batch") as show:
-            following = _Following(session, show)
-            while not ended(latest):
-                latest = following.next(latest)
-            following.show(latest)
+        with session.display.bars(labels) as shows:
+            _follow(session, [_Following(session, show) for show in shows], latest)
     except KeyboardInterrupt:
         if session.display.as_json:
-            session.display.document(latest)
-        raise Interrupted(
-            f"the batch {latest['id']} goes on without you; to come back: "
-            f"{session.command('status', latest['id'], '--watch')}"
-        ) from None
+            session.display.documents(latest)
+        raise Interrupted(_how_to_come_back(session, latest)) from None
     return latest
 
 
-class _Following:
-    """Asks again and again; bears with a gateway that is away for a while."""
+def _follow(session: Session, following: Sequence[_Following], latest: list[JSON]) -> None:
+    """Ask for all that have not ended, with growing pauses, until all have."""
+    pause, patience = FIRST_PAUSE, _Patience(session)
+    for each, batch in zip(following, latest, strict=True):
+        each.show(batch)
+    while not all(map(ended, latest)):
+        time.sleep(pause)
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
+        for n, each in enumerate(following):
+            if not ended(latest[n]):
+                latest[n] = patience.asked(latest[n])
+                each.show(latest[n])
 
-    def __init__(self, session: Session, show: Show) -> None:
-        self._session, self._gateway, self._show = session, session.gateway, show
-        self._pause = FIRST_PAUSE
-        self._needs = self._waits = ""
+
+def _how_to_come_back(session: Session, latest: Sequence[JSON]) -> str:
+    left = [str(batch["id"]) for batch in latest if not ended(batch)]
+    if len(latest) == 1:
+        back = session.command("status", str(latest[0]["id"]), "--watch")
+        return f"the batch {latest[0]['id']} goes on without you; to come back: {back}"
+    goes = "goes" if len(left) == 1 else "go"
+    back = session.command("watch", *left)
+    return f"{plural(len(left), 'batch', 'batches')} {goes} on without you; to come back: {back}"
+
+
+class _Patience:
+    """Bears with a gateway that is away for a while."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._gateway = session, session.gateway
         self._away_since: float | None = None
 
-    def next(self, latest: JSON) -> JSON:
-        """Wait, then return the batch as it is now, or as it was if there is no answer."""
-        self.show(latest)
-        time.sleep(self._pause)
-        self._pause = min(self._pause * GROWTH, LONGEST_PAUSE)
+    def asked(self, batch: JSON) -> JSON:
+        """Return the batch as it is now, or as it was if there is no answer. Raises Misuse after PATIENCE."""
         try:
-            latest = self._gateway.batch(latest["id"])
+            found = self._gateway.batch(batch["id"])
         except (Unreachable, Refused) as problem:
-            self._bear(problem, latest)
-        else:
-            self._away_since = None
-        return latest
+            self._bear(problem, batch)
+            return batch
+        self._away_since = None
+        return found
+
+    def _bear(self, problem: Unreachable | Refused, batch: JSON) -> None:
+        if isinstance(problem, Refused) and not problem.passing:
+            raise problem
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            self._session.display.say(f"{problem} Asking again for {PATIENCE / 60:.0f} minutes.")
+        if now - self._away_since > PATIENCE:
+            back = self._session.command("status", batch["id"], "--watch")
+            raise Misuse(f"{problem} The batch {batch['id']} does not need this command; to come back: {back}")
+
+
+class _Following:
+    """Shows how far one batch is."""
+
+    def __init__(self, session: Session, show: Show) -> None:
+        self._session, self._show = session, show
+        self._needs = self._waits = ""
 
     def show(self, batch: JSON) -> None:
         """Show how far the batch is."""
@@ -103,17 +146,6 @@ class _Following:
                 f"{clean(wait.get('message'))}"
             )
         self._waits = waits
-
-    def _bear(self, problem: Unreachable | Refused, batch: JSON) -> None:
-        if isinstance(problem, Refused) and not problem.passing:
-            raise problem
-        now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
-            self._session.display.say(f"{problem} Asking again for {PATIENCE / 60:.0f} minutes.")
-        if now - self._away_since > PATIENCE:
-            back = self._session.command("status", batch["id"], "--watch")
-            raise Misuse(f"{problem} The batch {batch['id']} does not need this command; to come back: {back}")
 
 
 def progress_note(batch: JSON) -> str:

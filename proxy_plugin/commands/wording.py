@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 JSON = dict[str, Any]
 # Controls of both sets, marks that reverse the direction of text, and lone surrogates, which no terminal can be sent.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+_UNITS = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY}
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])")
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Cell(NamedTuple):
+    """One value of a table: as people read it, and as programs do."""
+
+    shown: str
+    plain: object
 
 
 def clean(value: object) -> str:
@@ -85,3 +95,41 @@ def span(seconds: int) -> str:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def counted(number: int) -> Cell:
+    """Return a count for a table."""
+    return Cell(count(number), number)
+
+
+def sized(number: int) -> Cell:
+    """Return bytes for a table."""
+    return Cell(size(number), number)
+
+
+def priced(value: object) -> Cell:
+    """Return US dollars for a table."""
+    return Cell(money(value), value if money(value) else None)
+
+
+def timed(value: object) -> Cell:
+    """Return a moment for a table: local for people, in UTC for programs."""
+    if not moment(value):
+        return Cell("", None)
+    assert isinstance(value, int | float)
+    return Cell(moment(value), datetime.fromtimestamp(value, UTC).strftime(UTC_FORMAT))
+
+
+def dated(value: object, now: float) -> Cell:
+    """Return a moment that was, for a table: with how long ago for people."""
+    found = timed(value)
+    return found._replace(shown=f"{found.shown} ({ago(value, now)} ago)") if found.shown else found
+
+
+def since(text: str, now: float) -> float:
+    """Return the Unix seconds that `90m`, `2d`, `2026-11-01`, an ISO time or Unix seconds name. Raises ValueError."""
+    if found := _SPAN.fullmatch(text):
+        return now - int(found[1]) * _UNITS[found[2]]
+    if text.isascii() and text.isdigit() and len(text) > 8:
+        return float(text)
+    return datetime.fromisoformat(text).astimezone().timestamp()
