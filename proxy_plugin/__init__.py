@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing's own would have `typing` loaded before __main__ can bear a Ctrl-C
 if TYPE_CHECKING:
     from proxy_plugin.app import setup
     from proxy_plugin.config import Config
@@ -24,6 +22,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a name on first use: worker processes import this package too and must stay light."""
+    from importlib import import_module  # noqa: PLC0415
+
     if name in _HOMES:
         return getattr(import_module(f"proxy_plugin.{_HOMES[name]}"), name)
     raise AttributeError(name)

@@ -1,4 +1,5 @@
-"""A configuration that has changed, applied while the gateway runs: API keys, virtual keys, models and configs.
+"""A configuration that has changed, applied while the gateway runs: API keys, virtual keys, models, configs and
+receivers of webhooks.
 
 Running batches keep the route that is stored with them. A file with a problem is refused as a whole and the one before
 stays; so is one that lacks a virtual key which they need, for nobody else could end them. The other sections count from
@@ -20,10 +21,11 @@ from proxy_plugin.ground import logs
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.storage.errors import StorageError
 from proxy_plugin.storage.tables import needs
+from proxy_plugin.webhooks import sender as webhooks
 
 LOG = logging.getLogger("proxy_plugin.reload")
 LOOK_SECONDS = 2.0  # between looks at the files; a change counts when two looks have seen the same
-NEXT_START = ("server", "storage", "engine", "limits", "secrets", "connections")
+NEXT_START = ("server", "storage", "engine", "limits", "secrets", "connections", "alone")
 
 Read = Callable[[], Awaitable[Config]]  # raises ConfigError
 _Stamps = dict[Path, tuple[int, ...] | None]
@@ -66,10 +68,12 @@ class Reload:
         """Go on with a configuration; return the sections that count from the next start on. Raises ConfigError."""
         require_loopback(new, self._host)
         old = self._gateway.config
+        new = replace(new, vouched=old.vouched)
         await self._require_kept(old, new)
         if self._learnt is not None:
             self._learnt(new)
         kept = {name: getattr(old, name) for name in NEXT_START}
+        await webhooks.learn(self._gateway, new)
         self._gateway.learn(replace(new, **kept))
         self._gateway.engine.wake()
         later = [name for name in NEXT_START if getattr(old, name) != getattr(new, name)]

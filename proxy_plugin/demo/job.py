@@ -89,6 +89,7 @@ def _show_end(plan: Plan, screen: Screen, batch: dict[str, Any], jobs: int, seco
     screen.say("The same by hand" + (":" if plan.keep else ", while a gateway runs (`proxy-plugin demo --keep`):"))
     screen.say(f"\n{_by_hand(plan, batch)}\n")
     screen.say(CLOSING)
+    screen.say("Next: `proxy-plugin init` makes a configuration of your own.")
 
 
 def _by_hand(plan: Plan, batch: dict[str, Any]) -> str:

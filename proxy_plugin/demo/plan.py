@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from proxy_plugin.demo.lines import write_input
 from proxy_plugin.demo.screen import DemoFailed
+from proxy_plugin.demo.servers import HOST, free_port
 from proxy_plugin.providers.catalog import canonical
 from proxy_plugin.providers.sandbox import virtual_keys
 
@@ -19,7 +21,6 @@ SLUG = "demo"
 INPUT, OUTPUT, ERRORS = "input.jsonl", "output.jsonl", "error.jsonl"
 JOB_SHARE = 0.3  # of the lines in one native job: four jobs
 JOBS_AT_ONCE = 2  # so that some wait for others, as under a real quota
-HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Plan:
     port: int
     key: str
     keep: bool
+    replicas: int  # gateways over one database and one store, behind a front; 0: one that has its own
 
     @property
     def url(self) -> str:
@@ -56,16 +58,11 @@ def planned(args: argparse.Namespace, home: Path) -> Plan:
         lines=args.lines,
         output=Path(args.output),
         home=home,
-        port=_free_port(),
+        port=free_port(),
         key=f"demo-{secrets.token_hex(12)}",
         keep=args.keep,
+        replicas=args.replicas,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def write_lines(plan: Plan) -> int:
@@ -76,8 +73,8 @@ def write_lines(plan: Plan) -> int:
     return write_input(plan.output / INPUT, plan.lines, plan.model, plan.endpoint)
 
 
-def write_config(plan: Plan, sandbox_url: str) -> Path:
-    """Write the gateway's configuration and return its path. Raises OSError."""
+def write_config(plan: Plan, sandbox_url: str, name: str = "gateway", **sections: Mapping[str, Any]) -> Path:
+    """Write a gateway's configuration and return its path; `sections` replace what it has. Raises OSError."""
     limits = {"max_lines_per_job": max(1, round(plan.lines * JOB_SHARE)), "max_jobs_in_flight": JOBS_AT_ONCE}
     ours = {
         "server": {"host": HOST, "port": plan.port},
@@ -86,6 +83,6 @@ def write_config(plan: Plan, sandbox_url: str) -> Path:
         "virtual_keys": {SLUG: virtual_keys.virtual_key(plan.provider, sandbox_url) | limits},
         "engine": {"poll_seconds_first": 0.5, "poll_seconds_max": 5},
     }
-    path = plan.home / "config.yaml"
-    path.write_text(yaml.safe_dump({"proxy_plugin": ours}, sort_keys=False), encoding="utf-8")
+    path = plan.home / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"proxy_plugin": ours | sections}, sort_keys=False), encoding="utf-8")
     return path

@@ -6,14 +6,15 @@ import asyncio
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 
 from proxy_plugin.demo.screen import DemoFailed
+from proxy_plugin.demo.servers import dismiss, guard
 
 STOP_SECONDS = 5.0
 LOG_LINES = 20
@@ -26,29 +27,16 @@ T = TypeVar("T")
 async def gateway_process(config: Path, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `proxy-plugin serve`, its output in `log`. A session of its own keeps the terminal's Ctrl-C away from it."""
     command = (sys.executable, "-m", "proxy_plugin", "serve", "--config", str(config))
-    with log.open("wb") as stream:
+    with log.open("ab") as stream:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
+    shell = guard(process.pid)
     try:
-        with _guard(process.pid):
-            yield process
+        yield process
     finally:
+        dismiss(shell)  # before the process is waited for, after which the number could be another's
         await _stopped(process)
-
-
-@contextmanager
-def _guard(pid: int) -> Iterator[None]:
-    """Have `pid` ended by a shell that outlives this process: its pipe closes even when nothing here can still act."""
-    command = ("/bin/sh", "-c", 'read -r _; kill "$1"', "sh", str(pid))
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
-    ) as shell:
-        try:
-            yield
-        finally:
-            shell.kill()  # before `pid` is waited for, after which the number could be another process's
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:
@@ -61,9 +49,9 @@ async def _stopped(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def while_alive(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns. Raises DemoFailed as soon as the process ends before it."""
-    job, end = asyncio.create_task(work), asyncio.create_task(process.wait())
+async def while_alive(ended: Coroutine[Any, Any, int], work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns. Raises DemoFailed as soon as `ended` tells a gateway's exit status before it."""
+    job, end = asyncio.create_task(work), asyncio.create_task(ended)
     try:
         await asyncio.wait({job, end}, return_when=asyncio.FIRST_COMPLETED)
         if job.done() and isinstance(job.exception(), aiohttp.ClientError):

@@ -1,4 +1,4 @@
-"""Unit tests start no process, so that `make test-fast` is fast."""
+"""Unit tests start no process, so that `make test-fast` is fast; PostgreSQL is started once, before them."""
 
 from __future__ import annotations
 
