@@ -14,8 +14,13 @@ import pytest
 
 from proxy_plugin.providers import catalog
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support import nursery
+from tests.support import cloud_stores, nursery, postgres
+from tests.support import object_store as s3
+from tests.support.cloud_stores import AnyStore, AzureStore, GoogleStore
 from tests.support.lane_times import LaneTimes
+from tests.support.object_store import Store
+from tests.support.postgres import Databases
+from tests.support.shared_form import SharedForm
 from tests.support.sharing import Sharing
 from tests.support.stack import Gateway
 from tests.support.stand_ins import StandIns
@@ -29,14 +34,17 @@ _PATIENT = hypothesis.settings(  # what is drawn depends on the modules that are
 )
 hypothesis.settings.register_profile("patient", _PATIENT)
 hypothesis.settings.register_profile("seeded", _PATIENT, derandomize=True, max_examples=40)
+STORES = ("moto", "cloud_storage", "azurite")
 LANES = (*catalog.BUILT_IN, "toy")
 MEMORY, ROOM = Path("/dev/shm"), 6 * 2**30  # bytes; a run keeps about 1 GB at a time
 _STAND_INS = pytest.StashKey[StandIns]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--campaign` runs the long forms of seeded tests in full."""
+    """`--campaign` runs the long forms of seeded tests in full, `--shared` the form of a gateway with replicas."""
     parser.addoption("--campaign", action="store_true", help="run whole campaigns, not the seeded slice")
+    parser.addoption("--shared", action="store_true", help="gateways have PostgreSQL and an object store")
+    parser.addoption("--store", choices=STORES, default=STORES[0], help="what replicas keep bytes in, in whole tests")
     parser.addoption(
         "--before", type=Path, help="a checkout of an earlier version, whose killed gateways this one takes over"
     )
@@ -49,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--campaign") and _has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     Gateway.quick = not config.getoption("--campaign")
+    Gateway.shared = SharedForm() if config.getoption("--shared") else None
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(LaneTimes(LANES))
 
@@ -67,6 +76,8 @@ def _has_room(folder: Path) -> bool:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """No stand-in, and nobody whom gateways are forked from, outlives the tests."""
     config.stash[_STAND_INS].stop()
+    if Gateway.shared:
+        Gateway.shared.close()
     nursery.close()
 
 
@@ -112,6 +123,56 @@ def toys() -> Iterator[None]:
     """The toy lanes are registered in this process while a module that asks for them runs."""
     with installed():
         yield
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """The PostgreSQL of this session. A test that stops it starts it again."""
+    with postgres.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The URL of an empty database."""
+    url = databases.fresh()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """An S3 that knows preconditions."""
+    with s3.moto(tmp_path_factory.mktemp("moto") / "moto.log") as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """An S3 that checks signatures, and keeps its objects as files."""
+    with s3.rclone(tmp_path_factory.mktemp("rclone") / "buckets") as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def cloud_storage() -> Iterator[GoogleStore]:
+    """A stand-in for Google Cloud Storage, which checks tokens."""
+    with cloud_stores.cloud_storage() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureStore]:
+    """Microsoft's emulator of Azure Blob, which checks signatures; where there is none its tests are skipped."""
+    with cloud_stores.azurite(tmp_path_factory.mktemp("azurite") / "blobs") as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def object_store(request: pytest.FixtureRequest) -> AnyStore:
+    """The store of `--store`."""
+    found: AnyStore = request.getfixturevalue(request.config.getoption("--store"))
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from proxy_plugin.config import load, parse
 from proxy_plugin.ground.errors import ConfigError
 from proxy_plugin.serve import serve
 from proxy_plugin.storage.errors import DataDirBusy, SchemaTooNew
-from proxy_plugin.storage.registry import connect
+from proxy_plugin.storage.sqlite import connect
 from tests.support.rows import BATCH_ID, put_batch, put_file, put_part
 from tests.support.served import FORM, FORM_TYPE, KEY, OTHER_KEY, TARGET, WHO, configuration, running
 

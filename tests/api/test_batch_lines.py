@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import tracemalloc
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from proxy_plugin.engine.housekeeping import remove_ledgers
 from proxy_plugin.gateway import Gateway as InProcess
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.storage.batch_folders import BatchFolders
+from proxy_plugin.storage.blobs import LocalSource
 from tests.support.lines import chat_lines, jsonl
 from tests.support.raw_http import raw
 from tests.support.rows import BATCH_ID, put_batch, put_file
 from tests.support.served import Served, running
-from tests.support.stack import Gateway, lane
+from tests.support.stack import KEY, Gateway, lane
 
 LINES = chat_lines(12, marker={2: "[[sandbox:error=400]]", 5: "[[sandbox:error=429]]", 8: "[[sandbox:missing]]"})
 LINES[3]["custom_id"] = "\ud83d"  # half a pair, which JSON can carry
@@ -87,6 +88,33 @@ def test_lines_can_be_chosen(gateway: Gateway, batch: dict[str, Any], query: str
     assert [each["line"] for each in lines(gateway, batch, query)] == numbers
 
 
+def test_a_model_is_chosen_by_callers_who_name_no_account(gateway: Gateway, batch: dict[str, Any]) -> None:
+    """Elsewhere `model` in a query is LiteLLM's word for an account."""
+    asked = {"x-portkey-api-key": KEY}
+    request = urllib.request.Request(f"{gateway.url}/batches/{batch['id']}/lines?model=not-on-the-list", headers=asked)
+    with urllib.request.urlopen(request) as answer:
+        assert [json.loads(line)["line"] for line in answer] == [12]
+
+
+def test_lines_are_counted_by_outcome_and_code(gateway: Gateway, batch: dict[str, Any]) -> None:
+    found = [json.loads(raw(gateway, "GET", f"/batches/{batch['id']}/outcomes").body)["data"] for _ in range(2)]
+    assert found[0] == found[1], "the second time they are remembered"
+    told = {(each["outcome"], each.get("code")): (each["lines"], each["first_line"]) for each in found[0]}
+    assert told["succeeded", None] == (8, 2)
+    assert told["rejected", "model_not_allowed"] == (1, 12)
+    assert sum(each["lines"] for each in found[0]) == 12
+    assert [each["lines"] for each in found[0]] == sorted((each["lines"] for each in found[0]), reverse=True)
+
+
+def test_a_batch_is_planned_again_and_told_what_calls_would_have_cost(gateway: Gateway, batch: dict[str, Any]) -> None:
+    plan = gateway.call("GET", f"/batches/{batch['id']}/plan")
+    assert plan["request_counts"] == {"total": 12, "valid": 11, "rejected": 1}
+    assert [each["virtual_key"] for each in plan["targets"]] == ["lane"]
+    shown = gateway.call("GET", f"/batches/{batch['id']}?include=jobs")
+    assert shown["live_cost"] == pytest.approx(2 * shown["cost"])
+    assert shown["jobs"][0]["live_cost"] == pytest.approx(shown["live_cost"])
+
+
 def test_pages_go_through_every_line_once(gateway: Gateway, batch: dict[str, Any]) -> None:
     seen: list[dict[str, Any]] = []
     while page := lines(gateway, batch, f"?limit=5&after={seen[-1]['line'] if seen else 0}"):
@@ -103,8 +131,9 @@ def test_a_wrong_number_is_400_by_name(gateway: Gateway, batch: dict[str, Any], 
 def test_a_batch_without_lines_says_why(gateway: Gateway) -> None:
     faulty = gateway.until(gateway.create(gateway.upload(b'{"custom_id": "a"}\n'))["id"])
     assert faulty["status"] == "failed"
-    answer = raw(gateway, "GET", f"/batches/{faulty['id']}/lines")
-    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (409, "no_lines")
+    for what in ("lines", "outcomes"):
+        answer = raw(gateway, "GET", f"/batches/{faulty['id']}/{what}")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (409, "no_lines")
 
 
 def test_the_ledger_is_kept_over_a_restart(gateway: Gateway, batch: dict[str, Any]) -> None:
@@ -201,12 +230,12 @@ def test_tries_that_do_not_count_are_told_where_they_are_asked_for(
 ) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in TRIES))
-    source = os.open(path, os.O_RDONLY)
+    source = LocalSource(path)
     try:
         reader = Chosen(source, selection)
         blocks = list(iter(reader.block, None))
     finally:
-        os.close(source)
+        source.close()
     assert [json.loads(line) for line in b"".join(blocks).splitlines()] == [TRIES[n] for n in told]
 
 
@@ -214,13 +243,13 @@ def chosen(
     path: Path, after: int = 0, limit: int | None = None, outcomes: frozenset[str] = frozenset()
 ) -> Iterator[bytes]:
     reader = Selection({"outcome": outcomes} if outcomes else {}, after, limit)
-    source = os.open(path, os.O_RDONLY)
+    source = LocalSource(path)
     try:
         selection = Chosen(source, reader)
         while (block := selection.block()) is not None:
             yield block
     finally:
-        os.close(source)
+        source.close()
 
 
 @settings(max_examples=60, deadline=None)

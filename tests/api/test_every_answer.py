@@ -15,7 +15,16 @@ from tests.support.served import KEY, TARGET, WANTED, WHO, Served, running
 from tests.support.wire import Log, wire
 
 REQUEST_ID = re.compile(r"req_[0-9a-f]{32}")
-OURS = {"file_id": "file-1", "batch_id": BATCH_ID, "upload_id": "upload_x", "model": "@lane/m", "provider": "openai"}
+OURS = {
+    "file_id": "file-1",
+    "batch_id": BATCH_ID,
+    "upload_id": "upload_x",
+    "model": "@lane/m",
+    "provider": "openai",
+    "endpoint_id": "we_x",
+    "delivery_id": "wh_x",
+    "name": "app.js",
+}
 VARYING = {"date", "x-request-id", "x-portkey-trace-id", "transfer-encoding", "content-length"}
 ROW = b'{"id":"batch_req_012345678900000000","custom_id":"a","response":null,"error":null}\n'
 LEDGER = b'{"line":1,"custom_id":"a","provider":"p","virtual_key":"lane","model":"m","outcome":"succeeded"}\n'
@@ -91,7 +100,7 @@ async def test_head_beside_every_get_tells_the_same_without_a_body(tmp_path: Pat
         assert len(paths) >= 2 * 9 + 3
         for path in sorted(paths):
             asked = re.sub(r"\{(\w+)[^}]*\}", lambda found: OURS[found[1]], path)
-            async with served.session.get(served.url + asked, headers=WHO) as answer:
+            async with served.session.get(served.url + asked, headers=WHO, allow_redirects=False) as answer:
                 got, body = answer, await answer.read()
             async with wire(served) as client:
                 await client.send("HEAD", asked, f"x-portkey-api-key: {KEY}")

@@ -24,7 +24,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.storage import states
 from proxy_plugin.storage.blobs import Blobs
 from proxy_plugin.storage.connection import Connection
-from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.sqlite import SqliteRegistry
 from proxy_plugin.storage.tables import batches, files
 from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
@@ -251,7 +251,7 @@ async def test_pages_add_up_to_the_whole(served: Served, seed: int) -> None:
 
 
 async def test_ten_thousand_files_in_one_page(tmp_path: Path) -> None:
-    blobs, registry = Blobs(tmp_path / "data"), Registry(tmp_path / "data")
+    blobs, registry = Blobs(tmp_path / "data"), SqliteRegistry(tmp_path / "data")
     registry.open()
     await registry.write(lambda conn: _insert(conn, map(_row, range(10_050))))
     registry.close()

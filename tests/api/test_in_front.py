@@ -46,6 +46,8 @@ class Behind:
         self.seen.append(request)
         if request.headers.get("Authorization") == "Bearer wrong":
             return web.json_response({"error": "no key"}, status=403)
+        if request.headers.get("Authorization") == "Bearer away":
+            raise web.HTTPFound("/v1/realtime?away=1")
         socket = web.WebSocketResponse(protocols=("realtime",), max_msg_size=0)
         await socket.prepare(request)
         self.sockets.append(socket)
@@ -172,6 +174,16 @@ async def test_a_websocket_that_the_upstream_refuses(tmp_path: Path, key: str, s
     async with running(tmp_path / "other", server={"upstream": "http://127.0.0.1:9"}) as served:
         found, answer, _ = await served.call("GET", "/v1/realtime", headers=asked)
         assert (found, answer["error"]["code"]) == (502, "upstream_failed")
+
+
+async def test_a_websocket_that_is_redirected_is_not_followed(tmp_path: Path) -> None:
+    """The key of its caller would go with it."""
+    asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    asked |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Authorization": "Bearer away"}
+    async with fronted(tmp_path) as (served, it):
+        found, answer, _ = await served.call("GET", "/v1/realtime", headers=asked)
+        assert (found, answer["error"]["code"]) == (502, "upstream_refused")
+        assert len(it.seen) == 1
 
 
 async def test_a_websocket_passes_the_gateways_own_server(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ async def test_a_bad_expiry_is_refused(served: Served, fields: dict[str, str], p
 
 
 async def test_unknown_small_fields_are_ignored(served: Served) -> None:
-    status, _ = await send(served.port, form(LINE, part("custom_llm_provider", b"x"), part("expires_after[x]", b"1")))
+    status, _ = await send(served.port, form(LINE, part("target_storage", b"x"), part("expires_after[x]", b"1")))
     assert status == 200
 
 

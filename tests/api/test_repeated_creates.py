@@ -189,6 +189,42 @@ async def test_a_client_that_never_reads_counts_as_not_answered(tmp_path: Path) 
         assert again["id"] == row.id
 
 
+@pytest.mark.parametrize(
+    ("file", "more", "status"),
+    [
+        ({"sha256": "a" * 64}, {}, 200),
+        ({"sha256": "b" * 64}, {}, 422),
+        ({"sha256": "a" * 64}, {"metadata": {"a": "1"}}, 422),
+        ({"sha256": "a" * 64, "workspace": "two"}, {}, 422),
+        ({"sha256": "a" * 64, "hidden_at": 1}, {}, 422),
+    ],
+)
+async def test_a_key_with_the_same_bytes_uploaded_anew_is_the_first_batch(
+    tmp_path: Path, file: dict[str, Any], more: dict[str, Any], status: int
+) -> None:
+    async with running(tmp_path) as served:
+        await put_file(served.gateway.registry, sha256="a" * 64)
+        await put_file(served.gateway.registry, "file-2", **file)
+        key = {"Idempotency-Key": "run-7"}
+        first = await create(served, key)
+        again = WANTED | {"input_file_id": "file-2"} | more
+        answered_with, answer, _ = await served.call("POST", "/v1/batches", again, TARGET | key)
+        assert answered_with == status, answer
+        assert status != 200 or answer["id"] == first["id"]
+        assert await count(served) == 1
+
+
+async def test_a_key_whose_first_file_is_deleted_still_knows_its_bytes(tmp_path: Path) -> None:
+    async with running(tmp_path) as served:
+        await put_file(served.gateway.registry, sha256="a" * 64)
+        key = {"Idempotency-Key": "run-8"}
+        first = await create(served, key)
+        assert (await served.call("DELETE", "/v1/files/file-1", None, TARGET))[0] == 200
+        await put_file(served.gateway.registry, "file-2", sha256="a" * 64)
+        again = await served.call("POST", "/v1/batches", WANTED | {"input_file_id": "file-2"}, TARGET | key)
+        assert again[1]["id"] == first["id"]
+
+
 async def test_one_idempotency_key_is_one_batch(tmp_path: Path) -> None:
     async with running(tmp_path) as served:
         await put_file(served.gateway.registry)

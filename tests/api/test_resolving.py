@@ -304,7 +304,7 @@ async def test_a_config_without_an_account_applies_to_what_lines_name(tmp_path: 
         ),
         (config(cache={"mode": "semantic"}), 400, "cache.mode: semantic is not served"),
         (config(provider="nobody", api_key=SECRET), 400, "x-portkey-config: provider names no provider"),
-        (config(provider="nobody-has-it", api_key=SECRET), 400, "Not even litellm knows this name."),
+        (config(provider="nobody-has-it", api_key=SECRET), 400, "Nor has litellm calls of that name."),
         (config(provider="fireworks", api_key=SECRET), 400, "Did you mean 'fireworks-ai'?"),
         (config(provider="nobody", api_key=SECRET), 400, "'openai-compatible', with its base URL, version path"),
         (config(provider="openai"), 400, "x-portkey-config: api_key is missing"),

@@ -10,13 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NEEDED = """
     workspace, caller, account, virtual key, own key, vault, fingerprint, route, target, lane, signer, token, service,
-    request,
+    request, piece,
     line, ordinal, envelope, fault, part, manifest, cut, heir, suspects, partition, mark, native id, sink, remark,
     loss, hint, album, job, submission, intent, fence, sent, doubt, sighting, control, settle, absent, revoke, adopt,
     provisional, confirm, guess, audit, stranger, step, reconciler, desk, queue, turn, wait, failpoint, ballast, blob,
     spool, row, reading, attempt, fate, verdict, ledger, tally, sandbox, stand-in, dialect, case, scene, room, claim,
     rank, allowance, clearing, way, continuation, rescue,
-    superseded, pace, kept answer, occurrence, shelf
+    superseded, pace, kept answer, occurrence, shelf, identity, wish, charge, report, purse,
+    range, stretch, receiver, delivery, tree, publish, present, orphan,
+    claim on a row, duty, replica, sender, hold
 """
 WORDS = {word.strip() for word in NEEDED.split(",")}
 ENTRIES = re.findall(

@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 COMMAND = [sys.executable, "-m", "proxy_plugin", "batch"]
 PATIENCE = 60.0
-CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _OURS = ("PROXY_PLUGIN_", "PORTKEY_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "HTTP_PROXY", "http_proxy")
 
 

@@ -31,7 +31,7 @@ from proxy_plugin.gateway import GATEWAY, Gateway
 from proxy_plugin.ground.clock import SystemClock
 from proxy_plugin.ground.errors import GatewayError
 from proxy_plugin.storage.blobs import Blobs
-from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.opening import registry_of
 from proxy_plugin.storage.tables import files, uploads
 from proxy_plugin.web.entrance import _close_after
 from proxy_plugin.web.keys import CALLER, HEADERS
@@ -53,6 +53,9 @@ class IdleEngine:
         """Take note."""
         self.woken += 1
 
+    def leave(self) -> None:
+        """Leave nothing: it has nothing."""
+
 
 def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blobs | None = None) -> web.Application:
     """Return the application; `app[GATEWAY].registry` is open while it runs. Two callers, each with a workspace."""
@@ -61,7 +64,7 @@ def build(data_dir: Path, limits: Mapping[str, Any] | None = None, *, blobs: Blo
         config=config,
         callers=Callers(config),
         clock=SystemClock(),
-        registry=Registry(data_dir),
+        registry=registry_of(data_dir),
         blobs=blobs or Blobs(data_dir),
         workers=cast("Any", None),
         answerers=cast("Any", None),

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,8 @@ from tests.support.signals import heard
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: who is orphaned below becomes a child of this process
 LOOK = 0.005  # seconds between looks at a process that is to end
+CLAIMS_LAST, SENT_WITHIN = "TESTS_CLAIMS_LAST", "TESTS_SENT_WITHIN"  # variables of a gateway: seconds, as replicas have
+SOONER = {CLAIMS_LAST: "3", SENT_WITHIN: "1"}  # the second has to be the shorter one
 _RUNNING: list[subprocess.Popen[str]] = []
 
 
@@ -152,6 +155,10 @@ def _prepare(log: str, environ: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environ)
     failpoints._active.update(failpoints._rules(environ.get(failpoints.VARIABLE, "")))
+    if seconds := environ.get(CLAIMS_LAST):
+        replica = import_module("proxy_plugin.engine.replicas.replica")
+        replica.Replica.__init__.__kwdefaults__["life"] = float(seconds)
+        vars(import_module("proxy_plugin.engine.steps_submission"))["SEND_WITHIN"] = float(environ[SENT_WITHIN])
     started = ModuleType("__main__")
     started.__spec__ = find_spec("proxy_plugin.__main__")
     sys.modules["__main__"] = started  # what workers look at

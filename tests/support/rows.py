@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 from proxy_plugin.storage.connection import Connection
@@ -11,6 +13,7 @@ from proxy_plugin.storage.tables.batches import BatchRow
 from proxy_plugin.storage.tables.files import FileRow
 from proxy_plugin.storage.tables.parts import PartRow
 
+Fresh = Callable[[], AbstractContextManager[Connection]]  # opens a database without rows
 BATCH_ID = "batch_0123456789abcdef"
 CREATED = 1_700_000_000
 
@@ -63,6 +66,14 @@ def part_row(batch_id: str, **columns: Any) -> PartRow:
         "file": "parts/0",
     }
     return PartRow(batch_id=batch_id, n=0, **(values | columns))
+
+
+def make_schema(url: str) -> None:
+    """Give a database of PostgreSQL the schema."""
+    from proxy_plugin.storage import postgres, sessions  # here, for most tests have no use for psycopg
+
+    with closing(sessions.connect(url)) as session:
+        postgres.migrate(session)
 
 
 def add_workspace(conn: Connection, name: str) -> int:

@@ -32,7 +32,9 @@ WANTED = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "comple
 FORM_TYPE = {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
-def configuration(data_dir: Path, model_list: Sequence[object] = (), **sections: Any) -> dict[str, Any]:
+def configuration(
+    data_dir: Path, model_list: Sequence[object] = (), general_settings: Mapping[str, Any] = {}, **sections: Any
+) -> dict[str, Any]:
     """Return a configuration with two workspaces and one virtual key that leads nowhere."""
     ours = {
         "storage": {"data_dir": str(data_dir)},
@@ -45,7 +47,8 @@ def configuration(data_dir: Path, model_list: Sequence[object] = (), **sections:
         },
         "limits": {"disk_reserve_bytes": 0},
     }
-    return {"model_list": list(model_list), "proxy_plugin": ours | sections}
+    theirs = {"general_settings": dict(general_settings)} if general_settings else {}
+    return {"model_list": list(model_list), "proxy_plugin": ours | sections} | theirs
 
 
 @dataclass

@@ -20,8 +20,9 @@ import yaml
 
 from proxy_plugin.providers.sandbox.process import Sandbox
 from proxy_plugin.providers.sandbox.stand_ins import find
-from tests.support.nursery import Process, fork
+from tests.support.nursery import SOONER, Process, fork
 from tests.support.ports import free_port
+from tests.support.shared_form import SharedForm
 from tests.support.signals import heard
 
 KEY = "gateway-key-for-tests"
@@ -57,6 +58,7 @@ class Gateway:
     endpoint: str = "/v1/chat/completions"  # of its batches
     wrap: list[str] = field(default_factory=list)  # a command that runs the gateway, such as strace
     process: Process | None = None
+    shared: ClassVar[SharedForm | None] = None  # where all gateways keep what they have, with `--shared`
     quick: ClassVar[bool] = False  # in the suite: gateways are forked, have one worker and hardly pause
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class Gateway:
         """Write the config file from the fields."""
         ours = {
             "server": {"host": "127.0.0.1", "port": self.port, "metrics_key": METRICS_KEY} | self.server,
-            "storage": {"data_dir": str(self.data)},
+            "storage": self.shared.storage(self.data) if self.shared else {"data_dir": str(self.data)},
             "api_keys": [{"name": "tests", "key": KEY}, *self.api_keys],
             "virtual_keys": self.virtual_keys,
             "configs": self.configs,
@@ -84,7 +86,8 @@ class Gateway:
         """Start the process; with `wait` return when it is healthy, or gone at a failpoint."""
         command = [*self.wrap, sys.executable, "-m", "proxy_plugin", "serve", "--config", str(self.config)]
         earlier = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(self.before)} if fail and self.before else {}
-        variables = os.environ | {"PROXY_PLUGIN_FAIL": fail} | earlier | self.env | dict(env or {})
+        sooner = SOONER if self.shared and self.quick else {}
+        variables = os.environ | sooner | {"PROXY_PLUGIN_FAIL": fail} | earlier | self.env | dict(env or {})
         if self.quick and not self.wrap and not self.before:
             self.process = fork(self.config, self.log, variables)
         else:

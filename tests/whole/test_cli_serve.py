@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 import yaml
 
 from proxy_plugin import __version__, cli
+from proxy_plugin.inside.words import listens
 from tests.support.folders import below
 from tests.support.lines import chat_lines, jsonl
 from tests.support.ports import free_port
@@ -76,6 +78,12 @@ def refused_with(call: Callable[[], object]) -> int:
         return refused.value.code
 
 
+def heaps_of_threads(pid: int) -> int:
+    """Return how many heaps glibc has made for threads: each begins at a multiple of 64 MiB."""
+    starts = [line.split("-")[0] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if line.endswith(" 0 ")]
+    return sum(int(start, 16) % 2**26 == 0 for start in starts)
+
+
 def begin_upload(gateway: Gateway, size: int) -> socket.socket:
     """Send the head and the first half of an upload."""
     client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
@@ -119,6 +127,8 @@ def test_it_serves_logs_without_secrets_and_hides_what_it_runs_on(gateway: Gatew
     assert (line["host"], line["port"]) == ("127.0.0.1", gateway.port)
     with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/healthz", timeout=5) as answer:
         assert "Server" not in answer.headers
+    assert gateway.process is not None
+    assert heaps_of_threads(gateway.process.pid) == 0
     assert status(gateway, "/readyz") == 200
     assert status(gateway, "/v1/chat/completions") == 404
     gateway.call("GET", "/batches?after=&x=gateway-key-for-tests")
@@ -252,7 +262,7 @@ def test_a_wrong_configuration_is_said_line_by_line(
 def test_a_data_dir_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     refused = run("serve", "--config", written(tmp_path / "c.yaml", configuration(Path("/proc/nowhere"))))
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-    assert "/proc/nowhere" in refused.stderr
+    assert "proxy_plugin.storage.data_dir: /proc" in refused.stderr
 
 
 def test_a_registry_that_is_no_database_is_one_clear_line(gateway: Gateway) -> None:
@@ -323,7 +333,7 @@ def test_version_and_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"proxy-plugin {__version__}\n")
-    for wrong in ([], ["serve"], ["serve", "--config", "x", "--port", "70000"], ["check", "--config", "x", "--odd"]):
+    for wrong in ([], ["serve", "--config", "x", "--port", "70000"], ["check", "--config", "x", "--odd"]):
         with pytest.raises(SystemExit) as ended:
             cli.main(wrong)
         assert ended.value.code == 2
@@ -363,3 +373,21 @@ def test_what_the_gateway_writes_and_runs_is_its_users_alone(tmp_path: Path) -> 
         assert {str(path) for path, mode in modes.items() if mode} == set()
     finally:
         gateway.close()
+
+
+def test_a_socket_takes_the_place_of_the_port_and_the_end_comes_with_its_users(gateway: Gateway) -> None:
+    users = os.open(gateway.home / "users", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(users, fcntl.LOCK_SH)
+    path = gateway.home / "gateway.sock"
+    more = ["--socket", os.path.relpath(path), "--until-free", str(gateway.home / "users")]
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--config", str(gateway.config), *more], stderr=subprocess.PIPE
+    ) as process:
+        until(lambda: listens(path), "the socket")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        assert not _answers(gateway.port)
+        os.close(users)
+        assert process.wait(30) == 0

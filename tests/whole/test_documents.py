@@ -44,7 +44,7 @@ def test_the_quickstart_runs_as_printed(sandbox: Sandbox, tmp_path: Path) -> Non
     config["proxy_plugin"]["storage"]["data_dir"] = str(tmp_path / "var")
     config["proxy_plugin"]["engine"] = {"poll_seconds_first": 0.2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    env = os.environ | {"PORTKEY_API_KEY": "quickstart-gateway-key", "OPENAI_API_KEY": "sk-sandbox"}
+    env = os.environ | {"LITELLM_MASTER_KEY": "quickstart-gateway-key", "OPENAI_API_KEY": "sk-sandbox"}
     gateway = subprocess.Popen(
         [sys.executable, "-m", "proxy_plugin", *arguments],
         cwd=tmp_path,

@@ -46,9 +46,9 @@ asyncio.run(main())
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree, built from a copy: what an earlier build left in `build/` would get into it."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("proxy_plugin", "providers"):
+    for name in ("proxy_plugin", "providers", "deploy", "docs", "examples"):
         shutil.copytree(ROOT / name, folder / "tree" / name, symlinks=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "config.yaml"):
         shutil.copy(ROOT / name, folder / "tree")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "-w", folder, folder / "tree"], check=True)
@@ -58,8 +58,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_has_one_top_level_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"proxy_plugin"}
+    imported = [name for name in names if ".dist-info/" not in name and ".data/data/share/" not in name]
+    assert {name.split("/")[0] for name in imported} == {"proxy_plugin"}
     data = {"py.typed", "costs/prices.json", "storage/sql/0001.sql", "providers/lanes/openai/lane.py"}
+    data |= {"config/config.schema.json"}
     assert {f"proxy_plugin/{name}" for name in data} <= set(names)
 
 

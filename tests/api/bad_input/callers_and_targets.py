@@ -24,7 +24,7 @@ NO_SUCH_MODEL = "body.model names no model that this API key can reach; write '@
 KNOWN = ", ".join(sorted(catalog.names()))
 UNKNOWN_PROVIDER = (
     f"x-portkey-provider names no provider that is served. Known: {KNOWN}; virtual keys are '@slug'. Did you mean "
-    "'together-ai'? Not even litellm knows this name. A server that copies OpenAI's Files and Batches is served as "
+    "'together-ai'? Nor has litellm calls of that name. A server that copies OpenAI's Files and Batches is served as "
     "'openai-compatible', with its base URL, version path included, in x-portkey-custom-host."
 )
 MISPLACED_HOST = (

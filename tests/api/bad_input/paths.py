@@ -12,7 +12,7 @@ def where(
 
 
 NO_ROUTE = "This gateway has no such route."
-NOBODY = "This gateway serves files and batches only: it has no upstream for other requests."
+NOBODY = "This gateway has no such route, and no upstream for other requests."
 TYPE = "Invalid type for 'limit': expected an integer, but got a string instead."
 LOW = "Invalid 'limit': integer below minimum value. Expected a value >= 1, but got 0 instead."
 HIGH = "Invalid 'limit': integer above maximum value. Expected a value <= {}, but got {} instead."

@@ -73,7 +73,7 @@ def test_a_path_or_query_that_there_is_not(rig: Rig, case: Case) -> None:
     rig.refused(case)
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/chat/completions"), ("GET", "/no%0Awhere"), ("GET", "/%0A")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/audio/speech"), ("GET", "/no%0Awhere"), ("GET", "/%0A")])
 def test_what_another_service_would_answer(rig: Rig, method: str, path: str) -> None:
     answer = rig.ask(method, path)
     assert (answer.status, answer.error) == (404, {"message": NOBODY, "type": INVALID, "param": None, "code": None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli_batch import Asked, Cli, Handler, StandIn, one_line
+from tests.support.cli_batch import COMMAND, Asked, Cli, Handler, StandIn, one_line
 from tests.support.lines import chat_lines, jsonl
 from tests.support.ports import free_port
 from tests.support.stack import KEY
 
 BATCH = {"id": "batch_1", "object": "batch", "status": "completed", "request_counts": {"total": 2, "completed": 2}}
+FILES = [*COMMAND[:-1], "files", "list", "--limit", "0"]
 NOWHERE = Cli("http://127.0.0.1:9/v1")
 
 
@@ -97,13 +99,24 @@ def test_wrong_usage_is_told_by_argparse() -> None:
         done = NOWHERE.run(*wrong)
         assert (done.returncode, done.stdout) == (2, "")
         assert "usage: proxy-plugin batch" in done.stderr
-    assert "--watch follows one batch" in one_line(NOWHERE.run("status", "--watch"), 2)
+    assert "usage: proxy-plugin files" in subprocess.run(FILES, capture_output=True, text=True).stderr
     both = NOWHERE.run("list", "--virtual-key", "a", "--provider", "b")
     assert "not allowed with" in both.stderr
 
 
 def test_every_help_documents_the_exit_codes() -> None:
-    for command in ([], ["submit"], ["plan"], ["status"], ["list"], ["cancel"], ["output"], ["lines"], ["retry"]):
+    for command in (
+        [],
+        ["submit"],
+        ["plan"],
+        ["status"],
+        ["list"],
+        ["cancel"],
+        ["output"],
+        ["lines"],
+        ["retry"],
+        ["watch"],
+    ):
         done = NOWHERE.run(*command, "--help")
         assert done.returncode == 0
         assert all(re.search(rf"^  {code} +\w", done.stdout, re.M) for code in (0, 1, 2, 3, 130, 141)), command
@@ -305,7 +318,7 @@ def test_what_a_second_sending_has_cost_is_said() -> None:
         {"part": 2, "status": "planned", "note": "waits for room on its virtual key"},
     ]
     with StandIn(always(200, BATCH | {"jobs": jobs})) as server:
-        said = Cli(server.url).run("status", "batch_1").stdout
+        said = Cli(server.url).run("status", "batch_1").stderr
     assert "job 0 was sent again on a guess" in said
     assert "job 1 IS DOUBLED: msgbatch_7" in said
     assert "job 2 waits: waits for room" in said

@@ -95,6 +95,22 @@ async def test_a_storm_of_429_loses_no_line_and_no_call_is_too_early(world: Worl
     assert too_early(calls, seconds) == []
 
 
+async def test_a_pause_is_kept_by_who_makes_the_next_calls_without_the_notes_of_this_one(
+    world: World, tmp_path: Path
+) -> None:
+    await world.sandbox.faults([{**TOO_MANY, "retry_after": 1000, "times": None}])
+    first = await create(world, LINES[:1])
+    await answered(lambda: _waits(world, first.id))
+    await world.client.batches.cancel(first.id)
+    await world.until(first.id, ENDS)
+    for notes in (tmp_path / "data" / "direct").iterdir():
+        notes.unlink()  # those of another replica are on another machine
+    made = len(await world.calls(CHAT))
+    second = await create(world, LINES)
+    await answered(lambda: _waits(world, second.id))
+    assert len(await world.calls(CHAT)) == made
+
+
 async def test_calls_that_break_are_made_again_and_lost_ones_once(world: World) -> None:
     rules = [
         {"kind": "drop", "on": CHAT, "skip": 5, "times": 3},
@@ -165,6 +181,11 @@ async def test_a_plan_counts_calls_at_full_price(world: World) -> None:
 
 async def _ended(world: World, batch_id: str) -> bool:
     return (await world.client.batches.retrieve(batch_id)).status in ENDS
+
+
+async def _waits(world: World, batch_id: str) -> bool:
+    shown = (await world.client.batches.retrieve(batch_id)).to_dict()
+    return shown.get("x_status", {}).get("waiting_for") == "rate_limited"  # type: ignore[attr-defined, no-any-return]
 
 
 async def _some(world: World, count: int) -> bool:

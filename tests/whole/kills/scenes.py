@@ -19,6 +19,7 @@ from tests.support.stack import lane
 
 COUNT, PER_JOB = 50, 20  # lines of a batch, and of each job but the last
 PARTS = 3
+EVEN = 25  # lines of each job where all have as many
 IN_ORDER = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "lane"}, {"virtual_key": "second"}]}
 KINDS = ("openai", "anthropic")  # one lane of each kind: between them every scene and step is killed in the suite
 MARKED = {7: "[[sandbox:error=400]]", 23: "[[sandbox:missing]]", 31: "[[sandbox:duplicate]]", 44: "[[sandbox:foreign]]"}
@@ -36,11 +37,17 @@ class Scene:
     key: Mapping[str, Any] = field(default_factory=dict)  # more settings of the virtual key
     sandbox: Mapping[str, Any] = field(default_factory=dict)  # more options of the stand-in
     happened: str = ""  # an event that the history of the batch must have
+    per_job: int = PER_JOB  # lines
     in_turn: bool = False  # no two creates are in doubt at once
     resent: bool = False  # a part is sent again on a guess
     doubled: int = 0  # jobs that are thereby made twice
     marked: Mapping[int, str] = field(default_factory=lambda: MARKED)  # markers of the sandbox, by line
     onward: tuple[int, ...] = ()  # lines that fail and are asked again on another virtual key
+
+    @property
+    def parts(self) -> int:
+        """Into how many jobs the lines go."""
+        return -(-COUNT // self.per_job)
 
     @property
     def asks(self) -> dict[str, str]:
@@ -120,9 +127,9 @@ NEVER = {"on": "batches.create", "kind": "drop", "times": 1}
 FOREVER = 600.0  # seconds that a stranger's job runs: longer than any scene
 
 
-def late(seconds: float) -> dict[str, Any]:
-    """Return the fault of a create that is accepted when its client is long gone."""
-    return {"on": "batches.create", "kind": "late", "seconds": seconds, "times": 1}
+def late(seconds: float, *, behind: str = "") -> dict[str, Any]:
+    """Return the fault of a create that is accepted when its client is long gone: so long behind the next such call."""
+    return {"on": "batches.create", "kind": "late", "seconds": seconds, "times": 1, "behind": behind}
 
 
 def late_results(stand_in: StandIn) -> Scene:
@@ -210,9 +217,10 @@ def unlabelled(stand_in: StandIn) -> Campaign:
             ),
             "a stranger's job adopted": Scene(
                 ("look_up.after", *around("poll"), "confirm.acted"),
-                faults=(late(0.4),),
+                faults=(late(0.1, behind="batches.list"),),  # so that the first lookup shows the stranger's alone
                 key={"max_jobs_in_flight": 1},  # so that no other part's call brings one more stranger
-                sandbox=strangers(0.3),
+                sandbox=strangers(0.3, lines=EVEN),
+                per_job=EVEN,  # whichever part is sent first, the stranger's job is as large
                 happened="not ours after all",
             ),
             "one create at a time": Scene(

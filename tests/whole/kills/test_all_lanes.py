@@ -16,26 +16,22 @@ import pytest
 
 from proxy_plugin.costs import prices
 from proxy_plugin.providers import catalog
-from proxy_plugin.providers.sandbox.answers import expected_text
-from proxy_plugin.providers.sandbox.openai.bodies import DIMENSIONS, vector
 from proxy_plugin.providers.sandbox.process import Sandbox
-from proxy_plugin.providers.sandbox.stand_ins import StandIn, copies, every
+from proxy_plugin.providers.sandbox.stand_ins import StandIn
 from tests.support.accounting import our_mark
 from tests.support.lines import jsonl
 from tests.support.stack import MAY_READ_METRICS, Gateway
 from tests.support.waiting import until
+from tests.whole.kills.all_lanes import LANES, Line, due_for, line_for, said_in
 from tests.whole.kills.lives import kill_and_start
 from tests.whole.kills.scenes import GUESS, strangers
 
-LANES: Sequence[StandIn] = (*every(), *copies().values())
-CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 COUNT = {False: 540, True: 2_400}  # lines: the suite's slice, the campaign's
 KILLS = {False: (4, 1), True: (20, 5)}  # kills of a batch, and seeds
 PACE = {False: (5, 1.5), True: (20, 6.0)}  # lines of a job and its seconds, so that there is work in every life
 LIFE = 2.0  # seconds that a life lasts at most
 SETTLE = 1.5  # longer than any create here takes to be accepted, so that no guess is wrong
 LOSSES = ("drop_after", "drop", "status_after", "stall")
-Line = dict[str, Any]
 
 
 @cache
@@ -51,18 +47,7 @@ def lane_of(n: int) -> StandIn:
 
 def lines_of_all(count: int, tag: str = "") -> list[Line]:
     """Return lines of every lane, for the endpoint and the models that its stand-in serves."""
-    return [_line(n, lane_of(n), f"Say {n} {tag}") for n in range(count)]
-
-
-def _line(n: int, lane: StandIn, text: str) -> Line:
-    said: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
-    if lane.endpoint == RESPONSES:
-        said = {"input": [{"role": "user", "content": text}]}
-    elif lane.endpoint == EMBEDDINGS:
-        said = {"input": text}
-    model = lane.models[n // len(LANES) % 2]  # half of a lane's lines each
-    body = {"model": f"@{lane.provider}/{model}", **said}
-    return {"custom_id": f"é/{n}", "method": "POST", "url": lane.endpoint, "body": body}
+    return [line_for(n, lane_of(n), f"Say {n} {tag}") for n in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +77,6 @@ def over_all(
     for each in LANES:
         keys[each.provider] |= {} if each.labelled else GUESS
     return Gateway(home, keys, asks={"x-portkey-virtual-key": ""})
-
-
-def said_in(row: Mapping[str, Any], endpoint: str) -> object:
-    """Return the answer in a row: its text, or its vector."""
-    assert (row["error"], row["response"]["status_code"]) == (None, 200)
-    body = row["response"]["body"]
-    if endpoint == EMBEDDINGS:
-        return body["data"][0]["embedding"]
-    if endpoint == RESPONSES:
-        return "".join(part["text"] for item in body["output"] for part in item.get("content", ()))
-    return body["choices"][0]["message"]["content"]
-
-
-def due_for(line: Line) -> object:
-    """Return the answer that a line must have."""
-    if line["url"] == EMBEDDINGS:
-        return vector(line["body"]["input"], DIMENSIONS)
-    return expected_text(line["url"], line["body"], "echo")
 
 
 @dataclass

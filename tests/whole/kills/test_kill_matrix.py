@@ -25,8 +25,6 @@ from tests.whole.kills.scenes import (
     CAMPAIGNS,
     COUNT,
     KINDS,
-    PARTS,
-    PER_JOB,
     Campaign,
     Scene,
     around,
@@ -94,7 +92,7 @@ def test_kill(
     own.prepare(sandbox)
     sandbox.control.options(provider, **what.sandbox)
     sandbox.control.faults(list(what.faults))
-    key = own.key(sandbox, max_lines_per_job=PER_JOB, **what.key)
+    key = own.key(sandbox, max_lines_per_job=what.per_job, **what.key)
     keys = {"lane": key} | ({"second": key} if what.onward else {})
     gateway = Gateway(tmp_path, keys, before=pytestconfig.getoption("--before"), asks=what.asks)
     gateway.endpoint = own.stand_in.endpoint
@@ -110,18 +108,19 @@ def check_scene(own: Campaign, what: Scene, fail: str, times: int, gateway: Gate
         1 + bool(what.first),
     )
     life = Lives(gateway, [*filter(None, [what.first]), *[fail] * times], least)
-    until = partial(until_settled, gateway, sandbox, PARTS, may_wait=own.may_wait(what))
-    batch = life.run(jsonl(lines), until, cancel_after=PARTS if what.cancel else None)
+    until = partial(until_settled, gateway, sandbox, what.parts, may_wait=own.may_wait(what))
+    batch = life.run(jsonl(lines), until, cancel_after=what.parts if what.cancel else None)
     if own.stand_in.leaves:
         life.insist(lambda _: until_cleared(gateway, sandbox, own.stand_in.provider))
     assert life.kills >= least, f"{fail} was never passed"
     stuck = batch["status"] not in ENDS
     if stuck:  # a kill can cut off any create that is on its way
-        until_sample(gateway, "unresolved_submissions", in_doubt(gateway))
+        life.insist(lambda _: until_sample(gateway, "unresolved_submissions", in_doubt(gateway)))
     else:
         assert batch["status"] == what.end
-        check_answers(gateway, batch, lines, cancelled=what.cancel, style=own.stand_in.answers)
-    check_guesses(what, gateway)
+        found = partial(check_answers, cancelled=what.cancel, style=own.stand_in.answers)
+        life.insist(lambda _: found(gateway, batch, lines))
+    life.insist(lambda _: check_guesses(what, gateway))  # an audit may still come to its kill
     partly = what.cancel or stuck
     twice = {n: what.marked[n] for n in what.onward}
     unpaid = own.unpaid(what.marked) + own.unpaid(twice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from tests.support.accounting import check_answers, check_paid_once, check_strangers_left_alone
+from tests.support.accounting import ask, check_answers, check_paid_once, check_strangers_left_alone
 from tests.support.lines import chat_lines, jsonl
 from tests.support.stack import ENDS, Gateway, GatewayGone
 from tests.whole.kills.lives import until_settled
@@ -88,7 +87,5 @@ def until_end(gateway: Gateway, sandbox: Sandbox, batch_id: str, *, may_wait: bo
 
 def note_states(gateway: Gateway) -> None:
     """Count the states that the killed gateway left, as its own database has them."""
-    with sqlite3.connect(gateway.data / "registry.sqlite3") as conn:
-        for table in ("batches", "parts", "submissions"):
-            LANDED.update(f"{table}: {row[0]}" for row in conn.execute(f"SELECT state FROM {table}"))
-    conn.close()
+    for table in ("batches", "parts", "submissions"):
+        LANDED.update(f"{table}: {row[0]}" for row in ask(gateway, f"SELECT state FROM {table}"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from proxy_plugin.providers.sandbox.process import Sandbox
-from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.sqlite import SqliteRegistry
 from tests.support.accounting import code_of
 from tests.support.lines import chat_lines
 from tests.support.stack import ENDS, lane
@@ -25,15 +25,15 @@ SLOWEST = 0.02  # seconds before a read, and again behind it
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    quick, dice = Registry.read, random.Random(7)
+    quick, dice = SqliteRegistry.read, random.Random(7)
 
-    async def slow(self: Registry, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def slow(self: SqliteRegistry, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         await asyncio.sleep(dice.random() * SLOWEST)
         found = await quick(self, work, *args, **kwargs)
         await asyncio.sleep(dice.random() * SLOWEST)
         return found
 
-    monkeypatch.setattr(Registry, "read", slow)
+    monkeypatch.setattr(SqliteRegistry, "read", slow)
     async with (
         Sandbox(options={"openai": {"run_seconds": 0.3}}) as sandbox,
         opened(tmp_path / "data", sandbox, lane(sandbox, max_lines_per_job=10, max_jobs_in_flight=5)) as made,

@@ -36,11 +36,13 @@ class World:
         self.clock.offset += seconds
         self.gateway.engine.wake()
 
-    async def create(self, lines: Iterable[Mapping[str, Any]]) -> Any:
-        """Upload lines and create a batch of them."""
+    async def create(
+        self, lines: Iterable[Mapping[str, Any]], *, window: Any = "24h", headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """Upload lines and create a batch of them; with `headers` of its create alone."""
         file = await self.client.files.create(file=("a.jsonl", jsonl(lines)), purpose="batch")
         return await self.client.batches.create(
-            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window=window, extra_headers=headers
         )
 
     async def until(self, batch_id: str, words: Iterable[str] = ENDS) -> Any:

@@ -56,6 +56,16 @@ def test_a_gateway_that_seals_nothing_does_not_load_the_cipher() -> None:
     assert printed(program) == ["False", "True"]
 
 
+def test_a_gateway_of_its_own_loads_nothing_of_replicas() -> None:
+    program = (
+        "import sys; from pathlib import Path; import proxy_plugin.app\n"
+        "from proxy_plugin.storage.opening import registry_of\n"
+        "registry_of(Path('.')); print('psycopg' in sys.modules, 'obstore' in sys.modules)\n"
+        "registry_of(Path('.'), 'postgresql://h/d'); print('psycopg' in sys.modules)"
+    )
+    assert printed(program) == ["False", "False", "True"]
+
+
 def test_only_the_adapters_in_use_are_imported(tmp_path: Path) -> None:
     (tmp_path / "acme_adapter.py").write_text(ADAPTER)
     installed = tmp_path / "acme-1.0.dist-info"

@@ -12,6 +12,7 @@ import pytest
 
 from proxy_plugin.lines.manifest import PartSpec
 from proxy_plugin.lines.merge import merge
+from proxy_plugin.lines.merging.ranges import JoinJob, join
 from proxy_plugin.providers.base import native_id
 from tests.toy.spawned import run_spawned
 from tests.toy.toy_batch import ToyBatch, chat, files_below
@@ -45,6 +46,19 @@ def test_a_killed_merge_is_simply_run_again(tmp_path: Path, fail: str) -> None:
         batch.collect(part, batch.woven(part))
     assert run_spawned(merge, batch.merge_job(), fail) == -signal.SIGKILL
     assert batch.merge().completed == 20
+
+
+def test_a_killed_join_goes_on(tmp_path: Path) -> None:
+    stretches = [b"a\n" * 2000, b"b\n" * 300, b"c\n"]
+    for n, stretch in enumerate(stretches):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "output.jsonl").write_bytes(stretch)
+    told = tuple((str(tmp_path / str(n)), len(stretch)) for n, stretch in enumerate(stretches))
+    job = JoinJob(str(tmp_path), "output.jsonl", told)
+    assert run_spawned(join, job, "merge.joined:1") == -signal.SIGKILL
+    assert isinstance(run_spawned(join, job, "merge.joined:1:enospc"), OSError)
+    assert (tmp_path / "output.jsonl").read_bytes() == b"".join(stretches)
+    assert join(job).bytes == 4602
 
 
 def test_no_space_is_told_as_no_space(tmp_path: Path, small_disk: Path) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from proxy_plugin.demo.postgres import Postgres
 from proxy_plugin.storage.data_dir import DataDirLock
 from proxy_plugin.storage.errors import RegistryFull
-from proxy_plugin.storage.registry import Registry
+from proxy_plugin.storage.postgres import PostgresRegistry
+from proxy_plugin.storage.sqlite import SqliteRegistry
 from tests.support.full_disk import fill
+from tests.support.postgres import Databases
 from tests.support.rows import add_workspace, workspaces
 
 
 async def test_a_write_is_seen_by_readers_and_by_the_next_process(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
+    registry = SqliteRegistry(tmp_path)
     registry.open()
     await registry.write(add_workspace, "a")
     assert await registry.read(workspaces) == ["a"]
@@ -39,7 +43,7 @@ def test_a_second_gateway_is_refused_while_the_first_lives(tmp_path: Path) -> No
 
 
 async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path) -> None:
-    registry = Registry(small_disk)
+    registry = SqliteRegistry(small_disk)
     registry.open()
     try:
         await registry.write(add_workspace, "before")
@@ -58,7 +62,7 @@ async def test_on_a_full_disk_the_ballast_lets_an_id_be_stored(small_disk: Path)
 
 
 async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_disk: Path) -> None:
-    registry = Registry(small_disk)
+    registry = SqliteRegistry(small_disk)
     registry.open()
     try:
         filler = small_disk / "filler"
@@ -72,5 +76,23 @@ async def test_beyond_the_ballast_a_write_fails_whole_and_later_ones_work(small_
         filler.unlink()
         await registry.write(add_workspace, "after")
         assert len(await registry.read(workspaces)) == stored + 1
+    finally:
+        registry.close()
+
+
+@pytest.mark.parametrize("end", [Postgres.end, Postgres.CRASH])
+async def test_a_database_that_is_started_again_is_waited_for(databases: Databases, database: str, end: int) -> None:
+    registry = PostgresRegistry(database)
+    registry.open()
+    try:
+        await asyncio.gather(*(registry.read(workspaces) for _ in range(8)))
+        restart = asyncio.create_task(asyncio.to_thread(databases.server.restart, end))
+        names = [f"w{n:03d}" for n in range(120)]
+        for start in range(0, len(names), 4):
+            await asyncio.gather(*(registry.write(add_workspace, name) for name in names[start : start + 4]))
+            await registry.read(workspaces)
+            await asyncio.sleep(0.02)
+        await restart
+        assert await registry.read(workspaces) == names
     finally:
         registry.close()
