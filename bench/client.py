@@ -83,7 +83,19 @@ class Client:
         self._connection.close()
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return the JSON answer. Raises Unexpected."""
+        """Return the JSON answer. Raises Unexpected.
+
+        A question is asked once more where the connection is gone: nobody has used it for minutes while others worked.
+        """
+        try:
+            return self._asked(method, path, body)
+        except ConnectionError:
+            if method != "GET":
+                raise
+            self._connection.close()
+            return self._asked(method, path, body)
+
+    def _asked(self, method: str, path: str, body: object) -> dict[str, Any]:
         data = None if body is None else json.dumps(body)
         self._connection.request(method, f"/v1{path}", data, {**self._headers, "Content-Type": "application/json"})
         return self._json()

@@ -39,18 +39,28 @@ def run(home: Path, lines: int, sizes: tuple[int, ...]) -> None:
         report.note(f"direct: {lines:,} lines, answers after {delay * 1000:.0f} ms")
         found = measure(home / f"delay-{delay}", lines, delay)
         report.say(f"### {lines:,} lines by ordinary calls, {CONCURRENCY} at once, answers after {delay * 1000:.0f} ms")
-        report.say(report.table(_HEAD, [_row(each, lines) for each in found]))
+        report.say(report.table(_HEAD, [_row(each, found[0], lines) for each in found]))
     report.note(f"direct: memory of {', '.join(f'{size:,}' for size in sizes)} lines")
     report.say("### Memory by ordinary calls")
     report.say(report.table(("lines", "growth of the tree, MB"), [_grown(home, size) for size in sizes]))
 
 
-_HEAD = ("who", "whole way, s", "calls, s", "calls a second", "CPU s", "peak, MB")
+_HEAD = ("who", "x seconds", "x CPU", "x peak", "whole way, s", "calls, s", "calls a second", "CPU s", "peak, MB")
 
 
-def _row(each: Taken, lines: int) -> tuple[str, ...]:
+def _row(each: Taken, ours: Taken, lines: int) -> tuple[str, ...]:
+    pairs = ((each.whole, ours.whole), (each.cpu, ours.cpu), (each.peak, ours.peak))
+    ratios = (f"{theirs / mine:.2g}" for theirs, mine in pairs)
     rate = f"{lines / each.calls:.0f}" if each.calls else "-"
-    return each.who, f"{each.whole:.1f}", f"{each.calls:.1f}", rate, f"{each.cpu:.1f}", f"{each.peak / MEGABYTE:.0f}"
+    return (
+        each.who,
+        *ratios,
+        f"{each.whole:.1f}",
+        f"{each.calls:.1f}",
+        rate,
+        f"{each.cpu:.1f}",
+        f"{each.peak / MEGABYTE:.0f}",
+    )
 
 
 def measure(home: Path, lines: int, delay: float) -> list[Taken]:

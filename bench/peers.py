@@ -1,4 +1,7 @@
-"""A file to Bedrock and one to Vertex AI, create to submitted: this gateway and LiteLLM's SDK, on the same servers."""
+"""A file to Bedrock and one to Vertex AI, create to submitted: this gateway and LiteLLM's SDK, on the same servers.
+
+Behind them come the gateways as wholes, see `bench.gateways`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import processes, report
+from bench import gateways, processes, report
 from bench.lines import MEGABYTE, write_lines
 from bench.memory import ENGINE, Accepted
 from bench.probe import Watch, largest
@@ -85,28 +89,44 @@ LANES = (
 
 
 def run(home: Path, lines: int) -> None:
-    """Print a table for each lane. Without `make .venv-peers/.made` LiteLLM's rows are missing."""
-    for each in LANES:
-        report.note(f"peers: {lines:,} lines, {each.title}")
-        found, version = measure(home / each.provider, each, lines)
-        report.say(f"### {lines:,} lines to {each.title}: LiteLLM {version}")
-        report.say(report.table(_HEAD, [_row(one) for one in found]))
+    """Print a table for each lane, and that of the gateways. Without `make bench-peers` others' rows are missing."""
+    done = [report.done(each.title, partial(_lane, home, each, lines)) for each in LANES]
     report.say(
         "`submitted`: from the create until the provider has accepted the job; LiteLLM translates and stores while the"
         " file is uploaded, so both of its calls count; at Vertex AI the upload alone, its create knows Google only."
         " Memory is the PSS of the whole tree. Same servers, one after"
-        " the other."
+        " the other. `x`: how often this gateway's figure it is, for both calls together."
     )
+    done.append(report.done("gateways", partial(gateways.run, home / "gateways", lines)))
+    if not all(done):
+        raise RuntimeError("not every comparison could be made")
 
 
-_HEAD = ("who", "upload, s", "submitted, s", "CPU s", "idle, MB", "peak, MB", "growth, MB", "largest gap, ms")
+def _lane(home: Path, each: Lane, lines: int) -> None:
+    """Print the table of a lane."""
+    report.note(f"peers: {lines:,} lines, {each.title}")
+    found, version = measure(home / each.provider, each, lines)
+    report.say(f"### {lines:,} lines to {each.title}: LiteLLM {version}")
+    report.say(report.table(_HEAD, [_row(one, found[0]) for one in found]))
 
 
-def _row(each: Taken) -> tuple[str, ...]:
+_HEAD = (
+    *("who", "x seconds", "x CPU", "x growth"),
+    *("upload, s", "submitted, s", "CPU s", "idle, MB", "peak, MB", "growth, MB", "largest gap, ms"),
+)
+
+
+def _row(each: Taken, ours: Taken) -> tuple[str, ...]:
+    pairs = (
+        (each.before + each.submitted, ours.before + ours.submitted),
+        (each.cpu, ours.cpu),
+        (each.peak - each.idle, ours.peak - ours.idle),
+    )
+    ratios = (f"{theirs / mine:.2g}" if mine > 0 else "-" for theirs, mine in pairs)
     sizes = (each.idle, each.peak, each.peak - each.idle)
     gap = "-" if each.gap is None else f"{each.gap * 1000:.0f}"
     times = f"{each.before:.1f}", f"{each.submitted:.1f}", f"{each.cpu:.1f}"
-    return each.who, *times, *(f"{size / MEGABYTE:.0f}" for size in sizes), gap
+    return each.who, *ratios, *times, *(f"{size / MEGABYTE:.0f}" for size in sizes), gap
 
 
 def measure(home: Path, lane: Lane, lines: int) -> tuple[list[Taken], str]:

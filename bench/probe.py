@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,13 @@ class Series:
         """
         found = [each for each in self.samples if each.at <= end and each.end >= start]
         return found or [min(self.samples, key=lambda each: abs(each.at - start))]
+
+    def without(self, spans: Iterable[tuple[float, float]]) -> Series:
+        """Return the series without what touches any of these spans of time."""
+        left = self.samples
+        for start, end in spans:
+            left = tuple(each for each in left if each.at > end or each.end < start)
+        return Series(left)
 
 
 def largest(samples: list[Sample]) -> float:

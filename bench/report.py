@@ -6,11 +6,13 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import processes
+from bench.floor import Floor
 from bench.lines import MEGABYTE
 from bench.rig import GAP_BOUND, Seen, memory_bound
 
@@ -24,7 +26,8 @@ same probe, at the same time, of an aiohttp server that does nothing else: what 
 on the same cores the sandbox (nice 10), the client (sendfile up, one buffer down), two probers of event loops, one of
 memory, and the control server: CPU seconds `beside` are theirs, `elsewhere` are everybody else's on this machine. The
 gateway's worker processes run at nice 5. The sandbox's jobs end when its clock is moved, behind `(sandbox answers)`;
-`collect` includes that it writes its result files and that the gateway polls once a second."""
+while it then writes its result files the gateway is held, so that they are no part of `collect`. In `whole` the idle
+tree has no workers yet, and some small files go first, so that no stage pays for their start."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -63,24 +66,30 @@ def _processor() -> str:
     return platform.machine()
 
 
-def phases(title: str, seen: Sequence[Seen], workers: int) -> str:
-    """Return the table of one run, its verdict, and every gap above the bound."""
-    head = ("phase", "s", "MB/s", "PSS over idle, MB", "gateway process alone", "largest gap, ms", "control, ms")
-    rows = [_row(each, workers) for each in seen]
+def phases(title: str, seen: Sequence[Seen], workers: int, floor: Floor) -> str:
+    """Return the table of one run, its verdict, and every gap above the bound.
+
+    `x json`, `x cat`: CPU seconds over those of reading and writing the same lines with `json`, and of copying them.
+    """
+    sizes = ("PSS over idle, MB", "gateway process alone", "largest gap, ms", "control, ms")
+    head = ("phase", "x json", "x cat", "s", "MB/s", *sizes)
+    rows = [_row(each, workers, floor) for each in seen]
     return "\n\n".join(
         [
             f"### {title}",
             table((*head, "prober late, ms", "CPU s gateway", "beside", "elsewhere"), rows),
             verdict(seen, workers),
-            *_beyond(seen),
+            *beyond(seen),
         ]
     )
 
 
-def _row(each: Seen, workers: int) -> tuple[str, ...]:
+def _row(each: Seen, workers: int, floor: Floor) -> tuple[str, ...]:
     phase = each.phase
+    ratios = (f"{phase.cpu.gateway / unit:.2f}" for unit in (floor.json, floor.cat))
     return (
         phase.name,
+        *(ratios if phase.moved is not None else ("", "")),
         f"{phase.seconds:.2f}",
         "" if phase.moved is None else f"{phase.moved / MEGABYTE / phase.seconds:.0f}",
         marked(each.growth / MEGABYTE, memory_bound(workers) / MEGABYTE),
@@ -103,16 +112,18 @@ def verdict(seen: Sequence[Seen], workers: int) -> str:
     bound = memory_bound(workers)
     return (
         f"Memory: {growth / MEGABYTE:.1f} MB over idle, bound {bound / MEGABYTE:.0f} MB (64 + 32 x {workers} workers):"
-        f" {_within(growth, bound)}. Event loop: {gap * 1000:.1f} ms, bound {GAP_BOUND * 1000:.0f} ms:"
-        f" {_within(gap, GAP_BOUND)}."
+        f" {within(growth, bound)}. Event loop: {gap * 1000:.1f} ms, bound {GAP_BOUND * 1000:.0f} ms:"
+        f" {within(gap, GAP_BOUND)}."
     )
 
 
-def _within(value: float, bound: float) -> str:
+def within(value: float, bound: float) -> str:
+    """Say how a figure stands to its bound."""
     return "within" if value <= bound else "EXCEEDED"
 
 
-def _beyond(seen: Sequence[Seen]) -> list[str]:
+def beyond(seen: Sequence[Seen]) -> list[str]:
+    """Return the list of round trips above the bound; nothing where there is none."""
     lines = [
         f"- {each.phase.name} +{gap.at:.2f} s: {gap.wait * 1000:.0f} ms (control then {gap.control * 1000:.0f} ms)"
         for each in seen
@@ -124,6 +135,16 @@ def _beyond(seen: Sequence[Seen]) -> list[str]:
 def reading() -> str:
     """Return how the tables of phases are to be read, and what ran beside."""
     return _READING
+
+
+def done(name: str, work: Callable[[], None]) -> bool:
+    """Tell whether a piece of work was done. What it fails of is printed, and the rest goes on: nobody may be there."""
+    try:
+        work()
+    except Exception:  # noqa: BLE001
+        say(f"### {name} FAILED\n\n```\n{traceback.format_exc()}```")
+        return False
+    return True
 
 
 def say(text: str) -> None:

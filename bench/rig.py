@@ -121,7 +121,10 @@ class Rig:
     provider: str = "openai"
     watched: bool = True
     accounts: Mapping[str, str] = field(default_factory=dict)  # instead of one virtual key: slug -> provider
+    limits: Mapping[str, int] = field(default_factory=dict)  # of the gateway
+    database_url: str | None = None  # of its registry, which is in its folder otherwise
     phases: list[Phase] = field(default_factory=list)
+    holds: list[tuple[float, float]] = field(default_factory=list)  # when the gateway was held, on the monotonic clock
     gateway: Gateway = field(init=False)
     sandbox: Sandbox = field(init=False)
     _watches: _Watches | None = None
@@ -134,7 +137,11 @@ class Rig:
             keys = [f"{slug}=sk-{slug}" for slug in self.accounts]
             self.sandbox = stack.enter_context(Sandbox(keys=keys, options=_OPTIONS, directory=self.home / "sandbox"))
             os.setpriority(os.PRIO_PROCESS, self.sandbox.pid, SANDBOX_NICENESS)
-            self.gateway = Gateway(self.home, self.virtual_keys(), dict(self.engine))
+            self.gateway = Gateway(self.home, self.virtual_keys(), dict(self.engine), dict(self.limits))
+            if self.database_url is not None:
+                place = {"data_dir": str(self.gateway.data), "database_url": self.database_url}
+                self.gateway.sections = {"storage": place}
+                self.gateway.write_config()
             stack.callback(self.gateway.close)
             self.gateway.start()
             if self.watched:
@@ -185,6 +192,20 @@ class Rig:
         end = time.monotonic()
         self.phases.append(Phase(name, start, end, self._cpu().since(before), moved))
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the gateway do nothing meanwhile, so that what others do is no part of the next phase.
+
+        Round trips that reach into it are left out of what is seen.
+        """
+        start = time.monotonic()
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+            self.holds.append((start, time.monotonic()))
+
     def _cpu(self) -> Cpu:
         pids = [os.getpid(), *processes.tree(self.sandbox.pid)]
         pids += self._watches.pids() if self._watches is not None else []
@@ -216,7 +237,7 @@ class Rig:
         watches, idle = self._watches, self.phases[0]
         assert watches is not None
         assert idle.name == "idle"
-        series = _Series(watches.memory.stop(), watches.gaps.stop(), watches.control.stop())
+        series = _Series(watches.memory.stop(), watches.gaps.stop().without(self.holds), watches.control.stop())
         self.gateway.kill(signal.SIGTERM)
         quiet = series.memory.during(idle.start, idle.end)
         base = int(median(each.value for each in quiet)), int(median(each.more for each in quiet))

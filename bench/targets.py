@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bench import report
+from bench import floor, report
+from bench.floor import Floor
 from bench.lines import MODELS, write_lines
 from bench.memory import ENGINE, Way
 from bench.rig import SETTLE_SECONDS, Rig, Seen, default_workers
@@ -78,8 +79,8 @@ class PartsWatch:
 def run(home: Path, lines: int) -> None:
     """Print the tables."""
     report.note(f"targets: {lines:,} lines over {len(ACCOUNTS)}")
-    seen, watch = measure(home, lines)
-    report.say(report.phases(f"{lines:,} lines over {_said(watch)}", seen, default_workers()))
+    seen, watch, least = measure(home, lines)
+    report.say(report.phases(f"{lines:,} lines over {_said(watch)}", seen, default_workers(), least))
     report.say(steps(watch.stays, seen))
     report.say(f"Load average of the machine at the end: {' '.join(f'{each:.1f}' for each in os.getloadavg())}.")
 
@@ -88,8 +89,8 @@ def _said(watch: PartsWatch) -> str:
     return ", ".join(f"{slug} ({ACCOUNTS[slug]}: {jobs} jobs, {lines:,} lines)" for slug, jobs, lines in watch.jobs)
 
 
-def measure(home: Path, lines: int, settle: float = SETTLE_SECONDS) -> tuple[list[Seen], PartsWatch]:
-    """Take one file whose lines name their accounts in turn from upload to download; return what was seen."""
+def measure(home: Path, lines: int, settle: float = SETTLE_SECONDS) -> tuple[list[Seen], PartsWatch, Floor]:
+    """Take one file whose lines name their accounts in turn the whole way; return what was seen, and the floor."""
     home.mkdir(parents=True, exist_ok=True)
     source = home / "input.jsonl"
     models = [f"@{slug}/{MODELS[provider]}" for slug, provider in ACCOUNTS.items()]
@@ -98,8 +99,11 @@ def measure(home: Path, lines: int, settle: float = SETTLE_SECONDS) -> tuple[lis
         with Rig(home / "rig", ENGINE, accounts=ACCOUNTS) as rig:
             with PartsWatch(rig.gateway.data / "registry.sqlite3") as watch:
                 rig.settle(settle)
-                Way(rig, source, size, lines).go()
-            return rig.finish(), watch
+                way = Way(rig, source, size, lines)
+                way.go()
+            seen = rig.finish()
+            asked, answered = (floor.of_file(path, lines, home / "beside") for path in (source, way.answers))
+            return seen, watch, asked.plus(answered)
     finally:
         source.unlink()
 

@@ -40,6 +40,18 @@ ANSWERS = (
     Code("empty_file", "The uploaded file has no byte.", "Upload a file with one request a line.", (400,)),
     Code("empty_string", "A text that may not be empty is.", "Send the field that `param` names.", (400,)),
     Code(
+        "gateway_failed",
+        "Inside LiteLLM: the gateway ended before it answered, and is started again.",
+        "Send the request again; a create that went through is found by its `Idempotency-Key`, or by its retry count.",
+        (502,),
+    ),
+    Code(
+        "gateway_starting",
+        "Inside LiteLLM: the gateway did not listen within 15 seconds.",
+        "Send the request again; if that goes on, its log says why.",
+        (503,),
+    ),
+    Code(
         "idempotency_key_reused",
         "The `Idempotency-Key` came with another request in the last 24 hours.",
         "Use a new key for a new request.",
@@ -108,6 +120,18 @@ ANSWERS = (
         "Correct the slug in `x-portkey-provider`, `x-portkey-virtual-key`, the config or the model.",
         (400,),
     ),
+    Code(
+        "invalid_webhook_url",
+        "What is to be told by webhook is no URL that may be called.",
+        "The message says why. A private host has to be listed by the operator, in `server.webhooks_hosts`.",
+        (400,),
+    ),
+    Code(
+        "key_not_checked",
+        "The key is none of this gateway's own, and the upstream, which may know it, does not answer.",
+        "Try again in a moment.",
+        (503,),
+    ),
     Code("missing_required_parameter", "A field of the body is missing.", "Send the field that `param` names.", (400,)),
     Code(
         "model_not_found", "You can reach no model of this name.", "`GET /v1/models` lists those that you can.", (404,)
@@ -120,6 +144,12 @@ ANSWERS = (
         (400,),
     ),
     Code("object_above_max_properties", "`metadata` has more than 16 pairs.", "Send fewer.", (400,)),
+    Code(
+        "own_key_not_shared",
+        "The gateway has replicas and no `secrets.seal_key`, so the provider key that you bring cannot be shared.",
+        "Name a virtual key, or ask the operator for a seal key.",
+        (403,),
+    ),
     Code(
         "permission_denied",
         "Your key may not do this, or not with this virtual key; or the provider forbids it.",
@@ -145,6 +175,12 @@ ANSWERS = (
         "The provider gave no clear answer: it may have done what was asked.",
         "Look before you repeat it.",
         (502, 504),
+    ),
+    Code(
+        "provider_refused",
+        "The provider does not open a websocket; the status of the answer is its own.",
+        "Look at the model, and at the key of the account.",
+        (400, 401, 403, 404, 429, 502),
     ),
     Code(
         "purpose_not_offered",
@@ -173,6 +209,13 @@ ANSWERS = (
         "The message names the limit: split the file, or use the Uploads API.",
         (413,),
     ),
+    Code(
+        "storage_away",
+        "The gateway's database or its object store cannot be reached; nothing was done, or `message` says that this "
+        "is not known.",
+        "Try again after the seconds in `Retry-After`.",
+        (503,),
+    ),
     Code("string_above_max_length", "A text is too long.", "The message names the longest.", (400,)),
     Code(
         "too_many_batches",
@@ -184,6 +227,12 @@ ANSWERS = (
         "too_many_files",
         "The workspace keeps as many files as it may, parts of uploads included (`limits.max_workspace_files`).",
         "Delete files that are not needed.",
+        (429,),
+    ),
+    Code(
+        "too_many_webhooks",
+        "The workspace has as many webhook endpoints as it may.",
+        "Delete one that is not needed.",
         (429,),
     ),
     Code(
@@ -224,6 +273,18 @@ ANSWERS = (
     ),
     Code("virtual_key_retired", "The virtual key takes no new work.", "Use another one.", (400,)),
     Code(
+        "webhook_of_config",
+        "The webhook endpoint, or the secret, stands in the operator's configuration.",
+        "Ask the operator to change it there.",
+        (409,),
+    ),
+    Code(
+        "webhook_test_failed",
+        "The webhook endpoint did not answer the test.",
+        "The message says why; see that the endpoint can be reached from the gateway.",
+        (400,),
+    ),
+    Code(
         "work_budget_exceeded",
         "The work on the file takes longer than its size allows (`engine.task_seconds`).",
         "Make its lines simpler, or split the file.",
@@ -232,6 +293,12 @@ ANSWERS = (
 )
 
 FAULTS = (
+    Code(
+        "budget_exceeded",
+        "The LiteLLM key of the caller, or its team, has spent its `max_budget`, or would with what its other batches "
+        "and this one are estimated to cost; the message has the numbers. Nothing was sent.",
+        "Wait for the budget to be reset, have it raised, or send fewer lines.",
+    ),
     Code("duplicate_custom_id", "Two lines have the same `custom_id`.", "Give every line one of its own."),
     Code("empty_file", "The file has no line that is not blank.", "Write one request a line."),
     Code("empty_string", "`custom_id` is an empty text.", "Give every line one of its own."),
@@ -272,6 +339,12 @@ FAULTS = (
         "Send any request for this batch with the key in `Authorization`.",
     ),
     Code("streaming_unsupported", "`body.stream` is true.", "A batch cannot stream; remove it."),
+    Code(
+        "token_limit_exceeded",
+        "The LiteLLM key of the caller, or its team, would have more tokens enqueued than its "
+        "`batch_enqueued_token_limit`; the message has the numbers. Nothing was sent.",
+        "Create the batch again when open ones have ended, or send fewer lines.",
+    ),
     Code(
         "too_many_jobs",
         "The file would need more jobs than a batch may have (`limits.max_jobs_per_batch`).",

@@ -1,6 +1,7 @@
 """Write the documents that are made from code; `python -m tools.tables --check` fails if they are stale.
 
-They are the provider matrix of the README and the whole of `errors.md` and of `parameters.md`.
+They are the provider matrix of the README, the whole of `errors.md`, `parameters.md`, `settings.md`, `figures.md` and
+`providers/`, the schema for editors, and what `deploy/` has for Grafana and Prometheus.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from proxy_plugin.providers import matrix
-from tools import error_codes, parameters
+from tools import alerts, config_schema, dashboards, error_codes, parameters, provider_pages, settings_page
 from tools.error_codes import Code
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ERRORS = ROOT / "docs" / "errors.md"
 PARAMETERS = ROOT / "docs" / "parameters.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+PROVIDERS = ROOT / "docs" / "providers"
+SCHEMA = ROOT / "proxy_plugin" / "config" / "config.schema.json"
+FIGURES = ROOT / "docs" / "figures.md"
+DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 START, END = "<!-- matrix: made by `make docs` from the capability records -->\n", "<!-- end of matrix -->"
 _ERRORS_HEAD = """\
 # Errors
@@ -84,7 +91,10 @@ def _table(codes: Sequence[Code], *, statuses: bool = False) -> Iterator[str]:
 
 def documents() -> dict[Path, str]:
     """Return what each document has to hold."""
-    return {README: rendered(README.read_text()), ERRORS: errors(), PARAMETERS: parameters.markdown()}
+    pages = {PROVIDERS / f"{name}.md": text for name, text in provider_pages.pages().items()}
+    ours = {README: rendered(README.read_text()), ERRORS: errors(), PARAMETERS: parameters.markdown()}
+    ours |= {SETTINGS: settings_page.markdown(), SCHEMA: config_schema.text(), **pages}
+    return ours | {FIGURES: dashboards.page(), DASHBOARD: dashboards.dashboard(), ALERTS: alerts.rules()}
 
 
 def main() -> int:
