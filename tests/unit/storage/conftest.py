@@ -27,7 +27,7 @@ class Session:
         """Return it, proven to be there."""
         try:
             command(self._made, "SELECT 1")
-        except psycopg.OperationalError:
+        except psycopg.Error:  # libpq gives no code for a server that has gone while it was asked
             self._made = sessions.connect(self.url)
         return self._made
 

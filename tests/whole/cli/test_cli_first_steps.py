@@ -166,7 +166,12 @@ def test_an_early_ctrl_c_ends_it_quietly(tmp_path: Path, command: list[str]) -> 
         f"sys.argv[1:] = {command!r}\nsys.exit(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=variables(None, None)
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=variables(None, None),
+        preexec_fn=heard,
     )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from proxy_plugin.providers.sandbox.process import Sandbox
 from tests.support.lines import jsonl
 from tests.support.raw_http import raw
 from tests.support.stack import KEY, Gateway, lane
+from tests.support.waiting import until
 from tests.whole.lanes.rig import MODEL
 
 URL, CHAT = "/v1/messages", "/v1/chat/completions"
@@ -117,8 +118,9 @@ def test_records_of_bedrock_run_as_they_are(own: Gateway, headers: dict[str, str
 
 def test_a_restart_keeps_what_was_asked_of_the_answers(own: Gateway, sandbox: Sandbox) -> None:
     sandbox.control.options("anthropic", run_seconds=600)
+    before = len(sandbox.control.jobs())
     made = create(own, {"requests": REQUESTS}, NATIVE)
-    own.until(made["id"], {"in_progress"})
+    until(lambda: len(sandbox.control.jobs()) > before, "the job is there")  # without it the create stays in doubt
     own.kill()
     own.start()
     sandbox.control.options("anthropic", run_seconds=0)
