@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from proxy_plugin.lines.manifest import ASSIGNMENT, PARTS, REJECTED, REMARKS, re
 from proxy_plugin.lines.row_store import ERROR, NOTE, StoredRow, rows
 from proxy_plugin.lines.split import split
 from proxy_plugin.providers.base import split_native_id
+from tests.support.descriptors import few_descriptors
 from tests.toy.toy_batch import TARGET, ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 
@@ -201,12 +201,8 @@ def test_a_lane_with_one_model_a_job_gets_hundreds_of_open_parts_through_few_des
     single = limited(provider="toy-single")
     lines = [chat(f"{turn}-{n}", f"{turn}", model=f"wool-{n}") for turn in range(4) for n in range(150)]
     batch = ToyBatch(tmp_path, lines, (single,))
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
-    try:
+    with few_descriptors():
         manifest = batch.split()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert [part.model for part in manifest.parts] == [f"wool-{n}" for n in range(150)]
     assert ordinals(batch) == [[n, n + 150, n + 300, n + 450] for n in range(150)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -21,6 +20,7 @@ from proxy_plugin.lines.plan_count import PlanJob, count
 from proxy_plugin.lines.row_store import ERROR, NOTE
 from proxy_plugin.lines.split import SplitJob, split
 from proxy_plugin.routing.route import ByLine, Case, Changes, Name, Names, Option, Rules, Share, To, When
+from tests.support.descriptors import few_descriptors
 from tests.toy.toy_batch import ToyBatch, chat, files_below
 from tests.toy.toy_lane import CHAT, EMBEDDINGS
 from tests.toy.toy_splits import account, assigned, cards, embedding, remarks
@@ -150,12 +150,8 @@ def test_hundreds_of_models_open_no_hundreds_of_files(tmp_path: Path) -> None:
     models = 500
     lines = [chat(f"{turn}-{n}", model=f"wool-{n}") for turn in range(2) for n in range(models)]
     batch = ToyBatch(tmp_path, lines)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
-    try:
+    with few_descriptors():
         manifest = cut(batch, Rules(), account("a", provider="toy-single"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert [part.lines for part in manifest.parts] == [2] * models
 
 

@@ -28,6 +28,7 @@ class Session:
         try:
             command(self._made, "SELECT 1")
         except psycopg.Error:  # libpq gives no code for a server that has gone while it was asked
+            self._made.close()
             self._made = sessions.connect(self.url)
         return self._made
 

@@ -59,7 +59,7 @@ ALWAYS = frozenset(
         "test_a_create_whose_reply_is_lost_is_found_and_not_repeated",
     }
 )
-ONE_IN = 10  # of the others a case has; each case has others
+ONE_IN = 14  # of the others a case has; each case has others
 # of a test with several values, the one for cases in part
 FEW = {"n": 2, "offset": 0, "looks": 1, "status": 500, "moment": "lost"}
 
