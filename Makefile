@@ -48,8 +48,12 @@ $(VENV)/.replicas: $(VENV)/.runtime constraints/dev.txt
 demo: $(VENV)/.$(if $(REPLICAS),replicas,runtime)
 	$(BIN)/proxy-plugin demo --provider $(PROVIDER) $(if $(REPLICAS),--replicas $(REPLICAS))
 
+# AGAIN=3: of a suite that ran to its end up to three tests that failed beside others are run once more, alone.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=25 tests
+	rm -rf .pytest_cache
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=25 tests || { \
+	[ $$? = 1 ] && [ $$(grep -c : .pytest_cache/v/cache/lastfailed) -le $(or $(AGAIN),0) ] && \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests; }
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/architecture
