@@ -25,7 +25,7 @@ WORKSPACES = ("victim", "attacker", "bystander")
 # Seconds. Beside other tests the machine decides of more: there a stand-still is found, and `make attacks` measures.
 MEASURED = "--campaign" in sys.argv
 MOST_HEALTHZ = 1.0 if MEASURED else 3.0  # through every attack
-LEAST_BATCH = 1.0 if MEASURED else 5.0  # below it the noise of a loaded machine decides
+LEAST_BATCH = 1.0 if MEASURED else 4.0  # below it the noise of a loaded machine decides
 MOST_TIMES = 3.0  # what a one-line batch may take, in times of its quiet time
 
 
